@@ -1,0 +1,71 @@
+"""The spine: from records to risk events, in the order data flows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import bytewax.operators as op
+from bytewax.dataflow import Dataflow
+from bytewax.inputs import Source
+from bytewax.outputs import Sink
+
+from dataflows.operators import Late, Outcome, decode, judge, learn, profile
+from dataflows.telemetry import Telemetry
+from detectors.lane import Lane, News, Served
+from detectors.models.version import FrozenModel
+from detectors.policy import Policy
+from detectors.user import Rulebook
+from schemas.codec import Codec
+from schemas.records import Raw, Reject, RiskEvent, Tombstone
+
+FLOW_ID = "forewarn"
+
+
+@dataclass(frozen=True)
+class Sinks:
+    """Where everything goes. Nothing that enters the flow leaves it anywhere else."""
+
+    risk: Sink[RiskEvent | Tombstone]
+    features: Sink[list[Served]]
+    models: Sink[News]
+    rejects: Sink[Reject]
+    late: Sink[Late]
+    outcomes: Sink[Outcome]
+
+
+def build_flow(
+    source: Source[Raw | Reject] | Source[Raw],
+    sinks: Sinks,
+    policy: Policy,
+    codec: Codec,
+    *,
+    telemetry: Telemetry,
+    lanes: int = 16,
+    pinned: FrozenModel | None = None,
+    one_partition: bool = False,
+) -> Dataflow:
+    """The dataflow that `run`, `replay` and the tests share; only source and sinks differ.
+
+    With a `pinned` model nothing is learnt. `one_partition` says that the source is a single partition, as a file is:
+    then lanes wait for the version that was in force at a point's position, and scores do not depend on batching.
+    """
+
+    def new_lane() -> Lane:
+        return Lane(policy, pinned=pinned, wait=one_partition)
+
+    flow = Dataflow(FLOW_ID)
+    records: Any = op.input("source", flow, source)
+    decoded = decode("decode", records, codec, telemetry)
+    profiled = profile("profile", decoded.events, Rulebook(policy), lanes, telemetry)
+    rejects = op.merge("rejects", decoded.rejects, profiled.rejects)
+    models = () if pinned is not None else (policy.learning.champion, *policy.learning.challengers)
+    news = learn("learn", profiled.lessons, rejects, policy.learning, models)
+    judged = judge("judge", profiled.points, news, new_lane, lanes, telemetry)
+    op.output("risk_events", judged.events, sinks.risk)
+    op.output("risk_features", judged.served, sinks.features)
+    op.output("risk_models", news, sinks.models)
+    op.output("dead_letters", rejects, sinks.rejects)
+    op.output("late_events", profiled.lates, sinks.late)
+    op.output("outcomes", profiled.outcomes, sinks.outcomes)
+    return flow

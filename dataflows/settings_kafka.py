@@ -1,0 +1,168 @@
+"""The `kafka` section of the settings, and the librdkafka configuration every client is built from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+from pydantic import BaseModel, ConfigDict, Field, FilePath, SecretStr, field_validator, model_validator
+
+Option = str | int | float | bool
+Positive = Annotated[int, Field(gt=0)]
+
+OWN_SETTING = {
+    "bootstrap.servers": "bootstrap_servers",
+    "metadata.broker.list": "bootstrap_servers",
+    "group.id": "group_id",
+    "security.protocol": "security_protocol",
+    "sasl.mechanism": "sasl_mechanism",
+    "sasl.mechanisms": "sasl_mechanism",
+    "sasl.username": "username",
+    "sasl.oauthbearer.client.id": "username",
+    "sasl.oauthbearer.token.endpoint.url": "oauth_token_url",
+    "sasl.oauthbearer.scope": "oauth_scope",
+    "ssl.ca.location": "ssl_ca_file",
+    "ssl.certificate.location": "ssl_cert_file",
+    "ssl.key.location": "ssl_key_file",
+    "queued.max.messages.kbytes": "queued_max_kbytes",
+    "delivery.timeout.ms": "delivery_timeout_ms",
+    "message.timeout.ms": "delivery_timeout_ms",
+}
+"""librdkafka options that have a setting of their own."""
+
+FIXED = frozenset(
+    {
+        "acks",
+        "auto.offset.reset",
+        "enable.auto.commit",
+        "enable.auto.offset.store",
+        "enable.idempotence",
+        "enable.partition.eof",
+        "isolation.level",
+        "partitioner",
+        "request.required.acks",
+        "transactional.id",
+    }
+)
+"""librdkafka options that the delivery promises rest on."""
+
+
+class Section(BaseModel):
+    """Base of every section: immutable, unknown keys refused, values never quoted in errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class KafkaSettings(Section):
+    """How to reach Kafka. `group_id` is used for lag dashboards only; resuming never reads it."""
+
+    bootstrap_servers: Annotated[str, Field(min_length=1)]
+    group_id: Annotated[str, Field(min_length=1)] = "forewarn"
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] | None = None
+    username: str | None = None
+    """The user's name, or for OAUTHBEARER the client's id."""
+    password: SecretStr | None = None
+    """The user's password, or for OAUTHBEARER the client's secret."""
+    password_file: Path | None = None
+    oauth_token_url: str | None = None
+    oauth_scope: str | None = None
+    ssl_ca_file: FilePath | None = None
+    ssl_cert_file: FilePath | None = None
+    ssl_key_file: FilePath | None = None
+    ssl_key_password: SecretStr | None = None
+    ssl_key_password_file: Path | None = None
+    queued_max_kbytes: Positive = 16_384
+    """Bound on what one source partition reads ahead, in KiB; held twice at worst (librdkafka's queue and ours)."""
+    delivery_timeout_ms: Positive = 120_000
+    """How long a message may wait for the broker before the flow stops rather than lose it."""
+    options: dict[str, Option] = {}
+    """Further librdkafka options, by their own names."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_secret_files(cls, data: Any) -> Any:
+        return with_secret(with_secret(data, "password"), "ssl_key_password")
+
+    @field_validator("options")
+    @classmethod
+    def _known_options(cls, options: dict[str, Option]) -> dict[str, Option]:
+        for name in options:
+            if own := OWN_SETTING.get(name):
+                raise ValueError(f"{name} has a setting of its own, use kafka.{own} instead")
+            if name in FIXED:
+                raise ValueError(f"{name} may not be changed because delivery rests on it, remove it")
+            if any(word in name for word in ("password", "secret", "pem")):
+                raise ValueError(f"{name} would hold a secret, use the password and key file settings instead")
+            try:
+                AdminClient({name: options[name], "log_level": 0})
+            except KafkaException as error:
+                raise ValueError(f"librdkafka refuses the option {name}, check its name and value") from error
+        return options
+
+    @model_validator(mode="after")
+    def _whole_login(self) -> Self:
+        sasl = self.security_protocol.startswith("SASL")
+        if sasl and (self.sasl_mechanism is None or self.username is None or self.password is None):
+            raise ValueError(
+                f"{self.security_protocol} needs sasl_mechanism, username and a password (or password_file)"
+            )
+        if not sasl and self.sasl_mechanism is not None:
+            raise ValueError("sasl_mechanism works only with SASL_PLAINTEXT or SASL_SSL, change security_protocol")
+        if self.sasl_mechanism == "OAUTHBEARER" and self.oauth_token_url is None:
+            raise ValueError("OAUTHBEARER needs oauth_token_url, the address that issues tokens")
+        if (self.ssl_cert_file is None) != (self.ssl_key_file is None):
+            raise ValueError("ssl_cert_file and ssl_key_file go together, set both or neither")
+        return self
+
+
+def kafka_client_config(kafka: KafkaSettings) -> dict[str, Option]:
+    """The librdkafka configuration that every client shares; it holds secrets, so it is never logged."""
+    config: dict[str, Option | None] = {
+        "bootstrap.servers": kafka.bootstrap_servers,
+        "client.id": "forewarn",
+        "security.protocol": kafka.security_protocol,
+        "sasl.mechanism": kafka.sasl_mechanism,
+        "ssl.ca.location": _text(kafka.ssl_ca_file),
+        "ssl.certificate.location": _text(kafka.ssl_cert_file),
+        "ssl.key.location": _text(kafka.ssl_key_file),
+        "ssl.key.password": _reveal(kafka.ssl_key_password),
+    }
+    if kafka.sasl_mechanism == "OAUTHBEARER":
+        config |= {
+            "sasl.oauthbearer.method": "oidc",
+            "sasl.oauthbearer.client.id": kafka.username,
+            "sasl.oauthbearer.client.secret": _reveal(kafka.password),
+            "sasl.oauthbearer.token.endpoint.url": kafka.oauth_token_url,
+            "sasl.oauthbearer.scope": kafka.oauth_scope,
+        }
+    elif kafka.sasl_mechanism is not None:
+        config |= {"sasl.username": kafka.username, "sasl.password": _reveal(kafka.password)}
+    return {**{name: value for name, value in config.items() if value is not None}, **kafka.options}
+
+
+def with_secret(data: Any, name: str) -> Any:
+    """The section with `name` read from the file that `<name>_file` points at, if it does; one trailing newline is dropped.
+
+    Errors: `ValueError` when both are set or the file cannot be read.
+    """
+    if not isinstance(data, Mapping) or data.get(f"{name}_file") is None:
+        return data
+    if data.get(name) is not None:
+        raise ValueError(f"{name} and {name}_file are both set, keep one")
+    try:
+        secret = Path(data[f"{name}_file"]).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError, TypeError) as error:
+        raise ValueError(f"{name}_file cannot be read, make it a readable text file that holds the secret") from error
+    return {**data, name: secret.removesuffix("\n").removesuffix("\r")}
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
+
+
+def _reveal(secret: SecretStr | None) -> str | None:
+    return None if secret is None else secret.get_secret_value()

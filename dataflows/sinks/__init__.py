@@ -1,0 +1,1 @@
+"""Where events go to: Kafka topics, JSON lines, Parquet, memory."""

@@ -1,0 +1,68 @@
+"""The rows of a log file as it stands: CSV, JSONL or Parquet, gzip included, one bad row never ending the reading."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import zlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dataflows.mapping_errors import did_you_mean
+from schemas.records import RejectReason
+
+SNIFF = 1_000
+"""How many JSONL rows are looked at to learn which columns there are."""
+
+Cells = Sequence[Any]
+
+
+class LogError(ValueError):
+    """A log cannot be read, or not with this mapping; the text is one sentence with the file and what to do."""
+
+
+class BadRow(NamedTuple):
+    """A row that could not be taken apart: why, and its original bytes."""
+
+    reason: RejectReason
+    detail: str
+    value: bytes
+
+
+class Rows(ABC):
+    """A log's rows in file order; every iteration reads from the start. `columns` name the cells of a row."""
+
+    columns: tuple[str, ...]
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.tell: Callable[[], float] = lambda: 0.0
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[Cells | BadRow]:
+        """The rows, each with its cells in the order of `columns`."""
+
+    @abstractmethod
+    def as_json(self, row: Cells) -> bytes:
+        """A row as JSON bytes, as they stand in the log or with every column that was read."""
+
+    @contextmanager
+    def _open(self) -> Iterator[io.BufferedReader]:
+        size = max(self.path.stat().st_size, 1)
+        with self.path.open("rb") as raw:
+            self.tell = lambda: 1.0 if raw.closed else raw.tell() / size
+            if self.path.suffix == ".gz":
+                # A buffered reader around the gzip file yields its lines in C; GzipFile's own take a Python call each.
+                with gzip.GzipFile(fileobj=raw) as unzipped, io.BufferedReader(unzipped, 1 << 16) as stream:
+                    yield stream
+            else:
+                yield raw

@@ -1,0 +1,224 @@
+"""How features, numbers and durations read in words: `report_count_24h` of 7 reads "7 reports in 24 h".
+
+Feature names are derived from declarations (`detectors.features.declare`), so they are read back by the same grammar;
+a name that does not follow it is shown as it stands. Nothing here raises: it is called where a page or a terminal is
+being written, with whatever an older model called its columns.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+
+from schemas.records import Reason
+
+_SPAN = r"\d+(?:ms|s|m|h|d)"
+_WINDOW = re.compile(rf"(?P<signal>\w+)_(?P<what>count|sum|mean|max|distinct|decay|ratio)_(?P<span>{_SPAN})", re.ASCII)
+_TREND = re.compile(rf"(?P<signal>\w+)_trend_(?P<short>{_SPAN})_(?P<long>{_SPAN})", re.ASCII)
+_SINCE = re.compile(r"(?P<signal>\w+)_since", re.ASCII)
+
+# Signals that are counted: one of them, several of them.
+_COUNTED = {
+    "message": ("message", "messages"),
+    "report": ("report", "reports"),
+    "sanction": ("sanction", "sanctions"),
+    "exposure": ("intervention shown", "interventions shown"),
+    "repeat": ("repeated message", "repeated messages"),
+}
+
+# Signals of which the different values are counted: one, several, and the plural as a title.
+_DISTINCT = {
+    "reporter": ("reports from {} person", "reports from {} people", "people reporting"),
+    "recipient": ("{} person addressed", "{} people addressed", "people addressed"),
+    "channel": ("{} channel used", "{} channels used", "channels used"),
+}
+
+# Signals that are measured.
+_MEASURED = {"length": "message length"}
+
+# Unicode categories that show nothing of their own: controls, marks of direction, surrogates, line separators.
+_HIDDEN = {"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"}
+
+_DURATIONS = ((86_400_000, "day"), (3_600_000, "h"), (60_000, "min"), (1_000, "s"))
+
+
+def describe_feature(name: str, value: float | None) -> str:
+    """One feature's value in words; a value of None is an absent one, which is not zero.
+
+    >>> describe_feature("report_count_24h", 7.0)
+    '7 reports in 24 h'
+    >>> describe_feature("message_since", 40.0)
+    'last message 40 s ago'
+    """
+    if value is None or not math.isfinite(value):
+        return f"{name_feature(name)}: not known"
+    said = quantity(value)
+    if name == "strike_count":
+        return f"{said} {_plural(value, 'strike', 'strikes')}"
+    if window := _WINDOW.fullmatch(name):
+        return _describe_window(window["signal"], window["what"], _span(window["span"]), value)
+    if trend := _TREND.fullmatch(name):
+        return (
+            f"{_one(trend['signal'])} rate of the last {_span(trend['short'])} is {said} times that of "
+            f"{_span(trend['long'])}"
+        )
+    if since := _SINCE.fullmatch(name):
+        ago = duration(value * 1_000)
+        return f"first seen {ago} ago" if since["signal"] == "first" else f"last {_one(since['signal'])} {ago} ago"
+    return f"{_plainly(name)} {said}"
+
+
+def name_feature(name: str) -> str:
+    """What a feature measures, without a value, as the label of a bar or a line.
+
+    >>> name_feature("toxicity_mean_1h")
+    'mean toxicity over 1 h'
+    """
+    if name == "strike_count":
+        return "strikes"
+    if window := _WINDOW.fullmatch(name):
+        return _name_window(window["signal"], window["what"], _span(window["span"]))
+    if trend := _TREND.fullmatch(name):
+        return f"{_one(trend['signal'])} rate, {_span(trend['short'])} against {_span(trend['long'])}"
+    if since := _SINCE.fullmatch(name):
+        return "time since first seen" if since["signal"] == "first" else f"time since last {_one(since['signal'])}"
+    return _plainly(name)
+
+
+def describe_reason(reason: Reason) -> str:
+    """A reason in words: the raw counter, then what it contributed in log-odds, or which rule looked at it.
+
+    >>> describe_reason(Reason(detector="champion", feature="report_count_24h", value=7.0, contribution=1.316))
+    '7 reports in 24 h (+1.32)'
+    """
+    fact = describe_feature(reason.feature, reason.value)
+    if reason.contribution is None:
+        return f"{fact} (rule {_plainly(reason.detector)})"
+    return f"{fact} ({signed(reason.contribution)})"
+
+
+def _describe_window(signal: str, what: str, span: str, value: float) -> str:
+    said = quantity(value)
+    if what == "count":
+        return f"{said} {_plural(value, _one(signal), _many(signal))} in {span}"
+    if what == "distinct":
+        one, many, _ = _DISTINCT.get(signal, (f"{{}} {_plainly(signal)}", f"{{}} different {_plainly(signal)}s", ""))
+        return f"{_plural(value, one, many).format(said)} in {span}"
+    if what == "sum":
+        return f"{_measured(signal)} adding up to {said} in {span}"
+    if what == "ratio":
+        return f"{said} {_many(signal)} per message in {span}"
+    if what == "decay":
+        return f"{said} {_faded(signal)} (fading by half every {span})"
+    return f"{_name_window(signal, what, span)}: {said}"
+
+
+def _name_window(signal: str, what: str, span: str) -> str:
+    return {
+        "count": f"{_many(signal)} in {span}",
+        "distinct": f"{_DISTINCT[signal][2] if signal in _DISTINCT else f'different {_plainly(signal)}s'} in {span}",
+        "sum": f"sum of {_measured(signal)} in {span}",
+        "ratio": f"{_many(signal)} per message in {span}",
+        "decay": f"{_faded(signal)}, fading by half every {span}",
+        "mean": f"mean {_measured(signal)} over {span}",
+        "max": f"highest {_measured(signal)} in {span}",
+    }[what]
+
+
+def _one(signal: str) -> str:
+    return _COUNTED[signal][0] if signal in _COUNTED else _plainly(signal)
+
+
+def _many(signal: str) -> str:
+    return _COUNTED[signal][1] if signal in _COUNTED else f"{_plainly(signal)}s"
+
+
+def _measured(signal: str) -> str:
+    return _MEASURED.get(signal, _plainly(signal))
+
+
+def _faded(signal: str) -> str:
+    return f"recent {_COUNTED[signal][1] if signal in _COUNTED else _measured(signal)}"
+
+
+def _plural(value: float, one: str, many: str) -> str:
+    return one if value == 1 else many
+
+
+def _span(text: str) -> str:
+    count = text.rstrip("dhms")
+    unit = text[len(count) :]
+    return _count(int(count), {"d": "day", "m": "min"}.get(unit, unit))
+
+
+def _plainly(name: str) -> str:
+    return visible(name.replace("_", " "))
+
+
+def quantity(value: float) -> str:
+    """A number to about three significant digits, with thousands separated and no needless decimals.
+
+    >>> quantity(7.0), quantity(0.4166), quantity(157474)
+    ('7', '0.417', '157,474')
+    """
+    if not math.isfinite(value):
+        return "not a number"
+    size = abs(value)
+    if size >= 1e15 or 0 < size < 1e-4:
+        text = f"{value:.2e}"
+    elif size >= 100 or value == int(value):
+        text = f"{round(value):,}"
+    else:
+        text = f"{value:.3g}"
+    return text.replace("-", "\N{MINUS SIGN}")
+
+
+def signed(value: float) -> str:
+    """A contribution in log-odds with its sign, to two decimals: above zero it speaks for an escalation.
+
+    >>> signed(1.316)
+    '+1.32'
+    """
+    return f"{value:+.2f}".replace("-", "\N{MINUS SIGN}")
+
+
+def duration(ms: float) -> str:
+    """A length of time in its two largest units.
+
+    >>> duration(7_500_000)
+    '2 h 5 min'
+    """
+    if not math.isfinite(ms):
+        return "not a number"
+    sign = "\N{MINUS SIGN}" if ms < 0 else ""
+    left = round(abs(ms))
+    for index, (unit_ms, unit) in enumerate(_DURATIONS):
+        if left >= unit_ms:
+            said = _count(left // unit_ms, unit)
+            if index + 1 < len(_DURATIONS):
+                smaller_ms, smaller = _DURATIONS[index + 1]
+                rest = left % unit_ms // smaller_ms
+                said += f" {_count(rest, smaller)}" if rest else ""
+            return sign + said
+    return f"{sign}{left} ms" if left else "0 s"
+
+
+def _count(count: int, unit: str) -> str:
+    return f"{count:,} {unit}{'s' if unit == 'day' and count != 1 else ''}"
+
+
+def visible(text: str) -> str:
+    r"""Text from outside with every control, format and unassigned character written as an escape.
+
+    A user id may hold terminal escapes, or marks that reverse the text around it.
+
+    >>> visible("a\u202eb\x1b[31m")
+    'a\\u202eb\\u001b[31m'
+    """
+    return "".join(_escape(c) if unicodedata.category(c) in _HIDDEN else c for c in text)
+
+
+def _escape(character: str) -> str:
+    code = ord(character)
+    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"

@@ -1,0 +1,105 @@
+"""What every detector is given and gives back, and the verbs it has.
+
+A detector turns a DecisionPoint into a Score with `score_one`, and, if it learns, consumes Examples with `learn_one`.
+The laws every detector obeys are functions in `detectors.laws`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.records import Position, Reason
+
+Vector = tuple[float, ...]
+"""One value per declared feature; NaN where absent."""
+Matrix = NDArray[np.float64]
+"""Vectors as rows."""
+
+
+class DecisionPoint(NamedTuple):
+    """The moment a score is due: who, as of when (ms), on what features, because of which event.
+
+    `events` is how many events the user has shown, the triggering one included.
+    """
+
+    user_id: str
+    as_of: int
+    event_id: str
+    vector: Vector
+    events: int
+    at: Position
+
+
+class Example(NamedTuple):
+    """A decision point's vector as served, with a label and a weight.
+
+    `known_at` is the event time (ms) at which the label was known, what `learned_until` is made of. A negative weight
+    takes back what was learnt with the same positive weight (an overturned sanction).
+    """
+
+    user_id: str
+    known_at: int
+    vector: Vector
+    label: bool
+    weight: float
+
+
+class Score(NamedTuple):
+    """A detector's belief: a probability, or None for *insufficient history*; reasons where asked for."""
+
+    detector: str
+    probability: float | None
+    reasons: tuple[Reason, ...] = ()
+
+
+class Detector(Protocol):
+    """Anything that turns a decision point into a score."""
+
+    @property
+    def name(self) -> str:
+        """What reasons and metrics call it."""
+        ...
+
+    def score_one(self, point: DecisionPoint) -> Score:
+        """The score of one decision point; changes nothing."""
+        ...
+
+
+class Scorer(Protocol):
+    """A frozen model version: scores batches, explains single points, never learns.
+
+    A row's probability does not depend on the rows beside it, to the last bit.
+    """
+
+    def probabilities(self, matrix: Matrix) -> Matrix:
+        """Calibrated probabilities, one per row; NaN where history is insufficient."""
+        ...
+
+    def explain(self, vector: Vector, most: int) -> tuple[Reason, ...]:
+        """The features that moved the score most, with raw counters and contributions in log-odds."""
+        ...
+
+
+class OnlineModel(Protocol):
+    """A model that learns example by example and is published as data."""
+
+    family: str
+
+    def class_weight(self, asked: float) -> float:
+        """What a positive weighs against a negative in what this model learns, when `asked` is the policy's wish."""
+        ...
+
+    def learn_one(self, features: dict[str, float], *, label: bool, weight: float) -> None:
+        """Learn one example: squashed features without absent ones."""
+        ...
+
+    def dump(self) -> dict[str, Any]:
+        """Everything the model knows as plain data."""
+        ...
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Become the model that was dumped."""
+        ...

@@ -1,0 +1,23 @@
+"""Why a verdict changed: the rules that fired and the features that moved the score, with raw counters."""
+
+from __future__ import annotations
+
+from detectors.contract import DecisionPoint, Scorer
+from detectors.rules.catalogue import ActiveRule
+from schemas.records import Reason
+
+
+def explain(
+    point: DecisionPoint,
+    scorer: Scorer | None,
+    fired: list[ActiveRule],
+    most: int,
+) -> tuple[Reason, ...]:
+    """At most `most` features of the model's score, after every reason of every fired rule.
+
+    `scorer` is None where the model had no say.
+    """
+    reasons = [reason for active in fired for reason in active.rule.score_one(point).reasons]
+    if scorer is not None:
+        reasons.extend(scorer.explain(point.vector, most))
+    return tuple(reasons)

@@ -1,0 +1,49 @@
+"""The declared features: read this like a table."""
+
+from __future__ import annotations
+
+from detectors.features.declare import Decay, Feature, Ratio, Since, StrikeCount, Trend, Window
+
+CATALOGUE: tuple[Feature, ...] = (
+    # how much the user talks, and whether that is changing
+    Window("message", "count", "5m"),
+    Window("message", "count", "1h"),
+    Window("message", "count", "24h"),
+    Decay("message", "10m"),
+    Decay("message", "7d"),
+    Trend("message", "1h", "24h"),
+    Since("message"),
+    Since("first"),
+    # how the user talks
+    Window("length", "mean", "1h"),
+    Window("length", "mean", "24h"),
+    Window("repeat", "count", "1h"),
+    Ratio("repeat", "24h"),
+    Window("toxicity", "mean", "1h"),
+    Window("toxicity", "max", "24h"),
+    Decay("toxicity", "7d"),
+    # whom and where
+    Window("channel", "distinct", "1h"),
+    Window("channel", "distinct", "24h"),
+    Window("recipient", "distinct", "1h"),
+    Window("recipient", "distinct", "24h"),
+    # what others say of the user
+    Window("report", "count", "24h"),
+    Window("report", "count", "7d"),
+    Window("reporter", "distinct", "24h"),
+    Window("reporter", "distinct", "7d"),
+    Decay("report", "7d"),
+    Since("report"),
+    # what moderation did, as it stands after reversals
+    Window("sanction", "count", "30d"),
+    Window("sanction_severity", "sum", "30d"),
+    Decay("sanction", "7d"),
+    Since("sanction"),
+    StrikeCount(),
+    # lessons already given
+    Window("exposure", "count", "7d"),
+    Since("exposure"),
+)
+
+NAMES: tuple[str, ...] = tuple(feature.name for feature in CATALOGUE)
+"""Column names of a feature vector, in order."""

@@ -1,0 +1,226 @@
+"""Compiles declared features into the cells a profile keeps, and the functions that update and read them.
+
+This is the control path: it runs once, and hands back closures so that the per-event loop stays bare.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from math import nan
+from operator import itemgetter
+from typing import Any
+
+from detectors.features.decay import Decayed
+from detectors.features.declare import HOPS, Decay, Feature, Ratio, Since, StrikeCount, Trend, Window, duration_ms
+from detectors.features.signals import DISTINCT_SIGNALS, LEDGER_SIGNALS, SIGNALS
+from detectors.features.strikes import Ledger
+from detectors.features.window import LastSeen, Tiles
+
+Update = Callable[[list[Any], float, int, int], None]
+"""(cells, amount or key, event time, clock): add one signal to one cell."""
+Read = Callable[[Any, int], float]
+"""(cell, now): the number a cell stands for."""
+LedgerRead = Callable[[Ledger, int], float]
+Derive = Callable[[list[float]], float]
+"""(scratch): a number made of other numbers of the same moment."""
+
+
+def _tiles(index: int, span: str, aggregate: str) -> tuple[Update, Read]:
+    width, hop = duration_ms(span), duration_ms(HOPS[span])
+    limit = 2 * (width // hop + 2)
+    counting, peaking = aggregate == "count", aggregate == "max"
+
+    def update(cells: list[Any], amount: float, time: int, now: int) -> None:
+        cell = cells[index]
+        if cell is None:
+            cell = cells[index] = Tiles()
+        if peaking:
+            cell.peak(time // hop, amount, (now - width) // hop, limit)
+        else:
+            cell.add(time // hop, 1 if counting else amount, (now - width) // hop, limit)
+
+    def read(cell: Tiles, now: int) -> float:
+        tail = (now - width) // hop
+        if cell.oldest < tail:
+            cell.trim(tail)
+        if peaking:
+            return max(cell.values.values(), default=nan)
+        return sum(cell.values.values())
+
+    return update, read
+
+
+def _distinct(index: int) -> Update:
+    def update(cells: list[Any], key: float, time: int, _now: int) -> None:
+        cell = cells[index]
+        if cell is None:
+            cell = cells[index] = LastSeen()
+        cell.add(key, time)
+
+    return update
+
+
+def _decayed(index: int, half_life: int) -> tuple[Update, Read]:
+    def update(cells: list[Any], amount: float, time: int, _now: int) -> None:
+        cell = cells[index]
+        if cell is None:
+            cell = cells[index] = Decayed(time)
+        cell.add(amount, time, half_life)
+
+    def read(cell: Decayed, now: int) -> float:
+        return cell.at(now, half_life)
+
+    return update, read
+
+
+def _last(index: int) -> Update:
+    def update(cells: list[Any], _amount: float, time: int, _now: int) -> None:
+        cell = cells[index]
+        if cell is None or time > cell:
+            cells[index] = time
+
+    return update
+
+
+def tail_of(span: str) -> Callable[[int], int]:
+    """The function from `now` to the earliest event time (ms) a window of this span covers then."""
+    width, hop = duration_ms(span), duration_ms(HOPS[span])
+    return lambda now: (now - width) // hop * hop
+
+
+@dataclass
+class Plan:
+    """What a profile keeps and how a vector is read from it.
+
+    `cells` names every cell, the key it is stored under. A vector is made in a scratch list: first what cells, ledger
+    and since-clocks read, then what is derived from those, then `pick` puts the declared features in order.
+    """
+
+    names: tuple[str, ...]
+    cells: list[str] = field(default_factory=list)
+    updates: dict[str, list[Update]] = field(default_factory=dict)
+    reads: list[tuple[int, int, Read]] = field(default_factory=list)
+    ledger_reads: list[tuple[int, LedgerRead]] = field(default_factory=list)
+    since_reads: list[tuple[int, int]] = field(default_factory=list)
+    derived: list[tuple[int, Derive]] = field(default_factory=list)
+    defaults: list[float] = field(default_factory=list)
+    first_slot: int = -1
+    sanction_since_slot: int = -1
+    pick: Callable[[list[float]], tuple[float, ...]] = tuple
+    _slots: dict[str, int] = field(default_factory=dict)
+
+    def slot(self, name: str, default: float) -> int:
+        """The scratch slot called `name`, made with its value while absent."""
+        if name not in self._slots:
+            self._slots[name] = len(self.defaults)
+            self.defaults.append(default)
+        return self._slots[name]
+
+    def cell(self, name: str) -> int:
+        """The index of a new cell."""
+        self.cells.append(name)
+        return len(self.cells) - 1
+
+    def window(self, signal: str, aggregate: str, span: str) -> int:
+        """The slot of a stored window aggregate, with its cell, made on first use."""
+        name = f"{signal}_{aggregate}_{span}"
+        if name in self._slots:
+            return self._slots[name]
+        slot = self.slot(name, nan if aggregate == "max" else 0)
+        tail = tail_of(span)
+        if signal == "sanction_severity":
+            self.ledger_reads.append((slot, lambda ledger, now: ledger.severity(tail(now))))
+        elif signal == "sanction":
+            self.ledger_reads.append((slot, lambda ledger, now: ledger.count(tail(now))))
+        elif aggregate == "distinct":
+            shared = f"{signal}_distinct"
+            if shared not in self.cells:
+                self.updates[signal].append(_distinct(self.cell(shared)))
+            self.reads.append((self.cells.index(shared), slot, lambda cell, now: cell.count(tail(now))))
+        else:
+            index = self.cell(name)
+            update, read = _tiles(index, span, aggregate)
+            self.updates[signal].append(update)
+            self.reads.append((index, slot, read))
+        return slot
+
+    def derive(self, name: str, function: Derive) -> int:
+        """The slot of a number derived from other slots."""
+        slot = self.slot(name, nan)
+        self.derived.append((slot, function))
+        return slot
+
+
+def _quotient(top: int, bottom: int, factor: float = 1.0) -> Derive:
+    return lambda scratch: factor * scratch[top] / scratch[bottom] if scratch[bottom] else nan
+
+
+def _place(plan: Plan, feature: Feature, strike_expiry: int) -> int:
+    """Make the slot of one declared feature."""
+    match feature:
+        case Window(signal, "mean", span):
+            total, count = plan.window(signal, "sum", span), plan.window(signal, "count", span)
+            return plan.derive(feature.name, _quotient(total, count))
+        case Window(signal, aggregate, span):
+            return plan.window(signal, aggregate, span)
+        case Ratio(signal, span, per):
+            return plan.derive(
+                feature.name,
+                _quotient(plan.window(signal, "count", span), plan.window(per, "count", span)),
+            )
+        case Trend(signal, short, long):
+            factor = duration_ms(long) / duration_ms(short)
+            slots = plan.window(signal, "count", short), plan.window(signal, "count", long)
+            return plan.derive(feature.name, _quotient(*slots, factor))
+        case Decay(signal, half_life_text):
+            slot, half_life = plan.slot(feature.name, 0.0), duration_ms(half_life_text)
+            if signal in LEDGER_SIGNALS:
+                plan.ledger_reads.append((slot, lambda ledger, now: ledger.decay(now, half_life)))
+            else:
+                index = plan.cell(feature.name)
+                update, read = _decayed(index, half_life)
+                plan.updates[signal].append(update)
+                plan.reads.append((index, slot, read))
+            return slot
+        case Since("first"):
+            plan.first_slot = plan.slot(feature.name, nan)
+            return plan.first_slot
+        case Since("sanction"):
+            plan.sanction_since_slot = plan.slot(feature.name, nan)
+            return plan.sanction_since_slot
+        case Since(signal):
+            slot, index = plan.slot(feature.name, nan), plan.cell(f"{signal}_last")
+            plan.updates[signal].append(_last(index))
+            plan.since_reads.append((index, slot))
+            return slot
+        case StrikeCount():
+            slot = plan.slot(feature.name, 0)
+            plan.ledger_reads.append((slot, lambda ledger, now: ledger.count(now - strike_expiry)))
+            return slot
+
+
+def compile_plan(features: Iterable[Feature], strike_expiry: int) -> Plan:
+    """The plan of a feature catalogue; `strike_expiry` is how long (ms) a sanction counts as a strike.
+
+    Raises:
+        ValueError: if two features share a name, a signal is unknown, or an aggregate does not fit its signal.
+    """
+    features = tuple(features)
+    names = tuple(feature.name for feature in features)
+    for feature in features:
+        signal = getattr(feature, "signal", "first")
+        if names.count(feature.name) > 1:
+            raise ValueError(f"feature {feature.name} is declared twice: remove one")
+        if signal not in SIGNALS and signal != "first":
+            raise ValueError(f"feature {feature.name} is over an unknown signal: choose one of {', '.join(SIGNALS)}")
+        if (getattr(feature, "aggregate", "") == "distinct") != (
+            signal in DISTINCT_SIGNALS and not isinstance(feature, Since)
+        ):
+            raise ValueError(f"feature {feature.name}: distinct counts go with {', '.join(sorted(DISTINCT_SIGNALS))}")
+        if signal in LEDGER_SIGNALS and getattr(feature, "aggregate", "count") not in ("count", "sum"):
+            raise ValueError(f"feature {feature.name}: sanctions are counted or summed, because they can be overturned")
+    plan = Plan(names=names, updates={signal: [] for signal in SIGNALS})
+    order = [_place(plan, feature, strike_expiry) for feature in features]
+    plan.pick = itemgetter(*order) if len(order) > 1 else lambda scratch: (scratch[order[0]],)
+    return plan

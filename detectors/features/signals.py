@@ -1,0 +1,75 @@
+"""Signals: what is read off one event. A name and an amount, or a name and a key for distinct counts."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from hashlib import blake2b
+
+from schemas.records import ChatMessage, Event
+
+SIGNALS = (
+    "message",  # 1 for every message
+    "length",  # characters of the text, where there is one
+    "repeat",  # 1 when the text equals one of the user's last few
+    "toxicity",  # the highest external scorer result, where there is one
+    "channel",  # key: where the message was sent
+    "recipient",  # key, once for each user addressed
+    "report",  # 1 for every report about the user
+    "reporter",  # key: who reported, where known
+    "sanction",  # 1 for every upheld sanction (read from the ledger)
+    "sanction_severity",  # severity of every upheld sanction (read from the ledger)
+    "exposure",  # 1 for every intervention the user was shown
+)
+DISTINCT_SIGNALS = frozenset({"channel", "recipient", "reporter"})
+LEDGER_SIGNALS = frozenset({"sanction", "sanction_severity"})
+
+RECENT_TEXTS = 8
+"""How many of a user's latest texts a new one is compared with."""
+SHORTEST_REPEAT = 8
+"""Texts shorter than this (in characters, folded) are never repeats: everybody says ok twice."""
+
+Signal = tuple[str, float]
+
+
+@lru_cache(maxsize=65_536)
+def stable_hash(text: str) -> int:
+    """A 63-bit hash of `text` that is the same in every process (blake2b, first 8 bytes, top bit cleared)."""
+    return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big") >> 1
+
+
+def fold(text: str) -> str:
+    """The text as repeats compare it: case folded, white space collapsed."""
+    return " ".join(text.casefold().split())
+
+
+def read_signals(event: Event, texts: list[int]) -> list[Signal]:
+    """The signals of one event. `texts`, the hashes of the user's recent texts, is brought up to date.
+
+    Sanctions and reversals give none: they go to the ledger.
+    """
+    if isinstance(event, ChatMessage):
+        signals: list[Signal] = [("message", 1), ("channel", stable_hash(event.channel))]
+        text = event.text
+        if text is not None:
+            signals.append(("length", len(text)))
+            folded = fold(text)
+            if len(folded) >= SHORTEST_REPEAT:
+                key = int.from_bytes(blake2b(folded.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
+                if key in texts:
+                    texts.remove(key)
+                    signals.append(("repeat", 1))
+                elif len(texts) >= RECENT_TEXTS:
+                    del texts[0]
+                texts.append(key)
+        if event.scores:
+            signals.append(("toxicity", max(score.value for score in event.scores)))
+        signals.extend(("recipient", stable_hash(recipient)) for recipient in event.recipients)
+        return signals
+    if event.report is not None:
+        signals = [("report", 1)]
+        if event.report.reporter_id is not None:
+            signals.append(("reporter", stable_hash(event.report.reporter_id)))
+        return signals
+    if event.exposure is not None:
+        return [("exposure", 1)]
+    return []

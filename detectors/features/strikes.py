@@ -1,0 +1,69 @@
+"""Sanctions as they stand after reversals: the ledger from which strikes and sanction features are read."""
+
+from __future__ import annotations
+
+from math import exp2
+from typing import NamedTuple
+
+LEDGER_CAP = 64
+"""How many sanctions a ledger remembers; beyond it the oldest is forgotten."""
+
+
+class Entry(NamedTuple):
+    """One sanction: hash of its event id, when, how severe, and whether it still stands."""
+
+    sanction: int
+    time: int
+    severity: int
+    upheld: bool
+
+
+class Ledger:
+    """A user's sanctions. An overturned one counts for nothing, from the moment of its reversal on.
+
+    A reversal that arrives before its sanction is remembered, so that the sanction never counts.
+    """
+
+    __slots__ = ("entries",)
+
+    def __init__(self, entries: list[Entry] | None = None) -> None:
+        self.entries = [] if entries is None else entries
+
+    def add(self, sanction: int, time: int, severity: int) -> bool:
+        """Enter a sanction; False if it was overturned already."""
+        for index, entry in enumerate(self.entries):
+            if entry.sanction == sanction:
+                self.entries[index] = Entry(sanction, time, severity, entry.upheld)
+                return entry.upheld
+        self._keep(Entry(sanction, time, severity, upheld=True))
+        return True
+
+    def overturn(self, sanction: int, time: int) -> bool:
+        """Overturn a sanction; True if it stood until now."""
+        for index, entry in enumerate(self.entries):
+            if entry.sanction == sanction:
+                self.entries[index] = entry._replace(upheld=False)
+                return entry.upheld
+        self._keep(Entry(sanction, time, 0, upheld=False))
+        return False
+
+    def _keep(self, entry: Entry) -> None:
+        self.entries.append(entry)
+        if len(self.entries) > LEDGER_CAP:
+            self.entries.remove(min(self.entries, key=lambda e: (e.time, e.sanction)))
+
+    def count(self, since: int) -> int:
+        """Upheld sanctions at or after `since`."""
+        return sum(1 for e in self.entries if e.upheld and e.time >= since)
+
+    def severity(self, since: int) -> int:
+        """Sum of severities of upheld sanctions at or after `since`."""
+        return sum(e.severity for e in self.entries if e.upheld and e.time >= since)
+
+    def decay(self, now: int, half_life: int) -> float:
+        """Decayed count of upheld sanctions as of `now`."""
+        return sum(exp2((e.time - now) / half_life) for e in self.entries if e.upheld)
+
+    def last(self) -> int | None:
+        """When the latest upheld sanction was."""
+        return max((e.time for e in self.entries if e.upheld), default=None)

@@ -1,0 +1,76 @@
+"""Sawtooth windows and bounded distinct counts."""
+
+from __future__ import annotations
+
+DISTINCT_CAP = 64
+"""A distinct count is exact up to this many values in the window and reads as the cap beyond it."""
+
+
+class Tiles:
+    """One value per hop of event time: the storage of one windowed aggregate of one signal.
+
+    Tiles older than the window are dropped when read, and when an add finds more than `2 * (span / hop + 2)` of them,
+    so memory is bounded even where nothing is read.
+    """
+
+    __slots__ = ("oldest", "values")
+
+    def __init__(self, oldest: int = 0, values: dict[int, float] | None = None) -> None:
+        self.oldest = oldest
+        self.values = {} if values is None else values
+
+    def add(self, tile: int, amount: float, tail: int, limit: int) -> None:
+        """Add `amount` to `tile`; a tile before the window's `tail` is no longer covered and is left out."""
+        if tile < tail:
+            return
+        values = self.values
+        if not values or tile < self.oldest:
+            self.oldest = tile
+        values[tile] = values.get(tile, 0) + amount
+        if len(values) > limit:
+            self.trim(tail)
+
+    def peak(self, tile: int, amount: float, tail: int, limit: int) -> None:
+        """Raise `tile` to `amount` if that is larger."""
+        if tile < tail:
+            return
+        values = self.values
+        if not values or tile < self.oldest:
+            self.oldest = tile
+        if amount > values.get(tile, float("-inf")):
+            values[tile] = amount
+        if len(values) > limit:
+            self.trim(tail)
+
+    def trim(self, tail: int) -> None:
+        """Drop the tiles before `tail`."""
+        self.values = {tile: value for tile, value in self.values.items() if tile >= tail}
+        self.oldest = min(self.values, default=0)
+
+
+class LastSeen:
+    """The most recently seen distinct keys and when each was last seen (ms): distinct counts over any window.
+
+    Only the `DISTINCT_CAP` most recent keys are kept. Since a key's last time only grows, the kept keys are always
+    those seen last, and so a window's count is exactly `min(true count, cap)`.
+    """
+
+    __slots__ = ("times",)
+
+    def __init__(self, times: dict[int, int] | None = None) -> None:
+        self.times = {} if times is None else times
+
+    def add(self, key: int, time: int) -> None:
+        """See `key` at `time`."""
+        times = self.times
+        known = times.get(key)
+        if known is None:
+            times[key] = time
+            if len(times) > DISTINCT_CAP:
+                del times[min(times, key=lambda k: (times[k], k))]
+        elif time > known:
+            times[key] = time
+
+    def count(self, since: int) -> int:
+        """How many keys were seen at or after `since`."""
+        return sum(1 for time in self.times.values() if time >= since)

@@ -1,0 +1,244 @@
+"""A lane: scores the decision points of its users in batches, and decides.
+
+In a replay a lane waits with a point until every version in force at its position has been heard of, so that the
+same log gives the same scores however it was batched. Live, nothing waits: the newest version that is old enough
+scores at once.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from detectors.contract import DecisionPoint
+from detectors.decide import CLEAR, Decider, Standing
+from detectors.explain import explain
+from detectors.learn import Published
+from detectors.models.version import FrozenModel
+from detectors.policy import Policy
+from detectors.rules.catalogue import active_rules
+from detectors.versions import Note, Versions
+from schemas.records import Position, RiskEvent, Tier, Tombstone, Trigger
+
+DAY = 86_400_000
+
+
+class Erasure(NamedTuple):
+    """A user is to be forgotten, in turn with the points around it."""
+
+    user_id: str
+    as_of: int
+    at: Position
+
+
+class News(NamedTuple):
+    """What a learner tells the lanes: versions published, and the position it has reached in each partition."""
+
+    model: str
+    published: list[Published]
+    reached: dict[int, int]
+
+
+class Served(NamedTuple):
+    """A decision point as it was served. `shadow` holds the challengers' probabilities, NaN where absent."""
+
+    point: DecisionPoint
+    probability: float | None
+    tier: Tier
+    model_version: str
+    shadow: tuple[float, ...]
+
+
+class Lane:
+    """The state of one lane: versions, points that wait, and where each warned-of user stands."""
+
+    def __init__(self, policy: Policy, *, pinned: FrozenModel | None = None, wait: bool = False) -> None:
+        self._policy = policy
+        self._pinned = pinned
+        self._wait = wait and pinned is None
+        learning = policy.learning
+        models = () if pinned is not None else (learning.champion, *learning.challengers)
+        self._versions = {model: Versions(learning.keep_versions) for model in models}
+        self._reached: dict[str, int] = dict.fromkeys(models, 0)
+        self._waiting: list[DecisionPoint | Erasure] = []
+        self._standings: dict[str, Standing] = {}
+        self._clock = -1
+        self._decider = Decider(policy)
+        self._rules = active_rules(policy)
+        self._champion = learning.champion if pinned is None else pinned.name
+        detectors = (self._champion, *(active.rule.name for active in self._rules))
+        self._detector_set = "+".join([policy.name, *detectors])
+
+    def hear(self, news: News) -> None:
+        """Take in what a learner tells."""
+        self._versions[news.model].hear(news.published)
+        self._reached[news.model] = max(self._reached[news.model], *news.reached.values(), 0)
+
+    def take(self, arrived: list[DecisionPoint | Erasure]) -> tuple[list[RiskEvent | Tombstone], list[Served]]:
+        """Score and decide what can be: risk events and tombstones to publish, and the points as served."""
+        due = arrived
+        if self._wait:
+            self._waiting.extend(arrived)
+            self._waiting.sort(key=lambda item: item.at.seq)
+            reached = min(self._reached.values())
+            split = next((i for i, item in enumerate(self._waiting) if item.at.seq >= reached), len(self._waiting))
+            due, self._waiting = self._waiting[:split], self._waiting[split:]
+        if not due:
+            return [], []
+        points = [item for item in due if isinstance(item, DecisionPoint)]
+        scored = iter(self._score(points))
+        out: list[RiskEvent | Tombstone] = []
+        served: list[Served] = []
+        for item in due:
+            if isinstance(item, Erasure):
+                self._standings.pop(item.user_id, None)
+                out.append(Tombstone(user_id=item.user_id, as_of=item.as_of))
+                continue
+            probability, model, note, shadow = next(scored)
+            event, tier = self._decide(item, probability, model, note)
+            if event is not None:
+                out.append(event)
+            served.append(Served(item, probability, tier, "" if model is None else model.version, shadow))
+        for versions in self._versions.values():
+            versions.trim(due[-1].at.seq, one_partition=self._wait)
+        return out, served
+
+    def _score(
+        self,
+        points: list[DecisionPoint],
+    ) -> list[tuple[float | None, FrozenModel | None, Note, tuple[float, ...]]]:
+        """Champion's probability, version and note, and the challengers' probabilities, for each point."""
+        if not points:
+            return []
+        matrix = np.array([point.vector for point in points], dtype=np.float64)
+        if self._pinned is not None:
+            pinned, until = self._pinned, self._pinned.learned_until
+            chosen: list[tuple[FrozenModel | None, Note]] = [
+                (pinned, "ahead" if until is not None and until >= point.as_of else "ok") for point in points
+            ]
+            columns = [(_probabilities(matrix, chosen), chosen)]
+        else:
+            columns = []
+            for versions in self._versions.values():
+                chosen = [
+                    versions.choose(point.as_of, point.at.partition, point.at.seq, one_partition=self._wait)
+                    for point in points
+                ]
+                columns.append((_probabilities(matrix, chosen), chosen))
+        champion, chosen = columns[0]
+        shadows = list(zip(*(values for values, _ in columns[1:]), strict=True)) or [()] * len(points)
+        least = self._policy.learning.min_events
+        scored = []
+        for point, value, (model, note), shadow in zip(points, champion, chosen, shadows, strict=True):
+            absent = value != value or point.events < least  # noqa: PLR0124 - only NaN differs from itself
+            if absent and note in ("ok", "ahead"):
+                note = "insufficient_history"  # noqa: PLW2901
+            scored.append((None if absent else value, model, note, shadow))
+        return scored
+
+    def _decide(
+        self,
+        point: DecisionPoint,
+        probability: float | None,
+        model: FrozenModel | None,
+        note: Note,
+    ) -> tuple[RiskEvent | None, Tier]:
+        """The risk event to publish, if the verdict changes, and the tier the user is in now."""
+        user_id, as_of, vector = point.user_id, point.as_of, point.vector
+        if as_of // DAY > self._clock // DAY:
+            self._forget(as_of - DAY)
+        self._clock = max(self._clock, as_of)
+        raised_to, fired = Tier.NONE, []
+        for active in self._rules:
+            if active.rule.fires_on(vector):
+                fired.append(active)
+                if active.tier.rank > raised_to.rank:
+                    raised_to = active.tier
+        standing = self._standings.get(user_id, CLEAR)
+        decider = self._decider
+        if standing is CLEAR and not fired and (probability is None or probability < decider.quiet_below):
+            return None, Tier.NONE
+        after = decider.decide(standing, as_of, probability, raised_to)
+        before = standing.tier if as_of < standing.expires_at else Tier.NONE
+        if after is standing:
+            return None, before
+        self._standings[user_id] = after
+        policy = self._policy
+        identity = f"{user_id}\0{point.event_id}\0{self._detector_set}".encode("utf-8", "surrogatepass")
+        event = RiskEvent(
+            risk_event_id=blake2b(identity, digest_size=16).hexdigest(),
+            user_id=user_id,
+            as_of=as_of,
+            tier=after.tier,
+            previous_tier=before,
+            probability=probability,
+            target=policy.target.name,
+            horizon_ms=policy.target.horizon,
+            expires_at=after.expires_at if after.tier.rank else as_of,
+            reasons=explain(point, None if probability is None else model, fired, policy.warnings.reasons),
+            model=self._champion,
+            model_version="" if model is None else model.version,
+            learned_until=None if model is None else model.learned_until,
+            model_note=note,
+            policy=policy.name,
+            policy_version=policy.version,
+            trigger=Trigger(
+                event_id=point.event_id,
+                topic=point.at.topic,
+                partition=point.at.partition,
+                offset=point.at.offset,
+            ),
+        )
+        return event, after.tier
+
+    def _forget(self, now: int) -> None:
+        """Drop the standings that no longer matter a day later."""
+        self._standings = {u: s for u, s in self._standings.items() if not self._decider.settled(s, now)}
+
+    def state(self) -> dict[str, Any]:
+        """Everything as plain data."""
+        return {
+            "versions": {model: versions.state() for model, versions in self._versions.items()},
+            "reached": self._reached,
+            "waiting": [(isinstance(item, Erasure), tuple(item)) for item in self._waiting],
+            "standings": {
+                u: (str(s.tier), s.expires_at, s.entered_at, str(s.floor)) for u, s in self._standings.items()
+            },
+            "clock": self._clock,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a state."""
+        for model, versions in state["versions"].items():
+            if model in self._versions:
+                self._versions[model].restore(versions)
+        self._reached.update({m: reached for m, reached in state["reached"].items() if m in self._reached})
+        self._waiting = [
+            Erasure._make((*fields[:-1], Position(*fields[-1])))
+            if erased
+            else DecisionPoint._make((*fields[:3], tuple(fields[3]), fields[4], Position(*fields[5])))
+            for erased, fields in state["waiting"]
+        ]
+        self._standings = {
+            user: Standing(Tier(tier), expires_at, entered_at, Tier(floor))
+            for user, (tier, expires_at, entered_at, floor) in state["standings"].items()
+        }
+        self._clock = state["clock"]
+
+
+def _probabilities(
+    matrix: np.ndarray[Any, np.dtype[np.float64]],
+    chosen: list[tuple[FrozenModel | None, Note]],
+) -> list[float]:
+    """Each row scored by the version chosen for it; NaN without one."""
+    values = np.full(len(matrix), np.nan)
+    rows: dict[FrozenModel, list[int]] = {}
+    for row, (model, _) in enumerate(chosen):
+        if model is not None:
+            rows.setdefault(model, []).append(row)
+    for model, indexes in rows.items():
+        values[indexes] = model.probabilities(matrix[indexes])
+    scores: list[float] = values.tolist()
+    return scores

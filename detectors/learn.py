@@ -1,0 +1,195 @@
+"""The learner of one model: lessons in, versions out, in an order that does not depend on how they were batched.
+
+Lessons carry the position of their event. They are learnt in that order, whatever order they arrive in, so the same
+log gives the same versions for any batch size and any number of workers. A version is published when the log's clock
+enters a new interval, before the lesson that moved it is learnt, and says up to which event time it has learnt.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import orjson
+
+from detectors.contract import Example
+from detectors.features.catalogue import NAMES
+from detectors.models.catalogue import MODELS
+from detectors.models.version import content_hash, squash
+from detectors.policy import LearningPolicy
+from schemas.records import ModelVersion
+
+
+class Lesson(NamedTuple):
+    """What one event teaches: its place in the source partition, and the examples it made known.
+
+    `time` is the event time, or -1 where the record was no event. `erased` asks to forget the user's examples.
+    """
+
+    partition: int
+    seq: int
+    user_id: str
+    time: int
+    examples: tuple[Example, ...]
+    erased: bool
+
+
+class Published(NamedTuple):
+    """A version, and the position from which it is in force: it has learnt nothing from `seq` or later."""
+
+    version: ModelVersion
+    partition: int
+    seq: int
+
+
+class InOrder:
+    """Gives lessons back in the order of their dense positions within each partition."""
+
+    def __init__(self, following: dict[int, int] | None = None, waiting: list[Lesson] | None = None) -> None:
+        self.following = {} if following is None else following
+        self._waiting: dict[tuple[int, int], Lesson] = {}
+        for lesson in waiting or []:
+            self._waiting[lesson.partition, lesson.seq] = lesson
+
+    def take(self, lessons: list[Lesson]) -> list[Lesson]:
+        """Every lesson that nothing earlier of its partition is missing before."""
+        waiting, following = self._waiting, self.following
+        partitions = set()
+        for lesson in lessons:
+            waiting[lesson.partition, lesson.seq] = lesson
+            partitions.add(lesson.partition)
+        ready = []
+        for partition in sorted(partitions):
+            seq = following.get(partition, 0)
+            while (lesson_due := waiting.pop((partition, seq), None)) is not None:
+                ready.append(lesson_due)
+                seq += 1
+            following[partition] = seq
+        return ready
+
+    @property
+    def waiting(self) -> list[Lesson]:
+        """Lessons that came early, in order."""
+        return [self._waiting[key] for key in sorted(self._waiting)]
+
+
+class LogClock:
+    """Event time as two different users have shown it: one user's poisoned clock cannot move it."""
+
+    def __init__(self, leader: str = "", latest: int = -1, now: int = -1) -> None:
+        self.leader, self.latest, self.now = leader, latest, now
+
+    def advance(self, user_id: str, time: int) -> None:
+        """See a user at an event time; `now` becomes the largest time that another user has reached as well."""
+        if user_id == self.leader:
+            self.latest = max(self.latest, time)
+        elif time > self.latest:
+            self.now, self.leader, self.latest = self.latest, user_id, time
+        elif time > self.now:
+            self.now = time
+
+
+class Learner:
+    """Learns one model and publishes its versions."""
+
+    def __init__(self, name: str, learning: LearningPolicy) -> None:
+        self.name = name
+        self._learning = learning
+        self._model = MODELS[name](learning)
+        self._order = InOrder()
+        self._clock = LogClock()
+        self._interval = -1
+        self._fresh = False
+        self._learned_until = -1
+        self._examples = 0
+        self._positives = 0
+
+    def take(self, lessons: list[Lesson]) -> tuple[list[Published], dict[int, int]]:
+        """Learn what can be learnt in order; the versions published, and each partition's position reached."""
+        published: list[Published] = []
+        batch: list[Example] = []
+        clock, every = self._clock, self._learning.publish_every
+        for lesson in self._order.take(lessons):
+            if lesson.time >= 0:
+                clock.advance(lesson.user_id, lesson.time)
+                interval = clock.now // every
+                if interval > self._interval:
+                    self._interval = interval
+                    self._learn(batch)
+                    batch = []
+                    if self._fresh:
+                        self._fresh = False
+                        published.append(Published(self.version(), lesson.partition, lesson.seq))
+            if lesson.erased:
+                batch = [example for example in batch if example.user_id != lesson.user_id]
+            batch.extend(lesson.examples)
+        self._learn(batch)
+        return published, self._order.following
+
+    def _learn(self, batch: list[Example]) -> None:
+        if not batch:
+            return
+        model = self._model
+        squashed = squash(np.array([example.vector for example in batch], dtype=np.float64)).tolist()
+        for example, row in zip(batch, squashed, strict=True):
+            # x == x is false only for NaN, which stands for absent and must never reach a model
+            features = {name: value for name, value in zip(NAMES, row, strict=True) if value == value}  # noqa: PLR0124
+            model.learn_one(features, label=example.label, weight=self._weight(example))
+            taken_back = example.weight < 0
+            self._examples += -1 if taken_back else 1
+            self._positives += (-1 if taken_back else 1) if example.label else 0
+            self._learned_until = max(self._learned_until, example.known_at)
+        self._fresh = True
+
+    def _weight(self, example: Example) -> float:
+        return example.weight * self._learning.positive_weight if example.label else example.weight
+
+    def version(self) -> ModelVersion:
+        """The model as it is now, as data."""
+        document = {
+            "model": self._model.dump(),
+            "sample": self._learning.sample,
+            "positive_weight": self._model.class_weight(self._learning.positive_weight),
+            "min_positives": self._learning.min_positives,
+        }
+        record: dict[str, Any] = {
+            "name": self.name,
+            "family": self._model.family,
+            "learned_until": self._learned_until if self._learned_until >= 0 else None,
+            "examples": self._examples,
+            "positives": self._positives,
+            "features": NAMES,
+            "state": orjson.dumps(document).decode(),
+        }
+        return ModelVersion(version=content_hash(record), **record)
+
+    def state(self) -> dict[str, Any]:
+        """Everything as plain data, to go on from after a restart."""
+        return {
+            "name": self.name,
+            "model": self._model.dump(),
+            "following": self._order.following,
+            "waiting": [tuple(lesson) for lesson in self._order.waiting],
+            "clock": (self._clock.leader, self._clock.latest, self._clock.now),
+            "interval": self._interval,
+            "fresh": self._fresh,
+            "learned_until": self._learned_until,
+            "examples": self._examples,
+            "positives": self._positives,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a state."""
+        self._model.load(state["model"])
+        waiting = []
+        for partition, seq, user_id, time, examples, erased in state["waiting"]:
+            taught = tuple(
+                Example(user, known_at, tuple(vector), label=label, weight=weight)
+                for user, known_at, vector, label, weight in examples
+            )
+            waiting.append(Lesson(partition, seq, user_id, time, taught, erased))
+        self._order = InOrder(dict(state["following"]), waiting)
+        self._clock = LogClock(*state["clock"])
+        self._interval, self._fresh = state["interval"], state["fresh"]
+        self._learned_until = state["learned_until"]
+        self._examples, self._positives = state["examples"], state["positives"]

@@ -1,0 +1,95 @@
+"""A challenger of another family: Gaussian naive Bayes, which knows each feature's spread but no interplay."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import log
+from typing import Any
+
+import numpy as np
+from river import naive_bayes, proba
+
+from detectors.contract import Matrix
+from detectors.models.version import LinearTerms, aligned
+
+FAMILY = "gaussian_naive_bayes"
+NARROWEST = 0.01
+"""Added to every variance, so that a feature seen constant in one class cannot decide alone."""
+LOUDEST = 3.0
+"""A single feature's contribution in log-odds is kept within this, because features are far from independent."""
+
+
+class Bayes:
+    """River's `GaussianNB`; log-odds = prior log-odds + sum of per-feature log-likelihood ratios.
+
+    Positives are counted without class weight: a generative model needs none.
+    """
+
+    family = FAMILY
+
+    def __init__(self) -> None:
+        make: Callable[[], Any] = naive_bayes.GaussianNB  # River annotates only part of its classes
+        self.model = make()
+
+    def class_weight(self, _asked: float) -> float:
+        """What a positive weighs against a negative in what this model learns: the same."""
+        return 1.0
+
+    def learn_one(self, features: dict[str, float], *, label: bool, weight: float) -> None:
+        """Learn one example; with a negative weight, take one back exactly."""
+        if weight >= 0:
+            self.model.learn_one(features, label)
+            return
+        if self.model.class_counts[label] <= 1:
+            return
+        self.model.class_counts[label] -= 1
+        for name, value in features.items():
+            gaussian = self.model.gaussians[label][name]
+            if gaussian.n_samples > 1:
+                gaussian.revert(value)
+
+    def dump(self) -> dict[str, Any]:
+        """Class counts and each class's feature moments as plain data."""
+        state: dict[str, Any] = {}
+        names = sorted({name for gaussians in self.model.gaussians.values() for name in gaussians})
+        state["features"] = names
+        for label, key in ((False, "negative"), (True, "positive")):
+            gaussians = [self.model.gaussians[label][name] for name in names]
+            state[f"{key}_count"] = self.model.class_counts[label]
+            state[f"{key}_counts"] = [gaussian.n_samples for gaussian in gaussians]
+            state[f"{key}_means"] = [gaussian.mu for gaussian in gaussians]
+            state[f"{key}_variances"] = [gaussian._var.get() for gaussian in gaussians]  # noqa: SLF001 - sigma squared would lose bits
+        return state
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Become the model that was dumped."""
+        from_moments: Callable[..., Any] = proba.Gaussian._from_state  # noqa: SLF001 - River's own constructor from moments
+        for label, key in ((False, "negative"), (True, "positive")):
+            if state[f"{key}_count"]:
+                self.model.class_counts[label] = state[f"{key}_count"]
+            moments = (state[f"{key}_counts"], state[f"{key}_means"], state[f"{key}_variances"])
+            for name, n, mean, variance in zip(state["features"], *moments, strict=True):
+                self.model.gaussians[label][name] = from_moments(n, mean, variance, ddof=1)
+
+    @staticmethod
+    def terms(state: dict[str, Any], names: tuple[str, ...]) -> LinearTerms:
+        """Per-feature log-likelihood ratios of a dumped model over all declared features."""
+        moments = {
+            key: (
+                aligned(names, state, f"{key}_means", 0.0)[:, None],
+                aligned(names, state, f"{key}_variances", 0.0)[:, None] + NARROWEST,
+                aligned(names, state, f"{key}_counts", 0.0)[:, None],
+            )
+            for key in ("negative", "positive")
+        }
+        (mean0, var0, count0), (mean1, var1, count1) = moments["negative"], moments["positive"]
+        known = np.minimum(count0, count1) >= 2
+        shift = 0.5 * np.log(var0 / var1)
+
+        def contributions(columns: Matrix) -> Matrix:
+            ratio = shift + (columns - mean0) ** 2 / (2 * var0) - (columns - mean1) ** 2 / (2 * var1)
+            bounded: Matrix = np.where(known, np.clip(ratio, -LOUDEST, LOUDEST), 0.0)
+            return bounded
+
+        prior = log(max(state["positive_count"], 1) / max(state["negative_count"], 1))
+        return LinearTerms(intercept=prior, contributions=contributions)

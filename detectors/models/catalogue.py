@@ -1,0 +1,29 @@
+"""The models a policy can name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from detectors.contract import OnlineModel
+from detectors.models.bayes import Bayes
+from detectors.models.logistic import Logistic
+from detectors.models.version import FrozenModel, Terms
+from detectors.policy import LearningPolicy
+from schemas.records import ModelVersion
+
+MODELS: dict[str, Callable[[LearningPolicy], OnlineModel]] = {
+    "logistic": lambda learning: Logistic(learning.learning_rate, learning.l2),
+    "bayes": lambda _learning: Bayes(),
+}
+TERMS: dict[str, Terms] = {Logistic.family: Logistic.terms, Bayes.family: Bayes.terms}
+
+
+def freeze(record: ModelVersion) -> FrozenModel:
+    """The version at work.
+
+    Raises:
+        ValueError: if the family is unknown here.
+    """
+    if record.family not in TERMS:
+        raise ValueError(f"model family {record.family!r} is unknown: this forewarn scores {', '.join(sorted(TERMS))}")
+    return FrozenModel(record, TERMS[record.family])

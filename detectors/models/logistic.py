@@ -1,0 +1,81 @@
+"""The champion: standard scaling and logistic regression, learnt by stochastic gradient descent with class weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from river import compose, linear_model, optim, preprocessing
+from river.utils import VectorDict
+
+from detectors.contract import Matrix
+from detectors.models.version import LinearTerms, aligned
+
+FAMILY = "logistic_regression"
+STEEPEST = 20.0
+"""Gradients are clipped here: no single weighted example moves a weight further than this times the learning rate."""
+
+
+class Logistic:
+    """River's `StandardScaler | LogisticRegression`; log-odds = intercept + sum of weight * standardised feature."""
+
+    family = FAMILY
+
+    def __init__(self, learning_rate: float = 0.05, l2: float = 0.0) -> None:
+        self.scaler: Any = preprocessing.StandardScaler()
+        self.regression = linear_model.LogisticRegression(
+            optimizer=optim.SGD(learning_rate),
+            l2=l2,
+            intercept_lr=learning_rate,
+            clip_gradient=STEEPEST,
+        )
+        self.pipeline = compose.Pipeline(self.scaler, self.regression)
+
+    def class_weight(self, asked: float) -> float:
+        """What a positive weighs against a negative in what this model learns."""
+        return asked
+
+    def learn_one(self, features: dict[str, float], *, label: bool, weight: float) -> None:
+        """Learn one example; with a negative weight, take one back (its features have been seen already)."""
+        if weight < 0:
+            self.regression.learn_one(self.scaler.transform_one(features), label, w=weight)
+        else:
+            self.pipeline.learn_one(features, label, w=weight)
+
+    def dump(self) -> dict[str, Any]:
+        """Scaler moments, weights, intercept and step count as plain data."""
+        names = sorted(self.scaler.means)
+        weights = self.regression.weights
+        return {
+            "features": names,
+            "counts": [self.scaler.counts[name] for name in names],
+            "means": [self.scaler.means[name] for name in names],
+            "variances": [self.scaler.vars[name] for name in names],
+            "weights": [weights.get(name, 0.0) for name in names],
+            "intercept": self.regression.intercept,
+            "steps": self.regression.optimizer.n_iterations,
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Become the model that was dumped."""
+        names = state["features"]
+        self.scaler.counts.update(dict(zip(names, state["counts"], strict=True)))
+        self.scaler.means.update(dict(zip(names, state["means"], strict=True)))
+        self.scaler.vars.update(dict(zip(names, state["variances"], strict=True)))
+        self.regression._weights = VectorDict(dict(zip(names, state["weights"], strict=True)))  # noqa: SLF001 - River has no public setter
+        self.regression.intercept = state["intercept"]
+        self.regression.optimizer.n_iterations = state["steps"]
+
+    @staticmethod
+    def terms(state: dict[str, Any], names: tuple[str, ...]) -> LinearTerms:
+        """Per-feature log-odds contributions of a dumped model as arrays over all declared features."""
+        means = aligned(names, state, "means", 0.0)[:, None]
+        variances = aligned(names, state, "variances", 0.0)[:, None]
+        weights = aligned(names, state, "weights", 0.0)[:, None]
+        slopes = np.divide(weights, np.sqrt(variances), out=np.zeros_like(weights), where=variances > 0)
+
+        def contributions(columns: Matrix) -> Matrix:
+            parts: Matrix = (columns - means) * slopes
+            return parts
+
+        return LinearTerms(intercept=float(state["intercept"]), contributions=contributions)

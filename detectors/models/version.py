@@ -1,0 +1,88 @@
+"""A published model version: data that scores batches and explains single points, and never learns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from hashlib import blake2b
+from typing import Any, NamedTuple
+
+import numpy as np
+import orjson
+
+from detectors.contract import Matrix, Vector
+from schemas.records import ModelVersion, Reason
+
+
+class LinearTerms(NamedTuple):
+    """A score as a sum: an intercept, and every feature's contribution, in log-odds.
+
+    `contributions` maps squashed columns, shape (features, points), to contributions of the same shape; NaN where
+    the feature is absent.
+    """
+
+    intercept: float
+    contributions: Callable[[Matrix], Matrix]
+
+
+Terms = Callable[[dict[str, Any], tuple[str, ...]], LinearTerms]
+
+
+def squash(matrix: Matrix) -> Matrix:
+    """`sign(x) * log1p(|x|)`, element by element; NaN stays NaN."""
+    return np.copysign(np.log1p(np.abs(matrix)), matrix)
+
+
+def aligned(names: tuple[str, ...], state: dict[str, Any], key: str, missing: float) -> Matrix:
+    """The numbers under `key` of a dumped model, in the order of `names`; `missing` for a feature it never saw."""
+    known = dict(zip(state["features"], state[key], strict=True))
+    return np.array([known.get(name, missing) for name in names], dtype=np.float64)
+
+
+def content_hash(record: dict[str, Any]) -> str:
+    """16 hex digits that change when anything in the version changes."""
+    return blake2b(orjson.dumps(record, option=orjson.OPT_SORT_KEYS), digest_size=8).hexdigest()
+
+
+class FrozenModel:
+    """A version at work. `ready` is whether it has seen enough positives to say anything."""
+
+    __slots__ = ("_correction", "_names", "_terms", "learned_until", "name", "ready", "version")
+
+    def __init__(self, record: ModelVersion, terms: Terms) -> None:
+        document = orjson.loads(record.state)
+        self.name = record.name
+        self.version = record.version
+        self.learned_until = record.learned_until
+        self.ready: bool = min(record.positives, record.examples - record.positives) >= document["min_positives"]
+        self._names = record.features
+        self._correction: float = document["sample"] / document["positive_weight"]
+        self._terms = terms(document["model"], record.features)
+
+    def probabilities(self, matrix: Matrix) -> Matrix:
+        """Calibrated probabilities, one per row of raw features; NaN where the model is not ready.
+
+        Contributions are accumulated feature by feature: a row's bits must not depend on how many rows stand beside
+        it, which neither a matrix product nor a sum would promise.
+        """
+        if not self.ready:
+            return np.full(len(matrix), np.nan)
+        parts = self._terms.contributions(np.ascontiguousarray(squash(matrix).T))
+        logit = self._terms.intercept + np.add.accumulate(np.where(np.isnan(parts), 0.0, parts), axis=0)[-1]
+        odds = np.exp(np.clip(logit, -50.0, 50.0))
+        probabilities: Matrix = np.minimum(odds * self._correction, 1.0)
+        return probabilities
+
+    def explain(self, vector: Vector, most: int) -> tuple[Reason, ...]:
+        """The present features with the largest contributions, largest first, in log-odds."""
+        contributions = self._terms.contributions(squash(np.array([vector], dtype=np.float64)).T)[:, 0].tolist()
+        parts = [
+            (part, name, value)
+            for part, name, value in zip(contributions, self._names, vector, strict=True)
+            if value == value  # noqa: PLR0124 - only NaN differs from itself
+        ]
+        parts.sort(key=lambda part: (-abs(part[0]), part[1]))
+        return tuple(
+            Reason(detector=self.name, feature=name, value=value, contribution=part)
+            for part, name, value in parts[:most]
+            if part
+        )

@@ -1,0 +1,148 @@
+"""The policy: what to warn of, when, and how hard to look. Configuration, validated, hashed; never model state."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from itertools import pairwise
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+
+from detectors.features.declare import duration_ms
+from schemas.records import Label, Tier
+
+
+def _duration(value: object) -> object:
+    return duration_ms(value) if isinstance(value, str) else value
+
+
+Duration = Annotated[int, BeforeValidator(_duration), Field(ge=0), PlainSerializer(lambda ms: ms)]
+"""Milliseconds, written as 90s, 5m, 24h or 7d."""
+PositiveDuration = Annotated[Duration, Field(gt=0)]
+Unit = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Clause(_Section):
+    """`count` moderation events of a kind make an escalation; within a time, or ever."""
+
+    event: Literal["sanction", "report", "any"]
+    min_severity: Annotated[int, Field(ge=1, le=5)] = 1
+    count: Annotated[int, Field(ge=1, le=32)] = 1
+    within: PositiveDuration | None = None
+
+
+class TargetPolicy(_Section):
+    """What *escalates* means, and the horizon it is predicted for.
+
+    A user who has escalated leaves the at-risk set for `reset_after` (for ever if absent). With `recurring`, the user
+    stays in it, and every further qualifying event escalates again.
+    """
+
+    name: Label = "escalates"
+    horizon: PositiveDuration
+    when: Annotated[tuple[Clause, ...], Field(min_length=1)]
+    reset_after: PositiveDuration | None = None
+    recurring: bool = False
+
+
+class LearningPolicy(_Section):
+    """How the models learn.
+
+    `sample` is the share of decision points learnt as negatives; `positive_weight` what a positive weighs against
+    one; both are undone in the published probability. A version is published when event time enters a new interval
+    of `publish_every`. A model says *insufficient history* until it has learnt `min_positives` positives and as many
+    negatives, and for users with fewer than `min_events` events.
+    """
+
+    champion: Label = "logistic"
+    challengers: tuple[Label, ...] = ("bayes",)
+    publish_every: PositiveDuration = 600_000
+    sample: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    positive_weight: Annotated[float, Field(gt=0.0, le=1000.0)] = 5.0
+    learning_rate: Annotated[float, Field(gt=0.0, le=10.0)] = 0.05
+    l2: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+    min_positives: Annotated[int, Field(ge=1)] = 10
+    min_events: Annotated[int, Field(ge=1)] = 1
+    pending: Annotated[int, Field(ge=1, le=64)] = 8
+    keep_versions: Annotated[int, Field(ge=1, le=256)] = 32
+
+
+class TierPolicy(_Section):
+    """A tier is entered at `enter` and left below `leave`, both probabilities."""
+
+    enter: Unit
+    leave: Unit
+
+    @model_validator(mode="after")
+    def _hysteresis(self) -> Self:
+        if self.leave > self.enter:
+            raise ValueError(
+                f"leave {self.leave} lies above enter {self.enter}: a tier is left below where it is entered"
+            )
+        return self
+
+
+class WarningPolicy(_Section):
+    """How warnings behave: they lapse after `expiry`, and a tier is not entered again within `cooldown`."""
+
+    expiry: PositiveDuration = 86_400_000
+    cooldown: Duration = 3_600_000
+    reasons: Annotated[int, Field(ge=1, le=16)] = 4
+
+
+class RulePolicy(_Section):
+    """A rule: on or off, the tier it raises to when it fires, and its limit (each rule says of what)."""
+
+    enabled: bool = True
+    tier: Literal[Tier.WATCH, Tier.ELEVATED, Tier.HIGH] = Tier.WATCH
+    limit: Annotated[float, Field(gt=0)] | None = None
+
+
+class Policy(_Section):
+    """A whole policy file."""
+
+    name: Label
+    allowed_lateness: Duration = 3_600_000
+    strike_expiry: PositiveDuration = 7_776_000_000
+    target: TargetPolicy
+    learning: LearningPolicy = LearningPolicy()
+    tiers: dict[Literal[Tier.WATCH, Tier.ELEVATED, Tier.HIGH], TierPolicy]
+    warnings: WarningPolicy = WarningPolicy()
+    rules: dict[str, RulePolicy] = {}
+
+    @model_validator(mode="after")
+    def _tiers_rise(self) -> Self:
+        if not self.tiers:
+            raise ValueError("no tier has thresholds: give [tiers.watch], [tiers.elevated] or [tiers.high]")
+        ordered = sorted(self.tiers.items(), key=lambda item: item[0].rank)
+        for (low, below), (high, above) in pairwise(ordered):
+            if above.enter < below.enter or above.leave < below.leave:
+                raise ValueError(f"tier {high} has lower thresholds than {low}: thresholds rise with the tier")
+        return self
+
+    @property
+    def version(self) -> str:
+        """Content hash of the policy: 16 hex digits."""
+        return blake2b(self.model_dump_json().encode(), digest_size=8).hexdigest()
+
+
+def parse_policy(data: dict[str, Any], known_rules: set[str], known_models: set[str]) -> Policy:
+    """The policy in a parsed TOML document.
+
+    Raises:
+        ValueError: (pydantic's ValidationError is one) if a value is wrong, or a rule or model does not exist.
+    """
+    policy = Policy.model_validate(data)
+    for kind, asked, known in (
+        ("rule", set(policy.rules), known_rules),
+        ("model", {policy.learning.champion, *policy.learning.challengers}, known_models),
+    ):
+        if unknown := sorted(asked - known):
+            raise ValueError(f"unknown {kind} {unknown[0]!r}: choose from {', '.join(sorted(known))}")
+    if policy.learning.champion in policy.learning.challengers:
+        raise ValueError(f"model {policy.learning.champion!r} is champion and challenger: name it once")
+    return policy

@@ -1,0 +1,31 @@
+"""The rules a policy can name, and the ones a policy has switched on."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from detectors.policy import Policy
+from detectors.rules.base import Rule
+from detectors.rules.many_strangers import ManyStrangers
+from detectors.rules.repeated_text import RepeatedText
+from detectors.rules.report_burst import ReportBurst
+from detectors.rules.velocity import Velocity
+from schemas.records import Tier
+
+RULES: dict[str, type[Rule]] = {rule.name: rule for rule in (Velocity, ReportBurst, RepeatedText, ManyStrangers)}
+
+
+class ActiveRule(NamedTuple):
+    """A rule at work, and the tier it raises to."""
+
+    rule: Rule
+    tier: Tier
+
+
+def active_rules(policy: Policy) -> tuple[ActiveRule, ...]:
+    """The rules a policy switches on, by name."""
+    return tuple(
+        ActiveRule(RULES[name](settings.limit), settings.tier)
+        for name, settings in sorted(policy.rules.items())
+        if settings.enabled
+    )

@@ -1,0 +1,21 @@
+"""Repeated text: the same line again and again."""
+
+from detectors.rules.base import Rule
+
+
+class RepeatedText(Rule):
+    """Fires when a user repeats recent texts of their own `limit` times or more within an hour."""
+
+    name = "repeated_text"
+    features = ("repeat_count_1h", "message_count_1h")
+    default_limit = 5
+    runbook = (
+        "Look whether the repeated line is an advertisement, a link or a game call. Trade channels repeat by nature: "
+        "raise the limit there rather than teaching users that warnings mean nothing."
+    )
+    known_gaps = "A line changed by a letter each time is a new line. Texts under eight characters are never repeats."
+
+    def fires(self, values: tuple[float, ...]) -> bool:
+        """At or above the limit, when repeats are at least half of what the user says."""
+        repeats, messages = values
+        return repeats >= self.limit and repeats * 2 >= messages

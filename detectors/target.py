@@ -1,0 +1,172 @@
+"""The target: when a user escalates, who is at risk, and which decision points that makes positives.
+
+Delayed feedback is fake-negative: a decision point is learnt at once as a negative, and again as a positive if the
+user escalates within the horizon. Which points wait for that is a bounded reservoir: those with the lowest hash of
+their event id, which is a uniform sample that needs no random numbers and is the same in every replay.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from detectors.contract import DecisionPoint, Example, Vector
+from detectors.features.signals import stable_hash
+from detectors.features.window import Tiles
+from detectors.policy import Clause, Policy
+from schemas.records import ModerationEvent
+
+FACTS_CAP = 64
+"""How many qualifying moderation events a user's history remembers."""
+OFFERED_TILES = 24
+"""Points offered within the horizon are counted in this many tiles."""
+HEAVIEST = 4.0
+"""The most points one kept point may stand for: a single example must not move a model far."""
+
+
+class Fact(NamedTuple):
+    """A moderation event the target may count: hash of its id, when, and the severity if it was a sanction."""
+
+    key: int
+    time: int
+    severity: int  # 0 for a report
+
+
+class Pending(NamedTuple):
+    """A decision point waiting for its label: reservoir priority, as-of time, vector as served."""
+
+    priority: int
+    as_of: int
+    vector: Vector
+
+
+class History:
+    """One user's moderation history as the target sees it, with the decision points that wait for a label."""
+
+    __slots__ = ("escalated_at", "facts", "learnt", "offered", "pending", "reset_at")
+
+    def __init__(self) -> None:
+        self.facts: list[Fact] = []
+        self.pending: list[Pending] = []
+        self.offered = Tiles()
+        self.escalated_at = -1
+        self.reset_at = -1
+        self.learnt: list[tuple[Vector, float]] = []
+
+    def state(self) -> list[Any]:
+        """Everything as plain data."""
+        return [self.facts, self.pending, self.offered.values, self.escalated_at, self.reset_at, self.learnt]
+
+    @classmethod
+    def from_state(cls, state: list[Any]) -> History:
+        """The history that `state` came from."""
+        history = cls()
+        facts, pending, offered, history.escalated_at, history.reset_at, learnt = state
+        history.facts = [Fact(*fact) for fact in facts]
+        history.pending = [Pending(priority, as_of, tuple(vector)) for priority, as_of, vector in pending]
+        history.offered = Tiles(min(offered, default=0), offered)
+        history.learnt = [(tuple(vector), weight) for vector, weight in learnt]
+        return history
+
+
+class Target:
+    """What *escalates* means, compiled from the policy. Holds no user's state."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._target = policy.target
+        self._reservoir = policy.learning.pending
+        self._sample = int(policy.learning.sample * 2**20)
+        self._tile = max(1, policy.target.horizon // OFFERED_TILES)
+
+    def at_risk(self, history: History, now: int) -> bool:
+        """Whether the user may still escalate; brings a user back whose reset time has come."""
+        if history.escalated_at < 0:
+            return True
+        reset_after = self._target.reset_after
+        if reset_after is not None and now >= history.escalated_at + reset_after:
+            history.reset_at, history.escalated_at, history.learnt = history.escalated_at, -1, []
+            history.facts = [fact for fact in history.facts if fact.time > history.reset_at]
+            return True
+        return self._target.recurring
+
+    def offer(self, history: History, point: DecisionPoint) -> Example | None:
+        """Let a decision point wait for its label; gives the negative to learn at once, if it is in the sample."""
+        key, as_of = stable_hash(point.event_id), point.as_of
+        horizon, tile = self._target.horizon, self._tile
+        history.offered.add(as_of // tile, 1, (as_of - horizon) // tile, 2 * OFFERED_TILES)
+        pending = history.pending
+        if pending and pending[0].as_of < as_of - horizon:
+            pending[:] = [waiting for waiting in pending if waiting.as_of >= as_of - horizon]
+        if len(pending) < self._reservoir:
+            pending.append(Pending(key, as_of, point.vector))
+        else:
+            worst = max(range(len(pending)), key=lambda index: pending[index].priority)
+            if key < pending[worst].priority:
+                del pending[worst]
+                pending.append(Pending(key, as_of, point.vector))
+        # the low bits decide the sample and the high bits the reservoir, so that the two are independent
+        if key % 2**20 >= self._sample:
+            return None
+        return Example(point.user_id, as_of, point.vector, label=False, weight=1.0)
+
+    def count(self, history: History, event: ModerationEvent, severity: int) -> list[Example] | None:
+        """Count an upheld sanction, or a report (severity 0): the positives to learn if the user escalates by it.
+
+        None if the user does not.
+        """
+        fact = Fact(stable_hash(event.event_id), event.event_time, severity)
+        if not any(_qualifies(fact, clause) for clause in self._target.when):
+            return None
+        history.facts.append(fact)
+        if len(history.facts) > FACTS_CAP:
+            del history.facts[0]
+        if (history.escalated_at >= 0 and not self._target.recurring) or not self._satisfied(history):
+            return None
+        now, horizon = event.event_time, self._target.horizon
+        history.escalated_at = now
+        due = [waiting for waiting in history.pending if now - horizon <= waiting.as_of <= now]
+        offered = history.offered
+        offered.trim((now - horizon) // self._tile)
+        weight = min(HEAVIEST, max(1.0, sum(offered.values.values()) / len(due))) if due else 1.0
+        history.learnt = [(waiting.vector, weight) for waiting in due]
+        history.pending = []
+        history.offered = Tiles()
+        return [Example(event.user_id, now, vector, label=True, weight=weight) for vector, weight in history.learnt]
+
+    def overturn(self, history: History, event: ModerationEvent, sanction_id: str) -> list[Example] | None:
+        """Forget an overturned sanction: what was learnt from it, to be taken back, if it had made the user escalate.
+
+        None if it had not.
+        """
+        key = stable_hash(sanction_id)
+        cause = next((fact for fact in history.facts if fact.key == key), None)
+        if cause is None:
+            return None
+        history.facts.remove(cause)
+        stands = cause.time != history.escalated_at if self._target.recurring else self._satisfied(history)
+        if history.escalated_at < 0 or stands:
+            return None
+        taken_back = [
+            Example(event.user_id, event.event_time, vector, label=True, weight=-weight)
+            for vector, weight in history.learnt
+        ]
+        history.escalated_at, history.learnt = -1, []
+        return taken_back
+
+    def _satisfied(self, history: History) -> bool:
+        return any(_fulfilled(history, clause) for clause in self._target.when)
+
+
+def _qualifies(fact: Fact, clause: Clause) -> bool:
+    if clause.event == "report":
+        return fact.severity == 0
+    if clause.event == "sanction":
+        return fact.severity >= clause.min_severity
+    return fact.severity == 0 or fact.severity >= clause.min_severity
+
+
+def _fulfilled(history: History, clause: Clause) -> bool:
+    times = sorted(fact.time for fact in history.facts if _qualifies(fact, clause) and fact.time > history.reset_at)
+    if len(times) < clause.count:
+        return False
+    # the latest `count` of them: an earlier burst made the user escalate when it happened
+    return clause.within is None or times[-1] - times[-clause.count] <= clause.within

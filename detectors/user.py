@@ -1,0 +1,115 @@
+"""One user, one event at a time: from an Event to a decision point and the examples it makes known.
+
+This is the law of the system in one place: late events and duplicates are told apart before they count, the clock
+moves, signals are counted, an escalation turns waiting points into positives, and only then a new point is made.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from detectors.contract import DecisionPoint, Example
+from detectors.features.catalogue import CATALOGUE
+from detectors.features.plan import Plan, compile_plan
+from detectors.features.profile import Profile, pack, unpack
+from detectors.features.signals import read_signals, stable_hash
+from detectors.policy import Policy
+from detectors.target import History, Target
+from schemas.records import ChatMessage, Event, ModerationEvent, Position
+
+Outcome = Literal["seen", "late", "duplicate", "erased"]
+
+
+class Step(NamedTuple):
+    """What one event of one user came to. Every event gives exactly one step, whatever its outcome.
+
+    `time` is the event time, `escalated` whether this event made the user escalate, `overturned` whether it took an
+    escalation back.
+    """
+
+    at: Position
+    user_id: str
+    time: int
+    outcome: Outcome
+    point: DecisionPoint | None = None
+    examples: tuple[Example, ...] = ()
+    escalated: bool = False
+    overturned: bool = False
+
+
+class Rulebook:
+    """What every user is treated by: the compiled features, target and lateness of a policy."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.plan: Plan = compile_plan(CATALOGUE, policy.strike_expiry)
+        self.target = Target(policy)
+        self.lateness = policy.allowed_lateness
+
+
+class User:
+    """One user's bounded state. `dump` and `load` are its storage format."""
+
+    __slots__ = ("history", "profile", "rules")
+
+    def __init__(self, rules: Rulebook) -> None:
+        self.rules = rules
+        self.profile = Profile(rules.plan)
+        self.history = History()
+
+    def step(self, event: Event, at: Position) -> Step:
+        """Take one event. After an erasure the caller drops this object and with it all that was known."""
+        profile, target, history = self.profile, self.rules.target, self.history
+        time, user_id = event.event_time, event.user_id
+        if time < profile.clock - self.rules.lateness:
+            return Step(at, user_id, time, "late")
+        if profile.is_duplicate(event.event_id):
+            return Step(at, user_id, time, "duplicate")
+        if not isinstance(event, ChatMessage) and event.kind == "erasure":
+            return Step(at, user_id, time, "erased")
+        scratch = profile.scratch()
+        profile.advance(time, scratch)
+        learnt: list[Example] = []
+        escalated = overturned = False
+        if isinstance(event, ChatMessage):
+            profile.add(read_signals(event, profile.texts), time)
+        else:
+            target.at_risk(history, profile.clock)  # a reset that is due comes before what happens now
+            profile.add(read_signals(event, profile.texts), time)
+            escalated, overturned = self._moderate(event, learnt)
+        if not target.at_risk(history, profile.clock):
+            return Step(at, user_id, time, "seen", None, tuple(learnt), escalated, overturned)
+        point = DecisionPoint(user_id, profile.clock, event.event_id, profile.vector(scratch), profile.events, at)
+        negative = target.offer(history, point)
+        if negative is not None:
+            learnt.append(negative)
+        return Step(at, user_id, time, "seen", point, tuple(learnt), escalated, overturned)
+
+    def _moderate(self, event: ModerationEvent, learnt: list[Example]) -> tuple[bool, bool]:
+        """Count a moderation event; whether the user escalated by it, and whether an escalation was taken back."""
+        ledger, target, history = self.profile.ledger, self.rules.target, self.history
+        counted = taken_back = None
+        if event.sanction is not None:
+            severity = event.sanction.severity
+            if ledger.add(stable_hash(event.event_id), event.event_time, severity):
+                counted = target.count(history, event, severity)
+        elif event.report is not None:
+            counted = target.count(history, event, 0)
+        elif event.reversal is not None:
+            ledger.overturn(stable_hash(event.reversal.sanction_id), event.event_time)
+            taken_back = target.overturn(history, event, event.reversal.sanction_id)
+        learnt.extend(counted or taken_back or ())
+        return counted is not None, taken_back is not None
+
+    def dump(self) -> bytes:
+        """Everything known of the user, as versioned compact bytes."""
+        state = self.profile.state()
+        state["history"] = self.history.state()
+        return pack(state)
+
+    @classmethod
+    def load(cls, data: bytes, rules: Rulebook) -> User:
+        """The user that was dumped."""
+        user, state = cls(rules), unpack(data)
+        user.profile = Profile.from_state(state, rules.plan)
+        user.history = History.from_state(state["history"])
+        return user

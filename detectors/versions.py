@@ -1,0 +1,76 @@
+"""Which version may score which point: the newest that is strictly older than it, among the recent ones kept."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from typing import Any, NamedTuple
+
+from detectors.learn import Published
+from detectors.models.catalogue import freeze
+from detectors.models.version import FrozenModel
+from schemas.records import ModelVersion
+
+Note = str
+"""`ok`, `ahead`, `no_version` or `insufficient_history`, as in RiskEvent."""
+
+
+class _Held(NamedTuple):
+    record: ModelVersion
+    model: FrozenModel
+    partition: int
+    seq: int
+
+
+class Versions:
+    """The recent versions of one model, as a lane keeps them.
+
+    A version may score a point if it has learnt nothing at or after the point's as-of time and, within the point's
+    own partition, was in force at the point's position. Of those the newest scores. What a lane has heard beyond a
+    point's position is thereby without effect on it, so batching cannot change a score. A point may choose among the
+    `keep` versions in force latest before it.
+    """
+
+    def __init__(self, keep: int) -> None:
+        self._keep = keep
+        self._held: list[_Held] = []
+        self._seqs: list[int] = []
+        self._dropped = 0
+
+    def hear(self, published: list[Published]) -> None:
+        """Take in versions, oldest first."""
+        for version, partition, seq in published:
+            self._held.append(_Held(version, freeze(version), partition, seq))
+            self._seqs.append(seq)
+
+    def choose(self, as_of: int, partition: int, seq: int, *, one_partition: bool) -> tuple[FrozenModel | None, Note]:
+        """The version for a point and, if there is none, why."""
+        held = self._held
+        newest = bisect_right(self._seqs, seq) if one_partition else len(held)
+        for index in range(newest - 1, max(-1, newest - 1 - self._keep), -1):
+            candidate = held[index]
+            if candidate.partition == partition and candidate.seq > seq:
+                continue
+            learned_until = candidate.model.learned_until
+            if learned_until is None or learned_until < as_of:
+                return candidate.model, "ok" if candidate.model.ready else "insufficient_history"
+        forgotten = self._dropped + newest > self._keep
+        return None, "no_version" if forgotten else "insufficient_history"
+
+    def trim(self, reached: int, *, one_partition: bool) -> None:
+        """Drop what no later point may choose, `reached` being the position all points up to are scored."""
+        newest = bisect_right(self._seqs, reached) if one_partition else len(self._held)
+        surplus = newest - self._keep
+        if surplus > 0:
+            del self._held[:surplus], self._seqs[:surplus]
+            self._dropped += surplus
+
+    def state(self) -> list[Any]:
+        """Everything as plain data."""
+        return [self._dropped, [[h.record.model_dump(mode="json"), h.partition, h.seq] for h in self._held]]
+
+    def restore(self, state: list[Any]) -> None:
+        """Go on from a state."""
+        self._dropped = state[0]
+        self.hear(
+            [Published(ModelVersion.model_validate(record), partition, seq) for record, partition, seq in state[1]]
+        )

@@ -1,0 +1,127 @@
+"""From a raw record to an Event or a Reject, without raising: the edge where poison stops.
+
+Bytes are opened by `schemas.framing`, a log row comes as a mapping; both are then validated by pydantic into the same
+records. An event time further ahead of the record's arrival than the allowed skew is refused, because one poisoned
+clock would push its user's window forward.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from schemas.catalogue import MODELS, released
+from schemas.encoder import Decoder, Encoder, encode_json
+from schemas.framing import Framing
+from schemas.records import CHAT, MODERATION, ChatMessage, ModerationEvent, Raw, Reject, RejectReason
+from schemas.refusal import UnreadableError, classify
+from schemas.registry import RegistryError, RegistrySettings, RegistryUnavailable, connect
+
+__all__ = [
+    "Codec",
+    "Decoder",
+    "Encoder",
+    "RegistryError",
+    "RegistrySettings",
+    "RegistryUnavailable",
+    "UnreadableError",
+    "encode_json",
+]
+
+_MAX_DETAIL = 256
+
+
+class Codec:
+    """Decodes the records of both input topics.
+
+    `max_bytes` is the largest value looked at; `allowed_skew_ms` how far an event time may lie ahead of `received`.
+    """
+
+    def __init__(
+        self,
+        registry: RegistrySettings | None = None,
+        *,
+        max_bytes: int = 1_048_576,
+        allowed_skew_ms: int = 300_000,
+    ) -> None:
+        self._max_bytes = max_bytes
+        self._allowed_skew_ms = allowed_skew_ms
+        lookups = None if registry is None else connect(registry)
+        self._framing = {subject: Framing(subject, released(), lookups).read for subject in (CHAT, MODERATION)}
+        # pydantic's own validator saves a Python frame per record against `model_validate`: 0.3 of 1.6 microseconds.
+        self._validate: dict[str, Callable[[Any], ChatMessage | ModerationEvent]] = {
+            subject: MODELS[subject].__pydantic_validator__.validate_python for subject in (CHAT, MODERATION)
+        }
+
+    def decode(self, raw: Raw) -> ChatMessage | ModerationEvent | Reject:
+        """The Event in a raw record, or a Reject that says why there is none and keeps the original bytes.
+
+        Never raises for anything a record holds. The one exception let through is `RegistryUnavailable`: it says that
+        nothing is known about the record, so that to reject it would lose it. Let the flow stop, and resume later.
+        """
+        value = raw.value
+        try:
+            if type(value) is not dict:
+                value = self._opened(raw)
+            event = self._validate[raw.subject](value)
+            received = raw.received
+            if received is not None and event.event_time - received > self._allowed_skew_ms:
+                return _reject(raw, RejectReason.FUTURE_TIMESTAMP, "event_time: ahead of the record's arrival")
+        except ValidationError as error:
+            return _reject(raw, *classify(error))
+        except UnreadableError as error:
+            return _reject(raw, error.reason, error.detail)
+        except RegistryUnavailable:
+            raise
+        except Exception as error:
+            return _reject(raw, RejectReason.INTERNAL_ERROR, type(error).__name__)
+        return event
+
+    def _opened(self, raw: Raw) -> Any:
+        value: Any = raw.value
+        if isinstance(value, Mapping):
+            return dict(value)
+        if value is None:
+            raise UnreadableError(RejectReason.EMPTY_VALUE, "no value")
+        if not isinstance(value, bytes):
+            raise UnreadableError(RejectReason.UNKNOWN_FRAMING, "neither bytes nor a mapping")
+        if len(value) > self._max_bytes:
+            raise UnreadableError(RejectReason.TOO_LARGE, f"more than {self._max_bytes} bytes")
+        return self._framing[raw.subject](value)
+
+
+def _reject(raw: Raw, reason: RejectReason, detail: str) -> Reject:
+    # Not validated: a Reject must come to be whatever the record was.
+    return Reject.model_construct(
+        reason=reason,
+        stage="decode",
+        detail=detail[:_MAX_DETAIL],
+        subject=raw.subject,
+        topic=raw.at.topic,
+        partition=raw.at.partition,
+        offset=raw.at.offset,
+        seq=raw.at.seq,
+        received=raw.received,
+        key=raw.key,
+        value=_original(raw.value),
+    )
+
+
+def _original(value: Any) -> bytes | None:
+    """The bytes a Reject keeps: the original ones, or a log row as JSON as near to itself as JSON goes.
+
+    Not orjson, which turns a NaN into null: the row must show what was wrong with it.
+    """
+    if value is None or isinstance(value, bytes):
+        return value
+    try:
+        text = json.dumps(dict(value), ensure_ascii=False, separators=(",", ":"), default=repr)
+    except Exception:
+        try:
+            text = repr(value)
+        except Exception:
+            text = f"a {type(value).__name__} that cannot be shown"
+    return text.encode("utf-8", "backslashreplace")

@@ -1,0 +1,124 @@
+"""One Avro datum: read through a writer's schema into ours, or refused with a reason.
+
+fastavro does the reading. What stands here is what it leaves open: which of its errors mean what, whether bytes are
+left over, and whether a writer's schema is safe to decode with at all.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from io import BytesIO
+from typing import Any
+
+from fastavro import schemaless_reader
+from fastavro.read import SchemaResolutionError
+
+from schemas.catalogue import AvroSchema, fingerprint
+from schemas.compat import unreadable
+from schemas.records import RejectReason
+from schemas.refusal import UnreadableError
+
+MAX_NODES = 10_000
+"""How many types a writer's schema may unfold into: ours have about thirty."""
+
+
+class DatumReader:
+    """Reads datums that one writer's schema wrote into the mapping our schema describes.
+
+    `origin` names the writer in details, such as `schema id 7`. A writer of our canonical form costs no resolution.
+    """
+
+    def __init__(self, writer: AvroSchema, reader: AvroSchema, origin: str) -> None:
+        self._writer = writer
+        self._ours = reader
+        self._reader = None if fingerprint(writer) == fingerprint(reader) else reader
+        self._origin = origin
+
+    def read(self, value: bytes, start: int) -> Any:
+        """The datum that fills `value` from `start` to its end; `UnreadableError` when it does not."""
+        stream = BytesIO(value)
+        stream.seek(start)
+        try:
+            datum = schemaless_reader(stream, self._writer, self._reader)
+        except EOFError:
+            raise UnreadableError(RejectReason.TRUNCATED, "the Avro datum ends early") from None
+        except UnicodeDecodeError:
+            raise UnreadableError(RejectReason.INVALID_UTF8, "an Avro string is not UTF-8") from None
+        except SchemaResolutionError:
+            raise UnreadableError(*self._unresolved) from None
+        except Exception as error:
+            raise UnreadableError(RejectReason.MALFORMED_AVRO, f"the Avro datum: {type(error).__name__}") from None
+        if stream.tell() != len(value):
+            raise UnreadableError(RejectReason.MALFORMED_AVRO, "bytes are left over after the Avro datum")
+        return datum
+
+    @cached_property
+    def _unresolved(self) -> tuple[RejectReason, str]:
+        """Why the writer's schema does not resolve into ours: a property of the pair, so it is worked out once."""
+        name = self._ours["name"]
+        for problem in unreadable(self._ours, self._writer):
+            if problem.missing:
+                return RejectReason.MISSING_FIELD, f"{problem.path}: {self._origin} does not write it"
+            return RejectReason.UNKNOWN_SCHEMA, f"{self._origin} cannot be read as {name}: {problem.path}"
+        return RejectReason.UNKNOWN_SCHEMA, f"{self._origin} cannot be read as {name}"
+
+
+def without_logical_types(schema: Any) -> Any:
+    """The schema with its logical types taken off, so that a `timestamp-millis` is read as plain milliseconds."""
+    if isinstance(schema, list):
+        return [without_logical_types(branch) for branch in schema]
+    if not isinstance(schema, dict):
+        return schema
+    bare = {key: value for key, value in schema.items() if key != "logicalType"}
+    for inner in ("type", "items", "values"):
+        if isinstance(bare.get(inner), list | dict):
+            bare[inner] = without_logical_types(bare[inner])
+    if isinstance(bare.get("fields"), list):
+        bare["fields"] = [without_logical_types(field) for field in bare["fields"]]
+    return bare
+
+
+def hazard(schema: Any, names: dict[str, Any]) -> str | None:
+    """What makes a writer's schema unsafe to decode any bytes with, None when nothing does.
+
+    Two shapes let a short datum end the process: a type that contains itself (fastavro recurses on the C stack without
+    a limit) and an array whose items take no bytes (a length of a few bytes asks for any number of them).
+    """
+    try:
+        _, nodes = _extent(schema, names, {})
+    except _HazardError as found:
+        return str(found)
+    return f"it unfolds into more than {MAX_NODES} types" if nodes > MAX_NODES else None
+
+
+class _HazardError(Exception):
+    pass
+
+
+def _extent(schema: Any, names: dict[str, Any], seen: dict[str, tuple[int, int] | None]) -> tuple[int, int]:
+    """The fewest bytes a datum takes, capped at 1 where it is any, and the number of types it unfolds into."""
+    if isinstance(schema, list):
+        return 1, 1 + sum(_extent(branch, names, seen)[1] for branch in schema)
+    if isinstance(schema, str):
+        if schema not in names:
+            return (0 if schema == "null" else 1), 1
+        schema = names[schema]
+    kind = schema["type"]
+    if kind in ("array", "map"):
+        inner, nodes = _extent(schema["items" if kind == "array" else "values"], names, seen)
+        if kind == "array" and inner == 0:
+            raise _HazardError("it has an array whose items take no bytes")
+        return 1, 1 + nodes
+    if kind == "fixed":
+        return min(1, schema["size"]), 1
+    if kind not in ("record", "error"):
+        return _extent(kind, {}, seen) if isinstance(kind, str) else _extent(kind, names, seen)
+    name = schema["name"]
+    if name not in seen:
+        seen[name] = None
+        inside = [_extent(field["type"], names, seen) for field in schema["fields"]]
+        seen[name] = (max((least for least, _ in inside), default=0), 1 + sum(nodes for _, nodes in inside))
+    extent = seen[name]
+    if extent is None:
+        raise _HazardError("it contains itself")
+    return extent
