@@ -12,12 +12,12 @@ from bytewax.outputs import Sink
 
 from dataflows.operators import Late, Outcome, decode, judge, learn, profile
 from dataflows.telemetry import Telemetry
-from detectors.lane import Lane, News, Served
+from detectors.lane import Lane, News, Publication, Served
 from detectors.models.version import FrozenModel
 from detectors.policy import Policy
 from detectors.user import Rulebook
 from schemas.codec import Codec
-from schemas.records import Raw, Reject, RiskEvent, Tombstone
+from schemas.records import Raw, Reject
 
 FLOW_ID = "forewarn"
 
@@ -26,7 +26,7 @@ FLOW_ID = "forewarn"
 class Sinks:
     """Where everything goes. Nothing that enters the flow leaves it anywhere else."""
 
-    risk: Sink[RiskEvent | Tombstone]
+    risk: Sink[Publication]
     features: Sink[list[Served]]
     models: Sink[News]
     rejects: Sink[Reject]

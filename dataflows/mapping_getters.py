@@ -129,6 +129,8 @@ class Getters:
 
         def people(row: Row) -> list[str] | None:
             cell = get(row)
+            if cell is None or cell == "":
+                return None
             if isinstance(cell, list | tuple):
                 names = [as_text(name, column) for name in cell]
             else:

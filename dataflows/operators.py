@@ -18,7 +18,7 @@ from bytewax.operators import KeyedStream, StatefulBatchLogic
 from dataflows.telemetry import Telemetry
 from detectors.contract import DecisionPoint
 from detectors.features.profile import pack, unpack
-from detectors.lane import Erasure, Lane, News, Served
+from detectors.lane import Erasure, Lane, News, Publication, Served
 from detectors.learn import Learner, Lesson
 from detectors.policy import LearningPolicy
 from detectors.user import Rulebook, Step, User
@@ -32,8 +32,6 @@ from schemas.records import (
     Raw,
     Reject,
     RejectReason,
-    RiskEvent,
-    Tombstone,
 )
 
 
@@ -83,7 +81,7 @@ class ProfileOut:
 class JudgeOut:
     """What is published, and the points as served."""
 
-    events: Stream[RiskEvent | Tombstone]
+    events: Stream[Publication]
     served: Stream[list[Served]]
 
 
@@ -280,7 +278,7 @@ def learn(
 class Judgement(NamedTuple):
     """What a lane made of a batch."""
 
-    events: list[RiskEvent | Tombstone]
+    events: list[Publication]
     served: list[Served]
 
 
@@ -326,7 +324,7 @@ def judge(
     heard = op.merge("heard", points, op.flat_map_batch("broadcast", news, broadcast))
     judged = op.stateful_batch("lanes", heard, lambda snapshot: JudgeLogic(new_lane(), snapshot))
 
-    def to_events(batch: list[tuple[str, Judgement]]) -> list[RiskEvent | Tombstone]:
+    def to_events(batch: list[tuple[str, Judgement]]) -> list[Publication]:
         events = [event for _, judgement in batch for event in judgement.events]
         telemetry.judged(events)
         return events

@@ -90,7 +90,7 @@ class KafkaSettings(Section):
     @field_validator("options")
     @classmethod
     def _known_options(cls, options: dict[str, Option]) -> dict[str, Option]:
-        for name in options:
+        for name, value in options.items():
             if own := OWN_SETTING.get(name):
                 raise ValueError(f"{name} has a setting of its own, use kafka.{own} instead")
             if name in FIXED:
@@ -98,7 +98,7 @@ class KafkaSettings(Section):
             if any(word in name for word in ("password", "secret", "pem")):
                 raise ValueError(f"{name} would hold a secret, use the password and key file settings instead")
             try:
-                AdminClient({name: options[name], "log_level": 0})
+                AdminClient({name: value, "log_level": 0})
             except KafkaException as error:
                 raise ValueError(f"librdkafka refuses the option {name}, check its name and value") from error
         return options
@@ -145,9 +145,9 @@ def kafka_client_config(kafka: KafkaSettings) -> dict[str, Option]:
 
 
 def with_secret(data: Any, name: str) -> Any:
-    """The section with `name` read from the file that `<name>_file` points at, if it does; one trailing newline is dropped.
+    """The section with `name` read from the file that `<name>_file` points at, if it does.
 
-    Errors: `ValueError` when both are set or the file cannot be read.
+    One trailing newline is dropped. Errors: `ValueError` when both are set or the file cannot be read.
     """
     if not isinstance(data, Mapping) or data.get(f"{name}_file") is None:
         return data

@@ -9,8 +9,9 @@ from threading import Lock
 from prometheus_client import CollectorRegistry
 from prometheus_client import Counter as Metric
 
+from detectors.lane import Publication
 from detectors.user import Step
-from schemas.records import ChatMessage, Reject, RiskEvent, Tier, Tombstone
+from schemas.records import ChatMessage, Reject, Tier, Tombstone
 
 
 class Telemetry:
@@ -76,11 +77,11 @@ class Telemetry:
         self.add("outcomes", outcomes)
         self.add("decisions", decisions)
 
-    def judged(self, events: Sequence[RiskEvent | Tombstone]) -> None:
+    def judged(self, publications: Sequence[Publication]) -> None:
         """Count what is published."""
         raised: Counter[str] = Counter()
         published: Counter[str] = Counter()
-        for event in events:
+        for _, event in publications:
             if isinstance(event, Tombstone):
                 published["tombstone"] += 1
                 continue

@@ -24,7 +24,7 @@ _COUNTED = {
     "report": ("report", "reports"),
     "sanction": ("sanction", "sanctions"),
     "exposure": ("intervention shown", "interventions shown"),
-    "repeat": ("repeated message", "repeated messages"),
+    "repeat": ("repeat", "repeats"),
 }
 
 # Signals of which the different values are counted: one, several, and the plural as a title.
@@ -35,7 +35,7 @@ _DISTINCT = {
 }
 
 # Signals that are measured.
-_MEASURED = {"length": "message length"}
+_MEASURED = {"length": "message length in characters"}
 
 # Unicode categories that show nothing of their own: controls, marks of direction, surrogates, line separators.
 _HIDDEN = {"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"}
@@ -60,7 +60,7 @@ def describe_feature(name: str, value: float | None) -> str:
         return _describe_window(window["signal"], window["what"], _span(window["span"]), value)
     if trend := _TREND.fullmatch(name):
         return (
-            f"{_one(trend['signal'])} rate of the last {_span(trend['short'])} is {said} times that of "
+            f"{_one(trend['signal'])} rate over {_span(trend['short'])} is {said} times that over "
             f"{_span(trend['long'])}"
         )
     if since := _SINCE.fullmatch(name):
@@ -103,15 +103,17 @@ def _describe_window(signal: str, what: str, span: str, value: float) -> str:
     if what == "count":
         return f"{said} {_plural(value, _one(signal), _many(signal))} in {span}"
     if what == "distinct":
-        one, many, _ = _DISTINCT.get(signal, (f"{{}} {_plainly(signal)}", f"{{}} different {_plainly(signal)}s", ""))
+        one, many, _ = _DISTINCT.get(signal, ("{} different value", "{} different values", ""))
         return f"{_plural(value, one, many).format(said)} in {span}"
     if what == "sum":
         return f"{_measured(signal)} adding up to {said} in {span}"
     if what == "ratio":
         return f"{said} {_many(signal)} per message in {span}"
     if what == "decay":
-        return f"{said} {_faded(signal)} (fading by half every {span})"
-    return f"{_name_window(signal, what, span)}: {said}"
+        return f"recent {_faded(signal)} {said} (fading by half every {span})"
+    if what == "mean":
+        return f"mean {_measured(signal)} {said} over {span}"
+    return f"highest {_measured(signal)} {said} in {span}"
 
 
 def _name_window(signal: str, what: str, span: str) -> str:
@@ -120,18 +122,18 @@ def _name_window(signal: str, what: str, span: str) -> str:
         "distinct": f"{_DISTINCT[signal][2] if signal in _DISTINCT else f'different {_plainly(signal)}s'} in {span}",
         "sum": f"sum of {_measured(signal)} in {span}",
         "ratio": f"{_many(signal)} per message in {span}",
-        "decay": f"{_faded(signal)}, fading by half every {span}",
+        "decay": f"recent {_faded(signal)}, fading by half every {span}",
         "mean": f"mean {_measured(signal)} over {span}",
         "max": f"highest {_measured(signal)} in {span}",
     }[what]
 
 
 def _one(signal: str) -> str:
-    return _COUNTED[signal][0] if signal in _COUNTED else _plainly(signal)
+    return _COUNTED[signal][0] if signal in _COUNTED else f"{_plainly(signal)} event"
 
 
 def _many(signal: str) -> str:
-    return _COUNTED[signal][1] if signal in _COUNTED else f"{_plainly(signal)}s"
+    return _COUNTED[signal][1] if signal in _COUNTED else f"{_plainly(signal)} events"
 
 
 def _measured(signal: str) -> str:
@@ -139,7 +141,7 @@ def _measured(signal: str) -> str:
 
 
 def _faded(signal: str) -> str:
-    return f"recent {_COUNTED[signal][1] if signal in _COUNTED else _measured(signal)}"
+    return _many(signal) if signal in _COUNTED else _measured(signal)
 
 
 def _plural(value: float, one: str, many: str) -> str:

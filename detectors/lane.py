@@ -41,6 +41,13 @@ class News(NamedTuple):
     reached: dict[int, int]
 
 
+class Publication(NamedTuple):
+    """What goes to subscribers, with the position of the event that made it."""
+
+    at: Position
+    event: RiskEvent | Tombstone
+
+
 class Served(NamedTuple):
     """A decision point as it was served. `shadow` holds the challengers' probabilities, NaN where absent."""
 
@@ -76,7 +83,7 @@ class Lane:
         self._versions[news.model].hear(news.published)
         self._reached[news.model] = max(self._reached[news.model], *news.reached.values(), 0)
 
-    def take(self, arrived: list[DecisionPoint | Erasure]) -> tuple[list[RiskEvent | Tombstone], list[Served]]:
+    def take(self, arrived: list[DecisionPoint | Erasure]) -> tuple[list[Publication], list[Served]]:
         """Score and decide what can be: risk events and tombstones to publish, and the points as served."""
         due = arrived
         if self._wait:
@@ -89,17 +96,17 @@ class Lane:
             return [], []
         points = [item for item in due if isinstance(item, DecisionPoint)]
         scored = iter(self._score(points))
-        out: list[RiskEvent | Tombstone] = []
+        out: list[Publication] = []
         served: list[Served] = []
         for item in due:
             if isinstance(item, Erasure):
                 self._standings.pop(item.user_id, None)
-                out.append(Tombstone(user_id=item.user_id, as_of=item.as_of))
+                out.append(Publication(item.at, Tombstone(user_id=item.user_id, as_of=item.as_of)))
                 continue
             probability, model, note, shadow = next(scored)
             event, tier = self._decide(item, probability, model, note)
             if event is not None:
-                out.append(event)
+                out.append(Publication(item.at, event))
             served.append(Served(item, probability, tier, "" if model is None else model.version, shadow))
         for versions in self._versions.values():
             versions.trim(due[-1].at.seq, one_partition=self._wait)

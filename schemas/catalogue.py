@@ -66,7 +66,10 @@ class Catalogue:
 
     def file_names(self) -> list[str]:
         """Names of every file in `avro/`, sorted."""
-        return sorted(entry.name for entry in self.root.joinpath("avro").iterdir())
+        try:
+            return sorted(entry.name for entry in self.root.joinpath("avro").iterdir() if entry.is_file())
+        except OSError as error:
+            raise CatalogueError(f"the folder avro/ cannot be read: {type(error).__name__}") from error
 
     def subjects(self) -> tuple[str, ...]:
         """Subjects with at least one released version, sorted."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from schemas.catalogue import MODELS, released
+from schemas.catalogue import MODELS, Catalogue, released
 from schemas.encoder import Decoder, Encoder, encode_json
 from schemas.framing import Framing
 from schemas.records import CHAT, MODERATION, ChatMessage, ModerationEvent, Raw, Reject, RejectReason
@@ -46,11 +46,13 @@ class Codec:
         *,
         max_bytes: int = 1_048_576,
         allowed_skew_ms: int = 300_000,
+        catalogue: Catalogue | None = None,
     ) -> None:
         self._max_bytes = max_bytes
         self._allowed_skew_ms = allowed_skew_ms
+        schemas = released() if catalogue is None else catalogue
         lookups = None if registry is None else connect(registry)
-        self._framing = {subject: Framing(subject, released(), lookups).read for subject in (CHAT, MODERATION)}
+        self._framing = {subject: Framing(subject, schemas, lookups).read for subject in (CHAT, MODERATION)}
         # pydantic's own validator saves a Python frame per record against `model_validate`: 0.3 of 1.6 microseconds.
         self._validate: dict[str, Callable[[Any], ChatMessage | ModerationEvent]] = {
             subject: MODELS[subject].__pydantic_validator__.validate_python for subject in (CHAT, MODERATION)

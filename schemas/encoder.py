@@ -71,7 +71,7 @@ class Decoder:
     def __init__(
         self, subject: str, registry: RegistrySettings | None = None, *, catalogue: Catalogue | None = None
     ) -> None:
-        schemas = catalogue or released()
+        schemas = released() if catalogue is None else catalogue
         self._framing = Framing(subject, schemas, None if registry is None else connect(registry))
         self._model = MODELS[subject]
         self._bytes = [field["name"] for field in schemas.schema(subject)["fields"] if "bytes" in field["type"]]

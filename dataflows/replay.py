@@ -1,0 +1,159 @@
+"""Replays a log through the dataflow and writes what came of it, in the order of the log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import orjson
+from bytewax.dataflow import Dataflow
+from bytewax.testing import cluster_main, run_main
+
+from dataflows.detect import Sinks, build_flow
+from dataflows.operators import Late, Outcome
+from dataflows.report import write_report
+from dataflows.sinks.jsonl import JsonlSink
+from dataflows.sinks.memory import MemorySink
+from dataflows.sinks.parquet import FeatureTable, write_table
+from dataflows.sources.log import LogSource
+from dataflows.summary import summarise
+from dataflows.telemetry import Telemetry
+from detectors.features.catalogue import NAMES
+from detectors.lane import News, Publication
+from detectors.models.catalogue import freeze
+from detectors.policy import Policy
+from schemas.codec import Codec
+from schemas.encoder import encode_json
+from schemas.records import ModelVersion, Reject, RiskEvent
+
+
+class ReplayError(ValueError):
+    """A replay that cannot be run, in a sentence."""
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """What a replay found, and where it wrote it."""
+
+    summary: dict[str, Any]
+    report: Path
+
+
+def load_model(path: Path) -> ModelVersion:
+    """A model version from a file that a replay wrote.
+
+    Raises:
+        ReplayError: if there is none in it.
+    """
+    try:
+        version = ModelVersion.model_validate_json(path.read_bytes())
+        freeze(version)
+    except OSError as error:
+        raise ReplayError(f"{path}: cannot be read ({error.strerror}); a replay writes models/<name>.json.") from None
+    except (ValueError, KeyError):
+        raise ReplayError(f"{path}: not a model version; a replay writes models/<name>.json.") from None
+    if version.features != NAMES:
+        raise ReplayError(f"{path}: made for other features than this forewarn declares; replay without --model first.")
+    return version
+
+
+def run_flow(flow: Dataflow, workers: int) -> None:
+    """Run a flow to its end in this process. One epoch: nothing here is recovered, and nothing may depend on time."""
+    epoch = timedelta(days=365)
+    if workers == 1:
+        run_main(flow, epoch_interval=epoch)
+    else:
+        cluster_main(flow, [], 0, epoch_interval=epoch, worker_count_per_proc=workers)
+
+
+def replay(
+    source: LogSource,
+    policy: Policy,
+    out: Path,
+    *,
+    log_name: str,
+    model: ModelVersion | None = None,
+    workers: int = 1,
+    on_stage: Callable[[str], None] = lambda _stage: None,
+) -> Replayed:
+    """Run the dataflow over a log and write its outputs into the directory `out`.
+
+    Files of an earlier replay there are replaced.
+    """
+    (out / "models").mkdir(parents=True, exist_ok=True)
+    risk = JsonlSink[Publication](out / "risk-events.jsonl", _render_publication, lambda item: item.at.seq)
+    rejects = JsonlSink[Reject](out / "rejects.jsonl", _render_record, lambda item: item.seq)
+    late = JsonlSink[Late](out / "late.jsonl", _render_late, lambda item: item.at.seq)
+    outcomes = JsonlSink[Outcome](out / "outcomes.jsonl", _render_outcome, lambda item: item.at.seq)
+    features, models = FeatureTable(NAMES), MemorySink[News]()
+    telemetry = Telemetry()
+    flow = build_flow(
+        source,
+        Sinks(risk=risk, features=features, models=models, rejects=rejects, late=late, outcomes=outcomes),
+        policy,
+        Codec(),
+        telemetry=telemetry,
+        lanes=workers,
+        pinned=None if model is None else freeze(model),
+        one_partition=True,
+    )
+    run_flow(flow, workers)
+    on_stage("writing the outputs")
+    for sink in (risk, rejects, late, outcomes):
+        sink.finish()
+    challengers = policy.learning.challengers if model is None else ()
+    served, shadow = features.table(challengers)
+    write_table(served, out / "features.parquet")
+    write_table(shadow, out / "shadow.parquet")
+    versions = _write_models(models.items, model, out / "models")
+    summary = summarise(
+        log_name=log_name,
+        policy=policy,
+        telemetry=telemetry,
+        served=served,
+        shadow=shadow,
+        publications=sorted(risk.items, key=lambda item: item.at.seq),
+        outcomes=sorted(outcomes.items, key=lambda item: item.at.seq),
+        versions=versions,
+        pinned=model is not None,
+    )
+    (out / "summary.json").write_bytes(orjson.dumps(summary, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    on_stage("drawing the report")
+    return Replayed(summary, write_report(out))
+
+
+def _write_models(news: list[News], pinned: ModelVersion | None, folder: Path) -> dict[str, ModelVersion]:
+    """Every version in the order it came into force, one a line, and the last of each model as a file of its own."""
+    published = [item for heard in news for item in heard.published]
+    published.sort(key=lambda item: (item.seq, item.version.name))
+    records = [item.version for item in published] + ([] if pinned is None else [pinned])
+    with (folder / "versions.jsonl").open("wb") as file:
+        file.writelines(encode_json(record) + b"\n" for record in records)
+    last = {record.name: record for record in records}
+    for record in last.values():
+        (folder / f"{record.name}.json").write_bytes(encode_json(record) + b"\n")
+    return last
+
+
+def _render_record(record: Reject) -> dict[str, Any]:
+    document: dict[str, Any] = orjson.loads(encode_json(record))
+    return document
+
+
+def _render_publication(item: Publication) -> dict[str, Any]:
+    document: dict[str, Any] = orjson.loads(encode_json(item.event))
+    if not isinstance(item.event, RiskEvent):
+        document["tombstone"] = True
+    return document
+
+
+def _render_late(item: Late) -> dict[str, Any]:
+    document: dict[str, Any] = orjson.loads(encode_json(item.event))
+    return {"topic": item.at.topic, "partition": item.at.partition, "offset": item.at.offset, "event": document}
+
+
+def _render_outcome(item: Outcome) -> dict[str, Any]:
+    return {"user_id": item.user_id, "as_of": item.as_of, "kind": item.kind, "offset": item.at.offset}

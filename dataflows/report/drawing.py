@@ -1,0 +1,119 @@
+"""Drawing with Matplotlib so that the same data always gives the same SVG, fit to stand inside a page.
+
+Figures are made without pyplot, so nothing is shared between calls, and the user's own Matplotlib settings are set
+aside. Text stays text: it takes the page's font and can be read out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC
+from io import StringIO
+
+import matplotlib as mpl
+import numpy as np
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+from numpy.typing import NDArray
+
+from dataflows.wording import quantity
+
+INK, MUTED, LINE = "#23272e", "#5d646e", "#dcd8cf"
+TIER_INK = {"none": "#8a919c", "watch": "#d9a520", "elevated": "#cf5f1e", "high": "#8c1d3f"}
+"""Darker with every tier, so that they differ in print and to every eye."""
+RAISES, LOWERS = "#b4531a", "#2b6a8f"
+SERIES = ("#2b6a8f", "#b4531a", "#4d7c3a", "#7a4c8f", "#a07d1c", "#3b3f46")
+
+LAST_DRAWN = 253_370_764_800_000
+"""The first millisecond of the year 9999 (ms): beyond it a calendar axis has nowhere to put its next tick."""
+
+_SETTINGS = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "forewarn",
+    "font.family": "DejaVu Sans",
+    "font.size": 9.0,
+    "text.color": INK,
+    "text.parse_math": False,
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": INK,
+    "axes.linewidth": 0.7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "grid.color": LINE,
+    "grid.linewidth": 0.7,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "legend.frameon": False,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "timezone": "UTC",
+}
+
+
+@contextmanager
+def settings() -> Iterator[None]:
+    """Matplotlib's own defaults and the report's look, for as long as a figure is being drawn."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(_SETTINGS)
+        yield
+
+
+def svg(figure: Figure, key: str, title: str) -> Markup:
+    """The figure as an SVG element named `title`, its ids prefixed with `key` so that several fit on one page.
+
+    `title` and every text in the figure must be ours; Matplotlib escapes text, but not all of XML's forbidden characters.
+    """
+    out = StringIO()
+    figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    text = out.getvalue()
+    text = text[text.index("<svg") :]
+    # a style element would rule the whole page, and metadata is nobody's business
+    text = re.sub(r"\s*<(metadata|style)\b.*?</\1>", "", text, flags=re.DOTALL)
+    text = re.sub(r'\bid="', f'id="{key}-', text)
+    text = re.sub(r'(url\(|href=")#', rf"\1#{key}-", text)
+    label = str(Markup.escape(title))
+    head = f'<svg role="img" aria-label="{label}"'
+    return Markup(text.rstrip().replace("<svg", head, 1))  # noqa: S704 - Matplotlib's own output, all its text escaped
+
+
+def calendar(times: NDArray[np.int64]) -> NDArray[np.datetime64]:
+    """Milliseconds as the dates an axis can show."""
+    return np.clip(times, 0, LAST_DRAWN).astype("datetime64[ms]")
+
+
+def time_axis(axes: Axes, first: int, last: int, most: int = 8) -> None:
+    """Let the x axis run from `first` to `last` (ms) with at most about `most` ticks, written as ISO dates in UTC."""
+    locator = AutoDateLocator(tz=UTC, minticks=min(3, most), maxticks=most)
+    formatter = ConciseDateFormatter(
+        locator,
+        tz=UTC,
+        formats=["%Y", "%Y-%m", "%m-%d", "%H:%M", "%H:%M", "%H:%M:%S"],
+        zero_formats=["", "%Y", "%Y-%m", "%m-%d", "%H:%M", "%H:%M"],
+        offset_formats=["", "%Y", "%Y-%m", "%Y-%m-%d", "%Y-%m-%d", "%Y-%m-%d %H:%M"],
+    )
+    left, right = calendar(np.array([first, max(last, first + 1_000)], dtype=np.int64))
+    axes.set_xlim(left, right)
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(formatter)
+
+
+def plain_numbers() -> FuncFormatter:
+    """Tick labels as whole numbers with thousands separated."""
+    return FuncFormatter(lambda value, _: quantity(value))
+
+
+def label(text: str, longest: int = 60) -> str:
+    """Text fit for a picture: what the picture's font cannot show becomes a question mark, what is long is cut."""
+    plain = "".join(character if " " <= character <= "~" else "?" for character in text)
+    return plain if len(plain) <= longest else f"{plain[: longest - 3]}..."

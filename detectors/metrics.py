@@ -1,0 +1,49 @@
+"""How good scores are, given labels that have matured. Exact, over arrays; ties count half."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Labels = NDArray[np.bool_]
+Scores = NDArray[np.float64]
+
+
+def roc_auc(labels: Labels, scores: Scores) -> float | None:
+    """Probability that a positive scores above a negative (Mann-Whitney, ties half); None without both classes.
+
+    >>> roc_auc(np.array([False, True, True]), np.array([0.1, 0.1, 0.9]))
+    0.75
+    """
+    positives = int(labels.sum())
+    negatives = len(labels) - positives
+    if not positives or not negatives:
+        return None
+    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    ranks = (last - (counts - 1) / 2)[inverse]
+    return float((ranks[labels].sum() - positives * (positives + 1) / 2) / (positives * negatives))
+
+
+def average_precision(labels: Labels, scores: Scores) -> float | None:
+    """Area under the precision-recall curve as the step-wise sum over distinct scores; None without positives.
+
+    >>> average_precision(np.array([False, True, True]), np.array([0.1, 0.2, 0.9]))
+    1.0
+    """
+    positives = int(labels.sum())
+    if not positives:
+        return None
+    order = np.argsort(-scores, kind="stable")
+    hits = np.cumsum(labels[order])
+    ends = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
+    precision = hits[ends] / (ends + 1)
+    gained = np.diff(np.concatenate([[0], hits[ends]]))
+    return float((precision * gained).sum() / positives)
+
+
+def brier(labels: Labels, probabilities: Scores) -> float | None:
+    """Mean squared difference of probability and outcome; None without points."""
+    if not len(labels):
+        return None
+    return float(np.mean((probabilities - labels) ** 2))

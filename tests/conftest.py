@@ -1,0 +1,79 @@
+"""What every test may ask for: a real Kafka broker, started when the first test wants it, and topics of its own."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import uuid
+from collections.abc import Callable, Iterator
+
+import pytest
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from tests.kafka.broker import Broker, NoBrokerError, find_broker
+
+REQUIRE_VARIABLE = "FOREWARN_REQUIRE_KAFKA"
+report = pytest.StashKey[str]()
+missing = pytest.StashKey[bool]()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whatever asks for the broker is marked `kafka`, so that `-m "not kafka"` leaves nothing behind that needs it."""
+    for item in items:
+        if "broker" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.kafka)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say which broker was used, or loudly that there was none."""
+    line = config.stash.get(report, None)
+    if line is not None:
+        loud = config.stash.get(missing, False)
+        terminalreporter.section("kafka", red=loud, bold=loud)
+        terminalreporter.line(line, red=loud, bold=loud)
+
+
+@pytest.fixture(scope="session")
+def broker(request: pytest.FixtureRequest) -> Iterator[Broker]:
+    """A running broker; where none can be had the test is skipped, or fails if FOREWARN_REQUIRE_KAFKA is 1."""
+    stash = request.config.stash
+    try:
+        found = find_broker()
+        found.start()
+    except NoBrokerError as error:
+        stash[missing] = True
+        if os.environ.get(REQUIRE_VARIABLE) == "1":
+            stash[report] = f"kafka: NO BROKER, and {REQUIRE_VARIABLE}=1 demands one: {error}"
+            pytest.fail(stash[report], pytrace=False)
+        stash[report] = f"kafka: NO BROKER, so nothing here was tested against a real one: {error}"
+        pytest.skip(stash[report])
+    stash[report] = f"kafka: {found.description}"
+    yield found
+    found.close()
+
+
+@pytest.fixture(scope="session")
+def kafka(broker: Broker) -> str:
+    """The broker's bootstrap address."""
+    return broker.address
+
+
+@pytest.fixture(scope="session")
+def admin(kafka: str) -> AdminClient:
+    """An admin client of the broker."""
+    return AdminClient({"bootstrap.servers": kafka, "log_level": 0})
+
+
+@pytest.fixture
+def topics(admin: AdminClient) -> Callable[..., str]:
+    """Make a topic nobody else uses: `topics("chat", 4, **{"cleanup.policy": "compact"})` returns its name."""
+    count = itertools.count()
+    session = uuid.uuid4().hex[:8]
+
+    def make(name: str, partitions: int = 1, **config: str) -> str:
+        topic = f"{name}.{session}.{next(count)}"
+        new = NewTopic(topic, num_partitions=partitions, replication_factor=1, config=config)
+        admin.create_topics([new], operation_timeout=30)[topic].result(30)
+        return topic
+
+    return make

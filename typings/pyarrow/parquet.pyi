@@ -1,0 +1,21 @@
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from pyarrow import RecordBatch, Schema, Table
+
+class FileMetaData:
+    num_rows: int
+
+class ParquetFile:
+    metadata: FileMetaData
+    schema_arrow: Schema
+    def __init__(self, source: str | Path) -> None: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+    def iter_batches(self, batch_size: int = ..., columns: list[str] | None = ...) -> Iterator[RecordBatch]: ...
+
+def write_table(table: Table, where: str | Path) -> None: ...
