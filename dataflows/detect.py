@@ -10,7 +10,8 @@ from bytewax.dataflow import Dataflow
 from bytewax.inputs import Source
 from bytewax.outputs import Sink
 
-from dataflows.operators import Late, Outcome, decode, judge, learn, profile
+from dataflows.operators import decode, judge, learn, profile
+from dataflows.operators.profile import Late, Outcome
 from dataflows.telemetry import Telemetry
 from detectors.lane import Lane, News, Publication, Served
 from detectors.models.version import FrozenModel

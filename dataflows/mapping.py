@@ -19,6 +19,8 @@ from dataflows.mapping_values import Column, Condition, Declared, Recipients, Ro
 from detectors.features.declare import duration_ms
 from schemas.records import Id, Label, Probability
 
+__all__ = ["LogMapping", "MappingError"]
+
 Action = Literal["warning", "mute", "kick", "suspension", "ban", "other"]
 Severity = Annotated[int, Field(strict=True, ge=1, le=5)]
 Origin = Literal["human", "automated", "unknown"]

@@ -11,11 +11,11 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 
 class MappingError(ValueError):
-    """A mapping file cannot be used; `sentences` say why, one mistake each."""
+    """A mapping file cannot be used; `problems` say why, one sentence each."""
 
-    def __init__(self, sentences: Sequence[str]) -> None:
-        super().__init__("\n".join(sentences))
-        self.sentences = tuple(sentences)
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = tuple(problems)
 
 
 def wrong(sentence: str) -> PydanticCustomError:

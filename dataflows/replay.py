@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import orjson
-from bytewax.dataflow import Dataflow
-from bytewax.testing import cluster_main, run_main
 
 from dataflows.detect import Sinks, build_flow
-from dataflows.operators import Late, Outcome
+from dataflows.engine import run_flow
+from dataflows.operators.profile import Late, Outcome
 from dataflows.report import write_report
 from dataflows.sinks.jsonl import JsonlSink
 from dataflows.sinks.memory import MemorySink
@@ -58,15 +56,6 @@ def load_model(path: Path) -> ModelVersion:
     if version.features != NAMES:
         raise ReplayError(f"{path}: made for other features than this forewarn declares; replay without --model first.")
     return version
-
-
-def run_flow(flow: Dataflow, workers: int) -> None:
-    """Run a flow to its end in this process. One epoch: nothing here is recovered, and nothing may depend on time."""
-    epoch = timedelta(days=365)
-    if workers == 1:
-        run_main(flow, epoch_interval=epoch)
-    else:
-        cluster_main(flow, [], 0, epoch_interval=epoch, worker_count_per_proc=workers)
 
 
 def replay(

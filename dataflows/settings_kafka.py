@@ -124,6 +124,8 @@ def kafka_client_config(kafka: KafkaSettings) -> dict[str, Option]:
     config: dict[str, Option | None] = {
         "bootstrap.servers": kafka.bootstrap_servers,
         "client.id": "forewarn",
+        # Outages are told once by who meets them; librdkafka would write a line for every attempt.
+        "log_level": 2,
         "security.protocol": kafka.security_protocol,
         "sasl.mechanism": kafka.sasl_mechanism,
         "ssl.ca.location": _text(kafka.ssl_ca_file),

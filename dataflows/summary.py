@@ -11,7 +11,7 @@ import orjson
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from dataflows.operators import Outcome
+from dataflows.operators.profile import Outcome
 from dataflows.telemetry import Telemetry
 from detectors.lane import Publication
 from detectors.metrics import average_precision, brier, roc_auc

@@ -11,7 +11,7 @@ from prometheus_client import Counter as Metric
 
 from detectors.lane import Publication
 from detectors.user import Step
-from schemas.records import ChatMessage, Reject, Tier, Tombstone
+from schemas.records import ChatMessage, Reject, Tombstone
 
 
 class Telemetry:
@@ -52,7 +52,7 @@ class Telemetry:
         rejects: Counter[str] = Counter()
         for item in items:
             if isinstance(item, Reject):
-                rejects[item.reason] += 1
+                rejects[item.reason.value] += 1
             elif isinstance(item, tuple):
                 event = item[1].event
                 kinds["chat_message" if isinstance(event, ChatMessage) else event.kind] += 1
@@ -73,7 +73,7 @@ class Telemetry:
                 if step.overturned:
                     decisions["overturned"] += 1
             elif isinstance(step, Reject):
-                self.add("rejects", Counter({step.reason: 1}))
+                self.add("rejects", Counter({step.reason.value: 1}))
         self.add("outcomes", outcomes)
         self.add("decisions", decisions)
 
@@ -87,6 +87,6 @@ class Telemetry:
                 continue
             published["risk_event"] += 1
             if event.tier.rank > event.previous_tier.rank:
-                raised[Tier(event.tier)] += 1
+                raised[event.tier.value] += 1
         self.add("raised", raised)
         self.add("published", published)

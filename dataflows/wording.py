@@ -34,8 +34,8 @@ _DISTINCT = {
     "channel": ("{} channel used", "{} channels used", "channels used"),
 }
 
-# Signals that are measured.
-_MEASURED = {"length": "message length in characters"}
+# Signals that are measured: what, and in which unit.
+_MEASURED = {"length": ("message length", " characters")}
 
 # Unicode categories that show nothing of their own: controls, marks of direction, surrogates, line separators.
 _HIDDEN = {"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"}
@@ -107,13 +107,15 @@ def _describe_window(signal: str, what: str, span: str, value: float) -> str:
         return f"{_plural(value, one, many).format(said)} in {span}"
     if what == "sum":
         return f"{_measured(signal)} adding up to {said} in {span}"
+    if what == "ratio" and signal == "repeat":
+        return f"{quantity(value * 100)} % of messages in {span} are repeats"
     if what == "ratio":
         return f"{said} {_many(signal)} per message in {span}"
     if what == "decay":
-        return f"recent {_faded(signal)} {said} (fading by half every {span})"
+        return f"recent {_faded(signal)} {said} (half-life {span})"
     if what == "mean":
-        return f"mean {_measured(signal)} {said} over {span}"
-    return f"highest {_measured(signal)} {said} in {span}"
+        return f"mean {_measured(signal)} {said}{_unit(signal)} over {span}"
+    return f"highest {_measured(signal)} {said}{_unit(signal)} in {span}"
 
 
 def _name_window(signal: str, what: str, span: str) -> str:
@@ -121,8 +123,8 @@ def _name_window(signal: str, what: str, span: str) -> str:
         "count": f"{_many(signal)} in {span}",
         "distinct": f"{_DISTINCT[signal][2] if signal in _DISTINCT else f'different {_plainly(signal)}s'} in {span}",
         "sum": f"sum of {_measured(signal)} in {span}",
-        "ratio": f"{_many(signal)} per message in {span}",
-        "decay": f"recent {_faded(signal)}, fading by half every {span}",
+        "ratio": f"share of repeats in {span}" if signal == "repeat" else f"{_many(signal)} per message in {span}",
+        "decay": f"recent {_faded(signal)} (half-life {span})",
         "mean": f"mean {_measured(signal)} over {span}",
         "max": f"highest {_measured(signal)} in {span}",
     }[what]
@@ -137,7 +139,11 @@ def _many(signal: str) -> str:
 
 
 def _measured(signal: str) -> str:
-    return _MEASURED.get(signal, _plainly(signal))
+    return _MEASURED[signal][0] if signal in _MEASURED else _plainly(signal)
+
+
+def _unit(signal: str) -> str:
+    return _MEASURED[signal][1] if signal in _MEASURED else ""
 
 
 def _faded(signal: str) -> str:
@@ -182,7 +188,7 @@ def signed(value: float) -> str:
     >>> signed(1.316)
     '+1.32'
     """
-    return f"{value:+.2f}".replace("-", "\N{MINUS SIGN}")
+    return f"{round(value, 2) + 0.0:+.2f}".replace("-", "\N{MINUS SIGN}")
 
 
 def duration(ms: float) -> str:

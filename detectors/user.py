@@ -76,6 +76,8 @@ class User:
             target.at_risk(history, profile.clock)  # a reset that is due comes before what happens now
             profile.add(read_signals(event, profile.texts), time)
             escalated, overturned = self._moderate(event, learnt)
+            if event.reversal is not None:
+                profile.read_sanction_since(scratch)
         if not target.at_risk(history, profile.clock):
             return Step(at, user_id, time, "seen", None, tuple(learnt), escalated, overturned)
         point = DecisionPoint(user_id, profile.clock, event.event_id, profile.vector(scratch), profile.events, at)

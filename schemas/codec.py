@@ -51,9 +51,9 @@ class Codec:
         self._max_bytes = max_bytes
         self._allowed_skew_ms = allowed_skew_ms
         schemas = released() if catalogue is None else catalogue
-        lookups = None if registry is None else connect(registry)
-        self._framing = {subject: Framing(subject, schemas, lookups).read for subject in (CHAT, MODERATION)}
-        # pydantic's own validator saves a Python frame per record against `model_validate`: 0.3 of 1.6 microseconds.
+        self._registry = None if registry is None else connect(registry)
+        self._framing = {subject: Framing(subject, schemas, self._registry).read for subject in (CHAT, MODERATION)}
+        # pydantic's own validator saves a Python frame per record against `model_validate`: a tenth of the time.
         self._validate: dict[str, Callable[[Any], ChatMessage | ModerationEvent]] = {
             subject: MODELS[subject].__pydantic_validator__.validate_python for subject in (CHAT, MODERATION)
         }
@@ -82,17 +82,22 @@ class Codec:
             return _reject(raw, RejectReason.INTERNAL_ERROR, type(error).__name__)
         return event
 
+    def close(self) -> None:
+        """Close the connection to the registry, if there is one."""
+        if self._registry is not None:
+            self._registry.close()
+
     def _opened(self, raw: Raw) -> Any:
         value: Any = raw.value
-        if isinstance(value, Mapping):
-            return dict(value)
+        if isinstance(value, bytes):
+            if len(value) > self._max_bytes:
+                raise UnreadableError(RejectReason.TOO_LARGE, f"more than {self._max_bytes} bytes")
+            return self._framing[raw.subject](value)
         if value is None:
             raise UnreadableError(RejectReason.EMPTY_VALUE, "no value")
-        if not isinstance(value, bytes):
+        if not isinstance(value, Mapping):
             raise UnreadableError(RejectReason.UNKNOWN_FRAMING, "neither bytes nor a mapping")
-        if len(value) > self._max_bytes:
-            raise UnreadableError(RejectReason.TOO_LARGE, f"more than {self._max_bytes} bytes")
-        return self._framing[raw.subject](value)
+        return dict(value)
 
 
 def _reject(raw: Raw, reason: RejectReason, detail: str) -> Reject:

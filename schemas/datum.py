@@ -47,6 +47,9 @@ class DatumReader:
         except SchemaResolutionError:
             raise UnreadableError(*self._unresolved) from None
         except Exception as error:
+            if stream.tell() == len(value) and value[-1] & 0x80:
+                # fastavro says IndexError where the bytes end inside a number, whose last byte would not be this one.
+                raise UnreadableError(RejectReason.TRUNCATED, "the Avro datum ends early") from None
             raise UnreadableError(RejectReason.MALFORMED_AVRO, f"the Avro datum: {type(error).__name__}") from None
         if stream.tell() != len(value):
             raise UnreadableError(RejectReason.MALFORMED_AVRO, "bytes are left over after the Avro datum")
@@ -63,19 +66,23 @@ class DatumReader:
         return RejectReason.UNKNOWN_SCHEMA, f"{self._origin} cannot be read as {name}"
 
 
-def without_logical_types(schema: Any) -> Any:
-    """The schema with its logical types taken off, so that a `timestamp-millis` is read as plain milliseconds."""
+def bare(schema: Any) -> Any:
+    """A writer's schema with no more than decoding needs.
+
+    Without logical types, so that a `timestamp-millis` is read as plain milliseconds; without defaults, which only a
+    reader needs, and which writers get wrong in ways that fastavro refuses.
+    """
     if isinstance(schema, list):
-        return [without_logical_types(branch) for branch in schema]
+        return [bare(branch) for branch in schema]
     if not isinstance(schema, dict):
         return schema
-    bare = {key: value for key, value in schema.items() if key != "logicalType"}
+    kept = {key: value for key, value in schema.items() if key not in ("logicalType", "default", "doc")}
     for inner in ("type", "items", "values"):
-        if isinstance(bare.get(inner), list | dict):
-            bare[inner] = without_logical_types(bare[inner])
-    if isinstance(bare.get("fields"), list):
-        bare["fields"] = [without_logical_types(field) for field in bare["fields"]]
-    return bare
+        if isinstance(kept.get(inner), list | dict):
+            kept[inner] = bare(kept[inner])
+    if isinstance(kept.get("fields"), list):
+        kept["fields"] = [bare(field) for field in kept["fields"]]
+    return kept
 
 
 def hazard(schema: Any, names: dict[str, Any]) -> str | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from base64 import b64decode, b64encode
 from io import BytesIO
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from fastavro import schemaless_writer
@@ -20,6 +20,9 @@ from schemas.framing import CONFLUENT_ID, SINGLE_OBJECT, Framing
 from schemas.records import Record, RejectReason
 from schemas.refusal import UnreadableError, classify
 from schemas.registry import RegistryError, RegistrySettings, connect
+
+if TYPE_CHECKING:
+    from schemas.writers import Registry
 
 
 class Encoder:
@@ -37,6 +40,7 @@ class Encoder:
         self._schema = catalogue.schema(subject, version)
         self._model = MODELS[subject]
         self._prefix: bytes | None = None
+        self._registry: Registry | None = None
         if registry is None:
             self._prefix = SINGLE_OBJECT + catalogue.fingerprint(subject, version)
             return
@@ -51,15 +55,18 @@ class Encoder:
         if not isinstance(record, self._model):
             raise TypeError(f"this encoder writes {self._model.__name__}, not {type(record).__name__}")
         stream = BytesIO()
-        stream.write(self._prefix if self._prefix is not None else self._confluent_prefix())
+        if self._prefix is None and self._registry is not None:
+            number = self._registry.register(self._registered_as, self._text)
+            self._prefix = CONFLUENT_ID + number.to_bytes(4, "big")
+        stream.write(self._prefix or b"")
         # Without the flag fastavro reads a tuple inside a union as (branch, value).
         schemaless_writer(stream, self._schema, record.model_dump(), disable_tuple_notation=True)
         return stream.getvalue()
 
-    def _confluent_prefix(self) -> bytes:
-        number = self._registry.register(self._registered_as, self._text)
-        self._prefix = CONFLUENT_ID + number.to_bytes(4, "big")
-        return self._prefix
+    def close(self) -> None:
+        """Close the connection to the registry, if there is one."""
+        if self._registry is not None:
+            self._registry.close()
 
 
 class Decoder:
@@ -72,7 +79,8 @@ class Decoder:
         self, subject: str, registry: RegistrySettings | None = None, *, catalogue: Catalogue | None = None
     ) -> None:
         schemas = released() if catalogue is None else catalogue
-        self._framing = Framing(subject, schemas, None if registry is None else connect(registry))
+        self._registry = None if registry is None else connect(registry)
+        self._framing = Framing(subject, schemas, self._registry)
         self._model = MODELS[subject]
         self._bytes = [field["name"] for field in schemas.schema(subject)["fields"] if "bytes" in field["type"]]
 
@@ -81,12 +89,18 @@ class Decoder:
         data = self._framing.read(value)
         try:
             if self._bytes and value.lstrip().startswith(b"{"):
-                data.update({name: b64decode(data[name]) for name in self._bytes if data.get(name) is not None})
+                present = [name for name in self._bytes if data.get(name) is not None]
+                data.update({name: b64decode(data[name], validate=True) for name in present})
             return self._model.model_validate(data)
         except ValidationError as error:
             raise UnreadableError(*classify(error)) from None
         except (TypeError, ValueError):
             raise UnreadableError(RejectReason.INVALID_FIELD, f"{' or '.join(self._bytes)}: not base64") from None
+
+    def close(self) -> None:
+        """Close the connection to the registry, if there is one."""
+        if self._registry is not None:
+            self._registry.close()
 
 
 def encode_json(record: BaseModel) -> bytes:

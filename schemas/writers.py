@@ -17,7 +17,7 @@ import orjson
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient, SchemaRegistryError
 
 from schemas.catalogue import AvroSchema
-from schemas.datum import hazard, without_logical_types
+from schemas.datum import bare, hazard
 from schemas.records import RejectReason
 from schemas.refusal import UnreadableError
 from schemas.registry import RegistryError, RegistrySettings, RegistryUnavailable
@@ -47,6 +47,7 @@ class Registry:
     """
 
     def __init__(self, settings: RegistrySettings) -> None:
+        self._settings = settings
         self._where = settings.url
         self._client = client(settings)
         self._unknown: dict[int | UUID, _Unknown] = {}
@@ -94,6 +95,11 @@ class Registry:
             raise RegistryUnavailable(f"the schema registry at {self._where} gave no id for {name}")
         return found
 
+    def close(self) -> None:
+        """Close the connection; a `mock://` registry has none and stays open for the others who share it."""
+        if not self._where.startswith("mock://"):
+            self._client.close()
+
     def _found(self, key: int | UUID, origin: str) -> Schema:
         try:
             if isinstance(key, int):
@@ -105,6 +111,8 @@ class Registry:
 
     def _parsed(self, schema: Schema, origin: str) -> AvroSchema:
         if schema.schema_str is None:
+            self.close()
+            self._client = client(self._settings)  # the old one would give this answer for ever
             raise RegistryUnavailable(f"{self._where} does not answer as a schema registry does: check its url")
         if schema.schema_type not in (None, "AVRO"):
             raise _unknown(f"{origin} is not Avro")
@@ -113,7 +121,7 @@ class Registry:
         parsed: Any = None
         try:
             for text in texts:
-                parsed = fastavro.parse_schema(without_logical_types(orjson.loads(text)), names)
+                parsed = fastavro.parse_schema(bare(orjson.loads(text)), names)
             danger = hazard(parsed, names)
         except Exception:
             raise _unknown(f"{origin} is not a readable Avro schema") from None

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 import os
+import time
 import uuid
 from collections.abc import Callable, Iterator
 
 import pytest
+from confluent_kafka import KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from tests.kafka.broker import Broker, NoBrokerError, find_broker
@@ -74,6 +76,20 @@ def topics(admin: AdminClient) -> Callable[..., str]:
         topic = f"{name}.{session}.{next(count)}"
         new = NewTopic(topic, num_partitions=partitions, replication_factor=1, config=config)
         admin.create_topics([new], operation_timeout=30)[topic].result(30)
+        _wait_until_known(admin, topic)
         return topic
 
     return make
+
+
+def _wait_until_known(admin: AdminClient, topic: str) -> None:
+    """The controller has the topic at once; the broker that clients ask hears of it a little later."""
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            admin.describe_topics(TopicCollection([topic]))[topic].result(30)
+        except KafkaException:
+            if time.monotonic() > deadline:
+                raise
+        else:
+            return

@@ -11,17 +11,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC
 from io import StringIO
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
+import matplotlib.dates
 import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
-from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
 
 from dataflows.wording import quantity
+
+if TYPE_CHECKING:
+    from matplotlib.typing import RcKeyType
+
+_dates: Any = matplotlib.dates  # it has no types
 
 INK, MUTED, LINE = "#23272e", "#5d646e", "#dcd8cf"
 TIER_INK = {"none": "#8a919c", "watch": "#d9a520", "elevated": "#cf5f1e", "high": "#8c1d3f"}
@@ -32,7 +38,7 @@ SERIES = ("#2b6a8f", "#b4531a", "#4d7c3a", "#7a4c8f", "#a07d1c", "#3b3f46")
 LAST_DRAWN = 253_370_764_800_000
 """The first millisecond of the year 9999 (ms): beyond it a calendar axis has nowhere to put its next tick."""
 
-_SETTINGS = {
+_SETTINGS: dict[RcKeyType, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "forewarn",
     "font.family": "DejaVu Sans",
@@ -72,14 +78,14 @@ def settings() -> Iterator[None]:
 def svg(figure: Figure, key: str, title: str) -> Markup:
     """The figure as an SVG element named `title`, its ids prefixed with `key` so that several fit on one page.
 
-    `title` and every text in the figure must be ours; Matplotlib escapes text, but not all of XML's forbidden characters.
+    `title` and all text in the figure must be ours: Matplotlib escapes it, but keeps characters that XML forbids.
     """
     out = StringIO()
     figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     text = out.getvalue()
     text = text[text.index("<svg") :]
-    # a style element would rule the whole page, and metadata is nobody's business
-    text = re.sub(r"\s*<(metadata|style)\b.*?</\1>", "", text, flags=re.DOTALL)
+    # a style element would rule the whole page
+    text = re.sub(r"\s*<style\b.*?</style>", "", text, flags=re.DOTALL)
     text = re.sub(r'\bid="', f'id="{key}-', text)
     text = re.sub(r'(url\(|href=")#', rf"\1#{key}-", text)
     label = str(Markup.escape(title))
@@ -87,23 +93,24 @@ def svg(figure: Figure, key: str, title: str) -> Markup:
     return Markup(text.rstrip().replace("<svg", head, 1))  # noqa: S704 - Matplotlib's own output, all its text escaped
 
 
-def calendar(times: NDArray[np.int64]) -> NDArray[np.datetime64]:
-    """Milliseconds as the dates an axis can show."""
-    return np.clip(times, 0, LAST_DRAWN).astype("datetime64[ms]")
+def calendar(times: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Milliseconds as Matplotlib counts dates: days since 1970-01-01."""
+    days: NDArray[np.float64] = np.clip(times, 0, LAST_DRAWN) / 86_400_000
+    return days
 
 
-def time_axis(axes: Axes, first: int, last: int, most: int = 8) -> None:
+def time_axis(axes: Axes, first: int, last: int, most: int = 14) -> None:
     """Let the x axis run from `first` to `last` (ms) with at most about `most` ticks, written as ISO dates in UTC."""
-    locator = AutoDateLocator(tz=UTC, minticks=min(3, most), maxticks=most)
-    formatter = ConciseDateFormatter(
+    locator = _dates.AutoDateLocator(tz=UTC, minticks=min(3, most), maxticks=most)
+    formatter = _dates.ConciseDateFormatter(
         locator,
         tz=UTC,
         formats=["%Y", "%Y-%m", "%m-%d", "%H:%M", "%H:%M", "%H:%M:%S"],
-        zero_formats=["", "%Y", "%Y-%m", "%m-%d", "%H:%M", "%H:%M"],
-        offset_formats=["", "%Y", "%Y-%m", "%Y-%m-%d", "%Y-%m-%d", "%Y-%m-%d %H:%M"],
+        zero_formats=["", "%Y", "%m-%d", "%m-%d", "%H:%M", "%H:%M"],
+        offset_formats=["", "", "%Y", "%Y-%m-%d", "%Y-%m-%d", "%Y-%m-%d %H:%M"],
     )
-    left, right = calendar(np.array([first, max(last, first + 1_000)], dtype=np.int64))
-    axes.set_xlim(left, right)
+    left, right = calendar(np.array([min(first, LAST_DRAWN - 1_000), max(last, first + 1_000)], dtype=np.int64))
+    axes.set_xlim(float(left), float(right))
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(formatter)
 

@@ -56,10 +56,14 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class Risk:
-    """The risk events in file order, and for every erased user the time of the latest erasure (ms)."""
+    """The risk events in file order, and for every erased user the time of the latest erasure (ms).
+
+    `recorded` is whether there was a file: none at all does not mean that nobody was warned.
+    """
 
     events: tuple[RiskEvent, ...]
     erased: dict[str, int]
+    recorded: bool = True
 
     @property
     def named(self) -> list[RiskEvent]:
@@ -79,7 +83,10 @@ def is_raise(event: RiskEvent) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Points:
-    """The decision points as columns: `user` indexes `users`, `tier` indexes `tiers`; an absent score is NaN."""
+    """The decision points as columns: `user` indexes `users`, `tier` indexes `tiers`; an absent score is NaN.
+
+    `recorded` is whether there was a file.
+    """
 
     users: list[str]
     user: NDArray[np.int64]
@@ -88,6 +95,7 @@ class Points:
     insufficient: Flags
     tiers: list[str]
     tier: NDArray[np.int64]
+    recorded: bool = True
 
     def named(self, erased: dict[str, int]) -> Flags:
         """Which rows may still be shown under their user's name."""
@@ -155,7 +163,7 @@ def read_risk(directory: Path) -> Risk:
                 events.append(RiskEvent.model_validate(document))
         except ValueError as error:
             raise ValueError(f"{path} line {number} is not a risk event: replay the log again") from error
-    return Risk(tuple(events), erased)
+    return Risk(tuple(events), erased, recorded=path.exists())
 
 
 def read_versions(directory: Path) -> dict[str, list[Version]]:
@@ -216,7 +224,7 @@ def read_points(directory: Path) -> Points:
     wanted = ["user_id", "as_of", "score", "insufficient_history", "tier"]
     if not path.exists():
         none = np.empty(0, dtype=np.int64)
-        return Points([], none, none, np.empty(0), np.empty(0, dtype=np.bool_), [], none)
+        return Points([], none, none, np.empty(0), np.empty(0, dtype=np.bool_), [], none, recorded=False)
     try:
         table = pq.read_table(path, columns=wanted)
         users, user = _codes(table.column("user_id"))
@@ -239,5 +247,5 @@ def _codes(column: pa.ChunkedArray) -> tuple[list[str], NDArray[np.int64]]:
     """A text column as its distinct values and, for every row, the index of its own."""
     if not len(column):
         return [], np.empty(0, dtype=np.int64)
-    encoded = column.cast(pa.string()).dictionary_encode().combine_chunks()
+    encoded: Any = column.cast(pa.string()).dictionary_encode().combine_chunks()
     return encoded.dictionary.to_pylist(), encoded.indices.to_numpy().astype(np.int64)

@@ -15,8 +15,12 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from dataflows.mapping import LogMapping
 from dataflows.mapping_cells import UnmappableError
 from dataflows.mapping_compile import RowMapper
-from dataflows.sources.rows import BadRow, Cells, JsonRows, LogError, Rows, log_kind, open_rows
+from dataflows.sources.formats import log_kind, open_rows
+from dataflows.sources.json_rows import JsonRows
+from dataflows.sources.rows import BadRow, Cells, LogError, Rows
 from schemas.records import CHAT, MODERATION, Position, Raw, Reject, RejectReason, Subject
+
+__all__ = ["Item", "LogCounts", "LogError", "LogPartition", "LogSource", "read_log"]
 
 PARTITION = "log"
 """The one partition of a log source."""

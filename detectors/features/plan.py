@@ -129,9 +129,9 @@ class Plan:
             return self._slots[name]
         slot = self.slot(name, nan if aggregate == "max" else 0)
         tail = tail_of(span)
-        if signal == "sanction_severity":
+        if signal == "sanction_severity" and aggregate == "sum":
             self.ledger_reads.append((slot, lambda ledger, now: ledger.severity(tail(now))))
-        elif signal == "sanction":
+        elif signal in LEDGER_SIGNALS:
             self.ledger_reads.append((slot, lambda ledger, now: ledger.count(tail(now))))
         elif aggregate == "distinct":
             shared = f"{signal}_distinct"
@@ -200,26 +200,40 @@ def _place(plan: Plan, feature: Feature, strike_expiry: int) -> int:
             return slot
 
 
+def _check(feature: Feature) -> None:
+    """Refuse a feature that cannot mean what its name says."""
+    name, aggregate = feature.name, getattr(feature, "aggregate", "")
+    signal = getattr(feature, "signal", "first")
+    plain = isinstance(feature, Since | StrikeCount)
+    if signal not in SIGNALS and not (plain and signal == "first"):
+        raise ValueError(f"feature {name} is over an unknown signal: choose one of {', '.join(SIGNALS)}")
+    if (aggregate == "distinct") != (signal in DISTINCT_SIGNALS and not plain):
+        raise ValueError(f"feature {name}: distinct counts go with {', '.join(sorted(DISTINCT_SIGNALS))}")
+    if signal in LEDGER_SIGNALS and aggregate not in ("", "count", "sum"):
+        raise ValueError(f"feature {name}: sanctions are counted or summed, because they can be overturned")
+    if signal == "sanction_severity" and aggregate != "sum":
+        raise ValueError(f"feature {name}: severities are only summed; declare it over sanction")
+    if isinstance(feature, Ratio) and feature.per not in SIGNALS:
+        raise ValueError(f"feature {name} is per {feature.per}: choose one of {', '.join(SIGNALS)}")
+    if isinstance(feature, Decay) and not duration_ms(feature.half_life):
+        raise ValueError(f"feature {name} has no half-life: give one above zero")
+    for part in ("span", "short", "long"):
+        if getattr(feature, part, "1h") not in HOPS:
+            raise ValueError(f"feature {name} has span {getattr(feature, part)}: choose one of {', '.join(HOPS)}")
+
+
 def compile_plan(features: Iterable[Feature], strike_expiry: int) -> Plan:
     """The plan of a feature catalogue; `strike_expiry` is how long (ms) a sanction counts as a strike.
 
     Raises:
-        ValueError: if two features share a name, a signal is unknown, or an aggregate does not fit its signal.
+        ValueError: if two features share a name, a signal or span is unknown, or an aggregate does not fit its signal.
     """
     features = tuple(features)
     names = tuple(feature.name for feature in features)
     for feature in features:
-        signal = getattr(feature, "signal", "first")
         if names.count(feature.name) > 1:
             raise ValueError(f"feature {feature.name} is declared twice: remove one")
-        if signal not in SIGNALS and signal != "first":
-            raise ValueError(f"feature {feature.name} is over an unknown signal: choose one of {', '.join(SIGNALS)}")
-        if (getattr(feature, "aggregate", "") == "distinct") != (
-            signal in DISTINCT_SIGNALS and not isinstance(feature, Since)
-        ):
-            raise ValueError(f"feature {feature.name}: distinct counts go with {', '.join(sorted(DISTINCT_SIGNALS))}")
-        if signal in LEDGER_SIGNALS and getattr(feature, "aggregate", "count") not in ("count", "sum"):
-            raise ValueError(f"feature {feature.name}: sanctions are counted or summed, because they can be overturned")
+        _check(feature)
     plan = Plan(names=names, updates={signal: [] for signal in SIGNALS})
     order = [_place(plan, feature, strike_expiry) for feature in features]
     plan.pick = itemgetter(*order) if len(order) > 1 else lambda scratch: (scratch[order[0]],)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import nan
 from typing import Any
 
 import msgpack
@@ -62,10 +63,14 @@ class Profile:
             last = cells[index]
             if last is not None:
                 scratch[slot] = (now - last) / 1000
-        if plan.sanction_since_slot >= 0 and self.ledger.entries:
+        self.read_sanction_since(scratch)
+
+    def read_sanction_since(self, scratch: list[float]) -> None:
+        """Read the time since the latest upheld sanction; a reversal changes it at once."""
+        slot = self.plan.sanction_since_slot
+        if slot >= 0 and self.ledger.entries:
             last = self.ledger.last()
-            if last is not None:
-                scratch[plan.sanction_since_slot] = (now - last) / 1000
+            scratch[slot] = nan if last is None else (self.clock - last) / 1000
 
     def add(self, signals: list[Signal], time: int) -> None:
         """Count signals at an event time not later than the clock."""

@@ -1,0 +1,72 @@
+# Each target works as the first command typed in an empty clone; only Python 3.11 or 3.12 and make must be there.
+# PYTHON=/some/python3.12 names an interpreter, ARGS="..." goes to pytest or to the benchmark.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test check lint types documents released bench topology docs lock clean
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+DEMO := out/demo
+
+help: ## say what each target does
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+
+demo: $(READY) ## simulate 200,000 events, replay them, print the strongest warnings and write a report
+	@rm -rf $(DEMO)
+	@mkdir -p $(DEMO)
+	@$(BIN)/forewarn simulate --events 200000 --seed 7 --out $(DEMO)/log.jsonl.gz
+	@$(BIN)/forewarn replay $(DEMO)/log.jsonl.gz --policy deploy/policies/example.toml --out $(DEMO)/run
+
+test: $(READY) ## run every test (ARGS="-k name" to choose)
+	@$(BIN)/pytest $(ARGS)
+
+check: lint types documents released ## run every check that is not a test (make -k check: all, also after a failure)
+
+lint: $(READY)
+	@echo "== ruff: lint and formatting"
+	@$(BIN)/ruff check --quiet
+	@$(BIN)/ruff format --quiet --check
+
+types: $(READY)
+	@echo "== mypy: types"
+	@$(BIN)/mypy
+
+documents: $(READY)
+	@echo "== documents"
+	@$(BIN)/python -m tools.check_docs
+
+released: $(READY)
+	@echo "== released schemas"
+	@$(BIN)/forewarn schemas check
+
+bench: $(READY) ## print events per second and microseconds per event of a replay, per stage
+	@$(BIN)/python tests/bench/bench.py $(ARGS)
+
+topology: $(READY) ## paste the dataflow as it is now into README.md
+	@$(BIN)/python -m tools.check_docs --write topology
+
+docs: $(READY) ## paste topology and help texts as they are now into README.md and docs/cli.md
+	@$(BIN)/python -m tools.check_docs --write topology --write help
+
+# Everything an environment needs, the build backend included, because nothing unlocked may be installed.
+# Pins that are there stay; ARGS="--upgrade" looks for newer ones. CPython 3.11 and 3.12 resolve to the same file.
+lock: $(READY) ## bring requirements.lock in line with pyproject.toml (ARGS="--upgrade" for newer versions)
+	@CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras \
+		--all-extras --all-build-deps --no-emit-options --no-emit-index-url --no-emit-find-links \
+		--no-emit-trusted-host --output-file requirements.lock $(ARGS) pyproject.toml
+
+clean: ## remove everything that the other targets made
+	rm -rf $(VENV) .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist out
+	find schemas detectors dataflows tools tests -name __pycache__ -prune -exec rm -rf {} +
+
+# Only wheels: building from source would fetch build requirements that no hash vouches for.
+$(READY): requirements.lock pyproject.toml tools/find-python
+	@python="$$(sh tools/find-python)" || exit 1; \
+	suits="$$($(BIN)/python -c 'import sys; print(sys.version_info[:2] in ((3, 11), (3, 12)))' 2>/dev/null)"; \
+	if [ "$$suits" != True ]; then "$$python" -m venv --clear $(VENV) || exit 1; fi; \
+	echo "Installing requirements.lock into $(VENV) ($$($(BIN)/python --version)); the first time takes a minute."
+	@$(BIN)/python -m pip --disable-pip-version-check install --quiet --require-hashes --only-binary :all: -r requirements.lock
+	@$(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@

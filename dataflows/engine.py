@@ -1,0 +1,49 @@
+"""Starts a flow on the engine in this process, with the settings every way of running it needs."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+from bytewax.dataflow import Dataflow
+from bytewax.recovery import RecoveryConfig, init_db_dir
+from bytewax.testing import cluster_main, run_main
+
+_run_main: Callable[..., None] = run_main  # the engine's native functions carry no types
+_cluster_main: Callable[..., None] = cluster_main
+_init_db_dir: Callable[..., None] = init_db_dir
+_recovery_config: Callable[..., RecoveryConfig] = RecoveryConfig
+
+NO_EPOCHS = timedelta(days=365)
+"""For a run that is not recovered: nothing may depend on when an epoch ends."""
+YOUNG = 100_000
+"""Allocations between garbage collections. Python's default of 700 spends a sixth of a replay looking at tuples."""
+
+
+def run_flow(
+    flow: Dataflow,
+    workers: int = 1,
+    *,
+    epoch: timedelta = NO_EPOCHS,
+    recovery: RecoveryConfig | None = None,
+) -> None:
+    """Run a flow to its end on this process's worker threads."""
+    before = gc.get_threshold()
+    gc.set_threshold(YOUNG, 20, 20)
+    try:
+        if workers == 1:
+            _run_main(flow, epoch_interval=epoch, recovery_config=recovery)
+        else:
+            _cluster_main(flow, [], 0, epoch_interval=epoch, recovery_config=recovery, worker_count_per_proc=workers)
+    finally:
+        gc.set_threshold(*before)
+
+
+def open_recovery(directory: Path, partitions: int) -> RecoveryConfig:
+    """The recovery store in a directory; made with this many partitions, for good, if there is none yet."""
+    directory.mkdir(parents=True, exist_ok=True)
+    if not any(directory.glob("part-*.sqlite3")):
+        _init_db_dir(directory, partitions)
+    return _recovery_config(str(directory))

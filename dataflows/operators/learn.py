@@ -1,0 +1,70 @@
+"""Learn: every model is taught the same lessons under a key of its own, and tells the lanes."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import bytewax.operators as op
+from bytewax.dataflow import Stream, operator
+from bytewax.operators import StatefulBatchLogic
+
+from detectors.features.profile import pack, unpack
+from detectors.lane import News
+from detectors.learn import Learner, Lesson
+from detectors.policy import LearningPolicy
+from schemas.records import Reject
+
+
+class Lessons(NamedTuple):
+    """A batch of lessons for one model."""
+
+    model: str
+    lessons: list[Lesson]
+
+
+class LearnLogic(StatefulBatchLogic[Lessons, News, bytes]):
+    """One model's learner, made when its first lessons or its snapshot name the model."""
+
+    def __init__(self, learning: LearningPolicy, snapshot: bytes | None) -> None:
+        self._learning = learning
+        self._learner: Learner | None = None
+        if snapshot is not None:
+            state = unpack(snapshot)
+            self._learner = Learner(state["name"], learning)
+            self._learner.restore(state)
+
+    def on_batch(self, values: list[Lessons]) -> tuple[list[News], bool]:
+        """Learn what is in order, and tell the lanes how far that went."""
+        learner = self._learner
+        if learner is None:
+            learner = self._learner = Learner(values[0].model, self._learning)
+        published, reached = learner.take([lesson for bundle in values for lesson in bundle.lessons])
+        return [News(learner.name, published, dict(reached))], False
+
+    def snapshot(self) -> bytes:
+        """The learner's state as versioned bytes."""
+        return pack({} if self._learner is None else self._learner.state())
+
+
+@operator
+def learn(
+    step_id: str,
+    lessons: Stream[Lesson],
+    rejects: Stream[Reject],
+    learning: LearningPolicy,
+    models: tuple[str, ...],
+) -> Stream[News]:
+    """Teach every model the same lessons; none, where the model is pinned.
+
+    A Reject teaches nothing, but its place in the order is accounted for.
+    """
+
+    def place(batch: list[Reject]) -> list[Lesson]:
+        return [Lesson(reject.partition, reject.seq, "", -1, (), erased=False) for reject in batch]
+
+    def to_models(batch: list[Lesson]) -> list[tuple[str, Lessons]]:
+        return [(model, Lessons(model, batch)) for model in models]
+
+    places = op.flat_map_batch("places", rejects, place)
+    bundles = op.flat_map_batch("bundles", op.merge("lessons", lessons, places), to_models)
+    return op.key_rm("news", op.stateful_batch("models", bundles, lambda snapshot: LearnLogic(learning, snapshot)))

@@ -1,0 +1,174 @@
+"""Runs the dataflow live: Kafka in, Kafka out."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from threading import Event as Flag
+from typing import Generic, TypeVar
+
+from bytewax.outputs import DynamicSink, StatelessSinkPartition
+from prometheus_client import start_http_server
+
+from dataflows.detect import Sinks, build_flow
+from dataflows.engine import open_recovery, run_flow
+from dataflows.operators.profile import Late, Outcome
+from dataflows.settings import Settings
+from dataflows.sinks.kafka import KafkaSink, Outgoing
+from dataflows.sinks.memory import NullSink
+from dataflows.sources.kafka import MergedKafkaSource
+from dataflows.telemetry import Telemetry
+from detectors.features.catalogue import NAMES
+from detectors.features.signals import stable_hash
+from detectors.lane import News, Publication, Served
+from detectors.models.catalogue import freeze
+from detectors.policy import Policy
+from schemas.codec import Codec
+from schemas.encoder import Encoder
+from schemas.records import ChatMessage, FeatureRow, ModelVersion, Reject, RiskEvent
+
+X = TypeVar("X")
+
+
+class EncodedSink(DynamicSink[X], Generic[X]):
+    """A Kafka sink for items of our own: each becomes any number of outgoing messages."""
+
+    def __init__(self, sink: KafkaSink, encode: Callable[[X], Iterable[Outgoing]]) -> None:
+        self._sink, self._encode = sink, encode
+
+    def build(self, step_id: str, worker_index: int, worker_count: int) -> StatelessSinkPartition[X]:
+        """A part for one worker."""
+        return _EncodedPart(self._sink.build(step_id, worker_index, worker_count), self._encode)
+
+
+class _EncodedPart(StatelessSinkPartition[X]):
+    def __init__(self, part: StatelessSinkPartition[Outgoing], encode: Callable[[X], Iterable[Outgoing]]) -> None:
+        self._part, self._encode = part, encode
+
+    def write_batch(self, items: list[X]) -> None:
+        encode = self._encode
+        self._part.write_batch([outgoing for item in items for outgoing in encode(item)])
+
+    def close(self) -> None:
+        self._part.close()
+
+
+def kafka_sinks(settings: Settings) -> Sinks:
+    """Where a live run's streams go."""
+    topics, registry = settings.topics, settings.registry
+
+    def sink(topic: str) -> KafkaSink:
+        return KafkaSink(settings.kafka, topic)
+
+    def encoder(subject: str, topic: str) -> Encoder:
+        return Encoder(subject, registry, registered_as=f"{topic}-value")
+
+    risk, row, version, reject = (
+        encoder("risk_event", topics.risk_events),
+        encoder("feature_row", topics.risk_features),
+        encoder("model_version", topics.risk_models),
+        encoder("reject", topics.dead_letters),
+    )
+    late_chat = Encoder("chat_message", registry, registered_as=f"{topics.late}-chat_message")
+    late_moderation = Encoder("moderation_event", registry, registered_as=f"{topics.late}-moderation_event")
+    sampled = int(settings.run.feature_sample * 2**20)
+
+    def encode_publication(item: Publication) -> Iterable[Outgoing]:
+        event = item.event
+        value = risk.encode(event) if isinstance(event, RiskEvent) else None
+        yield Outgoing(_key(event.user_id), value, event.as_of)
+
+    def encode_served(batch: list[Served]) -> Iterable[Outgoing]:
+        for served in batch:
+            point = served.point
+            if stable_hash(point.user_id) % 2**20 < sampled:
+                yield Outgoing(_key(point.user_id), row.encode(feature_row(served)), None)
+
+    def encode_news(news: News) -> Iterable[Outgoing]:
+        for published in news.published:
+            yield Outgoing(_key(published.version.name), version.encode(published.version), None)
+
+    def encode_reject(item: Reject) -> Iterable[Outgoing]:
+        yield Outgoing(item.key or b"", reject.encode(item), None)
+
+    def encode_late(item: Late) -> Iterable[Outgoing]:
+        event = item.event
+        value = (late_chat if isinstance(event, ChatMessage) else late_moderation).encode(event)
+        origin = (("topic", item.at.topic.encode()), ("offset", str(item.at.offset).encode()))
+        yield Outgoing(_key(event.user_id), value, None, origin)
+
+    return Sinks(
+        risk=EncodedSink(sink(topics.risk_events), encode_publication),
+        features=EncodedSink(sink(topics.risk_features), encode_served),
+        models=EncodedSink(sink(topics.risk_models), encode_news),
+        rejects=EncodedSink(sink(topics.dead_letters), encode_reject),
+        late=EncodedSink(sink(topics.late), encode_late),
+        outcomes=NullSink[Outcome](),
+    )
+
+
+def feature_row(served: Served) -> FeatureRow:
+    """A served point as the record that is published."""
+    point = served.point
+    # value == value is false only for NaN, which stands for absent
+    features = {n: (v if v == v else None) for n, v in zip(NAMES, point.vector, strict=True)}  # noqa: PLR0124
+    return FeatureRow(
+        user_id=point.user_id,
+        as_of=point.as_of,
+        event_id=point.event_id,
+        score=served.probability,
+        insufficient_history=served.probability is None,
+        tier=served.tier,
+        model_version=served.model_version,
+        features=features,
+    )
+
+
+def _key(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+def run(
+    settings: Settings,
+    policy: Policy,
+    *,
+    model: ModelVersion | None = None,
+    workers: int = 1,
+    stop_at_end: bool = False,
+    stop: Flag | None = None,
+) -> Telemetry:
+    """Run until stopped, or with `stop_at_end` until the input topics' present end.
+
+    SIGTERM and SIGINT, or setting `stop`, drain: what was read is finished, state is snapshot, and the call returns.
+    """
+    telemetry, stop = Telemetry(), stop or Flag()
+    if settings.run.metrics_port is not None:
+        start_http_server(settings.run.metrics_port, registry=telemetry.registry)
+    source = MergedKafkaSource(
+        settings.kafka,
+        settings.topics,
+        batch_size=settings.run.batch_size,
+        poll_ms=settings.run.poll_timeout_ms,
+        stop_at_end=stop_at_end,
+        stop=stop,
+    )
+    flow = build_flow(
+        source,
+        kafka_sinks(settings),
+        policy,
+        Codec(settings.registry),
+        telemetry=telemetry,
+        lanes=settings.run.lanes,
+        pinned=None if model is None else freeze(model),
+    )
+    store = settings.recovery
+    recovery = None if store.directory is None else open_recovery(store.directory, store.partitions)
+    epoch = timedelta(seconds=settings.recovery.epoch_interval_seconds)
+    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        run_flow(flow, workers, epoch=epoch, recovery=recovery)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return telemetry

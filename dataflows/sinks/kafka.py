@@ -1,0 +1,156 @@
+"""The live sink: every message is known to be on the broker before the flow goes on, or the flow stops and says so."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from bytewax.outputs import DynamicSink, StatelessSinkPartition
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from dataflows.clock import now_ms
+from dataflows.settings import KafkaSettings, kafka_client_config
+from dataflows.topics import BrokerError, partition_counts
+
+log = logging.getLogger(__name__)
+
+GRACE_MS = 10_000
+"""How long past its own time-out librdkafka may take to report on a message."""
+WAIT_SECONDS = 0.5
+"""How long one wait for answers lasts, so that signals are noticed in between."""
+
+
+class Outgoing(NamedTuple):
+    """A message to write: `timestamp` is the record's (ms), None for the time of writing; no value is a tombstone."""
+
+    key: bytes
+    value: bytes | None
+    timestamp: int | None
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
+class DeliveryFailed(BrokerError):  # noqa: N818 - it is what happened
+    """Messages are not, or not surely, on the broker; the sentence says how many, why, and what to do."""
+
+
+class CheckedProducer:
+    """Writes to one topic and answers for every message.
+
+    Idempotent (the broker drops what a retry repeats) and waiting for all replicas; keys go to the partitions a JVM
+    producer would choose. Use it from one thread.
+    """
+
+    def __init__(self, kafka: KafkaSettings, topic: str) -> None:
+        if topic not in partition_counts(kafka, [topic]):
+            raise BrokerError(
+                f"Topic {topic} does not exist at {kafka.bootstrap_servers}: run `forewarn topics create`."
+            )
+        self._kafka, self._topic = kafka, topic
+        self._open = 0
+        self._failed = 0
+        self._why = ""
+        self._told = False
+        config = {
+            "compression.type": "lz4",
+            **kafka_client_config(kafka),
+            "enable.idempotence": True,
+            "acks": "all",
+            "partitioner": "murmur2_random",
+            "message.timeout.ms": kafka.delivery_timeout_ms,
+            "message.max.bytes": 100_000_000,  # the topic's own limit decides, not this client's lower default
+        }
+        self._producer = Producer({**config, "error_cb": self._on_error})
+
+    def send(self, messages: Iterable[Outgoing]) -> None:
+        """Write the messages and wait until the broker has them all.
+
+        Errors: `DeliveryFailed` if it refused one or gave no answer in `delivery_timeout_ms`; some may have arrived.
+        """
+        deadline = now_ms() + self._kafka.delivery_timeout_ms + GRACE_MS
+        for message in messages:
+            self._produce(message, deadline)
+        while self._open and now_ms() < deadline:
+            self._producer.flush(WAIT_SECONDS)
+        if self._failed or self._open:
+            raise self._failure()
+
+    def close(self) -> None:
+        """Nothing is on its way between calls of `send`; whatever is anyway is waited for and answered for."""
+        self.send(())
+
+    def _produce(self, message: Outgoing, deadline: int) -> None:
+        while True:
+            try:
+                self._producer.produce(
+                    self._topic,
+                    value=message.value,
+                    key=message.key,
+                    timestamp=message.timestamp or 0,
+                    headers=list(message.headers),
+                    on_delivery=self._on_delivery,
+                )
+            except BufferError:  # the queue is full: wait for answers, which make room
+                if now_ms() > deadline:
+                    raise self._failure() from None
+                self._producer.poll(WAIT_SECONDS)
+            except KafkaException as error:
+                self._failed, self._why = self._failed + 1, error.args[0].str()
+                raise self._failure() from None
+            else:
+                self._open += 1
+                return
+
+    def _failure(self) -> DeliveryFailed:
+        self._producer.purge()  # nothing is to arrive after we said that it did not
+        why = self._why or f"no answer within {self._kafka.delivery_timeout_ms} ms"
+        return DeliveryFailed(
+            f"Topic {self._topic} did not take {self._failed + self._open} messages ({why}): check that Kafka runs at "
+            f"{self._kafka.bootstrap_servers}, that this user may write, and that the topic's max.message.bytes has "
+            "room, then start again; nothing is skipped."
+        )
+
+    def _on_delivery(self, error: KafkaError | None, _message: Message) -> None:
+        self._open -= 1
+        if error is None:
+            self._told = False
+        else:
+            self._failed += 1
+            self._why = error.str()
+
+    def _on_error(self, error: KafkaError) -> None:
+        """Librdkafka tries again by itself; we say so once until something is delivered again."""
+        if not self._told:
+            self._told = True
+            log.warning("Kafka is not answering (%s): trying again until it does.", error.name())
+
+
+class KafkaSink(DynamicSink[Outgoing]):
+    """Writes to one topic, every worker through a producer of its own; a batch is done when the broker has all of it.
+
+    Errors: `BrokerError` when the flow is built and the topic is missing or Kafka does not answer; `DeliveryFailed`
+    when a message may not have arrived. Either ends the flow, which then resumes from its last snapshot.
+    """
+
+    def __init__(self, kafka: KafkaSettings, topic: str) -> None:
+        self._kafka, self._topic = kafka, topic
+
+    def build(self, step_id: str, worker_index: int, worker_count: int) -> KafkaSinkPartition:
+        """A producer for this worker."""
+        del step_id, worker_index, worker_count
+        return KafkaSinkPartition(CheckedProducer(self._kafka, self._topic))
+
+
+class KafkaSinkPartition(StatelessSinkPartition[Outgoing]):
+    """One worker's writer."""
+
+    def __init__(self, producer: CheckedProducer) -> None:
+        self._producer = producer
+
+    def write_batch(self, items: list[Outgoing]) -> None:
+        """Return when the broker has every item."""
+        self._producer.send(items)
+
+    def close(self) -> None:
+        """Leave nothing unanswered."""
+        self._producer.close()

@@ -1,0 +1,145 @@
+"""The live source: chat and moderation of one partition number, merged by record time, with offsets in recovery.
+
+A producer's contract: the record timestamp is the event time, and a user's records are in the same partition number of
+both topics. Then a user's chat and sanctions reach the profile in order, even when catching up after downtime.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from bytewax.inputs import FixedPartitionedSource
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+from dataflows.settings import KafkaSettings, TopicSettings, kafka_client_config
+from dataflows.sources.kafka_partition import (
+    START_AGAIN,
+    Input,
+    InputError,
+    MergedPartition,
+    Pace,
+    ResumeState,
+    gone,
+)
+from dataflows.topics import ANSWER_SECONDS, BrokerError, partition_counts
+from schemas.records import CHAT, MODERATION, Raw, Subject
+
+__all__ = ["InputError", "MergedKafkaSource", "MergedPartition", "ResumeState", "input_partitions"]
+
+READ_AHEAD = 10_000
+"""Records of one topic held back, at most, while the other topic is waited for."""
+
+
+def input_partitions(kafka: KafkaSettings, topics: TopicSettings) -> int:
+    """The partition count that both input topics have.
+
+    Errors: `InputError` when one is missing or the counts differ.
+    """
+    chat, moderation = topics.chat_messages, topics.moderation_events
+    counts = partition_counts(kafka, (chat, moderation))
+    for name in (chat, moderation):
+        if name not in counts:
+            raise InputError(f"Topic {name} does not exist at {kafka.bootstrap_servers}: run `forewarn topics create`.")
+    if counts[chat] != counts[moderation]:
+        raise InputError(
+            f"Topic {chat} has {counts[chat]} partitions and {moderation} has {counts[moderation]}, so that a user's "
+            "chat and sanctions are not side by side: give both the same number and produce their records again."
+        )
+    return counts[chat]
+
+
+class MergedKafkaSource(FixedPartitionedSource[Raw, ResumeState]):
+    """Both input topics; source partition p is partition p of each.
+
+    The first start reads from the earliest record there is. With `stop_at_end` every partition completes at the end
+    the topics had when it was built; once `stop` is set every partition completes without reading on, and what
+    recovery then holds is exact. `poll_ms` is how long a partition that had nothing waits before it looks again.
+
+    Errors, raised when the flow is built: `InputError` on a missing topic, unequal partition counts, offsets that are
+    no longer there, a resume state of other topics; `BrokerError` when Kafka does not answer.
+    """
+
+    def __init__(
+        self,
+        kafka: KafkaSettings,
+        topics: TopicSettings,
+        *,
+        batch_size: int = 1_000,
+        poll_ms: int = 20,
+        stop_at_end: bool = False,
+        stop: threading.Event | None = None,
+        read_ahead: int = READ_AHEAD,
+    ) -> None:
+        self._kafka, self._topics = kafka, topics
+        self._stop_at_end = stop_at_end
+        self._pace = Pace(batch_size, poll_ms, read_ahead, kafka.queued_max_kbytes * 1_024, stop)
+
+    def list_parts(self) -> list[str]:
+        """The partition numbers, padded so that the engine's sorting deals neighbours to different workers."""
+        return [f"{number:05d}" for number in range(input_partitions(self._kafka, self._topics))]
+
+    def build_part(self, step_id: str, for_part: str, resume_state: ResumeState | None) -> MergedPartition:
+        """Partition `for_part`, from where it left off or else from the earliest records."""
+        del step_id
+        partition = int(for_part)
+        names = (self._topics.chat_messages, self._topics.moderation_events)
+        starts, seq = _resumed(resume_state, names)
+        config = self._consumer_config()
+        asking = Consumer(config)
+        try:
+            chat = self._input(asking, names[0], CHAT, partition, starts[0])
+            moderation = self._input(asking, names[1], MODERATION, partition, starts[1])
+        finally:
+            asking.close()
+        return MergedPartition(config, partition, chat, moderation, seq, self._pace)
+
+    def _consumer_config(self) -> dict[str, Any]:
+        return {
+            **kafka_client_config(self._kafka),
+            "group.id": self._kafka.group_id,
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "enable.partition.eof": True,
+            "auto.offset.reset": "error",
+            "isolation.level": "read_committed",
+            "queued.max.messages.kbytes": self._kafka.queued_max_kbytes,
+            # A queue that was full, and a topic that was held back, are fetched again soon, not after a second.
+            "fetch.queue.backoff.ms": 50,
+            "fetch.wait.max.ms": 100,
+        }
+
+    def _input(self, asking: Consumer, topic: str, subject: Subject, partition: int, start: int | None) -> Input:
+        where = f"Topic {topic} partition {partition}"
+        try:
+            low, high = asking.get_watermark_offsets(TopicPartition(topic, partition), ANSWER_SECONDS)
+        except KafkaException as error:
+            raise BrokerError(
+                f"{where} did not say where it begins and ends ({error.args[0].str()}): check that Kafka runs at "
+                f"{self._kafka.bootstrap_servers} and that this user may read the topic."
+            ) from None
+        if start is not None and start < low:
+            raise InputError(gone(where, start))
+        if start is not None and start > high:
+            raise InputError(
+                f"{where} ends at offset {high}, before offset {start} where this flow left off, so it was made anew "
+                f"or cut: restore it, or {START_AGAIN}."
+            )
+        return Input(topic, subject, low if start is None else start, high if self._stop_at_end else None)
+
+
+def _resumed(state: ResumeState | None, names: tuple[str, str]) -> tuple[tuple[int | None, int | None], int]:
+    """Where each topic goes on, and with which `seq`; from the start without a state."""
+    if state is None:
+        return (None, None), 0
+    if state[0] != 1:
+        raise InputError(
+            f"The recovery store holds source positions of format {state[0]}: run the version that wrote it."
+        )
+    (chat, chat_start), (moderation, moderation_start) = state[1]
+    if (chat, moderation) != names:
+        raise InputError(
+            f"The recovery store was written for the topics {chat} and {moderation}, but the settings name {names[0]} "
+            f"and {names[1]}: change the settings back, or start with a new recovery directory."
+        )
+    return (chat_start, moderation_start), state[2]

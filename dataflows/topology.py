@@ -1,0 +1,28 @@
+"""The dataflow as a picture, drawn from the very flow that runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bytewax.testing import TestingSource
+from bytewax.visualize import to_mermaid
+
+from dataflows.detect import Sinks, build_flow
+from dataflows.sinks.memory import NullSink
+from dataflows.telemetry import Telemetry
+from detectors.policy import Policy
+from schemas.codec import Codec
+
+
+def topology() -> str:
+    """The top-level steps and what flows between them, in Mermaid's notation."""
+    policy = Policy.model_validate(
+        {
+            "name": "topology",
+            "target": {"horizon": "1d", "when": [{"event": "sanction"}]},
+            "tiers": {"watch": {"enter": 0.5, "leave": 0.5}},
+        },
+    )
+    nothing: Any = NullSink()
+    sinks = Sinks(risk=nothing, features=nothing, models=nothing, rejects=nothing, late=nothing, outcomes=nothing)
+    return to_mermaid(build_flow(TestingSource([]), sinks, policy, Codec(), telemetry=Telemetry()))

@@ -1,0 +1,66 @@
+"""Writing input topics for tests, and reading any topic back, with plain clients."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from confluent_kafka import Consumer, Message, Producer, TopicPartition
+
+from dataflows.settings import KafkaSettings, TopicSettings
+
+
+class Written(NamedTuple):
+    """A record to write to a test topic."""
+
+    user: str
+    time: int
+    value: bytes | None = b"{}"
+
+
+class Inputs(NamedTuple):
+    """Two input topics and how to reach them."""
+
+    kafka: KafkaSettings
+    topics: TopicSettings
+
+    def chat(self, records: Iterable[Written]) -> None:
+        write(self.kafka.bootstrap_servers, self.topics.chat_messages, records)
+
+    def moderation(self, records: Iterable[Written]) -> None:
+        write(self.kafka.bootstrap_servers, self.topics.moderation_events, records)
+
+
+def write(address: str, topic: str, records: Iterable[Written]) -> None:
+    """Write the records in order, keyed by user as a JVM producer would, with their times as record timestamps."""
+    producer = Producer({"bootstrap.servers": address, "partitioner": "murmur2_random", "enable.idempotence": True})
+    failed: list[str] = []
+    for number, record in enumerate(records):
+        producer.produce(
+            topic,
+            value=record.value,
+            key=record.user.encode(),
+            timestamp=record.time,
+            on_delivery=lambda error, _: failed.append(error.str()) if error is not None else None,
+        )
+        if number % 1_000 == 0:
+            producer.poll(0)
+    assert producer.flush(30) == 0
+    assert failed == []
+
+
+def read_back(address: str, topic: str) -> list[Message]:
+    """Every record of the topic, partition by partition."""
+    consumer = Consumer({"bootstrap.servers": address, "group.id": "read-back", "enable.partition.eof": True})
+    partitions = sorted(consumer.list_topics(topic, timeout=10).topics[topic].partitions)
+    records: list[Message] = []
+    for partition in partitions:
+        consumer.assign([TopicPartition(topic, partition, 0)])
+        while True:
+            message = consumer.poll(10)
+            assert message is not None
+            if message.error() is not None:
+                break
+            records.append(message)
+    consumer.close()
+    return records

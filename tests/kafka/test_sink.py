@@ -1,0 +1,147 @@
+"""The live sink against a real broker: everything arrives where it belongs, or the flow stops and says so."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+
+import pytest
+from bytewax import operators as op
+from bytewax.dataflow import Dataflow
+from bytewax.errors import BytewaxRuntimeError
+from bytewax.testing import TestingSource, cluster_main, run_main
+
+from dataflows.clock import now_ms
+from dataflows.settings import KafkaSettings
+from dataflows.sinks.kafka import CheckedProducer, DeliveryFailed, KafkaSink, Outgoing
+from dataflows.topics import BrokerError
+from tests.kafka.broker import Broker
+from tests.kafka.logs import read_back
+
+pytestmark = pytest.mark.kafka
+
+JVM_PARTITIONS = {
+    "21": 0,
+    "foobar": 6,
+    "a-little-bit-long-string": 8,
+    "a-little-bit-longer-string": 11,
+    "lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8": 5,
+    "abc": 3,
+    "u1": 4,
+    "用户": 0,
+}
+"""What `toPositive(murmur2(key)) % 12` of Kafka's own Java client 4.1.0 gives."""
+
+
+def _flow(items: list[Outgoing], sink: KafkaSink, step: Callable[[Outgoing], Outgoing] = lambda item: item) -> Dataflow:
+    flow = Dataflow("test")
+    stream = op.input("in", flow, TestingSource(items, batch_size=10))
+    op.output("out", op.map("step", stream, step), sink)
+    return flow
+
+
+def test_every_message_arrives_as_it_was_given(kafka: str, topics: Callable[..., str]) -> None:
+    """Key, value, timestamp, headers and tombstones reach the topic, once each and in order within a partition."""
+    topic = topics("out", 3)
+    items = [Outgoing(b"u%d" % (n % 20), b"v%d" % n, 1_000 + n, (("schema", b"7"),)) for n in range(500)]
+    items.append(Outgoing(b"u1", None, 2_000))
+    run_main(_flow(items, KafkaSink(KafkaSettings(bootstrap_servers=kafka), topic)))
+    found = read_back(kafka, topic)
+    assert sorted((m.key(), m.value() or b"", m.timestamp()[1]) for m in found) == sorted(
+        (item.key, item.value or b"", item.timestamp) for item in items
+    )
+    assert [m.key() for m in found if m.value() is None] == [b"u1"]
+    assert all((m.headers() or []) == ([] if m.value() is None else [("schema", b"7")]) for m in found)
+    for _, messages in itertools.groupby(found, key=lambda m: m.partition()):
+        times = [m.timestamp()[1] for m in messages]
+        assert times == sorted(times)
+
+
+def test_a_message_without_a_time_gets_the_time_of_writing(kafka: str, topics: Callable[..., str]) -> None:
+    """Records about now, such as dead letters, need no event time."""
+    topic = topics("out")
+    before = now_ms()
+    producer = CheckedProducer(KafkaSettings(bootstrap_servers=kafka), topic)
+    producer.send([Outgoing(b"k", b"v", None)])
+    producer.close()
+    (found,) = read_back(kafka, topic)
+    assert before <= found.timestamp()[1] <= now_ms()
+
+
+def test_two_workers_write_side_by_side(kafka: str, topics: Callable[..., str]) -> None:
+    """Each worker has a producer of its own, and together they write everything once."""
+    topic = topics("out", 2)
+    items = [Outgoing(b"u%d" % n, b"v", 1_000) for n in range(200)]
+    sink = KafkaSink(KafkaSettings(bootstrap_servers=kafka), topic)
+    cluster_main(_flow(items, sink), [], 0, worker_count_per_proc=2)
+    assert sorted(m.key() or b"" for m in read_back(kafka, topic)) == sorted(item.key for item in items)
+
+
+def test_keys_go_to_the_partitions_a_jvm_producer_would_choose(kafka: str, topics: Callable[..., str]) -> None:
+    """Our records and a platform's own meet in the same partition of co-partitioned topics."""
+    topic = topics("out", 12)
+    producer = CheckedProducer(KafkaSettings(bootstrap_servers=kafka), topic)
+    producer.send([Outgoing(key.encode(), b"v", 1_000) for key in JVM_PARTITIONS])
+    assert {(m.key() or b"").decode(): m.partition() for m in read_back(kafka, topic)} == JVM_PARTITIONS
+
+
+def test_a_full_queue_waits_for_room(kafka: str, topics: Callable[..., str]) -> None:
+    """More messages than the client's queue holds are written all the same, once each."""
+    topic = topics("out")
+    settings = KafkaSettings(bootstrap_servers=kafka, options={"queue.buffering.max.messages": 10})
+    CheckedProducer(settings, topic).send(Outgoing(b"k", b"%d" % n, 1_000) for n in range(300))
+    assert [m.value() for m in read_back(kafka, topic)] == [b"%d" % n for n in range(300)]
+
+
+def test_a_message_the_broker_refuses_stops_the_flow_without_quoting_it(
+    kafka: str, topics: Callable[..., str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A record larger than the topic takes is a failure in one sentence, which never shows what was in it."""
+    topic = topics("out", **{"max.message.bytes": "20000"})
+    # No two bytes alike in a row, so that compression does not bring it under the limit.
+    secret = b"hush-hush " + b"".join(n.to_bytes(4, "big") for n in range(3_000_000, 3_020_000))
+    items = [Outgoing(b"k", b"fits", 1_000), Outgoing(b"k", secret, 1_000)]
+    with pytest.raises(BytewaxRuntimeError) as caught:
+        run_main(_flow(items, KafkaSink(KafkaSettings(bootstrap_servers=kafka), topic)))
+    error = _root(caught.value)
+    assert isinstance(error, DeliveryFailed)
+    assert str(error).startswith(f"Topic {topic} did not take ")
+    assert "Message size too large" in str(error)
+    assert "max.message.bytes has room" in str(error)
+    assert "hush-hush" not in str(error) + capfd.readouterr().err
+
+
+def test_a_missing_topic_is_not_made_up_by_writing_to_it(kafka: str) -> None:
+    """A broker would create it with its defaults; the sink asks first."""
+    for _ in range(2):
+        with pytest.raises(BrokerError, match=r"^Topic nobody\.made\.it does not exist at .*topics create`\.$"):
+            KafkaSink(KafkaSettings(bootstrap_servers=kafka), "nobody.made.it").build("out", 0, 1)
+
+
+def test_a_dead_broker_fails_the_flow_rather_than_losing_a_message(broker: Broker, topics: Callable[..., str]) -> None:
+    """When the broker dies under a running flow, the flow ends with an error that says what to do."""
+    if not broker.can_restart:
+        pytest.skip("the broker is not ours to stop")
+    topic = topics("out")
+    settings = KafkaSettings(bootstrap_servers=broker.address, delivery_timeout_ms=1_000)
+    items = [Outgoing(b"k", b"%d" % n, 1_000) for n in range(30)]
+
+    def pull_the_plug(item: Outgoing) -> Outgoing:
+        if item.value == b"15":
+            broker.kill()
+        return item
+
+    with pytest.raises(BytewaxRuntimeError) as caught:
+        run_main(_flow(items, KafkaSink(settings, topic), pull_the_plug))
+    broker.start()
+    error = _root(caught.value)
+    assert isinstance(error, DeliveryFailed)
+    assert str(error).startswith(f"Topic {topic} did not take 10 messages (")
+    assert str(error).endswith("then start again; nothing is skipped.")
+    assert [m.value() for m in read_back(broker.address, topic)] == [b"%d" % n for n in range(10)]
+
+
+def _root(error: BaseException) -> BaseException:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error

@@ -1,0 +1,126 @@
+"""The oracle: every declared feature recomputed from the plain list of a user's events, by its definition alone."""
+
+from __future__ import annotations
+
+from math import nan
+
+from detectors.features.declare import HOPS, Decay, Feature, Ratio, Since, StrikeCount, Trend, Window, duration_ms
+from detectors.features.profile import SEEN_CAP
+from detectors.features.signals import RECENT_TEXTS, SHORTEST_REPEAT
+from detectors.features.window import DISTINCT_CAP
+from schemas.records import ChatMessage, Event
+
+Occurrence = tuple[str, float | str, int]
+"""Signal, amount or key, event time."""
+
+
+def outcomes(events: list[Event], lateness: int) -> list[str]:
+    """What each event of one user is: late, duplicate or seen."""
+    clock, ids, said = -1, [], []
+    for event in events:
+        if event.event_time < clock - lateness:
+            said.append("late")
+        elif event.event_id in ids[-SEEN_CAP:]:
+            said.append("duplicate")
+        else:
+            said.append("seen")
+            ids.append(event.event_id)
+            clock = max(clock, event.event_time)
+    return said
+
+
+def _is_repeat(text: str, earlier: list[str]) -> bool:
+    recent: list[str] = []
+    for other in reversed(earlier):
+        if other not in recent:
+            recent.append(other)
+    return text in recent[:RECENT_TEXTS]
+
+
+def occurrences(events: list[Event]) -> list[Occurrence]:
+    """Every signal of the seen events, sanctions as they stand after the reversals among them."""
+    found: list[Occurrence] = []
+    texts: list[str] = []
+    for event in events:
+        time = event.event_time
+        if isinstance(event, ChatMessage):
+            found += [("message", 1, time), ("channel", event.channel, time)]
+            found += [("recipient", recipient, time) for recipient in event.recipients]
+            if event.text is not None:
+                found.append(("length", len(event.text), time))
+                folded = " ".join(event.text.casefold().split())
+                if len(folded) >= SHORTEST_REPEAT:
+                    if _is_repeat(folded, texts):
+                        found.append(("repeat", 1, time))
+                    texts.append(folded)
+            if event.scores:
+                found.append(("toxicity", max(score.value for score in event.scores), time))
+        elif event.report is not None:
+            found.append(("report", 1, time))
+            if event.report.reporter_id is not None:
+                found.append(("reporter", event.report.reporter_id, time))
+        elif event.exposure is not None:
+            found.append(("exposure", 1, time))
+    return found + [("sanction", 1, time) for time, _ in upheld(events)] + [
+        ("sanction_severity", severity, time) for time, severity in upheld(events)
+    ]
+
+
+def upheld(events: list[Event]) -> list[tuple[int, int]]:
+    """Time and severity of the sanctions that no reversal names; of a sanction heard of twice, the later word."""
+    chat_free = [event for event in events if not isinstance(event, ChatMessage)]
+    reversed_ids = {event.reversal.sanction_id for event in chat_free if event.reversal is not None}
+    standing = {
+        event.event_id: (event.event_time, event.sanction.severity)
+        for event in chat_free
+        if event.sanction is not None and event.event_id not in reversed_ids
+    }
+    return list(standing.values())
+
+
+def window(found: list[Occurrence], signal: str, span: str, now: int) -> list[float | str]:
+    """The amounts (or keys) of a signal that a sawtooth window covers at `now`."""
+    hop = duration_ms(HOPS[span])
+    start = (now - duration_ms(span)) // hop * hop
+    return [amount for name, amount, time in found if name == signal and start <= time <= now]
+
+
+def feature(declared: Feature, events: list[Event], strike_expiry: int) -> float:
+    """One declared feature after the last of `events`, all of them seen."""
+    now = max(event.event_time for event in events)
+    found = occurrences(events)
+    match declared:
+        case Window(signal, aggregate, span):
+            covered = window(found, signal, span, now)
+            if aggregate == "count":
+                return len(covered)
+            if aggregate == "distinct":
+                return min(len(set(covered)), DISTINCT_CAP)
+            if aggregate == "sum":
+                return sum(covered)
+            if aggregate == "max":
+                return max(covered, default=nan)
+            return sum(covered) / len(covered) if covered else nan
+        case Ratio(signal, span, per):
+            base = len(window(found, per, span, now))
+            return len(window(found, signal, span, now)) / base if base else nan
+        case Trend(signal, short, long):
+            base = len(window(found, signal, long, now)) / duration_ms(long)
+            return len(window(found, signal, short, now)) / duration_ms(short) / base if base else nan
+        case Decay(signal, half_life):
+            return sum(
+                amount * 2.0 ** (-(now - time) / duration_ms(half_life)) for name, amount, time in found if name == signal
+            )
+        case Since("first"):
+            return (now - min(event.event_time for event in events)) / 1000
+        case Since(signal):
+            # what was before the triggering event, but as it stands since: a reversal is heard at once
+            current = [] if signal == "sanction" and not _is_sanction(events[-1]) else [events[-1]]
+            before = [time for name, _, time in occurrences(events[: len(events) - len(current)]) if name == signal]
+            return (now - max(before)) / 1000 if before else nan
+        case StrikeCount():
+            return sum(1 for time, _ in upheld(events) if time >= now - strike_expiry)
+
+
+def _is_sanction(event: Event) -> bool:
+    return not isinstance(event, ChatMessage) and event.sanction is not None

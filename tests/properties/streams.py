@@ -1,0 +1,145 @@
+"""Arbitrary event lists of one user: disorder, ties, duplicates, reversals, long gaps, crowds of strangers."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+from hypothesis import Phase, settings
+from hypothesis import strategies as st
+
+from detectors.policy import Policy, parse_policy
+from schemas.records import ChatMessage, Event, Exposure, ModerationEvent, Position, Report, Reversal, Sanction
+
+LAWFUL = settings(derandomize=True, deadline=None, database=None, max_examples=60, phases=(Phase.explicit, Phase.generate))
+"""Every property is tried on the same examples in every run; a failure names the event, so nothing is shrunk."""
+
+USER = "ann"
+START = 1_700_000_000_000
+SECOND, MINUTE, HOUR, DAY = 1_000, 60_000, 3_600_000, 86_400_000
+STEPS = (0, 0, 1, 900, 15 * SECOND, 4 * MINUTE, 50 * MINUTE, HOUR, 7 * HOUR, 25 * HOUR, 8 * DAY, 31 * DAY)
+BACK = (0,) * 9 + (1, 1, 20 * SECOND, 6 * MINUTE, 2 * HOUR, 23 * HOUR, 30 * HOUR)
+TEXTS = (None, "", "ok", "hello there", "Hello   THERE", "buy my gold now", "a line of its own", "\U0001f600 face, \u0130stanbul")
+LATENESS = DAY
+
+
+def policy(target: dict[str, Any] | None = None, learning: dict[str, Any] | None = None, **over: Any) -> Policy:
+    """A policy with a day of allowed lateness and strikes that expire after 40 days, except as asked."""
+    document: dict[str, Any] = {
+        "name": "test",
+        "allowed_lateness": LATENESS,
+        "strike_expiry": "40d",
+        "target": {"horizon": "7d", "when": [{"event": "sanction", "count": 3}]} | (target or {}),
+        "learning": {"challengers": []} | (learning or {}),
+        "tiers": {"watch": {"enter": 0.2, "leave": 0.1}},
+    } | over
+    return parse_policy(document, {"velocity", "report_burst", "repeated_text", "many_strangers"}, {"logistic", "bayes"})
+
+
+def place(seq: int) -> Position:
+    """The position of the `seq`-th record of a single partition."""
+    return Position("events", 0, seq, seq)
+
+
+def message(event_id: str, time: int, *, user: str = USER, **fields: Any) -> ChatMessage:
+    """A chat message."""
+    return ChatMessage.model_validate(
+        {"event_id": event_id, "event_time": time, "user_id": user, "channel": "lobby"} | fields,
+    )
+
+
+def moderation(event_id: str, time: int, detail: Report | Sanction | Reversal | Exposure, user: str = USER) -> Event:
+    """A moderation event of the kind its detail is of."""
+    kind = type(detail).__name__.lower()
+    fields: dict[str, Any] = {"event_id": event_id, "event_time": time, "user_id": user, "kind": kind, kind: detail}
+    return ModerationEvent(**fields)
+
+
+def sanction(event_id: str, time: int, severity: int = 1, user: str = USER) -> Event:
+    """A sanction."""
+    return moderation(event_id, time, Sanction(action="mute", severity=severity, policy="spam"), user)
+
+
+def report(event_id: str, time: int, reporter: str | None = "bob", user: str = USER) -> Event:
+    """A report."""
+    return moderation(event_id, time, Report(reporter_id=reporter), user)
+
+
+def reversal(event_id: str, time: int, sanction_id: str, user: str = USER) -> Event:
+    """A reversal of a sanction."""
+    return moderation(event_id, time, Reversal(sanction_id=sanction_id), user)
+
+
+def exposure(event_id: str, time: int) -> Event:
+    """An intervention the user was shown."""
+    return moderation(event_id, time, Exposure(intervention="hint", arm="shown", probability=0.5))
+
+
+def erasure(event_id: str, time: int, user: str = USER) -> Event:
+    """A request to be forgotten."""
+    return ModerationEvent(event_id=event_id, event_time=time, user_id=user, kind="erasure")
+
+
+KINDS = ("message",) * 4 + ("report",) * 2 + ("sanction",) * 2 + ("reversal", "exposure")
+
+
+def any_event(kind: str, rng: random.Random, event_id: str, time: int) -> Event:
+    """An event with details drawn by `rng`; sanctions and reversals draw from few ids, so that they meet."""
+    if kind == "message":
+        crowd = rng.choice((0, 0, 1, 3, 30, 90))
+        return message(
+            event_id,
+            time,
+            channel=f"c{rng.randrange(90)}",
+            text=rng.choice(TEXTS + tuple(f"line number {rng.randrange(12)}" for _ in range(4))),
+            recipients=[f"r{rng.randrange(160)}" for _ in range(crowd)],
+            scores=[
+                {"scorer": "t", "version": "1", "value": rng.choice((0.0, 0.1, 0.5, rng.random()))}
+                for _ in range(rng.choice((0, 1, 2)))
+            ],
+        )
+    if kind == "report":
+        return report(event_id, time, rng.choice((None, f"p{rng.randrange(3)}", f"p{rng.randrange(120)}")))
+    if kind == "sanction":
+        return sanction(f"s{rng.randrange(5)}", time, rng.randint(1, 5))
+    if kind == "reversal":
+        return reversal(event_id, time, f"s{rng.randrange(5)}")
+    return exposure(event_id, time)
+
+
+def stream(moves: list[tuple[str, int, int, int, int]]) -> list[Event]:
+    """The events a list of drawn (kind, seed, step, back, repeat) stands for."""
+    now, events = START, []
+    for number, (kind, seed, step, back, repeat) in enumerate(moves):
+        now += step
+        if repeat and events:
+            events.append(events[-1 - repeat % min(len(events), 80)])
+            continue
+        events.append(any_event(kind, random.Random(seed), f"e{number}", now - back))
+    return events
+
+
+MOVE = st.tuples(
+    st.sampled_from(KINDS),
+    st.integers(0, 10**6),
+    st.sampled_from(STEPS),
+    st.sampled_from(BACK),
+    st.sampled_from((0,) * 9 + (1, 3, 70)),
+)
+streams = st.lists(MOVE, min_size=12, max_size=60).map(stream)
+
+
+def crowded(seed: int, length: int) -> list[Event]:
+    """A long seeded stream in which recipients, reporters and channels go over the cap within one window."""
+    rng = random.Random(seed)
+    moves = [
+        (
+            rng.choice(KINDS),
+            rng.randrange(10**6),
+            rng.choice(STEPS[:6]),
+            rng.choice((0, 0, *BACK[10:15])),
+            rng.choice((0,) * 12 + (2,)),
+        )
+        for _ in range(length)
+    ]
+    return stream(moves)

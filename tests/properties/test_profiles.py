@@ -1,0 +1,185 @@
+"""Profiles as storage: dumped and loaded anywhere, bounded whatever comes, open to new features."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from detectors.features.catalogue import CATALOGUE, NAMES
+from detectors.features.declare import Decay, Ratio, Since, Trend, Window
+from detectors.features.plan import compile_plan
+from detectors.features.profile import Profile, pack, unpack
+from detectors.features.signals import read_signals
+from detectors.user import Rulebook, Step, User
+from schemas.records import Event
+from tests.properties.streams import (
+    DAY,
+    HOUR,
+    LAWFUL,
+    MINUTE,
+    START,
+    crowded,
+    exposure,
+    message,
+    place,
+    policy,
+    report,
+    reversal,
+    sanction,
+    streams,
+)
+
+POLICY = policy(target={"recurring": True, "when": [{"event": "any", "count": 2, "within": "3d"}]})
+LARGEST = 48 * 1024
+"""Bytes no user's dump may pass, under the most generous policy there is: 64 waiting points of every feature."""
+
+
+def walk(user: User, events: list[Event], start: int = 0) -> list[str]:
+    """The steps the events come to, as text, so that NaN equals NaN."""
+    return [repr(user.step(event, place(start + number))) for number, event in enumerate(events)]
+
+
+@settings(LAWFUL)
+@given(streams, st.data())
+def test_a_user_dumped_and_loaded_at_any_position_goes_on_bit_for_bit(events: list[Event], data: st.DataObject) -> None:
+    """Splitting a stream anywhere, even after every event, gives the very steps and bytes of the unbroken one."""
+    rules, cut = Rulebook(POLICY), data.draw(st.integers(0, len(events)))
+    whole = User(rules)
+    straight = walk(whole, events)
+    first = User(rules)
+    before = walk(first, events[:cut])
+    second = User.load(first.dump(), rules)
+    assert before + walk(second, events[cut:], cut) == straight
+    assert second.dump() == whole.dump()
+    hopping, steps = User(rules), []
+    for number, event in enumerate(events):
+        hopping = User.load(hopping.dump(), rules)
+        steps += walk(hopping, [event], number)
+    assert steps == straight
+
+
+@settings(LAWFUL)
+@given(streams)
+def test_dumping_changes_nothing(events: list[Event]) -> None:
+    """A dump may be taken at any time, and the same user gives the same bytes twice."""
+    user = User(Rulebook(POLICY))
+    walk(user, events)
+    assert user.dump() == user.dump()
+    assert User.load(user.dump(), Rulebook(POLICY)).dump() == user.dump()
+
+
+def adversary(rng: random.Random, cycles: int) -> list[Event]:
+    """A stream made to fill every tile, key, text, strike and waiting point a profile can hold.
+
+    Steps narrow from six hours to fifteen seconds, so that at the end of a cycle every tile of every span is in use.
+    """
+    events: list[Event] = []
+    time = START
+    for step in ([6 * HOUR] * 32 + [HOUR] * 26 + [5 * MINUTE] * 26 + [15_000] * 60) * cycles:
+        time += step
+        name = str(len(events))
+        strangers = [f"r{rng.randrange(10**9)}" for _ in range(70)]
+        scores = [{"scorer": "t", "version": "1", "value": rng.random()}]
+        text = f"never said before {rng.random()} " * rng.randint(1, 9)
+        channel = f"c{rng.randrange(10**9)}"
+        events += [
+            message("m" + name, time + 1, channel=channel, text=text, recipients=strangers, scores=scores),
+            message("n" + name, time - rng.randrange(DAY), channel=channel, text=text, scores=scores),
+            report("p" + name, time + 2, f"p{rng.randrange(10**9)}"),
+            sanction("s" + name, time + 3, 5 if len(events) % 864 == 300 else 4),
+            exposure("x" + name, time + 4),
+            reversal("u" + name, time + 5, f"unknown{rng.randrange(10**9)}"),
+        ]
+    return events
+
+
+def test_no_stream_makes_a_profile_larger_than_its_bound() -> None:
+    """Ever new texts, channels, strangers, reporters, strikes and waiting points do not grow a dump without end."""
+    never, rare = {"event": "report", "count": 32, "within": "1s"}, {"event": "sanction", "min_severity": 5}
+    generous = policy(
+        target={"horizon": "30d", "recurring": True, "when": [never, rare]},
+        learning={"pending": 64},
+    )
+    rng, rules = random.Random(5), Rulebook(generous)
+    user, sizes = User(rules), []
+    for number, event in enumerate(adversary(rng, 3)):
+        user.step(event, place(number))
+        if number % 6 == 3:
+            sizes.append(len(user.dump()))
+    third = len(sizes) // 3
+    assert max(sizes) < LARGEST
+    assert max(sizes) > LARGEST // 2, "the adversary is too tame to prove anything"
+    assert max(sizes[2 * third :]) < 1.05 * max(sizes[:third])
+
+
+def test_nothing_but_late_events_and_duplicates_leaves_a_profile_as_it_was() -> None:
+    """What is not counted costs no memory either."""
+    user = User(Rulebook(POLICY))
+    walk(user, [message("now", START)])
+    before = user.dump()
+    walk(user, [message(f"m{n}", START - 2 * DAY - n) for n in range(500)] + [message("now", START)] * 500)
+    assert user.dump() == before
+
+
+def profile_of(events: list[Event], profile: Profile) -> list[tuple[float, ...]]:
+    """The vectors of a bare profile over messages and reports."""
+    vectors = []
+    for event in events:
+        if event.event_time < profile.clock - DAY or profile.is_duplicate(event.event_id):
+            continue
+        scratch = profile.scratch()
+        profile.advance(event.event_time, scratch)
+        profile.add(read_signals(event, profile.texts), event.event_time)
+        vectors.append(profile.vector(scratch))
+    return vectors
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_feature_added_to_the_catalogue_starts_empty_and_the_rest_goes_on(seed: int) -> None:
+    """Old columns continue bit for bit from an old dump; a new one has seen only what came after."""
+    tidy = {event.event_id: event for event in sorted(crowded(seed, 120), key=lambda event: event.event_time)}
+    events = sorted(tidy.values(), key=lambda event: event.event_time)
+    new = (Window("length", "max", "1h"), Decay("length", "1h"), Ratio("report", "7d"), Trend("report", "24h", "7d"))
+    more = (*CATALOGUE[:7], *new, *CATALOGUE[7:])
+    old_plan, new_plan = compile_plan(CATALOGUE, 40 * DAY), compile_plan(more, 40 * DAY)
+    before = Profile(old_plan)
+    profile_of(events[:80], before)
+    upgraded = Profile.from_state(unpack(pack(before.state())), new_plan)
+    kept = [new_plan.names.index(name) for name in NAMES]
+    grown = profile_of(events[80:], upgraded)
+    assert [repr([row[column] for column in kept]) for row in grown] == [
+        repr(list(row)) for row in profile_of(events[80:], before)
+    ]
+    since = profile_of(events[80:], Profile(compile_plan(new[:2], 40 * DAY)))
+    columns = [new_plan.names.index(feature.name) for feature in new[:2]]
+    assert [repr([row[column] for column in columns]) for row in grown] == [repr(list(row)) for row in since]
+
+
+def test_a_feature_taken_from_the_catalogue_is_dropped_from_the_state() -> None:
+    """A cell nobody declares any more does not come back, and costs nothing."""
+    full = Profile(compile_plan(CATALOGUE, DAY))
+    profile_of(crowded(1, 60), full)
+    slim_plan = compile_plan([Window("message", "count", "24h"), Since("report")], DAY)
+    slim = Profile.from_state(unpack(pack(full.state())), slim_plan)
+    assert set(slim.state()["cells"]) <= {"message_count_24h", "report_last"}
+    assert len(pack(slim.state())) < len(pack(full.state())) / 3
+
+
+def test_bytes_of_another_version_are_refused_with_a_sentence() -> None:
+    """A dump from the future, or nothing at all, is not read as if it were ours."""
+    dump = User(Rulebook(POLICY)).dump()
+    with pytest.raises(ValueError, match="profile state version 99 is unknown: this forewarn reads version 1"):
+        User.load(bytes([99]) + dump[1:], Rulebook(POLICY))
+    with pytest.raises(ValueError, match="version nothing is unknown"):
+        unpack(b"")
+
+
+def test_a_step_is_plain_data_whatever_the_outcome() -> None:
+    """One event gives one step, with its time and its outcome."""
+    user = User(Rulebook(POLICY))
+    step = user.step(message("m", START), place(0))
+    assert isinstance(step, Step)
+    assert (step.outcome, step.time, step.at.seq) == ("seen", START, 0)

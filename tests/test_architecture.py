@@ -1,0 +1,232 @@
+"""The shape of the code, held still: who imports whom, who may look at the world, how long a module is."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from tools.source import Module, imports, modules, uses
+
+ROOT = Path(__file__).resolve().parent.parent
+ARROW = ("schemas", "detectors", "dataflows")
+"""Each package may import itself and those before it."""
+
+MODULES = {package: modules(ROOT, package) for package in ARROW}
+TESTS = modules(ROOT, "tests")
+LONGEST = 300
+
+CLOCK = "dataflows/clock.py"
+SETTINGS = "dataflows/settings.py"
+
+OUTSIDE = [
+    "asyncio",
+    "builtins.input",
+    "builtins.open",
+    "builtins.print",
+    "bytewax",
+    "confluent_kafka",
+    "glob",
+    "http",
+    "io",
+    "logging",
+    "multiprocessing",
+    "os",
+    "pathlib",
+    "requests",
+    "shutil",
+    "signal",
+    "socket",
+    "sqlite3",
+    "subprocess",
+    "sys",
+    "tempfile",
+    "threading",
+    "time",
+    "urllib",
+]
+"""What a detector cannot know: the engine, Kafka, files, clocks, processes, the environment."""
+
+WALL_CLOCK = [
+    "datetime.date.today",
+    "datetime.datetime.now",
+    "datetime.datetime.today",
+    "datetime.datetime.utcnow",
+    "time.asctime",
+    "time.clock_gettime",
+    "time.clock_gettime_ns",
+    "time.ctime",
+    "time.gmtime",
+    "time.localtime",
+    "time.time",
+    "time.time_ns",
+]
+
+ENVIRONMENT = ["os.environ", "os.environb", "os.getenv", "os.getenvb", "os.path.expandvars", "os.putenv"]
+
+CODE_FROM_DATA = [
+    "_pickle",
+    "builtins.__import__",
+    "builtins.eval",
+    "builtins.exec",
+    "cloudpickle",
+    "dill",
+    "joblib",
+    "marshal",
+    "numpy.load",
+    "pickle",
+    "shelve",
+    "yaml.full_load",
+    "yaml.load",
+    "yaml.unsafe_load",
+]
+"""What could run something it was given to read."""
+
+CHANCE = ["builtins.hash", "numpy.random", "os.urandom", "random", "secrets", "uuid.uuid1", "uuid.uuid4"]
+"""Answers that differ from one process to the next."""
+
+SEEDED = ["numpy.random.default_rng", "numpy.random.Generator", "numpy.random.SeedSequence", "random.Random"]
+
+IMPORT_QUIETLY = """
+import builtins, importlib, os, sys
+
+foreign, own = sys.argv[1].split(","), sys.argv[2].split(",")
+for name in foreign:
+    try:
+        importlib.import_module(name)
+    except ImportError:
+        pass  # a name out of a module, or a library that only type checking sees
+
+import pydantic
+pydantic.create_model("First", x=int)  # the first model of a process makes pydantic look for plugins
+
+loaded = (".py", ".pyc", ".so")
+
+def watch(event, args):
+    if event == "open" and not str(args[0]).endswith(loaded):
+        refuse(f"opened {args[0]}")
+    if event.startswith(("socket.", "subprocess.", "os.exec", "os.fork", "os.posix_spawn", "os.system", "os.mkdir",
+                         "os.remove", "os.rename", "os.putenv", "sqlite3.", "shutil.", "urllib.", "tempfile.")):
+        refuse(f"{event} {args}")
+
+def refuse(what):
+    os.write(2, f"importing {now} {what}\\n".encode())
+    os._exit(1)
+
+sys.addaudithook(watch)
+for now in own:
+    importlib.import_module(now)
+os.write(1, b"quiet")
+"""
+
+
+def find(sources: list[Module], forbidden: list[str], allowed: Sequence[str] = ()) -> list[str]:
+    """Where the sources use one of the names, or anything below it; importing what holds an allowed name is allowed."""
+    return [
+        f"{module.path}:{use.line} uses {use.name}"
+        for module in sources
+        for use in uses(module)
+        if any(f"{use.name}.".startswith(f"{name}.") for name in forbidden)
+        and not any(f"{use.name}.".startswith(f"{name}.") or name.startswith(f"{use.name}.") for name in allowed)
+    ]
+
+
+def everything_but(*paths: str) -> list[Module]:
+    return [module for package in ARROW for module in MODULES[package] if module.path not in paths]
+
+
+def functions(module: Module) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node
+
+
+@pytest.mark.parametrize("package", ARROW)
+def test_a_package_imports_only_itself_and_the_packages_before_it(package: str) -> None:
+    """Schemas know nobody, detectors know schemas, dataflows know both; none knows the tests or the tools."""
+    strangers = {*ARROW[ARROW.index(package) + 1 :], "tests", "tools"}
+    assert [
+        f"{module.path}:{use.line} imports {use.name}"
+        for module in MODULES[package]
+        for use in imports(module)
+        if use.name.split(".")[0] in strangers
+    ] == []
+
+
+def test_every_package_has_modules_to_look_at() -> None:
+    """An empty answer below means that all is well, not that nothing was read."""
+    for package in ARROW:
+        assert len(MODULES[package]) > 5, package
+    assert {CLOCK, SETTINGS} <= {module.path for module in MODULES["dataflows"]}
+
+
+def test_detectors_do_no_input_or_output() -> None:
+    """No engine, no Kafka, no clock, no file, no environment: a detector sees decision points only."""
+    assert find(MODULES["detectors"], OUTSIDE) == []
+
+
+def test_the_wall_clock_is_read_in_one_file() -> None:
+    """Event time everywhere else, so that a log can be replayed."""
+    assert find(everything_but(CLOCK), WALL_CLOCK) == []
+
+
+def test_the_environment_is_read_in_one_file() -> None:
+    """Settings are the only place where a variable can change what happens; click's own variables count too."""
+    assert find(everything_but(SETTINGS), ENVIRONMENT) == []
+    assert [
+        f"{module.path}:{node.value.lineno} lets {node.arg} read the environment"
+        for module in everything_but(SETTINGS)
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.keyword) and node.arg in {"envvar", "auto_envvar_prefix"}
+    ] == []
+
+
+def test_nothing_that_is_read_can_run() -> None:
+    """No pickle, no eval, nothing of that family."""
+    assert find(everything_but(), CODE_FROM_DATA) == []
+
+
+def test_chance_has_a_seed() -> None:
+    """No process-wide randomness and no salted hash: a second run gives the same bytes."""
+    assert find(everything_but(), CHANCE, SEEDED) == []
+
+
+def test_no_module_is_longer_than_300_lines() -> None:
+    """A longer one holds a second thing that wants its own file."""
+    every = [*everything_but(), *modules(ROOT, "tools")]
+    lengths = {module.path: len(module.text.splitlines()) for module in every}
+    assert {path: length for path, length in lengths.items() if length > LONGEST} == {}
+
+
+def test_importing_a_module_does_nothing() -> None:
+    """Importing opens no file but code, no socket and no process; libraries are imported before the watch begins."""
+    own = [module.name for module in everything_but()]
+    foreign = sorted(
+        {
+            name
+            for module in everything_but()
+            for use in imports(module)
+            for name in (use.name, use.name.rpartition(".")[0])
+            if name and name.split(".")[0] not in ARROW
+        },
+        key=lambda name: (name.count("."), name),
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORT_QUIETLY, ",".join(foreign), ",".join(own)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("quiet", "")
+
+
+def test_every_test_says_what_it_holds() -> None:
+    """Each test function has a docstring, in whichever folder or class it stands."""
+    tests = [(module.path, node) for module in TESTS for node in functions(module) if node.name.startswith("test_")]
+    assert tests
+    assert [f"{path}:{node.lineno} {node.name}" for path, node in tests if not ast.get_docstring(node)] == []
