@@ -64,8 +64,8 @@ def describe_feature(name: str, value: float | None) -> str:
             f"{_span(trend['long'])}"
         )
     if since := _SINCE.fullmatch(name):
-        ago = duration(value * 1_000)
-        return f"first seen {ago} ago" if since["signal"] == "first" else f"last {_one(since['signal'])} {ago} ago"
+        ago = "just now" if value == 0 else f"{duration(value * 1_000)} ago"
+        return f"first seen {ago}" if since["signal"] == "first" else f"last {_one(since['signal'])} {ago}"
     return f"{_plainly(name)} {said}"
 
 

@@ -59,11 +59,12 @@ def _context(run: Run) -> dict[str, Any]:
     champion = run.summary.text("models", "champion")
     versions = run.versions.get(champion, []) if champion is not None else []
     pinned = run.summary.get("models", "pinned") is True
+    warned = {event.user_id for event in run.risk.raised}
     over_time = _over_time(run)
     return {
         "title": run.summary.text("log") or "a log without a name",
         "tiles": words.tiles(run.summary),
-        "headline": words.headline(run.summary),
+        "headline": words.headline(run.summary, len(warned) if run.risk.recorded else None),
         "target": run.summary.text("policy", "target") or "escalates",
         "horizon": words.span(run.summary.number("policy", "horizon_ms")),
         "risk_recorded": run.risk.recorded,

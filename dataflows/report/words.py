@@ -118,9 +118,9 @@ def tiles(summary: Summary) -> list[Tile]:
     ]
 
 
-def headline(summary: Summary) -> list[str]:
-    """What happened, in sentences."""
-    return [_period(summary), _volume(summary), _warnings(summary), _ahead(summary), _losses(summary)]
+def headline(summary: Summary, warned: int | None = None) -> list[str]:
+    """What happened, in sentences; `warned` is how many users a warning was raised about, if that is known."""
+    return [_period(summary), _volume(summary), _warnings(summary, warned), _ahead(summary), _losses(summary)]
 
 
 def _period(summary: Summary) -> str:
@@ -146,7 +146,7 @@ def _volume(summary: Summary) -> str:
     return f"{said} A score was due {count(int(points), 'time')}."
 
 
-def _warnings(summary: Summary) -> str:
+def _warnings(summary: Summary, warned: int | None) -> str:
     total = warnings_raised(summary)
     if total is None:
         return "The number of warnings was not recorded."
@@ -157,6 +157,9 @@ def _warnings(summary: Summary) -> str:
     others = summary.number("risk_events", "total")
     lowered = int(others - total) if others is not None and others > total else 0
     said = f"{count(int(total), 'warning')} {'was' if total == 1 else 'were'} raised: {_listed(parts)}."
+    users = share(warned, summary.number("users"))
+    if warned and users is not None:
+        said += f" They were about {count(warned, 'user')}, {percent(users)} of all."
     return said + (f" Another {count(lowered, 'risk event')} lowered or ended one." if lowered else "")
 
 

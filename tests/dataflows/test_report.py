@@ -225,7 +225,10 @@ def test_the_headline_is_in_words(html: str) -> None:
     said = words_of(html)
     assert "The log runs from 2024-01-03 08:00:00 to 2024-01-06 08:00:00 UTC, 3 days in all." in said
     assert "It held 1,500 messages, 28 reports and 12 sanctions of 12 users. A score was due 1,500 times." in said
-    assert "3 warnings were raised: 1 high and 2 watch. Another 2 risk events lowered or ended one." in said
+    assert (
+        "3 warnings were raised: 1 high and 2 watch. They were about 2 users, 16.7 % of all. Another 2 risk events lowered or ended one."
+        in said
+    )
     assert (
         "The target (third strike) was reached 4 times, 3 times (75 %) after a warning; half of these warnings came at "
         "least 1 day 2 h and 14 of the user's events ahead." in said

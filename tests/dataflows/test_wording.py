@@ -25,6 +25,7 @@ from schemas.records import Reason
         ("reporter_distinct_24h", 5.0, "reports from 5 people in 24 h"),
         ("recipient_distinct_1h", 1.0, "1 person addressed in 1 h"),
         ("message_since", 40.0, "last message 40 s ago"),
+        ("first_since", 0.0, "first seen just now"),
         ("first_since", 266_400.0, "first seen 3 days 2 h ago"),
         ("message_trend_1h_24h", 3.2, "message rate over 1 h is 3.2 times that over 24 h"),
         ("repeat_ratio_24h", 0.4, "40 % of messages in 24 h are repeats"),
