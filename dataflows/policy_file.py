@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from detectors.models.catalogue import MODELS
 from detectors.policy import Policy, parse_policy
@@ -28,25 +30,57 @@ def load_policy(path: Path) -> Policy:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise PolicyError(f"{path}: there is no such policy file; deploy/policies/ has examples.") from None
+    except OSError as error:
+        raise PolicyError(f"{path}: cannot be read ({error.strerror}): name a policy file.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise PolicyError(f"{path}: not a TOML file ({error}).") from None
+        raise PolicyError(f"{path}: not a TOML file ({error}): correct it there.") from None
     try:
         return parse_policy(data, set(RULES), set(MODELS))
     except ValidationError as error:
-        raise PolicyError("\n".join(_sentence(path, problem) for problem in error.errors())) from None
+        problems = error.errors()
+        raise PolicyError("\n".join(_sentence(path, item) for item in problems if not _echo(item, problems))) from None
     except ValueError as error:
         raise PolicyError(f"{path}: {error}.") from None
 
 
-def _sentence(path: Path, problem: Any) -> str:
-    where = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "extra_forbidden":
-        known = _known_keys(problem["loc"][:-1])
-        close = get_close_matches(str(problem["loc"][-1]), known, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(known)}."
-        return f"{path}: {where} is not a setting; {hint}"
-    message = problem["msg"].removeprefix("Value error, ")
-    return f"{path}: {where or 'the policy'}: {message[0].lower()}{message[1:]}."
+def _echo(problem: ErrorDetails, problems: list[ErrorDetails]) -> bool:
+    """Whether a list is called too short only because an item of it is wrong."""
+    loc = problem["loc"]
+    return problem["type"] == "too_short" and any(
+        len(other["loc"]) > len(loc) and other["loc"][: len(loc)] == loc for other in problems
+    )
+
+
+def _sentence(path: Path, problem: ErrorDetails) -> str:
+    loc = tuple(part for part in problem["loc"] if part != "[key]")
+    where = f"{path}: {'.'.join(str(part) for part in loc) or 'the policy'}"
+    message = problem["msg"]
+    match problem["type"]:
+        case "missing":
+            return f"{where} is missing: set it."
+        case "extra_forbidden":
+            known = _known_keys(loc[:-1])
+            close = get_close_matches(str(loc[-1]), known, n=1)
+            advice = f"did you mean {close[0]}?" if close else _choose(known)
+            return f"{where} is not a setting: {advice}"
+        case "literal_error":
+            # pydantic writes a choice as 'high', or as <Tier.HIGH: 'high'> where it is an enumeration's
+            choices = re.findall("'([^']*)'", message)
+            return f"{where} is none of the choices: {_choose(choices)}"
+        case "too_short" | "string_too_short":
+            return f"{where} is empty: give at least one {'character' if 'string' in problem['type'] else 'entry'}."
+        case "value_error":
+            return f"{where}: {message.removeprefix('Value error, ')}."
+        case "model_type" | "dict_type":
+            return f"{where} must be a table of settings, such as [{'.'.join(map(str, loc))}] begins."
+        case "tuple_type":
+            return f"{where} must be a list: write it in [brackets]."
+        case _:
+            return f"{where} cannot be used: it {message.replace('Input should', 'must')}."
+
+
+def _choose(known: list[str]) -> str:
+    return f"choose from {', '.join(known)}."
 
 
 def _known_keys(loc: tuple[Any, ...]) -> list[str]:

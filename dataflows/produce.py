@@ -83,7 +83,10 @@ def produce(
     new_producer: Callable[[dict[str, Any]], Producer] = Producer,
     now: Callable[[], int] = now_ms,
 ) -> Produced:
-    """Send every event of a log to the topic of its subject, keyed by user, stamped with its event time.
+    """Send every event of a log to the topic of its subject, keyed by user, in the order of the log.
+
+    A record's timestamp is when it would have arrived: its event time or, for an event behind the ones before it or
+    beside them, a millisecond after the latest. By it the two topics are merged again as they were in the log.
 
     Each record is validated as the dataflow would; what is not an event is counted and told to `on_reject` in a line
     with its coordinates. `on_progress` is called with the number of items taken from the log.
@@ -128,6 +131,7 @@ class _Sender:
     ) -> None:
         self.counts = Produced()
         self._failed: KafkaError | None = None
+        self._clock = -1
         self._producer = new_producer(config)
         self._chat = (topics[CHAT], encoder(CHAT).encode, self._delivered_chat)
         self._moderation = (topics[MODERATION], encoder(MODERATION).encode, self._delivered_moderation)
@@ -135,10 +139,12 @@ class _Sender:
     def send(self, event: Event) -> None:
         """Hand one event to the producer, waiting for room in its queue."""
         topic, encode, delivered = self._chat if isinstance(event, ChatMessage) else self._moderation
+        # strictly rising, so that the source, which merges the topics by record timestamp, gives the log's own order
+        self._clock = max(self._clock + 1, event.event_time)
         value, key = encode(event), event.user_id.encode()
         while True:
             try:
-                self._producer.produce(topic, value, key, on_delivery=delivered, timestamp=event.event_time)
+                self._producer.produce(topic, value, key, on_delivery=delivered, timestamp=self._clock)
             except BufferError:
                 self.serve(1.0)
             except KafkaException as error:

@@ -1,6 +1,6 @@
 """The public test kit: the real dataflow and the real codecs, without a broker and with a clock moved by hand.
 
->>> from dataflows.testing import FlowDriver, small_policy
+>>> from dataflows.testing import FlowDriver, hand_made_model, small_policy
 >>> driver = FlowDriver(small_policy())
 >>> driver.chat("casual", text="hello there")
 >>> driver.advance("5m")
@@ -8,25 +8,44 @@
 >>> result = driver.run()
 >>> [(outcome.user_id, outcome.kind) for outcome in result.outcomes]
 [('casual', 'escalated')]
+
+Where a score matters, a model whose arithmetic is done by hand stands in for a learnt one. This one doubles the
+probability when a first report comes:
+
+>>> driver = FlowDriver(small_policy())
+>>> driver.chat("casual")
+>>> driver.report("casual", "witness")
+>>> result = driver.run(model=hand_made_model(0.35, {"report_count_24h": 1.0}))
+>>> [round(served.probability, 6) for served in result.served]
+[0.35, 0.7]
+>>> result.tiers("casual")
+['watch', 'high']
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
+from math import log
+from pathlib import Path
 from typing import Any
 
+import orjson
 from bytewax.testing import TestingSource
 
 from dataflows.detect import Sinks, build_flow
-from dataflows.engine import run_flow
+from dataflows.engine import NO_EPOCHS, open_recovery, run_flow
 from dataflows.operators.profile import Late, Outcome
 from dataflows.sinks.memory import MemorySink
 from dataflows.telemetry import Telemetry
 from detectors.features.catalogue import NAMES
 from detectors.features.declare import duration_ms
 from detectors.lane import News, Publication, Served
+from detectors.learn import Published
 from detectors.models.catalogue import MODELS, freeze
+from detectors.models.logistic import FAMILY
+from detectors.models.version import content_hash
 from detectors.policy import Policy, parse_policy
 from detectors.rules.catalogue import RULES
 from schemas.codec import Codec
@@ -34,6 +53,7 @@ from schemas.records import CHAT, MODERATION, ModelVersion, Position, Raw, Rejec
 
 START = 1_767_225_600_000
 """Where a driver's clock begins: 2026-01-01T00:00:00Z."""
+RECOVERY_PARTITIONS = 2
 
 
 def small_policy(**changes: Any) -> Policy:
@@ -47,13 +67,48 @@ def small_policy(**changes: Any) -> Policy:
     return parse_policy({**document, **changes}, set(RULES), set(MODELS))
 
 
+def hand_made_model(
+    base: float,
+    weights: Mapping[str, float] | None = None,
+    *,
+    learned_until: int | None = None,
+) -> ModelVersion:
+    """A model to pin: the probability is `base`, times `(1 + feature) ** weight` for every feature that has a weight.
+
+    At most 1; features are not negative here. `learned_until` is what the version says of itself.
+    """
+    weighted = dict(sorted((weights or {}).items()))
+    numbers = len(weighted)
+    model = {
+        "features": list(weighted),
+        "counts": [1.0] * numbers,
+        "means": [0.0] * numbers,
+        "variances": [1.0] * numbers,
+        "weights": list(weighted.values()),
+        "gradients": [0.0] * numbers,
+        "intercept": log(base),
+        "steps": 0,
+    }
+    document = {"model": model, "sample": 1.0, "positive_weight": 1.0, "min_positives": 0}
+    record: dict[str, Any] = {
+        "name": "logistic",
+        "family": FAMILY,
+        "learned_until": learned_until,
+        "examples": 0,
+        "positives": 0,
+        "features": NAMES,
+        "state": orjson.dumps(document).decode(),
+    }
+    return ModelVersion(version=content_hash(record), **record)
+
+
 @dataclass(frozen=True)
 class DriverResult:
     """Everything that left the flow, in the order of the log."""
 
     risk: list[RiskEvent | Tombstone]
     served: list[Served]
-    versions: list[ModelVersion]
+    published: list[Published]
     rejects: list[Reject]
     late: list[Late]
     outcomes: list[Outcome]
@@ -64,6 +119,15 @@ class DriverResult:
         """The risk events, without tombstones."""
         return [event for event in self.risk if isinstance(event, RiskEvent)]
 
+    @property
+    def versions(self) -> list[ModelVersion]:
+        """The model versions that were published."""
+        return [item.version for item in self.published]
+
+    def tiers(self, user_id: str) -> list[str]:
+        """The tiers a user was moved to, one for each risk event."""
+        return [event.tier.value for event in self.risk_events if event.user_id == user_id]
+
     def features(self, user_id: str) -> dict[str, float]:
         """The features a user was last served with."""
         vector = next(served.point.vector for served in reversed(self.served) if served.point.user_id == user_id)
@@ -73,8 +137,9 @@ class DriverResult:
 class FlowDriver:
     """Feeds records to the dataflow and gives back what left it.
 
-    Events are dated by the driver's clock, which only `advance` moves. `send` takes bytes exactly as a topic would
-    hold them. The same driver may be run many times: each run is a new flow over everything fed so far.
+    Events are dated by the driver's clock, which only `advance` moves; any field of an event may be given by name.
+    `send` takes bytes exactly as a topic would hold them. The same driver may be run many times: each run is a new
+    flow over everything fed so far.
     """
 
     def __init__(self, policy: Policy, *, codec: Codec | None = None) -> None:
@@ -82,6 +147,7 @@ class FlowDriver:
         self.now = START
         self._codec = codec or Codec()
         self._records: list[Raw] = []
+        self._stops: list[tuple[int, bool]] = []
 
     def advance(self, duration: str) -> None:
         """Move the clock."""
@@ -116,6 +182,22 @@ class FlowDriver:
         """A sanction now."""
         self.moderate(user_id, "sanction", {"action": "warning", "severity": severity, "policy": "conduct"}, **fields)
 
+    def reverse(self, user_id: str, sanction_id: str, **fields: Any) -> None:
+        """A reversal now, of the sanction with this event id."""
+        self.moderate(user_id, "reversal", {"sanction_id": sanction_id}, **fields)
+
+    def erase(self, user_id: str, **fields: Any) -> None:
+        """A request to be forgotten, now."""
+        self.moderate(user_id, "erasure", **fields)
+
+    def restart(self) -> None:
+        """Here the process is drained and started anew; takes a `run` with `recovery`."""
+        self._stops.append((len(self._records), False))
+
+    def crash(self) -> None:
+        """Here the process dies and is started anew; takes a `run` with `recovery` and one worker."""
+        self._stops.append((len(self._records), True))
+
     def _identity(self, user_id: str) -> dict[str, Any]:
         return {"event_id": f"event-{len(self._records)}", "event_time": self.now, "user_id": user_id}
 
@@ -126,29 +208,59 @@ class FlowDriver:
         workers: int = 1,
         lanes: int = 4,
         model: ModelVersion | None = None,
+        recovery: Path | None = None,
+        snapshot_each_batch: bool = True,
     ) -> DriverResult:
-        """Run the dataflow over everything fed so far."""
+        """Run the dataflow over everything fed so far; with a `model`, that one scores and nothing is learnt.
+
+        `recovery` is an empty directory for snapshots. They are taken after each batch, or else at a `restart` only;
+        what left the flow between the last snapshot and a `crash` is in the result twice: output is at least once.
+        """
+        if self._stops and recovery is None:
+            raise ValueError("a flow that is stopped and started anew needs a recovery directory")
+        if workers > 1 and any(crashing for _, crashing in self._stops):
+            raise ValueError("the engine can crash on purpose with one worker only")
         risk, served, news = MemorySink[Publication](), MemorySink[list[Served]](), MemorySink[News]()
         rejects, late, outcomes = MemorySink[Reject](), MemorySink[Late](), MemorySink[Outcome]()
         telemetry = Telemetry()
-        flow = build_flow(
-            TestingSource(list(self._records), batch_size=batch_size),
-            Sinks(risk=risk, features=served, models=news, rejects=rejects, late=late, outcomes=outcomes),
-            self.policy,
-            self._codec,
-            telemetry=telemetry,
-            lanes=lanes,
-            pinned=None if model is None else freeze(model),
-            one_partition=True,
-        )
-        run_flow(flow, workers)
+        epoch = timedelta(0) if recovery is not None and snapshot_each_batch else NO_EPOCHS
+        for life in range(len(self._stops) + 1):
+            flow = build_flow(
+                TestingSource(self._input(life), batch_size=batch_size),
+                Sinks(risk=risk, features=served, models=news, rejects=rejects, late=late, outcomes=outcomes),
+                self.policy,
+                self._codec,
+                telemetry=telemetry,
+                lanes=lanes,
+                pinned=None if model is None else freeze(model),
+                one_partition=True,
+            )
+            store = None if recovery is None else open_recovery(recovery, RECOVERY_PARTITIONS)
+            run_flow(flow, workers, epoch=epoch, recovery=store)
         published = [item for heard in news.items for item in heard.published]
         return DriverResult(
             risk=[item.event for item in sorted(risk.items, key=lambda item: item.at.seq)],
             served=sorted((row for batch in served.items for row in batch), key=lambda row: row.point.at.seq),
-            versions=[item.version for item in sorted(published, key=lambda item: (item.seq, item.version.name))],
+            published=sorted(published, key=lambda item: (item.seq, item.version.name)),
             rejects=sorted(rejects.items, key=lambda item: item.seq),
             late=sorted(late.items, key=lambda item: item.at.seq),
             outcomes=sorted(outcomes.items, key=lambda item: item.at.seq),
             telemetry=telemetry,
         )
+
+    def _input(self, life: int) -> list[Any]:
+        """The records as one life of the process is given them: it ends at the next stop.
+
+        The engine counts a drain that it has passed as an item, and does not count a crash.
+        """
+        items: list[Any] = []
+        stops = list(enumerate(self._stops))
+        for index in range(len(self._records) + 1):
+            while stops and stops[0][1][0] == index:
+                number, (_, crashing) = stops.pop(0)
+                if not crashing:
+                    items.append(TestingSource.EOF())
+                elif number >= life:
+                    items.append(TestingSource.ABORT())
+            items.extend(self._records[index : index + 1])
+        return items

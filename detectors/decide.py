@@ -14,7 +14,7 @@ from schemas.records import Tier
 
 
 class Standing(NamedTuple):
-    """Where a user stands: the tier, until when it holds, and when a tier was last entered (ms).
+    """Where a user stands: the tier, until when it holds, and which tier was last entered when (ms).
 
     `floor` is the tier a rule asked for: it holds until the expiry, because what a rule saw has happened.
     """
@@ -22,10 +22,11 @@ class Standing(NamedTuple):
     tier: Tier
     expires_at: int
     entered_at: int
+    entered: Tier
     floor: Tier
 
 
-CLEAR = Standing(Tier.NONE, 0, -1, Tier.NONE)
+CLEAR = Standing(Tier.NONE, 0, -1, Tier.NONE, Tier.NONE)
 """Where everybody stands who was never warned of."""
 
 
@@ -42,21 +43,20 @@ class Decider:
     def decide(self, standing: Standing, as_of: int, probability: float | None, raised_to: Tier) -> Standing:
         """Where the user stands after a decision point.
 
-        `raised_to` is the highest tier a fired rule asks for. The standing that comes back is the one given exactly
-        when nothing is to be published.
+        `raised_to` is the highest tier a fired rule asks for. What is to be published is a change of the tier in
+        force; the standing that comes back is the one given if nothing at all has changed.
         """
         lapsed = as_of >= standing.expires_at
         current = Tier.NONE if lapsed else standing.tier
         floor = raised_to if lapsed else max(raised_to, standing.floor, key=_rank)
         asked = max(self._asked(current, probability), floor, key=_rank)
-        if asked.rank > current.rank:
-            cooling = standing.entered_at >= 0 and as_of < standing.entered_at + self._cooldown
-            if cooling and asked.rank <= standing.tier.rank:
-                return standing
-            return Standing(asked, as_of + self._expiry, as_of, floor)
         if asked.rank < current.rank:
-            return Standing(asked, as_of + self._expiry if asked.rank else 0, standing.entered_at, floor)
-        return standing
+            expires_at = as_of + self._expiry if asked.rank else 0
+            return standing._replace(tier=asked, expires_at=expires_at, floor=floor)
+        cooling = standing.entered_at >= 0 and as_of < standing.entered_at + self._cooldown
+        if asked.rank > current.rank and not (cooling and asked.rank <= standing.entered.rank):
+            return Standing(asked, as_of + self._expiry, as_of, asked, floor)
+        return standing if lapsed or floor is standing.floor else standing._replace(floor=floor)
 
     def settled(self, standing: Standing, now: int) -> bool:
         """Whether nothing of this standing matters any more, so that it can be forgotten."""

@@ -22,7 +22,10 @@ from detectors.rules.catalogue import active_rules
 from detectors.versions import Note, Versions
 from schemas.records import Position, RiskEvent, Tier, Tombstone, Trigger
 
-DAY = 86_400_000
+CROWD = 50_000
+"""A lane with fewer standings forgets none."""
+FORGET_AFTER = 30 * 86_400_000
+"""How long after it has settled a standing may be forgotten (ms)."""
 
 
 class Erasure(NamedTuple):
@@ -72,6 +75,7 @@ class Lane:
         self._waiting: list[DecisionPoint | Erasure] = []
         self._standings: dict[str, Standing] = {}
         self._clock = -1
+        self._crowd = CROWD
         self._decider = Decider(policy)
         self._rules = active_rules(policy)
         self._champion = learning.champion if pinned is None else pinned.name
@@ -154,8 +158,6 @@ class Lane:
     ) -> tuple[RiskEvent | None, Tier]:
         """The risk event to publish, if the verdict changes, and the tier the user is in now."""
         user_id, as_of, vector = point.user_id, point.as_of, point.vector
-        if as_of // DAY > self._clock // DAY:
-            self._forget(as_of - DAY)
         self._clock = max(self._clock, as_of)
         raised_to, fired = Tier.NONE, []
         for active in self._rules:
@@ -172,6 +174,10 @@ class Lane:
         if after is standing:
             return None, before
         self._standings[user_id] = after
+        if after.tier is before:
+            return None, before  # a rule asked for less than the tier in force: that is noted, not published
+        if len(self._standings) > self._crowd:
+            self._forget()
         policy = self._policy
         identity = f"{user_id}\0{point.event_id}\0{self._detector_set}".encode("utf-8", "surrogatepass")
         event = RiskEvent(
@@ -200,9 +206,14 @@ class Lane:
         )
         return event, after.tier
 
-    def _forget(self, now: int) -> None:
-        """Drop the standings that no longer matter a day later."""
+    def _forget(self) -> None:
+        """Drop the standings that have not mattered for `FORGET_AFTER`.
+
+        Points of different users come in no order, so the margin must exceed the event time that can be under way.
+        """
+        now = self._clock - FORGET_AFTER
         self._standings = {u: s for u, s in self._standings.items() if not self._decider.settled(s, now)}
+        self._crowd = max(CROWD, 2 * len(self._standings))
 
     def state(self) -> dict[str, Any]:
         """Everything as plain data."""
@@ -211,7 +222,8 @@ class Lane:
             "reached": self._reached,
             "waiting": [(isinstance(item, Erasure), tuple(item)) for item in self._waiting],
             "standings": {
-                u: (str(s.tier), s.expires_at, s.entered_at, str(s.floor)) for u, s in self._standings.items()
+                u: (str(s.tier), s.expires_at, s.entered_at, str(s.entered), str(s.floor))
+                for u, s in self._standings.items()
             },
             "clock": self._clock,
         }
@@ -229,8 +241,8 @@ class Lane:
             for erased, fields in state["waiting"]
         ]
         self._standings = {
-            user: Standing(Tier(tier), expires_at, entered_at, Tier(floor))
-            for user, (tier, expires_at, entered_at, floor) in state["standings"].items()
+            user: Standing(Tier(tier), expires_at, entered_at, Tier(entered), Tier(floor))
+            for user, (tier, expires_at, entered_at, entered, floor) in state["standings"].items()
         }
         self._clock = state["clock"]
 

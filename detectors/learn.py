@@ -23,7 +23,8 @@ from schemas.records import ModelVersion
 class Lesson(NamedTuple):
     """What one event teaches: its place in the source partition, and the examples it made known.
 
-    `time` is the event time, or -1 where the record was no event. `erased` asks to forget the user's examples.
+    `time` is the event time, or -1 where the record was no event. `erased` says that the user asked to be forgotten.
+    What was learnt of them stays in the weights: how much could still be left out would depend on the batch.
     """
 
     partition: int
@@ -120,8 +121,6 @@ class Learner:
                     if self._fresh:
                         self._fresh = False
                         published.append(Published(self.version(), lesson.partition, lesson.seq))
-            if lesson.erased:
-                batch = [example for example in batch if example.user_id != lesson.user_id]
             batch.extend(lesson.examples)
         self._learn(batch)
         return published, self._order.following

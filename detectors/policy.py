@@ -13,6 +13,8 @@ from schemas.records import Label, Tier
 
 
 def _duration(value: object) -> object:
+    if isinstance(value, bool | float):
+        raise ValueError(f"{value} is not a duration: write a whole number and a unit, such as 90s, 5m, 24h or 7d")  # noqa: TRY004 - pydantic reports a ValueError
     return duration_ms(value) if isinstance(value, str) else value
 
 

@@ -116,10 +116,14 @@ class Target:
         fact = Fact(stable_hash(event.event_id), event.event_time, severity)
         if not any(_qualifies(fact, clause) for clause in self._target.when):
             return None
+        if any(known.key == fact.key for known in history.facts):
+            return None  # a duplicate that came after its id was forgotten
         history.facts.append(fact)
         if len(history.facts) > FACTS_CAP:
             del history.facts[0]
-        if (history.escalated_at >= 0 and not self._target.recurring) or not self._satisfied(history):
+        if history.escalated_at >= 0 and not self._target.recurring:
+            return None
+        if not any(_qualifies(fact, clause) and _burst(history, clause, fact.time) for clause in self._target.when):
             return None
         now, horizon = event.event_time, self._target.horizon
         history.escalated_at = now
@@ -142,8 +146,10 @@ class Target:
         if cause is None:
             return None
         history.facts.remove(cause)
-        stands = cause.time != history.escalated_at if self._target.recurring else self._satisfied(history)
-        if history.escalated_at < 0 or stands:
+        if history.escalated_at < 0:
+            return None
+        stands = any(_burst(history, clause) for clause in self._target.when)
+        if stands and not (self._target.recurring and cause.time == history.escalated_at):
             return None
         taken_back = [
             Example(event.user_id, event.event_time, vector, label=True, weight=-weight)
@@ -151,9 +157,6 @@ class Target:
         ]
         history.escalated_at, history.learnt = -1, []
         return taken_back
-
-    def _satisfied(self, history: History) -> bool:
-        return any(_fulfilled(history, clause) for clause in self._target.when)
 
 
 def _qualifies(fact: Fact, clause: Clause) -> bool:
@@ -164,9 +167,10 @@ def _qualifies(fact: Fact, clause: Clause) -> bool:
     return fact.severity == 0 or fact.severity >= clause.min_severity
 
 
-def _fulfilled(history: History, clause: Clause) -> bool:
+def _burst(history: History, clause: Clause, around: int | None = None) -> bool:
+    """Whether `count` qualifying facts lie within the clause's time, a fact at `around` among them if that is given."""
     times = sorted(fact.time for fact in history.facts if _qualifies(fact, clause) and fact.time > history.reset_at)
-    if len(times) < clause.count:
-        return False
-    # the latest `count` of them: an earlier burst made the user escalate when it happened
-    return clause.within is None or times[-1] - times[-clause.count] <= clause.within
+    return any(
+        (clause.within is None or last - first <= clause.within) and (around is None or first <= around <= last)
+        for first, last in zip(times, times[clause.count - 1 :], strict=False)
+    )

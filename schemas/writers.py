@@ -27,7 +27,6 @@ MAX_ID = 2**31 - 1
 
 _NOT_THE_RECORDS_FAULT = frozenset({401, 403, 407, 408, 429})
 _NO_SUCH_SCHEMA = range(40_400, 40_500)
-_MAX_REFERENCES = 64
 _REMEMBERED = 1_024
 _PATIENCE = 256
 
@@ -116,7 +115,7 @@ class Registry:
             raise RegistryUnavailable(f"{self._where} does not answer as a schema registry does: check its url")
         if schema.schema_type not in (None, "AVRO"):
             raise _unknown(f"{origin} is not Avro")
-        texts = self._with_references(schema, origin, [])
+        texts = self._with_references(schema, origin, set())
         names: dict[str, dict[Any, Any]] = {}
         parsed: Any = None
         try:
@@ -131,21 +130,21 @@ class Registry:
             raise _unknown(f"{origin} is not a record")
         return parsed
 
-    def _with_references(self, schema: Schema, origin: str, texts: list[str]) -> list[str]:
-        """The schema's text after the texts it refers to, deepest first."""
+    def _with_references(self, schema: Schema, origin: str, seen: set[tuple[str, int]]) -> list[str]:
+        """The schema's text after the texts it refers to, deepest first, each one once."""
+        texts: list[str] = []
         for reference in schema.references or ():
-            if len(texts) >= _MAX_REFERENCES:
-                raise _unknown(f"{origin} refers to more than {_MAX_REFERENCES} others")
+            name, version = reference.subject or "", reference.version or 1
+            if (name, version) in seen:
+                continue
+            seen.add((name, version))
             try:
-                found = self._client.get_version(reference.subject or "", reference.version or "latest").schema
+                found = self._client.get_version(name, version).schema
             except Exception as error:
                 self._raise_if_unavailable(error)
                 raise _unknown(f"{origin} refers to a schema that the registry does not have") from None
-            self._with_references(found, origin, texts)
-        text = schema.schema_str or ""
-        if text not in texts:
-            texts.append(text)
-        return texts
+            texts.extend(self._with_references(found, origin, seen))
+        return [*texts, schema.schema_str or ""]
 
     def _raise_if_unavailable(self, error: Exception) -> None:
         """Tell *there is no such schema* from every other failure; a 404 may also come from something else there."""

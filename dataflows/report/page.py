@@ -108,6 +108,8 @@ def _why_no_features(champion: str | None, versions: list[Version]) -> str:
         return "The champion's state was not recorded, so there are no weights to draw."
     if versions[-1].family != LINEAR:
         return f"The champion is of the family {versions[-1].family}, which has no weights that could be drawn as bars."
+    if read_weights(versions[-1]) is None:
+        return "The champion's state could not be read, so there are no weights to draw."
     return "The champion had not learnt anything yet: all its weights are zero."
 
 
@@ -139,5 +141,5 @@ def _said(line: Timeline) -> str:
         peak = max((float(score) for score in line.score if score == score), default=None)  # noqa: PLR0124 - NaN is unequal to itself
         return f"{points}, never warned of; highest score {percent(peak)}"
     first, last = raised[0], line.events[-1]
-    held = f"; the last warning holds until {moment(last.expires_at)}" if last.tier.rank else ""
+    held = f"; the last lapses at {moment(last.expires_at)}" if last.tier.rank else ""
     return f"{points}, {words.count(len(raised), 'warning')}, the first at {moment(first.as_of)}{held}"

@@ -40,7 +40,8 @@ _BIN_WIDTHS = tuple(
 )
 _MOST_BINS = 62
 
-_ODDS_TICKS = (1e-6, 1e-5, 1e-4, 0.001, 0.01, 0.05, 0.2, 0.5, 0.8, 0.95, 0.99, 0.999, 0.9999)
+_FEW_TICKS = (1e-6, 1e-5, 1e-4, 0.001, 0.01, 0.05, 0.2, 0.5, 0.8, 0.95, 0.99, 0.999, 0.9999)
+_MANY_TICKS = (1e-6, 1e-5, 1e-4, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.25, 0.5, 0.75, 0.9, 0.97, 0.99, 0.999, 0.9999)
 
 
 def bin_width(first: int, last: int) -> int:
@@ -71,6 +72,8 @@ def warnings_over_time(risk: Risk, ends: list[int]) -> tuple[Markup, str] | None
         floor = np.zeros(len(middles))
         for tier in list(Tier)[1:]:
             at = np.array([event.as_of for event in raised if event.tier == tier], dtype=np.int64)
+            if not len(at):
+                continue
             counts, _ = np.histogram(at, bins=edges)
             axes.bar(
                 calendar(middles),
@@ -82,7 +85,7 @@ def warnings_over_time(risk: Risk, ends: list[int]) -> tuple[Markup, str] | None
             )
             floor = floor + counts
         axes.set_ylabel("warnings raised")
-        axes.yaxis.set_major_locator(MaxNLocator(nbins="auto", integer=True))
+        axes.yaxis.set_major_locator(MaxNLocator(nbins="auto", integer=True, steps=[1, 2, 2.5, 5, 10]))
         axes.yaxis.set_major_formatter(plain_numbers())
         axes.set_ylim(0, max(float(floor.max()) * 1.08, 1.0))
         time_axis(axes, int(edges[0]), int(edges[-1]))
@@ -97,11 +100,9 @@ def score_distribution(points: Points) -> Markup | None:
     if not known.any():
         return None
     lowest, highest = float(points.score[known].min()), float(points.score[known].max())
-    ticks = [tick for tick in _ODDS_TICKS if lowest / 3 <= tick <= 1 - (1 - highest) / 3]
-    ticks = ticks if len(ticks) > 1 else [0.01, 0.5]
-    left = min(_log_odds(np.array([lowest]))[0], _log_odds(np.array(ticks[:1]))[0])
-    right = max(_log_odds(np.array([highest]))[0], _log_odds(np.array(ticks[-1:]))[0])
-    edges = np.linspace(left - 0.05, right + 0.05, 61)
+    ticks = _odds_ticks(lowest, highest)
+    ends = _log_odds(np.array([lowest, highest, ticks[0], ticks[-1]]))
+    edges = np.linspace(ends.min() - 0.1, ends.max() + 0.1, 61)
     with settings():
         figure = Figure(figsize=(WIDE, 3.1), layout="constrained")
         axes = figure.subplots()
@@ -125,6 +126,17 @@ def score_distribution(points: Points) -> Markup | None:
         axes.set_xlim(edges[0], edges[-1])
         figure.legend(loc="outside upper right", ncols=4, handlelength=1.2)
         return svg(figure, "scores", "Histogram: decision points by probability and tier")
+
+
+def _odds_ticks(lowest: float, highest: float) -> list[float]:
+    """Round probabilities between the two, or the two nearest to their middle where fewer fit."""
+    low, high = _log_odds(np.array([lowest, highest]))
+    ticks = _FEW_TICKS if high - low > 12 else _MANY_TICKS
+    inside = [tick for tick in ticks if lowest <= tick <= highest]
+    if len(inside) > 1:
+        return inside
+    far = np.abs(_log_odds(np.array(ticks)) - (low + high) / 2)
+    return sorted(ticks[index] for index in np.argsort(far, kind="stable")[:2])
 
 
 def _log_odds(probabilities: Values) -> Values:

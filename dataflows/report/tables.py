@@ -109,13 +109,10 @@ def tier_counts(run: Run) -> list[Row]:
 
 
 def events(summary: Summary) -> list[Row]:
-    """Events read, by kind."""
-    rows = [(_plural(noun), number(summary.number("events", kind))) for kind, noun in EVENT_WORDS.items()]
-    return [*rows, ("all moderation events", number(summary.number("events", "moderation_event")))]
-
-
-def _plural(noun: str) -> str:
-    return f"{noun}s"
+    """Events read, by kind, as far as kinds were recorded."""
+    read = summary.numbers("events")
+    kinds = {kind: f"{noun}s" for kind, noun in EVENT_WORDS.items()} | {"moderation_event": "all moderation events"}
+    return [(said, quantity(read[kind])) for kind, said in kinds.items() if kind in read]
 
 
 def losses(summary: Summary) -> list[Row]:

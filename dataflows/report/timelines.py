@@ -9,7 +9,7 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from dataflows.report.drawing import INK, MUTED, TIER_INK, calendar, settings, svg, time_axis
 from dataflows.report.read import Flags, Points, Times, Values, is_raise
@@ -103,7 +103,7 @@ def draw_timeline(line: Timeline, key: str, ceiling: float) -> Markup:
         axes.plot(calendar(unscored), np.zeros(len(unscored)), "|", color=MUTED, ms=5, mew=0.7)
         _draw_marks(axes, line.events, bands, end)
         axes.set_ylim(-0.03 * top, top)
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{share * 100:g} %"))
         axes.yaxis.set_major_locator(MaxNLocator(nbins=4, steps=[1, 2, 2.5, 5, 10]))
         axes.tick_params(labelsize=8)
         axes.xaxis.get_offset_text().set_fontsize(8)

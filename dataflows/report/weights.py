@@ -32,9 +32,10 @@ def read_weights(version: Version) -> Weights | None:
     if version.family != LINEAR:
         return None
     try:
-        state = orjson.loads(version.state)
+        document = orjson.loads(version.state)
+        state = document.get("model", document)  # the learner puts the model's own state beside its settings
         weights = Weights([str(name) for name in state["features"]], np.array(state["weights"], dtype=np.float64))
-    except (KeyError, TypeError, ValueError):
+    except (AttributeError, KeyError, TypeError, ValueError):
         return None
     fits = weights.values.shape == (len(weights.names),) and bool(np.isfinite(weights.values).all())
     return weights if fits else None

@@ -76,8 +76,13 @@ class CheckedProducer:
             raise self._failure()
 
     def close(self) -> None:
-        """Nothing is on its way between calls of `send`; whatever is anyway is waited for and answered for."""
-        self.send(())
+        """Nothing is on its way between calls of `send`; whatever is anyway is waited for and answered for.
+
+        After a failure it does nothing: the engine closes what failed while it is still unwinding, and a second error
+        then aborts the process.
+        """
+        if not self._failed:
+            self.send(())
 
     def _produce(self, message: Outgoing, deadline: int) -> None:
         while True:
@@ -102,10 +107,12 @@ class CheckedProducer:
                 return
 
     def _failure(self) -> DeliveryFailed:
+        self._failed += self._open
+        self._open = 0
         self._producer.purge()  # nothing is to arrive after we said that it did not
         why = self._why or f"no answer within {self._kafka.delivery_timeout_ms} ms"
         return DeliveryFailed(
-            f"Topic {self._topic} did not take {self._failed + self._open} messages ({why}): check that Kafka runs at "
+            f"Topic {self._topic} did not take {self._failed} messages ({why}): check that Kafka runs at "
             f"{self._kafka.bootstrap_servers}, that this user may write, and that the topic's max.message.bytes has "
             "room, then start again; nothing is skipped."
         )

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
 from bytewax.inputs import StatefulSourcePartition
-from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Consumer, KafkaError, Message, TopicPartition
+from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from dataflows.clock import now_ms
 from dataflows.sources.merge import Feed, take
@@ -154,7 +154,10 @@ class MergedPartition(StatefulSourcePartition[Raw, ResumeState]):
         return (1, ((first.topic, first.position), (second.topic, second.position)), self._seq)
 
     def close(self) -> None:
-        """Tell the group where we stopped, and leave; without a broker, just leave."""
+        """Tell the group where we stopped, and leave; without a broker, just leave.
+
+        It raises nothing: after an error the engine closes while it is unwinding, and a second one aborts the process.
+        """
         if not self._told:
             self._commit()
         deadline = now_ms() + CLOSE_MS
@@ -246,12 +249,16 @@ class MergedPartition(StatefulSourcePartition[Raw, ResumeState]):
         positions = [feed.position for feed in self._feeds.values()]
         if positions != self._committed and not self._commits_open:
             offsets = [feed.at(feed.position) for feed in self._feeds.values()]
-            self._consumer.commit(offsets=offsets, asynchronous=True)
-            self._commits_open += 1
-            self._committed = positions
+            try:
+                self._consumer.commit(offsets=offsets, asynchronous=True)
+            except KafkaException as error:
+                self._on_commit(error.args[0], offsets)
+            else:
+                self._commits_open += 1
+                self._committed = positions
 
     def _on_commit(self, error: KafkaError | None, _offsets: list[TopicPartition]) -> None:
-        self._commits_open -= 1
+        self._commits_open = 0
         if error is None:
             self._commit_refused = False
         else:

@@ -49,7 +49,7 @@ class Bayes:
                 gaussian.revert(value)
 
     def dump(self) -> dict[str, Any]:
-        """Class counts and each class's feature moments as plain data."""
+        """Class counts and each class's feature moments (count, mean, summed squared deviations) as plain data."""
         state: dict[str, Any] = {}
         names = sorted({name for gaussians in self.model.gaussians.values() for name in gaussians})
         state["features"] = names
@@ -58,7 +58,7 @@ class Bayes:
             state[f"{key}_count"] = self.model.class_counts[label]
             state[f"{key}_counts"] = [gaussian.n_samples for gaussian in gaussians]
             state[f"{key}_means"] = [gaussian.mu for gaussian in gaussians]
-            state[f"{key}_variances"] = [gaussian._var.get() for gaussian in gaussians]  # noqa: SLF001 - sigma squared would lose bits
+            state[f"{key}_squares"] = [gaussian._var._S for gaussian in gaussians]  # noqa: SLF001 - a variance would lose bits
         return state
 
     def load(self, state: dict[str, Any]) -> None:
@@ -67,21 +67,20 @@ class Bayes:
         for label, key in ((False, "negative"), (True, "positive")):
             if state[f"{key}_count"]:
                 self.model.class_counts[label] = state[f"{key}_count"]
-            moments = (state[f"{key}_counts"], state[f"{key}_means"], state[f"{key}_variances"])
-            for name, n, mean, variance in zip(state["features"], *moments, strict=True):
-                self.model.gaussians[label][name] = from_moments(n, mean, variance, ddof=1)
+            moments = (state[f"{key}_counts"], state[f"{key}_means"], state[f"{key}_squares"])
+            for name, n, mean, squares in zip(state["features"], *moments, strict=True):
+                gaussian = from_moments(n, mean, 0.0, ddof=1)
+                gaussian._var._S = squares  # noqa: SLF001 - as dumped
+                self.model.gaussians[label][name] = gaussian
 
     @staticmethod
     def terms(state: dict[str, Any], names: tuple[str, ...]) -> LinearTerms:
         """Per-feature log-likelihood ratios of a dumped model over all declared features."""
-        moments = {
-            key: (
-                aligned(names, state, f"{key}_means", 0.0)[:, None],
-                aligned(names, state, f"{key}_variances", 0.0)[:, None] + NARROWEST,
-                aligned(names, state, f"{key}_counts", 0.0)[:, None],
-            )
-            for key in ("negative", "positive")
-        }
+        moments = {}
+        for key in ("negative", "positive"):
+            counts = aligned(names, state, f"{key}_counts", 0.0)[:, None]
+            variances = aligned(names, state, f"{key}_squares", 0.0)[:, None] / np.maximum(counts - 1, 1)
+            moments[key] = aligned(names, state, f"{key}_means", 0.0)[:, None], variances + NARROWEST, counts
         (mean0, var0, count0), (mean1, var1, count1) = moments["negative"], moments["positive"]
         known = np.minimum(count0, count1) >= 2
         shift = 0.5 * np.log(var0 / var1)

@@ -81,19 +81,21 @@ def _produce(items: list[Item], fake: FakeProducer, **more: Any) -> Produced:
 
 
 def test_every_event_is_sent_as_a_replay_would_read_it() -> None:
-    """Topic by subject, key by user, timestamp by event time, and bytes that decode to the replayed record."""
+    """Topic by subject, key by user, timestamp by the log's clock, and bytes that decode to the replayed record."""
     mapping = LogMapping.load(ROOT / "deploy" / "mappings" / "example.toml")
     items = list(read_log(ROOT / "tests" / "data" / "community.csv", mapping))
     fake = FakeProducer()
     counts = _produce(items, fake)
     assert counts == Produced(chat_messages=5, moderation_events=6, rejects=0)
     codec = Codec()
+    clock = -1
     for item, (topic, value, key, timestamp) in zip(items, fake.messages, strict=True):
         assert isinstance(item, Raw)
         event = codec.decode(item)
         assert codec.decode(Raw(item.subject, value, key, item.at, None)) == event
         assert not isinstance(event, Reject)
-        assert (topic, key, timestamp) == (TOPICS[item.subject], event.user_id.encode(), event.event_time)
+        clock = max(clock + 1, event.event_time)
+        assert (topic, key, timestamp) == (TOPICS[item.subject], event.user_id.encode(), clock)
 
 
 def test_what_the_promise_rests_on_cannot_be_configured_away() -> None:

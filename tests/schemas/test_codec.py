@@ -171,16 +171,17 @@ def test_a_value_that_is_neither_bytes_nor_a_mapping_is_refused(value: Any) -> N
     assert rejected(CODEC.decode(raw(value))).reason is RejectReason.UNKNOWN_FRAMING
 
 
-def test_a_fault_of_ours_is_a_reject_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The catch-all names the exception's class and nothing else."""
-    codec = Codec()
+@pytest.mark.parametrize("name", ["OurOwnError", "E" * 300])
+def test_a_fault_of_ours_is_a_reject_as_well(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The catch-all names the exception's class and nothing else, and no more of it than a detail holds."""
+    codec, fault = Codec(), type(name, (Exception,), {})
 
     def broken(_: object) -> ChatMessage:
-        raise ZeroDivisionError("with a user's words in it")
+        raise fault("with a user's words in it")
 
     monkeypatch.setitem(codec._validate, CHAT, broken)
     reject = rejected(codec.decode(raw({"a": 1})))
-    assert (reject.reason, reject.detail) == (RejectReason.INTERNAL_ERROR, "ZeroDivisionError")
+    assert (reject.reason, reject.detail) == (RejectReason.INTERNAL_ERROR, name[:256])
 
 
 def test_a_record_of_no_known_subject_is_a_reject_as_well() -> None:

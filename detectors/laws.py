@@ -1,0 +1,266 @@
+"""The laws every detector obeys, as functions that anyone can hold their own detector to.
+
+A law takes a function that makes a fresh detector, and raises `LawBroken` with a sentence if the detector breaks it:
+
+>>> from detectors.policy import LearningPolicy
+>>> for law in LAWS:
+...     law(lambda: ModelUnderTest("bayes", LearningPolicy()))
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from math import isfinite, nan
+from typing import Any, Protocol
+
+import msgpack
+import numpy as np
+
+from detectors.contract import DecisionPoint, Example, Matrix, Score, Vector
+from detectors.features.catalogue import NAMES
+from detectors.learn import Learner, Lesson
+from detectors.models.catalogue import MODELS, freeze
+from detectors.policy import LearningPolicy
+from detectors.rules.base import Rule
+from detectors.rules.catalogue import RULES
+from schemas.records import Position
+
+LARGEST = 64 * 1024
+"""The most bytes a detector's state may be, however much it has learnt: it is snapshot and published whole."""
+MINUTE = 60_000
+_START = 1_700_000_000_000
+
+
+class LawBroken(AssertionError):  # noqa: N818 - it says what happened, and is no error of the program
+    """A detector does not do what every detector must; the message says what, in one sentence."""
+
+
+class Candidate(Protocol):
+    """A detector with everything about it that a law looks at. Rules have nothing to learn and say so by doing nothing.
+
+    `score_many` gives one probability per row, NaN for *insufficient history*; `dump` everything it knows as plain
+    data (numbers, text, lists, dicts), and `load` makes it the detector that was dumped.
+    """
+
+    @property
+    def name(self) -> str:
+        """What reasons and metrics call it."""
+        ...
+
+    def score_one(self, point: DecisionPoint) -> Score:
+        """The score of one decision point, with reasons; changes nothing."""
+        ...
+
+    def score_many(self, matrix: Matrix) -> Matrix:
+        """The probabilities of many vectors; changes nothing."""
+        ...
+
+    def learn_one(self, example: Example) -> None:
+        """Learn one example."""
+        ...
+
+    def dump(self) -> Any:
+        """Everything it knows as plain data."""
+        ...
+
+    def load(self, state: Any) -> None:
+        """Become the detector that was dumped."""
+        ...
+
+
+Make = Callable[[], Candidate]
+
+
+class RuleUnderTest:
+    """A rule as a candidate."""
+
+    def __init__(self, rule: Rule) -> None:
+        self.rule = rule
+        self.name = rule.name
+
+    def score_one(self, point: DecisionPoint) -> Score:
+        """The rule's own score."""
+        return self.rule.score_one(point)
+
+    def score_many(self, matrix: Matrix) -> Matrix:
+        """The rule's score of each row."""
+        scores = [self.rule.score_one(_point(tuple(row))).probability for row in matrix.tolist()]
+        return np.array([nan if score is None else score for score in scores])
+
+    def learn_one(self, example: Example) -> None:
+        """A rule does not learn."""
+
+    def dump(self) -> Any:
+        """A rule's limit, and whatever else it has come to hold."""
+        return {name: repr(value) for name, value in sorted(vars(self.rule).items())}
+
+    def load(self, state: Any) -> None:
+        """A rule comes from the policy, not from a state."""
+
+
+class ModelUnderTest:
+    """A model as a candidate: learnt by a `Learner`, scored by the version it would publish."""
+
+    def __init__(self, name: str, learning: LearningPolicy) -> None:
+        self.name = name
+        self._learning = learning
+        self._learner = Learner(name, learning)
+        self._seq = 0
+        self._frozen = freeze(self._learner.version())
+
+    def score_one(self, point: DecisionPoint) -> Score:
+        """The frozen version's probability and reasons."""
+        value = float(self.score_many(np.array([point.vector], dtype=np.float64))[0])
+        if value != value:  # noqa: PLR0124 - only NaN differs from itself
+            return Score(self.name, None)
+        return Score(self.name, value, self._version().explain(point.vector, 4))
+
+    def score_many(self, matrix: Matrix) -> Matrix:
+        """The frozen version's probabilities."""
+        return self._version().probabilities(matrix)
+
+    def learn_one(self, example: Example) -> None:
+        """A lesson of one example, next in order."""
+        self._learner.take([Lesson(0, self._seq, example.user_id, example.known_at, (example,), erased=False)])
+        self._seq += 1
+
+    def dump(self) -> Any:
+        """The learner's state."""
+        return self._learner.state()
+
+    def load(self, state: Any) -> None:
+        """The learner that was dumped, and its place in the order."""
+        self._learner = Learner(self.name, self._learning)
+        self._learner.restore(state)
+        self._seq = state["following"].get(0, 0)
+
+    def _version(self) -> Any:
+        record = self._learner.version()
+        if record.version != self._frozen.version:
+            self._frozen = freeze(record)
+        return self._frozen
+
+
+def candidates() -> dict[str, Make]:
+    """Every detector a policy can name, ready to be tried: all rules and all models."""
+    learning = LearningPolicy()
+    rules = {name: _made(RuleUnderTest, rule) for name, rule in RULES.items()}
+    return rules | {name: _made(lambda name: ModelUnderTest(name, learning), name) for name in MODELS}
+
+
+def scoring_leaves_the_state_unchanged(make: Make) -> None:
+    """Scoring changes nothing: the dump before equals the dump after, and the second score the first."""
+    detector = _taught(make, 200)
+    before = _packed(detector.dump())
+    points = [_point(vector) for vector in _vectors(20, gaps=0.2)]
+    first = [repr(detector.score_one(point)) for point in points]
+    detector.score_many(_matrix(20))
+    _demand(_packed(detector.dump()) == before, detector, "changes its state when it scores")
+    _demand([repr(detector.score_one(point)) for point in points] == first, detector, "scores a point twice differently")
+
+
+def inputs_are_left_as_they_were(make: Make) -> None:
+    """What a detector is given is not its own to write on."""
+    detector = _taught(make, 200)
+    matrix = _matrix(20)
+    before = matrix.tobytes()
+    detector.score_many(matrix)
+    _demand(matrix.tobytes() == before, detector, "writes on the matrix it is given to score")
+    vector = _Watched(next(_vectors(1, gaps=0.0)))
+    detector.score_one(_point(vector))
+    detector.learn_one(Example("u", _START, vector, label=False, weight=1.0))
+    _demand(not vector.written, detector, "writes on the vector it is given")
+
+
+def cold_start_is_insufficient_history(make: Make) -> None:
+    """A detector that knows nothing says so, with None and NaN, and neither guesses nor gives reasons."""
+    nothing = tuple([nan] * len(NAMES))
+    score = make().score_one(_point(nothing))
+    _demand(score.probability is None, make(), f"scores {score.probability} where every feature is absent")
+    _demand(not score.reasons, make(), "gives reasons for a score it does not have")
+    many = make().score_many(np.array([nothing]))
+    _demand(bool(np.isnan(many).all()), make(), "scores a row in which every feature is absent")
+    if _packed(_taught(make, 50).dump()) != _packed(make().dump()):
+        scores = make().score_many(_matrix(20, gaps=0.0))
+        _demand(bool(np.isnan(scores).all()), make(), "learns, and yet scores before it has learnt anything")
+
+
+def memory_is_bounded(make: Make) -> None:
+    """After ten thousand examples its state is small, and has stopped growing."""
+    detector = make()
+    sizes = []
+    for number, example in enumerate(_examples(10_000), 1):
+        detector.learn_one(example)
+        if number % 2_500 == 0:
+            sizes.append(len(_packed(detector.dump())))
+    _demand(max(sizes) <= LARGEST, detector, f"holds {max(sizes)} bytes after 10,000 examples, more than {LARGEST}")
+    _demand(sizes[-1] <= 1.05 * sizes[0] + 64, detector, f"keeps growing: {sizes} bytes after each 2,500 examples")
+
+
+def a_loaded_dump_goes_on_identically(make: Make) -> None:
+    """A detector that was dumped, sent as bytes and loaded scores and learns on just like the one it came from."""
+    detector, twin = _taught(make, 200), make()
+    state = _packed(detector.dump())
+    twin.load(msgpack.unpackb(state, strict_map_key=False))
+    _demand(_packed(twin.dump()) == state, detector, "is not what it was after it was dumped and loaded")
+    for example in _examples(50, seed=9):
+        detector.learn_one(example)
+        twin.learn_one(example)
+    same = detector.score_many(_matrix(50)).tobytes() == twin.score_many(_matrix(50)).tobytes()
+    _demand(same, detector, "scores differently after it was dumped and loaded")
+
+
+def absent_features_do_no_lasting_harm(make: Make) -> None:
+    """NaN never gets into what is learnt, and a score is None or a probability, never NaN."""
+    detector = make()
+    for example in _examples(300, gaps=0.3):
+        detector.learn_one(example)
+        detector.learn_one(example._replace(vector=tuple([nan] * len(NAMES))))
+    found = next((number for number in _numbers(detector.dump()) if not isfinite(number)), None)
+    _demand(found is None, detector, f"has learnt {found} from absent features")
+    for vector in (*_vectors(50, gaps=0.0), *_vectors(50, gaps=0.5), tuple([nan] * len(NAMES))):
+        probability = detector.score_one(_point(vector)).probability
+        sound = probability is None or 0.0 <= probability <= 1.0
+        _demand(sound, detector, f"scores {probability}, which is no probability")
+    if _packed(detector.dump()) != _packed(make().dump()):
+        scores = detector.score_many(_matrix(50, gaps=0.0))
+        _demand(bool(np.isfinite(scores).all()), detector, "no longer scores since it has seen absent features")
+
+
+def reasons_name_declared_features_and_their_raw_counters(make: Make) -> None:
+    """A reason names its detector, a declared feature, the value served and a finite contribution, or none."""
+    detector = _taught(make, 200)
+    for vector in _vectors(100, gaps=0.2):
+        for reason in detector.score_one(_point(vector)).reasons:
+            _demand(reason.detector == detector.name, detector, f"gives reasons in the name of {reason.detector}")
+            _demand(reason.feature in NAMES, detector, f"gives {reason.feature!r} as a reason, which is no feature")
+            served = vector[NAMES.index(reason.feature)]
+            raw = reason.value == served
+            _demand(raw, detector, f"says {reason.feature} was {reason.value}, and it was served as {served}")
+            sound = reason.contribution is None or isfinite(reason.contribution)
+            _demand(sound, detector, f"says {reason.feature} contributed {reason.contribution}")
+
+
+def rows_are_scored_on_their_own(make: Make) -> None:
+    """A row's score does not depend on the rows beside it, to the last bit, and is what `score_one` says."""
+    detector, matrix = _taught(make, 200), _matrix(130)
+    together = detector.score_many(matrix)
+    alone = np.concatenate([detector.score_many(matrix[row : row + 1]) for row in range(len(matrix))])
+    _demand(together.tobytes() == alone.tobytes(), detector, "scores a row differently with other rows beside it")
+    for row, value in zip(matrix.tolist(), together.tolist(), strict=True):
+        one = detector.score_one(_point(tuple(row))).probability
+        same = value != value if one is None else one == value  # noqa: PLR0124 - only NaN differs from itself
+        _demand(same, detector, f"scores a point {one} alone and {value} in a batch")
+
+
+LAWS: tuple[Callable[[Make], None], ...] = (
+    scoring_leaves_the_state_unchanged,
+    inputs_are_left_as_they_were,
+    cold_start_is_insufficient_history,
+    memory_is_bounded,
+    a_loaded_dump_goes_on_identically,
+    absent_features_do_no_lasting_harm,
+    reasons_name_declared_features_and_their_raw_counters,
+    rows_are_scored_on_their_own,
+)

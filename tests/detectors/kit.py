@@ -1,0 +1,142 @@
+"""What tests of the detectors share: a small community with trouble in it, its lessons and its decision points."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+from math import nan
+from typing import TypeVar
+
+from detectors.contract import DecisionPoint, Example, Vector
+from detectors.features.catalogue import NAMES
+from detectors.lane import Erasure
+from detectors.learn import Learner, Lesson
+from detectors.policy import LearningPolicy, Policy
+from detectors.user import Rulebook, Step, User
+from schemas.records import Event
+from tests.properties.streams import DAY, HOUR, MINUTE, START, erasure, message, place, policy, report, reversal, sanction
+
+Item = TypeVar("Item")
+POINT = place(0)
+
+
+def vector_of(absent: float = 0.0, **features: float) -> Vector:
+    """A feature vector with the named values, and `absent` everywhere else."""
+    unknown = set(features) - set(NAMES)
+    assert not unknown, unknown
+    return tuple(float(features.get(name, absent)) for name in NAMES)
+
+
+def point_of(vector: Vector, *, user: str = "ann", as_of: int = START, events: int = 9, seq: int = 0) -> DecisionPoint:
+    """A decision point on a vector."""
+    return DecisionPoint(user, as_of, f"{user}-{seq}", vector, events, place(seq))
+
+
+def random_vector(rng: random.Random, gaps: float = 0.1) -> Vector:
+    """A vector of the kinds of numbers that features are: counts, fractions, gaps in seconds, and nothing at all."""
+    kinds = (lambda: float(rng.randrange(9)), rng.random, lambda: rng.expovariate(1e-4), lambda: 0.0)
+    return tuple(nan if rng.random() < gaps else rng.choice(kinds)() for _ in NAMES)
+
+
+def separable(rng: random.Random, number: int) -> tuple[Vector, bool]:
+    """A vector and its label: users with reports and repeats escalate more often."""
+    label = rng.random() < 0.3
+    vector = list(random_vector(rng))
+    for name in ("report_count_24h", "repeat_count_1h"):
+        vector[NAMES.index(name)] = float(rng.randrange(4) + (5 if label else 0))
+    return tuple(vector), label if number > 1 else bool(number)
+
+
+def taught(name: str, examples: int = 120, seed: int = 1, **learning: object) -> Learner:
+    """A learner that has learnt seeded examples."""
+    rng = random.Random(seed)
+    learner = Learner(name, LearningPolicy.model_validate({"min_positives": 5} | learning))
+    learner.take([lesson_of(number, *separable(rng, number)) for number in range(examples)])
+    return learner
+
+
+def lesson_of(seq: int, vector: Vector, label: bool, weight: float = 1.0) -> Lesson:
+    """A lesson of one example."""
+    time = START + seq * MINUTE
+    user = f"u{seq % 7}"
+    return Lesson(0, seq, user, time, (Example(user, time, vector, label=label, weight=weight),), erased=False)
+
+
+def community(seed: int, length: int, users: int = 12) -> list[Event]:
+    """A log of a few users in rough order of time: some are reported and sanctioned, some sanctions are overturned."""
+    rng = random.Random(seed)
+    now, events, punished = START, [], []
+    for number in range(length):
+        now += rng.choice((0, 1_000, 20_000, 4 * MINUTE, HOUR))
+        user, name = f"u{rng.randrange(users)}", f"e{number}"
+        at = now - rng.choice((0, 0, 0, 5_000, 2 * MINUTE))
+        bad = int(user[1:]) % 3 == 0
+        draw = rng.random()
+        if bad and draw < 0.2:
+            events.append(report(name, at, f"p{rng.randrange(9)}", user))
+        elif bad and draw < 0.35:
+            events.append(sanction(name, at, rng.randint(1, 5), user))
+            punished.append((user, name))
+        elif punished and draw < 0.4:
+            culprit, cause = rng.choice(punished)
+            events.append(reversal(name, at, cause, culprit))
+        elif draw > 0.985:
+            events.append(erasure(name, at, user))
+        else:
+            text = rng.choice(("hello everybody", "buy gold here", f"line {number} of many"))
+            events.append(message(name, at, user=user, text=text, recipients=[f"r{rng.randrange(30)}"]))
+    return events
+
+
+COMMUNITY = policy(
+    target={"horizon": "2d", "when": [{"event": "sanction", "count": 2}], "reset_after": "1d"},
+    learning={"challengers": ["bayes"], "publish_every": "1h", "min_positives": 3, "keep_versions": 8},
+    tiers={"watch": {"enter": 0.1, "leave": 0.05}, "high": {"enter": 0.4, "leave": 0.3}},
+    warnings={"expiry": "1d", "cooldown": "1h"},
+    rules={"repeated_text": {"limit": 3}, "report_burst": {"tier": "elevated", "limit": 3}},
+)
+
+
+def steps_of(events: list[Event], rules: Policy = COMMUNITY) -> list[Step]:
+    """What every event of a log comes to, in its order."""
+    rulebook = Rulebook(rules)
+    users: dict[str, User] = {}
+    steps = []
+    for seq, event in enumerate(events):
+        step = users.setdefault(event.user_id, User(rulebook)).step(event, place(seq))
+        if step.outcome == "erased":
+            del users[event.user_id]
+        steps.append(step)
+    return steps
+
+
+def lessons_of(steps: list[Step]) -> list[Lesson]:
+    """The lessons of a log, one for every event."""
+    return [
+        Lesson(step.at.partition, step.at.seq, step.user_id, step.time, step.examples, step.outcome == "erased")
+        for step in steps
+    ]
+
+
+def items_of(steps: list[Step]) -> list[DecisionPoint | Erasure]:
+    """What a lane is given of a log."""
+    items: list[DecisionPoint | Erasure] = []
+    for step in steps:
+        if step.point is not None:
+            items.append(step.point)
+        elif step.outcome == "erased":
+            items.append(Erasure(step.user_id, step.time, step.at))
+    return items
+
+
+def cut(items: Iterable[Item], rng: random.Random, most: int = 12) -> list[list[Item]]:
+    """The items in batches of random sizes from none to `most`."""
+    rest, batches = list(items), []
+    while rest:
+        size = rng.randint(0, most)
+        batches.append(rest[:size])
+        rest = rest[size:]
+    return batches
+
+
+__all__ = ["COMMUNITY", "DAY", "HOUR", "MINUTE", "START"]

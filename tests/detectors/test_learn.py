@@ -1,0 +1,173 @@
+"""The learner: lessons in, versions out, the same for every way the lessons were batched and shuffled."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from detectors.contract import Example
+from detectors.features.profile import pack, unpack
+from detectors.learn import InOrder, Learner, Lesson, LogClock, Published
+from detectors.models.catalogue import MODELS
+from tests.detectors.kit import COMMUNITY, HOUR, START, community, cut, lesson_of, lessons_of, random_vector, steps_of, vector_of
+from tests.properties.streams import DAY, LAWFUL
+
+LESSONS = lessons_of(steps_of(community(seed=3, length=400)))
+rngs = st.integers(0, 2**32).map(random.Random)
+
+
+def empty(partition: int, seq: int) -> Lesson:
+    """A lesson that teaches nothing but its place."""
+    return Lesson(partition, seq, "u", START, (), erased=False)
+
+
+def told(published: list[Published]) -> list[tuple[str, int | None, int]]:
+    """What identifies published versions."""
+    return [(item.version.version, item.version.learned_until, item.seq) for item in published]
+
+
+def learn(name: str, batches: list[list[Lesson]]) -> tuple[list[Published], Learner]:
+    """A fresh learner that took the batches."""
+    learner = Learner(name, COMMUNITY.learning)
+    return [item for batch in batches for item in learner.take(batch)[0]], learner
+
+
+STRAIGHT = {name: learn(name, [LESSONS]) for name in MODELS}
+
+
+@settings(LAWFUL)
+@given(rngs, st.integers(1, 3))
+def test_in_order_gives_every_lesson_once_and_in_its_place(rng: random.Random, partitions: int) -> None:
+    """Whatever the arrival, each partition's lessons come out by position, as soon as nothing before is missing."""
+    lessons = [empty(partition, seq) for partition in range(partitions) for seq in range(rng.randint(1, 20))]
+    rng.shuffle(lessons)
+    order, out, arrived = InOrder(), [], set()
+    for batch in cut(lessons, rng, 5):
+        out += order.take(batch)
+        arrived |= {(lesson.partition, lesson.seq) for lesson in batch}
+        for partition in range(partitions):
+            reach = next(n for n in range(len(lessons) + 1) if (partition, n) not in arrived)
+            assert [lesson.seq for lesson in out if lesson.partition == partition] == list(range(reach))
+            assert order.following.get(partition, 0) == reach
+        assert [(lesson.partition, lesson.seq) for lesson in order.waiting] == sorted(
+            arrived - {(lesson.partition, lesson.seq) for lesson in out},
+        )
+    assert len(out) == len(lessons)
+
+
+@pytest.mark.parametrize("name", MODELS)
+@settings(LAWFUL, max_examples=12)
+@given(rng=rngs)
+def test_versions_do_not_depend_on_how_lessons_were_batched_or_shuffled(name: str, rng: random.Random) -> None:
+    """Same versions, same hashes, same positions, and in the end the same model to the last bit."""
+    straight, last = STRAIGHT[name]
+    assert len(straight) > 5
+    shuffled = list(LESSONS)
+    rng.shuffle(shuffled)
+    lessons = shuffled if rng.random() < 0.5 else LESSONS
+    published, learner = learn(name, cut(lessons, rng, rng.choice((2, 12, 300))))
+    assert told(published) == told(straight)
+    assert learner.version() == last.version()
+
+
+@pytest.mark.parametrize("name", MODELS)
+@settings(LAWFUL, max_examples=12)
+@given(rng=rngs)
+def test_a_learner_restored_at_any_point_goes_on_identically(name: str, rng: random.Random) -> None:
+    """Packed and unpacked between any two batches, even with lessons waiting, it publishes the same versions."""
+    straight, last = STRAIGHT[name]
+    window = [lesson for block in cut(LESSONS, rng, 40) for lesson in rng.sample(block, len(block))]
+    learner, published = Learner(name, COMMUNITY.learning), []
+    for batch in cut(window, rng, 60):
+        resumed = Learner(name, COMMUNITY.learning)
+        resumed.restore(unpack(pack(learner.state())))
+        assert pack(resumed.state()) == pack(learner.state())
+        learner = resumed
+        published += learner.take(batch)[0]
+    assert told(published) == told(straight)
+    assert learner.version() == last.version()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_learned_until_is_the_latest_time_a_learnt_label_was_known(name: str) -> None:
+    """Every version says the largest `known_at` of all lessons before the position it is in force from."""
+    for item in STRAIGHT[name][0]:
+        known = [example.known_at for lesson in LESSONS[: item.seq] for example in lesson.examples]
+        assert item.version.learned_until == max(known)
+        assert item.version.examples == sum(
+            -1 if example.weight < 0 else 1 for lesson in LESSONS[: item.seq] for example in lesson.examples
+        )
+
+
+def test_a_version_appears_when_the_log_enters_a_new_interval_and_only_if_something_was_learnt() -> None:
+    """One version per interval with lessons; the lesson that opens the interval is not in it."""
+    every = COMMUNITY.learning.publish_every
+    vector = vector_of(report_count_24h=1)
+
+    def lesson(seq: int, user: str, time: int, *, teaches: bool) -> Lesson:
+        examples = (Example(user, time, vector, label=False, weight=1.0),) if teaches else ()
+        return Lesson(0, seq, user, time, examples, erased=False)
+
+    base = START // every * every
+    published, learner = learn(
+        "logistic",
+        [
+            [
+                lesson(0, "a", base, teaches=True),
+                lesson(1, "b", base + 1, teaches=True),  # the clock starts: what was learnt first is published
+                lesson(2, "c", base + every, teaches=True),
+                lesson(3, "d", base + every, teaches=True),  # two users have reached the next interval
+                lesson(4, "a", base + every + 5, teaches=False),
+                lesson(5, "b", base + 2 * every, teaches=False),
+                lesson(6, "c", base + 2 * every, teaches=False),
+                lesson(7, "a", base + 3 * every, teaches=False),
+                lesson(8, "b", base + 3 * every, teaches=False),  # nothing new to publish
+            ],
+        ],
+    )
+    assert [(item.seq, item.version.examples) for item in published] == [(1, 1), (3, 3), (6, 4)]
+    assert published[-1].version.version == learner.version().version
+
+
+def test_a_record_that_was_no_event_moves_neither_the_clock_nor_the_model() -> None:
+    """A Reject takes its place in the order, and that is all."""
+    with_gap = [lesson if n != 5 else Lesson(0, 5, "", -1, (), erased=False) for n, lesson in enumerate(LESSONS)]
+    without = [lesson if n != 5 else lesson._replace(examples=(), user_id="zz", time=0) for n, lesson in enumerate(LESSONS)]
+    assert told(learn("bayes", [with_gap])[0]) == told(learn("bayes", [without])[0])
+
+
+@settings(LAWFUL)
+@given(st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 40)), max_size=60))
+def test_the_logs_clock_is_the_latest_time_that_two_users_have_reached(seen: list[tuple[str, int]]) -> None:
+    """It equals the second largest of the users' own clocks, at every moment."""
+    clock, latest = LogClock(), {}
+    for user, time in seen:
+        clock.advance(user, time)
+        latest[user] = max(latest.get(user, -1), time)
+        assert clock.now == sorted([-1, -1, *latest.values()])[-2]
+
+
+def test_one_users_poisoned_time_does_not_move_the_logs_clock() -> None:
+    """A user a thousand days ahead, however often, leaves the clock where the others are."""
+    clock = LogClock()
+    for hour in range(50):
+        clock.advance("poisoned", START + 1_000 * DAY + hour)
+        clock.advance(f"u{hour % 5}", START + hour * HOUR)
+    assert clock.now == START + 49 * HOUR
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_what_is_taken_back_no_longer_counts_as_learnt(name: str) -> None:
+    """An example with negative weight is subtracted from what a version says it has learnt."""
+    rng = random.Random(8)
+    lessons = [lesson_of(n, random_vector(rng), n % 4 == 0) for n in range(40)]
+    back = lesson_of(40, lessons[8].examples[0].vector, label=True, weight=-1.0)
+    _, learner = learn(name, [lessons])
+    before = learner.version()
+    learner.take([back])
+    after = learner.version()
+    assert (after.examples, after.positives) == (before.examples - 1, before.positives - 1)
+    assert after.state != before.state

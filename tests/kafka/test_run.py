@@ -1,0 +1,178 @@
+"""The whole path on a real broker: produce, run, subscribe; the same risk events as a replay."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from threading import Timer
+
+import orjson
+import pytest
+from click.testing import CliRunner, Result
+from confluent_kafka import Message, Producer
+
+from dataflows.cli import main
+from schemas.encoder import Decoder
+from tests.kafka.logs import read_back
+
+pytestmark = pytest.mark.kafka
+
+ROOT = Path(__file__).parents[2]
+POLICY = ROOT / "deploy/policies/example.toml"
+PARTITIONS = 4
+
+
+def forewarn(*arguments: object) -> Result:
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def replayed_ids(out: Path) -> list[str]:
+    lines = (orjson.loads(line) for line in (out / "risk-events.jsonl").read_bytes().splitlines())
+    return sorted(line["risk_event_id"] for line in lines if not line.get("tombstone"))
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A simulated log with erasures, and a model learnt from it."""
+    folder = tmp_path_factory.mktemp("live")
+    path = folder / "log.jsonl.gz"
+    forewarn("simulate", "--events", 12_000, "--users", 400, "--seed", 11, "--out", path)
+    forewarn("replay", path, "--policy", POLICY, "--out", folder / "learnt")
+    pinned = folder / "learnt/models/logistic.json"
+    forewarn("replay", path, "--policy", POLICY, "--out", folder / "pinned", "--model", pinned)
+    assert len(replayed_ids(folder / "pinned")) > 50
+    return path
+
+
+@pytest.fixture
+def deployment(kafka: str, tmp_path: Path) -> Path:
+    """Settings of a deployment with topics of its own, already created."""
+    name = uuid.uuid4().hex[:8]
+    topics = (
+        "chat_messages",
+        "moderation_events",
+        "risk_events",
+        "risk_models",
+        "risk_features",
+        "dead_letters",
+        "late",
+    )
+    settings = tmp_path / "settings.toml"
+    settings.write_text(
+        f'[kafka]\nbootstrap_servers = "{kafka}"\ngroup_id = "run-{name}"\n[topics]\n'
+        + "".join(f'{topic} = "{name}.{topic.replace("_", "-")}"\n' for topic in topics),
+    )
+    forewarn("topics", "create", "--settings", settings, "--partitions", PARTITIONS, "--keep-inputs")
+    return settings
+
+
+def topic_of(settings: Path, topic: str) -> str:
+    found = re.search(rf'^{topic} = "(.*)"$', settings.read_text(), re.MULTILINE)
+    assert found
+    return found[1]
+
+
+def messages(kafka: str, settings: Path, topic: str) -> list[Message]:
+    return read_back(kafka, topic_of(settings, topic))
+
+
+def live_ids(kafka: str, settings: Path) -> list[str]:
+    decoder = Decoder("risk_event")
+    values = [message.value() for message in messages(kafka, settings, "risk_events")]
+    return sorted(decoder.decode(value).model_dump()["risk_event_id"] for value in values if value is not None)
+
+
+def test_a_produced_log_gives_the_risk_event_ids_of_its_replay(kafka: str, deployment: Path, log: Path) -> None:
+    """Through produce, a real broker and run, with the pinned model, the ids are those of the replay, once each."""
+    said = forewarn("produce", log, "--settings", deployment).output
+    assert "0 rejects not sent" in said
+    model = log.parent / "learnt/models/logistic.json"
+    forewarn("run", "--settings", deployment, "--policy", POLICY, "--model", model, "--until-end")
+    assert live_ids(kafka, deployment) == replayed_ids(log.parent / "pinned")
+
+
+def test_learning_live_publishes_features_versions_and_tombstones(kafka: str, deployment: Path, log: Path) -> None:
+    """With learning on, every decision point, every version and every erasure is on its topic."""
+    forewarn("produce", log, "--settings", deployment)
+    forewarn("run", "--settings", deployment, "--policy", POLICY, "--until-end", "--workers", 2)
+    summary = orjson.loads((log.parent / "learnt/summary.json").read_bytes())
+    rows = messages(kafka, deployment, "risk_features")
+    assert len(rows) == summary["decision_points"]
+    versions = [Decoder("model_version").decode(m.value() or b"") for m in messages(kafka, deployment, "risk_models")]
+    assert {version.model_dump()["name"] for version in versions} == {"logistic", "bayes"}
+    tombstones = [m for m in messages(kafka, deployment, "risk_events") if m.value() is None]
+    assert len(tombstones) == summary["erased"] > 0
+
+
+def test_poison_on_the_input_topics_ends_in_dead_letters_and_harms_nobody(
+    kafka: str, deployment: Path, log: Path
+) -> None:
+    """Arbitrary bytes between good records are kept whole with a reason; the risk events are those without them."""
+    poison = [b"", b"\x00", b"\x00\x00\x00\x00\x07abc", b"\xc3\x01short", b'{"event_id":', b"\xff\xfe\x00", b"{}" * 9]
+    producer = Producer({"bootstrap.servers": kafka})
+    for topic in ("chat_messages", "moderation_events"):
+        for partition in range(PARTITIONS):
+            for value in poison:
+                producer.produce(topic_of(deployment, topic), value, partition=partition, timestamp=1)
+    assert producer.flush(30) == 0
+    forewarn("produce", log, "--settings", deployment)
+    model = log.parent / "learnt/models/logistic.json"
+    forewarn("run", "--settings", deployment, "--policy", POLICY, "--model", model, "--until-end")
+    rejects = [
+        Decoder("reject").decode(m.value() or b"").model_dump() for m in messages(kafka, deployment, "dead_letters")
+    ]
+    assert sorted(reject["value"] for reject in rejects) == sorted(poison * PARTITIONS * 2)
+    assert live_ids(kafka, deployment) == replayed_ids(log.parent / "pinned")
+
+
+@pytest.fixture
+def consumer(kafka: str, deployment: Path, tmp_path: Path) -> Iterator[Callable[[], subprocess.Popen[str]]]:
+    """The README's consumer, as it stands there but for the address and the topic."""
+    block = re.search(r"<!-- consumer -->\n```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert block
+    code = (
+        block[1].replace("localhost:9092", kafka).replace('"risk.events"', f'"{topic_of(deployment, "risk_events")}"')
+    )
+    assert code.count("\n") <= 17
+    script = tmp_path / "consumer.py"
+    script.write_text(code)
+    started: list[subprocess.Popen[str]] = []
+
+    def start() -> subprocess.Popen[str]:
+        command = [sys.executable, str(script)]
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        started.append(process)
+        deadline = Timer(60, process.kill)  # its output then ends, and the test fails instead of waiting for ever
+        deadline.daemon = True
+        deadline.start()
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def test_the_readme_consumer_prints_every_risk_event(
+    deployment: Path,
+    log: Path,
+    consumer: Callable[[], subprocess.Popen[str]],
+) -> None:
+    """A subscriber who copies the README sees every risk event and is told whom to forget."""
+    forewarn("produce", log, "--settings", deployment)
+    model = log.parent / "learnt/models/logistic.json"
+    forewarn("run", "--settings", deployment, "--policy", POLICY, "--model", model, "--until-end")
+    expected = replayed_ids(log.parent / "pinned")
+    erased = orjson.loads((log.parent / "pinned/summary.json").read_bytes())["erased"]
+    output = consumer().stdout
+    assert output is not None
+    lines = [output.readline().split() for _ in range(len(expected) + erased)]
+    assert all(lines), f"{sum(1 for line in lines if line)} of {len(lines)} lines came in time"
+    assert sorted(line[0] for line in lines if line[0] != "forget") == expected
+    assert sum(1 for line in lines if line[0] == "forget") == erased

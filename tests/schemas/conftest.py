@@ -1,0 +1,36 @@
+"""A scripted registry, and codecs that are closed when the test ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from schemas.codec import Codec, RegistrySettings
+from tests.schemas.scripted import Scripted
+
+
+@pytest.fixture
+def registry() -> Iterator[Scripted]:
+    """A registry over HTTP that knows no schema but lists its types."""
+    scripted = Scripted()
+    scripted.put("GET /schemas/types", 200, ["AVRO"])
+    scripted.thread.start()
+    yield scripted
+    scripted.server.shutdown()
+    scripted.thread.join()
+    scripted.server.server_close()
+
+
+@pytest.fixture
+def codec_of() -> Iterator[Callable[[RegistrySettings], Codec]]:
+    """Codecs whose connections are closed when the test ends."""
+    made: list[Codec] = []
+
+    def make(settings: RegistrySettings) -> Codec:
+        made.append(Codec(settings))
+        return made[-1]
+
+    yield make
+    for codec in made:
+        codec.close()
