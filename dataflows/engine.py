@@ -9,10 +9,9 @@ from pathlib import Path
 
 from bytewax.dataflow import Dataflow
 from bytewax.recovery import RecoveryConfig, init_db_dir
-from bytewax.testing import cluster_main, run_main
+from bytewax.testing import cluster_main
 
-_run_main: Callable[..., None] = run_main  # the engine's native functions carry no types
-_cluster_main: Callable[..., None] = cluster_main
+_cluster_main: Callable[..., None] = cluster_main  # the engine's native functions carry no types
 _init_db_dir: Callable[..., None] = init_db_dir
 _recovery_config: Callable[..., RecoveryConfig] = RecoveryConfig
 
@@ -33,10 +32,8 @@ def run_flow(
     before = gc.get_threshold()
     gc.set_threshold(YOUNG, 20, 20)
     try:
-        if workers == 1:
-            _run_main(flow, epoch_interval=epoch, recovery_config=recovery)
-        else:
-            _cluster_main(flow, [], 0, epoch_interval=epoch, recovery_config=recovery, worker_count_per_proc=workers)
+        # One worker too: the engine's `run_main` prints a stack trace of its own beside the error it raises.
+        _cluster_main(flow, [], 0, epoch_interval=epoch, recovery_config=recovery, worker_count_per_proc=workers)
     finally:
         gc.set_threshold(*before)
 

@@ -77,7 +77,8 @@ def kafka_sinks(settings: Settings) -> Sinks:
     def encode_publication(item: Publication) -> Iterable[Outgoing]:
         event = item.event
         value = risk.encode(event) if isinstance(event, RiskEvent) else None
-        yield Outgoing(_key(event.user_id), value, event.as_of)
+        # dated by when it is written: compaction goes by record timestamps, and would take a past year's event at once
+        yield Outgoing(_key(event.user_id), value, None)
 
     def encode_served(batch: list[Served]) -> Iterable[Outgoing]:
         for served in batch:

@@ -128,9 +128,9 @@ class Target:
         now, horizon = event.event_time, self._target.horizon
         history.escalated_at = now
         due = [waiting for waiting in history.pending if now - horizon <= waiting.as_of <= now]
-        offered = history.offered
-        offered.trim((now - horizon) // self._tile)
-        weight = min(HEAVIEST, max(1.0, sum(offered.values.values()) / len(due))) if due else 1.0
+        first, last = (now - horizon) // self._tile, now // self._tile
+        offered = sum(count for tile, count in history.offered.values.items() if first <= tile <= last)
+        weight = min(HEAVIEST, max(1.0, offered / len(due))) if due else 1.0
         history.learnt = [(waiting.vector, weight) for waiting in due]
         history.pending = []
         history.offered = Tiles()

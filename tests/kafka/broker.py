@@ -265,7 +265,8 @@ class ContainerBroker(Broker):
             controller="localhost:9093",
             log_dir="/tmp/kafka-data",  # noqa: S108 - inside the container
         )
-        container = DockerContainer(self._image).with_kwargs(ports={"9092/tcp": (LOOPBACK, port)})
+        container = DockerContainer(self._image)
+        container.ports["9092/tcp"] = (LOOPBACK, port)  # `with_bind_ports` would open it to the whole network
         for name, value in properties.items():
             container.with_env(f"KAFKA_{name.upper().replace('.', '_')}", value)
         container.with_env("KAFKA_HEAP_OPTS", "-Xmx256m -Xms256m")

@@ -123,12 +123,12 @@ def test_poison_on_the_input_topics_ends_in_dead_letters_and_harms_nobody(
     assert producer.flush(30) == 0
     forewarn("produce", log, "--settings", deployment)
     model = log.parent / "learnt/models/logistic.json"
-    forewarn("run", "--settings", deployment, "--policy", POLICY, "--model", model, "--until-end")
+    said = forewarn("run", "--settings", deployment, "--policy", POLICY, "--model", model, "--until-end").output
     rejects = [
         Decoder("reject").decode(m.value() or b"").model_dump() for m in messages(kafka, deployment, "dead_letters")
     ]
     assert sorted(reject["value"] for reject in rejects) == sorted(poison * PARTITIONS * 2)
-    assert live_ids(kafka, deployment) == replayed_ids(log.parent / "pinned")
+    assert live_ids(kafka, deployment) == replayed_ids(log.parent / "pinned"), said
 
 
 @pytest.fixture

@@ -100,7 +100,7 @@ class Naive:
         now, horizon = fact.time, self.target.horizon
         tile = max(1, horizon // OFFERED_TILES)
         due = [vector for _, as_of, vector in self.waiting if now - horizon <= as_of <= now]
-        offered = sum(1 for as_of in self.offered if as_of // tile >= (now - horizon) // tile)
+        offered = sum(1 for as_of in self.offered if (now - horizon) // tile <= as_of // tile <= now // tile)
         weight = min(HEAVIEST, max(1.0, offered / len(due))) if due else 1.0
         self.escalated_at, self.learnt = now, [(vector, weight) for vector in due]
         self.waiting, self.offered = [], []

@@ -25,7 +25,14 @@ def _items(feeds: Feeds, limit: int = 100) -> list[str]:
 
 def test_the_lowest_time_goes_first() -> None:
     """Items of both feeds leave in the order of their times."""
-    assert _items(_feeds([1, 4, 6], [2, 3, 5], first_ended=True, second_ended=True)) == ["a1", "b2", "b3", "a4", "b5", "a6"]
+    assert _items(_feeds([1, 4, 6], [2, 3, 5], first_ended=True, second_ended=True)) == [
+        "a1",
+        "b2",
+        "b3",
+        "a4",
+        "b5",
+        "a6",
+    ]
 
 
 def test_at_equal_times_the_first_feed_goes_first() -> None:
