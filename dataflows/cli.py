@@ -10,6 +10,8 @@ from typing import Any
 
 import click
 from bytewax.errors import BytewaxRuntimeError
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
@@ -21,7 +23,7 @@ from dataflows.produce import Pace, ProduceError, produce
 from dataflows.replay import ReplayError, load_model, replay
 from dataflows.run import run
 from dataflows.settings import Settings, SettingsError, kafka_client_config
-from dataflows.simulate import SimulationConfig, simulate, write_log
+from dataflows.simulate import SimulationConfig, SimulationError, simulate, write_log
 from dataflows.sources.log import Item, LogSource, read_log
 from dataflows.sources.rows import LogError
 from dataflows.topics import BrokerError, create_topics
@@ -40,6 +42,7 @@ EXPECTED = (
     RegistryUnavailable,
     ReplayError,
     SettingsError,
+    SimulationError,
 )
 """Errors whose text is the answer; anything else is a bug and keeps its traceback."""
 
@@ -107,18 +110,27 @@ def simulate_command(
     """
     if (out is None) == (not kafka):
         raise click.UsageError("Say where to: either --out FILE or --kafka.")
-    if numbers["events"] < 1 or numbers["users"] < 20 or numbers["days"] <= 0 or numbers["seed"] < 0:
-        raise click.UsageError("Simulate at least 1 event of at least 20 users over a positive number of days.")
-    config = SimulationConfig(start=start, **numbers)
+    try:
+        config = SimulationConfig(start=start, **numbers)
+    except ValidationError as error:
+        raise click.UsageError("\n".join(map(_simulation_sentence, error.errors()))) from None
     if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        click.echo(f"{write_log(config, out):,} events written to {out}")
+        try:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            click.echo(f"{write_log(config, out):,} events written to {out}")
+        except OSError as error:
+            raise SimulationError(f"{out}: cannot be written ({error.strerror}): choose another --out") from None
         return
     records = (
         Raw(record.pop("subject"), record, None, Position("simulation", 0, number, number), None)
         for number, record in enumerate(simulate(config))
     )
     _send(records, Settings.load(settings_file), Pace())
+
+
+def _simulation_sentence(problem: ErrorDetails) -> str:
+    option = "".join(f"--{part}: " for part in problem["loc"][:1]) or "--start or --days: "
+    return option + problem["msg"].removeprefix("Value error, ").replace("Input should", "must") + "."
 
 
 @main.command("replay")

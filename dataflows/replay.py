@@ -21,7 +21,8 @@ from dataflows.summary import summarise
 from dataflows.telemetry import Telemetry
 from detectors.features.catalogue import NAMES
 from detectors.lane import News, Publication
-from detectors.models.catalogue import freeze
+from detectors.models.catalogue import MODELS, freeze
+from detectors.models.version import content_hash
 from detectors.policy import Policy
 from schemas.codec import Codec
 from schemas.encoder import encode_json
@@ -51,8 +52,10 @@ def load_model(path: Path) -> ModelVersion:
         freeze(version)
     except OSError as error:
         raise ReplayError(f"{path}: cannot be read ({error.strerror}); a replay writes models/<name>.json.") from None
-    except (ValueError, KeyError):
+    except (ArithmeticError, LookupError, TypeError, ValueError):  # whatever its state may hold instead of a model
         raise ReplayError(f"{path}: not a model version; a replay writes models/<name>.json.") from None
+    if content_hash(version.model_dump(exclude={"version"})) != version.version:
+        raise ReplayError(f"{path}: changed since version {version.version} was made; take the file a replay wrote.")
     if version.features != NAMES:
         raise ReplayError(f"{path}: made for other features than this forewarn declares; replay without --model first.")
     return version
@@ -72,7 +75,10 @@ def replay(
 
     Files of an earlier replay there are replaced.
     """
-    (out / "models").mkdir(parents=True, exist_ok=True)
+    try:
+        (out / "models").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ReplayError(f"{out}: cannot be made ({error.strerror}); choose another directory.") from None
     risk = JsonlSink[Publication](out / "risk-events.jsonl", _render_publication, lambda item: item.at.seq)
     rejects = JsonlSink[Reject](out / "rejects.jsonl", _render_record, lambda item: item.seq)
     late = JsonlSink[Late](out / "late.jsonl", _render_late, lambda item: item.at.seq)
@@ -89,7 +95,7 @@ def replay(
         pinned=None if model is None else freeze(model),
         one_partition=True,
     )
-    run_flow(flow, workers)
+    run_flow(flow, workers, quiet=True)
     on_stage("writing the outputs")
     for sink in (risk, rejects, late, outcomes):
         sink.finish()
@@ -122,6 +128,8 @@ def _write_models(news: list[News], pinned: ModelVersion | None, folder: Path) -
     with (folder / "versions.jsonl").open("wb") as file:
         file.writelines(encode_json(record) + b"\n" for record in records)
     last = {record.name: record for record in records}
+    for name in MODELS.keys() - last.keys():
+        (folder / f"{name}.json").unlink(missing_ok=True)
     for record in last.values():
         (folder / f"{record.name}.json").write_bytes(encode_json(record) + b"\n")
     return last

@@ -20,7 +20,7 @@ from dataflows.simulate_population import NEVER, Bools, Ints, Population
 from dataflows.simulate_text import POOL, Phrases
 from schemas.records import CHAT
 
-__all__ = ["SimulationConfig", "simulate", "write_log"]
+__all__ = ["SimulationConfig", "SimulationError", "simulate", "write_log"]
 
 STRETCH = 100_000
 """The most messages drawn at a time: it bounds memory, whatever the length of the log."""
@@ -31,6 +31,10 @@ VIOLATION, FALSELY_REPORTED = 1, 2
 """What a message may be besides harmless."""
 
 Event = dict[str, Any]
+
+
+class SimulationError(ValueError):
+    """A simulation that cannot be made or written, in a sentence."""
 
 
 class Delivery:
@@ -184,11 +188,11 @@ def write_log(config: SimulationConfig, path: Path | str) -> int:
     """Write a simulation as JSONL, gzipped where the path ends in `.gz`, and say how many events it holds.
 
     Raises:
-        ValueError: if the path ends in neither `.jsonl` nor `.jsonl.gz`.
+        SimulationError: if the path ends in neither `.jsonl` nor `.jsonl.gz`.
     """
     path = Path(path)
     if not path.name.endswith((".jsonl", ".jsonl.gz")):
-        raise ValueError(f"{path}: a simulated log is JSONL: name it .jsonl or .jsonl.gz")
+        raise SimulationError(f"{path}: a simulated log is JSONL: name it .jsonl or .jsonl.gz")
     with path.open("wb") as file:
         if path.suffix != ".gz":
             return _write(simulate(config), file)

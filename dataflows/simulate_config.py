@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from schemas.records import MAX_TIME
 
 Rate = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -55,6 +57,12 @@ class SimulationConfig(BaseModel):
     """How often an event arrives some seconds late."""
     duplicated: Rate = 0.003
     """How often an event arrives twice."""
+
+    @model_validator(mode="after")
+    def _within_time(self) -> Self:
+        if self.start_ms < 0 or self.start_ms + self.span_ms > MAX_TIME:
+            raise ValueError("a log begins after 1970 and ends before the year 10000")
+        return self
 
     @property
     def start_ms(self) -> int:

@@ -7,18 +7,19 @@ scores at once.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from detectors.contract import DecisionPoint
+from detectors.contract import DecisionPoint, Matrix
 from detectors.decide import CLEAR, Decider, Standing
 from detectors.explain import explain
 from detectors.learn import Published
 from detectors.models.version import FrozenModel
 from detectors.policy import Policy
-from detectors.rules.catalogue import active_rules
+from detectors.rules.catalogue import ActiveRule, active_rules
 from detectors.versions import Note, Versions
 from schemas.records import Position, RiskEvent, Tier, Tombstone, Trigger
 
@@ -61,6 +62,15 @@ class Served(NamedTuple):
     shadow: tuple[float, ...]
 
 
+class _Scored(NamedTuple):
+    """What the models say of a point: the champion's probability, version and note, the challengers' probabilities."""
+
+    probability: float | None
+    model: FrozenModel | None
+    note: Note
+    shadow: tuple[float, ...]
+
+
 class Lane:
     """The state of one lane: versions, points that wait, and where each warned-of user stands."""
 
@@ -99,7 +109,12 @@ class Lane:
         if not due:
             return [], []
         points = [item for item in due if isinstance(item, DecisionPoint)]
-        scored = iter(self._score(points))
+        scored: Iterator[_Scored] = iter(())
+        fired: dict[int, list[ActiveRule]] = {}
+        if points:
+            matrix = np.array([point.vector for point in points], dtype=np.float64)
+            scored, fired = iter(self._score(points, matrix)), self._fire(matrix)
+        quiet_below, standings, row = self._decider.quiet_below, self._standings, -1
         out: list[Publication] = []
         served: list[Served] = []
         for item in due:
@@ -108,22 +123,21 @@ class Lane:
                 out.append(Publication(item.at, Tombstone(user_id=item.user_id, as_of=item.as_of)))
                 continue
             probability, model, note, shadow = next(scored)
-            event, tier = self._decide(item, probability, model, note)
-            if event is not None:
-                out.append(Publication(item.at, event))
+            row += 1
+            tier = Tier.NONE
+            # nearly everybody is in no tier and stays there: nothing to decide
+            if row in fired or item.user_id in standings or (probability is not None and probability >= quiet_below):
+                event, tier = self._decide(item, probability, model, note, fired.get(row, []))
+                standings = self._standings
+                if event is not None:
+                    out.append(Publication(item.at, event))
             served.append(Served(item, probability, tier, "" if model is None else model.version, shadow))
         for versions in self._versions.values():
             versions.trim(due[-1].at.seq, one_partition=self._wait)
         return out, served
 
-    def _score(
-        self,
-        points: list[DecisionPoint],
-    ) -> list[tuple[float | None, FrozenModel | None, Note, tuple[float, ...]]]:
-        """Champion's probability, version and note, and the challengers' probabilities, for each point."""
-        if not points:
-            return []
-        matrix = np.array([point.vector for point in points], dtype=np.float64)
+    def _score(self, points: list[DecisionPoint], matrix: Matrix) -> list[_Scored]:
+        """What the models say of each point; `matrix` holds the points' vectors."""
         if self._pinned is not None:
             pinned, until = self._pinned, self._pinned.learned_until
             chosen: list[tuple[FrozenModel | None, Note]] = [
@@ -133,10 +147,7 @@ class Lane:
         else:
             columns = []
             for versions in self._versions.values():
-                chosen = [
-                    versions.choose(point.as_of, point.at.partition, point.at.seq, one_partition=self._wait)
-                    for point in points
-                ]
+                chosen = versions.choose_all(points, one_partition=self._wait)
                 columns.append((_probabilities(matrix, chosen), chosen))
         champion, chosen = columns[0]
         shadows = list(zip(*(values for values, _ in columns[1:]), strict=True)) or [()] * len(points)
@@ -146,8 +157,16 @@ class Lane:
             absent = value != value or point.events < least  # noqa: PLR0124 - only NaN differs from itself
             if absent and note in ("ok", "ahead"):
                 note = "insufficient_history"  # noqa: PLW2901
-            scored.append((None if absent else value, model, note, shadow))
+            scored.append(_Scored(None if absent else value, model, note, shadow))
         return scored
+
+    def _fire(self, matrix: Matrix) -> dict[int, list[ActiveRule]]:
+        """The rules that fire, by row of the matrix; rows on which none does are not there."""
+        fired: dict[int, list[ActiveRule]] = {}
+        for active in self._rules:
+            for row in np.flatnonzero(active.rule.fires_on(matrix)).tolist():
+                fired.setdefault(row, []).append(active)
+        return fired
 
     def _decide(
         self,
@@ -155,20 +174,14 @@ class Lane:
         probability: float | None,
         model: FrozenModel | None,
         note: Note,
+        fired: list[ActiveRule],
     ) -> tuple[RiskEvent | None, Tier]:
         """The risk event to publish, if the verdict changes, and the tier the user is in now."""
-        user_id, as_of, vector = point.user_id, point.as_of, point.vector
+        user_id, as_of = point.user_id, point.as_of
         self._clock = max(self._clock, as_of)
-        raised_to, fired = Tier.NONE, []
-        for active in self._rules:
-            if active.rule.fires_on(vector):
-                fired.append(active)
-                if active.tier.rank > raised_to.rank:
-                    raised_to = active.tier
+        raised_to = max((active.tier for active in fired), key=lambda tier: tier.rank, default=Tier.NONE)
         standing = self._standings.get(user_id, CLEAR)
         decider = self._decider
-        if standing is CLEAR and not fired and (probability is None or probability < decider.quiet_below):
-            return None, Tier.NONE
         after = decider.decide(standing, as_of, probability, raised_to)
         before = standing.tier if as_of < standing.expires_at else Tier.NONE
         if after is standing:
@@ -248,7 +261,7 @@ class Lane:
 
 
 def _probabilities(
-    matrix: np.ndarray[Any, np.dtype[np.float64]],
+    matrix: Matrix,
     chosen: list[tuple[FrozenModel | None, Note]],
 ) -> list[float]:
     """Each row scored by the version chosen for it; NaN without one."""

@@ -55,6 +55,14 @@ class InOrder:
     def take(self, lessons: list[Lesson]) -> list[Lesson]:
         """Every lesson that nothing earlier of its partition is missing before."""
         waiting, following = self._waiting, self.following
+        if lessons and not waiting:
+            # the usual case, a whole stretch of one partition: sorting it is all there is to do
+            stretch = sorted(lessons)
+            first, last = stretch[0], stretch[-1]
+            whole = first.partition == last.partition and last.seq - first.seq + 1 == len(stretch)
+            if whole and first.seq == following.get(first.partition, 0):
+                following[first.partition] = last.seq + 1
+                return stretch
         partitions = set()
         for lesson in lessons:
             waiting[lesson.partition, lesson.seq] = lesson

@@ -6,6 +6,7 @@ from hashlib import blake2b
 from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 
+import orjson
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
 from detectors.features.declare import duration_ms
@@ -128,8 +129,9 @@ class Policy(_Section):
 
     @property
     def version(self) -> str:
-        """Content hash of the policy: 16 hex digits."""
-        return blake2b(self.model_dump_json().encode(), digest_size=8).hexdigest()
+        """Content hash of the policy, whatever order it was written in: 16 hex digits."""
+        content = orjson.dumps(self.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
+        return blake2b(content, digest_size=8).hexdigest()
 
 
 def parse_policy(data: dict[str, Any], known_rules: set[str], known_models: set[str]) -> Policy:

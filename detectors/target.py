@@ -63,7 +63,7 @@ class History:
         facts, pending, offered, history.escalated_at, history.reset_at, learnt = state
         history.facts = [Fact(*fact) for fact in facts]
         history.pending = [Pending(priority, as_of, tuple(vector)) for priority, as_of, vector in pending]
-        history.offered = Tiles(min(offered, default=0), offered)
+        history.offered = Tiles(sum(offered.values()), offered)
         history.learnt = [(tuple(vector), weight) for vector, weight in learnt]
         return history
 
@@ -88,9 +88,12 @@ class Target:
             return True
         return self._target.recurring
 
-    def offer(self, history: History, point: DecisionPoint) -> Example | None:
-        """Let a decision point wait for its label; gives the negative to learn at once, if it is in the sample."""
-        key, as_of = stable_hash(point.event_id), point.as_of
+    def offer(self, history: History, point: DecisionPoint, key: int) -> Example | None:
+        """Let a decision point wait for its label; gives the negative to learn at once, if it is in the sample.
+
+        `key` is the hash of the point's event id.
+        """
+        as_of = point.as_of
         horizon, tile = self._target.horizon, self._tile
         history.offered.add(as_of // tile, 1, (as_of - horizon) // tile, 2 * OFFERED_TILES)
         pending = history.pending
@@ -98,11 +101,9 @@ class Target:
             pending[:] = [waiting for waiting in pending if waiting.as_of >= as_of - horizon]
         if len(pending) < self._reservoir:
             pending.append(Pending(key, as_of, point.vector))
-        else:
-            worst = max(range(len(pending)), key=lambda index: pending[index].priority)
-            if key < pending[worst].priority:
-                del pending[worst]
-                pending.append(Pending(key, as_of, point.vector))
+        elif key < (highest := max([waiting.priority for waiting in pending])):
+            del pending[next(i for i, waiting in enumerate(pending) if waiting.priority == highest)]
+            pending.append(Pending(key, as_of, point.vector))
         # the low bits decide the sample and the high bits the reservoir, so that the two are independent
         if key % 2**20 >= self._sample:
             return None

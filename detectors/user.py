@@ -62,7 +62,8 @@ class User:
         time, user_id = event.event_time, event.user_id
         if time < profile.clock - self.rules.lateness:
             return Step(at, user_id, time, "late")
-        if profile.is_duplicate(event.event_id):
+        key = stable_hash(event.event_id)
+        if profile.is_duplicate(key):
             return Step(at, user_id, time, "duplicate")
         if not isinstance(event, ChatMessage) and event.kind == "erasure":
             return Step(at, user_id, time, "erased")
@@ -81,7 +82,7 @@ class User:
         if not target.at_risk(history, profile.clock):
             return Step(at, user_id, time, "seen", None, tuple(learnt), escalated, overturned)
         point = DecisionPoint(user_id, profile.clock, event.event_id, profile.vector(scratch), profile.events, at)
-        negative = target.offer(history, point)
+        negative = target.offer(history, point, key)
         if negative is not None:
             learnt.append(negative)
         return Step(at, user_id, time, "seen", point, tuple(learnt), escalated, overturned)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from typing import Any, NamedTuple
 
+from detectors.contract import DecisionPoint
 from detectors.learn import Published
 from detectors.models.catalogue import freeze
 from detectors.models.version import FrozenModel
@@ -16,9 +17,10 @@ Note = str
 
 class _Held(NamedTuple):
     record: ModelVersion
-    model: FrozenModel
+    choice: tuple[FrozenModel, Note]
     partition: int
     seq: int
+    until: int  # learned_until, -1 where nothing was learnt
 
 
 class Versions:
@@ -39,8 +41,33 @@ class Versions:
     def hear(self, published: list[Published]) -> None:
         """Take in versions, oldest first."""
         for version, partition, seq in published:
-            self._held.append(_Held(version, freeze(version), partition, seq))
+            model = freeze(version)
+            choice = (model, "ok" if model.ready else "insufficient_history")
+            until = -1 if model.learned_until is None else model.learned_until
+            self._held.append(_Held(version, choice, partition, seq, until))
             self._seqs.append(seq)
+
+    def choose_all(self, points: list[DecisionPoint], *, one_partition: bool) -> list[tuple[FrozenModel | None, Note]]:
+        """`choose` for each point; quick where, as nearly always, the newest version in force is old enough.
+
+        With `one_partition` the points are in the order of the log.
+        """
+        held, seqs, most = self._held, self._seqs, len(self._held)
+        newest = bisect_right(seqs, points[0].at.seq) if one_partition else most
+        chosen: list[tuple[FrozenModel | None, Note]] = []
+        for _, as_of, _, _, _, (_, partition, _, seq) in points:
+            if one_partition:
+                while newest < most and seqs[newest] <= seq:
+                    newest += 1
+            if newest:
+                candidate = held[newest - 1]
+                if candidate.until < as_of and (
+                    one_partition or candidate.partition != partition or candidate.seq <= seq
+                ):
+                    chosen.append(candidate.choice)
+                    continue
+            chosen.append(self.choose(as_of, partition, seq, one_partition=one_partition))
+        return chosen
 
     def choose(self, as_of: int, partition: int, seq: int, *, one_partition: bool) -> tuple[FrozenModel | None, Note]:
         """The version for a point and, if there is none, why."""
@@ -50,9 +77,8 @@ class Versions:
             candidate = held[index]
             if candidate.partition == partition and candidate.seq > seq:
                 continue
-            learned_until = candidate.model.learned_until
-            if learned_until is None or learned_until < as_of:
-                return candidate.model, "ok" if candidate.model.ready else "insufficient_history"
+            if candidate.until < as_of:
+                return candidate.choice
         forgotten = self._dropped + newest > self._keep
         return None, "no_version" if forgotten else "insufficient_history"
 

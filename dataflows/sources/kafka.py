@@ -12,6 +12,7 @@ from typing import Any
 from bytewax.inputs import FixedPartitionedSource
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
+from dataflows.clock import now_ms
 from dataflows.settings import KafkaSettings, TopicSettings, kafka_client_config
 from dataflows.sources.kafka_partition import (
     START_AGAIN,
@@ -99,7 +100,6 @@ class MergedKafkaSource(FixedPartitionedSource[Raw, ResumeState]):
             **kafka_client_config(self._kafka),
             "group.id": self._kafka.group_id,
             "enable.auto.commit": False,
-            "enable.auto.offset.store": False,
             "enable.partition.eof": True,
             "auto.offset.reset": "error",
             "isolation.level": "read_committed",
@@ -109,15 +109,24 @@ class MergedKafkaSource(FixedPartitionedSource[Raw, ResumeState]):
             "fetch.wait.max.ms": 100,
         }
 
+    def _ends(self, asking: Consumer, where: str, at: TopicPartition) -> tuple[int, int]:
+        """The partition's first offset and the one after its last; a topic just created may take a moment to say."""
+        deadline = now_ms() + ANSWER_SECONDS * 1_000
+        while True:
+            try:
+                return asking.get_watermark_offsets(at, ANSWER_SECONDS)
+            except KafkaException as error:
+                if now_ms() > deadline:
+                    said, address = error.args[0].str(), self._kafka.bootstrap_servers
+                    raise BrokerError(
+                        f"{where} did not say where it begins and ends ({said}): check that Kafka runs at {address} "
+                        "and that this user may read the topic."
+                    ) from None
+            asking.poll(0.1)
+
     def _input(self, asking: Consumer, topic: str, subject: Subject, partition: int, start: int | None) -> Input:
         where = f"Topic {topic} partition {partition}"
-        try:
-            low, high = asking.get_watermark_offsets(TopicPartition(topic, partition), ANSWER_SECONDS)
-        except KafkaException as error:
-            raise BrokerError(
-                f"{where} did not say where it begins and ends ({error.args[0].str()}): check that Kafka runs at "
-                f"{self._kafka.bootstrap_servers} and that this user may read the topic."
-            ) from None
+        low, high = self._ends(asking, where, TopicPartition(topic, partition))
         if start is not None and start < low:
             raise InputError(gone(where, start))
         if start is not None and start > high:

@@ -9,16 +9,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from math import nan
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
-from detectors.features.decay import Decayed
 from detectors.features.declare import HOPS, Decay, Feature, Ratio, Since, StrikeCount, Trend, Window, duration_ms
 from detectors.features.signals import DISTINCT_SIGNALS, LEDGER_SIGNALS, SIGNALS
 from detectors.features.strikes import Ledger
 from detectors.features.window import LastSeen, Tiles
 
 Update = Callable[[list[Any], float, int, int], None]
-"""(cells, amount or key, event time, clock): add one signal to one cell."""
+"""(cells, amount or key, event time, clock): add one signal to one cell that is neither tiles nor a decay."""
 Read = Callable[[Any, int], float]
 """(cell, now): the number a cell stands for."""
 LedgerRead = Callable[[Ledger, int], float]
@@ -26,27 +25,43 @@ Derive = Callable[[list[float]], float]
 """(scratch): a number made of other numbers of the same moment."""
 
 
-def _tiles(index: int, span: str, aggregate: str) -> tuple[Update, Read]:
+class TileCell(NamedTuple):
+    """A summed window's cell: where it is kept, its slot, its span and hop (ms), and how many tiles it may hold.
+
+    The per-event loops in Profile read these fields instead of calling a closure: it is what most signals touch.
+    """
+
+    place: int
+    slot: int
+    width: int
+    hop: int
+    limit: int
+    counting: bool
+
+
+class DecayCell(NamedTuple):
+    """A decay's cell: where it is kept, its slot, and its half-life (ms)."""
+
+    place: int
+    slot: int
+    half_life: int
+
+
+def _peak(index: int, span: str) -> tuple[Update, Read]:
     width, hop = duration_ms(span), duration_ms(HOPS[span])
     limit = 2 * (width // hop + 2)
-    counting, peaking = aggregate == "count", aggregate == "max"
 
     def update(cells: list[Any], amount: float, time: int, now: int) -> None:
         cell = cells[index]
         if cell is None:
             cell = cells[index] = Tiles()
-        if peaking:
-            cell.peak(time // hop, amount, (now - width) // hop, limit)
-        else:
-            cell.add(time // hop, 1 if counting else amount, (now - width) // hop, limit)
+        cell.peak(time // hop, amount, (now - width) // hop, limit)
 
     def read(cell: Tiles, now: int) -> float:
         tail = (now - width) // hop
         if cell.oldest < tail:
             cell.trim(tail)
-        if peaking:
-            return max(cell.values.values(), default=nan)
-        return sum(cell.values.values())
+        return max(cell.values.values(), default=nan)
 
     return update, read
 
@@ -59,19 +74,6 @@ def _distinct(index: int) -> Update:
         cell.add(key, time)
 
     return update
-
-
-def _decayed(index: int, half_life: int) -> tuple[Update, Read]:
-    def update(cells: list[Any], amount: float, time: int, _now: int) -> None:
-        cell = cells[index]
-        if cell is None:
-            cell = cells[index] = Decayed(time)
-        cell.add(amount, time, half_life)
-
-    def read(cell: Decayed, now: int) -> float:
-        return cell.at(now, half_life)
-
-    return update, read
 
 
 def _last(index: int) -> Update:
@@ -99,7 +101,11 @@ class Plan:
 
     names: tuple[str, ...]
     cells: list[str] = field(default_factory=list)
+    tiles: dict[str, list[TileCell]] = field(default_factory=dict)
+    decays: dict[str, list[DecayCell]] = field(default_factory=dict)
     updates: dict[str, list[Update]] = field(default_factory=dict)
+    tile_reads: list[TileCell] = field(default_factory=list)
+    decay_reads: list[DecayCell] = field(default_factory=list)
     reads: list[tuple[int, int, Read]] = field(default_factory=list)
     ledger_reads: list[tuple[int, LedgerRead]] = field(default_factory=list)
     since_reads: list[tuple[int, int]] = field(default_factory=list)
@@ -138,11 +144,16 @@ class Plan:
             if shared not in self.cells:
                 self.updates[signal].append(_distinct(self.cell(shared)))
             self.reads.append((self.cells.index(shared), slot, lambda cell, now: cell.count(tail(now))))
-        else:
+        elif aggregate == "max":
             index = self.cell(name)
-            update, read = _tiles(index, span, aggregate)
+            update, read = _peak(index, span)
             self.updates[signal].append(update)
             self.reads.append((index, slot, read))
+        else:
+            width, hop = duration_ms(span), duration_ms(HOPS[span])
+            limit = 2 * (width // hop + 2)
+            cell = TileCell(self.cell(name), slot, width, hop, limit, aggregate == "count")
+            self.tiles[signal].append(cell)
         return slot
 
     def derive(self, name: str, function: Derive) -> int:
@@ -178,10 +189,7 @@ def _place(plan: Plan, feature: Feature, strike_expiry: int) -> int:
             if signal in LEDGER_SIGNALS:
                 plan.ledger_reads.append((slot, lambda ledger, now: ledger.decay(now, half_life)))
             else:
-                index = plan.cell(feature.name)
-                update, read = _decayed(index, half_life)
-                plan.updates[signal].append(update)
-                plan.reads.append((index, slot, read))
+                plan.decays[signal].append(DecayCell(plan.cell(feature.name), slot, half_life))
             return slot
         case Since("first"):
             plan.first_slot = plan.slot(feature.name, nan)
@@ -234,7 +242,14 @@ def compile_plan(features: Iterable[Feature], strike_expiry: int) -> Plan:
         if names.count(feature.name) > 1:
             raise ValueError(f"feature {feature.name} is declared twice: remove one")
         _check(feature)
-    plan = Plan(names=names, updates={signal: [] for signal in SIGNALS})
+    plan = Plan(
+        names=names,
+        tiles={signal: [] for signal in SIGNALS},
+        decays={signal: [] for signal in SIGNALS},
+        updates={signal: [] for signal in SIGNALS},
+    )
     order = [_place(plan, feature, strike_expiry) for feature in features]
+    plan.tile_reads = [cell for cells in plan.tiles.values() for cell in cells]
+    plan.decay_reads = [cell for cells in plan.decays.values() for cell in cells]
     plan.pick = itemgetter(*order) if len(order) > 1 else lambda scratch: (scratch[order[0]],)
     return plan

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from math import nan
+from math import exp2, nan
 from typing import Any
 
 import msgpack
 
 from detectors.features.decay import Decayed
 from detectors.features.plan import Plan
-from detectors.features.signals import Signal, stable_hash
+from detectors.features.signals import Signal
 from detectors.features.strikes import Entry, Ledger
 from detectors.features.window import LastSeen, Tiles
 
@@ -38,9 +38,9 @@ class Profile:
         self.seen: dict[int, None] = {}
         self.texts: list[int] = []
 
-    def is_duplicate(self, event_id: str) -> bool:
-        """Whether this id is among the latest `SEEN_CAP`; remembers it if not."""
-        key, seen = stable_hash(event_id), self.seen
+    def is_duplicate(self, key: int) -> bool:
+        """Whether the event of this id hash is among the latest `SEEN_CAP`; remembers it if not."""
+        seen = self.seen
         if key in seen:
             return True
         seen[key] = None
@@ -74,8 +74,19 @@ class Profile:
 
     def add(self, signals: list[Signal], time: int) -> None:
         """Count signals at an event time not later than the clock."""
-        cells, updates, now = self.cells, self.plan.updates, self.clock
+        cells, now, plan = self.cells, self.clock, self.plan
+        tiles, decays, updates = plan.tiles, plan.decays, plan.updates
         for signal, amount in signals:
+            for index, _, width, hop, limit, counting in tiles[signal]:
+                cell = cells[index]
+                if cell is None:
+                    cell = cells[index] = Tiles()
+                cell.add(time // hop, 1 if counting else amount, (now - width) // hop, limit)
+            for index, _, half_life in decays[signal]:
+                cell = cells[index]
+                if cell is None:
+                    cell = cells[index] = Decayed(time)
+                cell.add(amount, time, half_life)
             for update in updates[signal]:
                 update(cells, amount, time, now)
 
@@ -86,6 +97,17 @@ class Profile:
     def vector(self, scratch: list[float]) -> tuple[float, ...]:
         """The declared features as of the clock, in declared order; NaN where absent."""
         now, cells, plan = self.clock, self.cells, self.plan
+        for index, slot, width, hop, _, _ in plan.tile_reads:
+            cell = cells[index]
+            if cell is not None:
+                tail = (now - width) // hop
+                if cell.oldest < tail:
+                    cell.trim(tail)
+                scratch[slot] = cell.total
+        for index, slot, half_life in plan.decay_reads:
+            cell = cells[index]
+            if cell is not None:
+                scratch[slot] = cell.value * exp2((cell.time - now) / half_life)
         for index, slot, read in plan.reads:
             cell = cells[index]
             if cell is not None:
@@ -130,7 +152,7 @@ class Profile:
 
 def _plain(cell: Any) -> Any:
     if isinstance(cell, Tiles):
-        return cell.values
+        return [cell.total, cell.values]
     if isinstance(cell, LastSeen):
         return cell.times
     if isinstance(cell, Decayed):
@@ -143,9 +165,9 @@ def _cell(name: str, data: Any) -> Any:
         return LastSeen(dict(data))
     if name.endswith("_last"):
         return data
-    if isinstance(data, dict):
-        return Tiles(min(data, default=0), data)
-    return Decayed(*data)
+    if "_decay_" in name:
+        return Decayed(*data)
+    return Tiles(*data)
 
 
 def pack(state: dict[str, Any]) -> bytes:

@@ -9,26 +9,33 @@ DISTINCT_CAP = 64
 class Tiles:
     """One value per hop of event time: the storage of one windowed aggregate of one signal.
 
-    Tiles older than the window are dropped when read, and when an add finds more than `2 * (span / hop + 2)` of them,
-    so memory is bounded even where nothing is read.
+    `total` is the sum over the tiles, kept so that a window is read without adding it up. Tiles older than the window
+    are dropped when read, and when an add finds more than `2 * (span / hop + 2)` of them, so memory is bounded even
+    where nothing is read.
     """
 
-    __slots__ = ("oldest", "values")
+    __slots__ = ("oldest", "total", "values")
 
-    def __init__(self, oldest: int = 0, values: dict[int, float] | None = None) -> None:
-        self.oldest = oldest
+    def __init__(self, total: float = 0, values: dict[int, float] | None = None) -> None:
+        self.total = total
         self.values = {} if values is None else values
+        self.oldest = min(self.values, default=0)
 
     def add(self, tile: int, amount: float, tail: int, limit: int) -> None:
         """Add `amount` to `tile`; a tile before the window's `tail` is no longer covered and is left out."""
         if tile < tail:
             return
         values = self.values
-        if not values or tile < self.oldest:
-            self.oldest = tile
-        values[tile] = values.get(tile, 0) + amount
-        if len(values) > limit:
-            self.trim(tail)
+        if tile in values:
+            values[tile] += amount
+        else:
+            if not values or tile < self.oldest:
+                self.oldest = tile
+            values[tile] = amount
+            if len(values) > limit:
+                self.trim(tail)
+                return
+        self.total += amount
 
     def peak(self, tile: int, amount: float, tail: int, limit: int) -> None:
         """Raise `tile` to `amount` if that is larger."""
@@ -46,6 +53,7 @@ class Tiles:
         """Drop the tiles before `tail`."""
         self.values = {tile: value for tile, value in self.values.items() if tile >= tail}
         self.oldest = min(self.values, default=0)
+        self.total = sum(self.values.values())
 
 
 class LastSeen:

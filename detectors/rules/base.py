@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from math import isnan
 from typing import ClassVar
 
-from detectors.contract import DecisionPoint, Score, Vector
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.contract import DecisionPoint, Matrix, Score
 from detectors.features.catalogue import NAMES
 from schemas.records import Reason
+
+Columns = list[Matrix]
+"""One column of values for each feature a rule reads."""
+Fired = NDArray[np.bool_]
+"""One truth value for each row."""
 
 
 class Rule(ABC):
@@ -27,22 +36,19 @@ class Rule(ABC):
         self._columns = tuple(NAMES.index(feature) for feature in self.features)
 
     @abstractmethod
-    def fires(self, values: tuple[float, ...]) -> bool:
-        """Whether the rule fires on the values of its features, none of them absent."""
+    def fires(self, values: Columns) -> Fired:
+        """Where the rule fires, given one column per feature. A comparison with an absent value is false."""
 
-    def fires_on(self, vector: Vector) -> bool | None:
-        """Whether the rule fires on a whole feature vector; None where a feature it needs is absent."""
-        values = tuple([vector[column] for column in self._columns])
-        for value in values:
-            if value != value:  # noqa: PLR0124 - only NaN differs from itself
-                return None
-        return self.fires(values)
+    def fires_on(self, matrix: Matrix) -> Fired:
+        """Where the rule fires on whole feature vectors, given as rows."""
+        return self.fires([matrix[:, column] for column in self._columns])
 
     def score_one(self, point: DecisionPoint) -> Score:
         """1 with the raw counters as reasons if the rule fires, 0 if not, None if it cannot tell."""
-        fired = self.fires_on(point.vector)
-        if not fired:
-            return Score(self.name, None if fired is None else 0.0)
+        if any(isnan(point.vector[column]) for column in self._columns):
+            return Score(self.name, None)
+        if not self.fires_on(np.array([point.vector], dtype=np.float64))[0]:
+            return Score(self.name, 0.0)
         reasons = tuple(
             Reason(detector=self.name, feature=feature, value=point.vector[column], contribution=None)
             for feature, column in zip(self.features, self._columns, strict=True)

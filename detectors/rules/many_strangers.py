@@ -1,6 +1,6 @@
 """Many strangers: one user addresses many different people within an hour."""
 
-from detectors.rules.base import Rule
+from detectors.rules.base import Columns, Fired, Rule
 
 
 class ManyStrangers(Rule):
@@ -15,6 +15,7 @@ class ManyStrangers(Rule):
     )
     known_gaps = "Without recipients on messages it is blind. Distinct counts read at most 64, and friends count too."
 
-    def fires(self, values: tuple[float, ...]) -> bool:
+    def fires(self, values: Columns) -> Fired:
         """At or above the limit of distinct recipients."""
-        return values[0] >= self.limit
+        fired: Fired = values[0] >= self.limit
+        return fired

@@ -1,6 +1,6 @@
 """Repeated text: the same line again and again."""
 
-from detectors.rules.base import Rule
+from detectors.rules.base import Columns, Fired, Rule
 
 
 class RepeatedText(Rule):
@@ -15,7 +15,8 @@ class RepeatedText(Rule):
     )
     known_gaps = "A line changed by a letter each time is a new line. Texts under eight characters are never repeats."
 
-    def fires(self, values: tuple[float, ...]) -> bool:
+    def fires(self, values: Columns) -> Fired:
         """At or above the limit, when repeats are at least half of what the user says."""
         repeats, messages = values
-        return repeats >= self.limit and repeats * 2 >= messages
+        fired: Fired = (repeats >= self.limit) & (repeats * 2 >= messages)
+        return fired

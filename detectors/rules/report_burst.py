@@ -1,6 +1,6 @@
 """Report burst: several different people report one user within a day."""
 
-from detectors.rules.base import Rule
+from detectors.rules.base import Columns, Fired, Rule
 
 
 class ReportBurst(Rule):
@@ -15,6 +15,7 @@ class ReportBurst(Rule):
     )
     known_gaps = "Reports without a reporter's id are not counted as people. A brigade of distinct accounts fires it."
 
-    def fires(self, values: tuple[float, ...]) -> bool:
+    def fires(self, values: Columns) -> Fired:
         """At or above the limit of distinct reporters."""
-        return values[0] >= self.limit
+        fired: Fired = values[0] >= self.limit
+        return fired

@@ -1,6 +1,6 @@
 """Velocity: more messages in five minutes than people type."""
 
-from detectors.rules.base import Rule
+from detectors.rules.base import Columns, Fired, Rule
 
 
 class Velocity(Rule):
@@ -15,6 +15,7 @@ class Velocity(Rule):
     )
     known_gaps = "A flood spread over several accounts, or kept just under the limit, is not seen."
 
-    def fires(self, values: tuple[float, ...]) -> bool:
+    def fires(self, values: Columns) -> Fired:
         """At or above the limit."""
-        return values[0] >= self.limit
+        fired: Fired = values[0] >= self.limit
+        return fired

@@ -14,7 +14,19 @@ from detectors.learn import Learner, Lesson
 from detectors.policy import LearningPolicy, Policy
 from detectors.user import Rulebook, Step, User
 from schemas.records import Event
-from tests.properties.streams import DAY, HOUR, MINUTE, START, erasure, message, place, policy, report, reversal, sanction
+from tests.properties.streams import (
+    DAY,
+    HOUR,
+    MINUTE,
+    START,
+    erasure,
+    message,
+    place,
+    policy,
+    report,
+    reversal,
+    sanction,
+)
 
 Item = TypeVar("Item")
 POINT = place(0)

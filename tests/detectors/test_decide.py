@@ -211,7 +211,11 @@ def test_no_law_of_tiers_is_ever_broken(
             assert tier.rank >= rule.rank
         if tier.rank and tier is not before:
             assert after.expires_at == now + expiry
-        if probability is not None and probability >= THRESHOLDS[H][0] and (now >= entered_at + cooldown or top is not H):
+        if (
+            probability is not None
+            and probability >= THRESHOLDS[H][0]
+            and (now >= entered_at + cooldown or top is not H)
+        ):
             assert tier is H
         standing = after
     assert judge.decide(standing, max(now, standing.expires_at), None, N) is standing
@@ -231,7 +235,9 @@ def test_a_settled_standing_can_be_forgotten(
         standing = judge.decide(standing, now, probability, rule)
     now = max(now, standing.expires_at, standing.entered_at + COOLDOWN)
     assert judge.settled(standing, now)
-    assert standing is CLEAR or not judge.settled(standing, max(standing.expires_at, standing.entered_at + COOLDOWN) - 1)
+    assert standing is CLEAR or not judge.settled(
+        standing, max(standing.expires_at, standing.entered_at + COOLDOWN) - 1
+    )
     fresh = CLEAR
     for gap, probability, rule in after:
         now += gap

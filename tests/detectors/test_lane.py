@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from math import isnan
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,8 +14,7 @@ from detectors.lane import Erasure, Lane, News, Publication, Served
 from detectors.learn import Learner, Lesson
 from detectors.models.catalogue import freeze
 from detectors.policy import Policy
-from detectors.versions import Versions
-from schemas.records import ModelVersion, RiskEvent, Tombstone
+from schemas.records import RiskEvent, Tombstone
 from tests.detectors.kit import (
     COMMUNITY,
     DAY,
@@ -28,7 +26,6 @@ from tests.detectors.kit import (
     lessons_of,
     point_of,
     steps_of,
-    taught,
     vector_of,
 )
 from tests.properties.streams import LAWFUL, policy
@@ -92,8 +89,8 @@ def test_the_community_gives_these_laws_something_to_hold() -> None:
     assert len(tiers) >= 3
     assert any(isinstance(item.event, Tombstone) for item in published)
     assert len({row.model_version for row in served}) > 10
-    assert sum(row.probability is not None for row in served) > 200
-    assert sum(not isnan(row.shadow[0]) for row in served) > 200
+    assert sum(row.probability is not None for row in served) > 100
+    assert sum(not isnan(row.shadow[0]) for row in served) > 100
 
 
 @settings(LAWFUL, max_examples=25)
@@ -132,7 +129,7 @@ def test_no_score_ever_uses_a_version_that_has_learnt_at_or_after_the_point(rng:
             assert version.seq <= row.point.at.seq
         else:
             assert row.probability is None
-    assert scored > 50 or not wait
+    assert scored > 100 or not wait
     for item in published:
         if isinstance(item.event, RiskEvent) and item.event.learned_until is not None:
             assert item.event.learned_until < item.event.as_of
@@ -156,7 +153,11 @@ def test_a_pinned_lane_does_not_mind_how_users_are_mixed_or_batched(rng: random.
     for item in ITEMS:
         queues.setdefault(item.user_id, []).append(item)
     straight = run(Lane(COMMUNITY, pinned=PINNED), [[item] for item in ITEMS])
-    mixed = shuffle_together(rng, *queues.values()) if rng.random() < 0.5 else sum(queues.values(), [])
+    mixed = (
+        shuffle_together(rng, *queues.values())
+        if rng.random() < 0.5
+        else [item for queue in queues.values() for item in queue]
+    )
     shuffled = run(Lane(COMMUNITY, pinned=PINNED), cut(mixed, rng, rng.choice((2, 50, 400))), hop=rng)
     assert repr(sorted(shuffled[0], key=lambda item: item.at)) == repr(straight[0])
     assert repr(sorted(shuffled[1], key=lambda row: row.point.at)) == repr(straight[1])
@@ -243,42 +244,3 @@ def test_points_that_wait_are_given_when_every_model_has_reached_them() -> None:
     lane.hear(News("bayes", [], {0: 4}))
     _, [row] = lane.take([])
     assert row.point == point
-
-
-def version_at(until: int | None, seq: int, partition: int = 0) -> tuple[ModelVersion, int, int]:
-    """A ready version that has learnt until a time, in force from a position."""
-    record = taught("logistic").version().model_copy(update={"learned_until": until, "version": f"v{until}-{seq}"})
-    return record, partition, seq
-
-
-@pytest.mark.parametrize(
-    ("as_of", "seq", "chosen", "note"),
-    [
-        (100, 9, "v50-5", "ok"),  # the newest that is older than the point
-        (50, 9, "v20-2", "ok"),  # strictly older: not the one that has learnt at the very time
-        (51, 9, "v50-5", "ok"),
-        (100, 4, "v20-2", "ok"),  # in force at its position only
-        (20, 9, None, "insufficient_history"),  # none has ever been that old
-        (100, 1, None, "insufficient_history"),
-    ],
-)
-def test_the_version_for_a_point(as_of: int, seq: int, chosen: str | None, note: str) -> None:
-    """Which of two versions may score, by as-of time and by position."""
-    from detectors.learn import Published  # noqa: PLC0415
-
-    versions = Versions(keep=2)
-    versions.hear([Published(*version_at(20, 2)), Published(*version_at(50, 5))])
-    model, said = versions.choose(as_of, 0, seq, one_partition=True)
-    assert (model and model.version, said) == (chosen, note)
-
-
-def test_where_no_kept_version_is_old_enough_the_note_says_so() -> None:
-    """A point of a partition that lags behind finds only versions that know too much."""
-    from detectors.learn import Published  # noqa: PLC0415
-
-    versions = Versions(keep=2)
-    versions.hear([Published(*version_at(until, 0, partition=1)) for until in (20, 50, 70)])
-    assert versions.choose(30, 0, 9, one_partition=False) == (None, "no_version")
-    versions.trim(9, one_partition=False)
-    assert versions.choose(30, 0, 9, one_partition=False) == (None, "no_version")
-    assert versions.choose(60, 0, 9, one_partition=False)[0] is not None

@@ -6,7 +6,7 @@ import doctest
 import importlib
 import pkgutil
 from collections.abc import Callable
-from math import nan
+from math import isnan, nan
 from typing import Any
 
 import numpy as np
@@ -168,7 +168,7 @@ class Silenced(Sound):
 
     def learn_one(self, example: Example) -> None:
         super().learn_one(example)
-        self.state["hurt"] = self.state.get("hurt", False) or all(value != value for value in example.vector)
+        self.state["hurt"] = self.state.get("hurt", False) or all(map(isnan, example.vector))
 
     def score_many(self, matrix: Matrix) -> Matrix:
         return np.full(len(matrix), nan) if self.state.get("hurt") else super().score_many(matrix)
@@ -178,7 +178,7 @@ class Invents(Sound):
     """Gives a reason nobody declared."""
 
     def reasons(self, point: DecisionPoint) -> tuple[Reason, ...]:
-        return (Reason(detector=self.name, feature="bad_vibes", value=1.0, contribution=None),)
+        return (Reason(detector=self.name, feature="bad_vibes", value=float(point.events), contribution=None),)
 
 
 class Massages(Sound):

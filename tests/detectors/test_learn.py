@@ -12,7 +12,18 @@ from detectors.contract import Example
 from detectors.features.profile import pack, unpack
 from detectors.learn import InOrder, Learner, Lesson, LogClock, Published
 from detectors.models.catalogue import MODELS
-from tests.detectors.kit import COMMUNITY, HOUR, START, community, cut, lesson_of, lessons_of, random_vector, steps_of, vector_of
+from tests.detectors.kit import (
+    COMMUNITY,
+    HOUR,
+    START,
+    community,
+    cut,
+    lesson_of,
+    lessons_of,
+    random_vector,
+    steps_of,
+    vector_of,
+)
 from tests.properties.streams import DAY, LAWFUL
 
 LESSONS = lessons_of(steps_of(community(seed=3, length=400)))
@@ -135,7 +146,9 @@ def test_a_version_appears_when_the_log_enters_a_new_interval_and_only_if_someth
 def test_a_record_that_was_no_event_moves_neither_the_clock_nor_the_model() -> None:
     """A Reject takes its place in the order, and that is all."""
     with_gap = [lesson if n != 5 else Lesson(0, 5, "", -1, (), erased=False) for n, lesson in enumerate(LESSONS)]
-    without = [lesson if n != 5 else lesson._replace(examples=(), user_id="zz", time=0) for n, lesson in enumerate(LESSONS)]
+    without = [
+        lesson if n != 5 else lesson._replace(examples=(), user_id="zz", time=0) for n, lesson in enumerate(LESSONS)
+    ]
     assert told(learn("bayes", [with_gap])[0]) == told(learn("bayes", [without])[0])
 
 

@@ -45,7 +45,7 @@ def test_a_rows_probability_is_the_same_in_any_company_to_the_last_bit(name: str
 
 @pytest.mark.parametrize(("sample", "weight"), [(1.0, 1.0), (0.25, 1.0), (0.5, 7.0)])
 def test_the_logistic_version_is_rivers_pipeline_with_the_teaching_undone(sample: float, weight: float) -> None:
-    """p = odds * sample / positive_weight, where River's own `predict_proba_one` gives the odds."""
+    """P = odds * sample / positive_weight, where River's own `predict_proba_one` gives the odds."""
     learner = taught("logistic", examples=300, sample=sample, positive_weight=weight, l2=1e-4)
     frozen, rng = freeze(learner.version()), random.Random(9)
     vectors = [random_vector(rng, gaps=0.2) for _ in range(100)]

@@ -181,7 +181,13 @@ def test_a_golden_scenario_of_labels(target: dict[str, Any], rows: list[Row]) ->
 def test_positives_carry_the_vectors_as_they_were_served() -> None:
     """The very vector of the point, not one recomputed at the time of the sanction; and so does what is taken back."""
     user = User(Rulebook(policy(target={"when": [{"event": "sanction"}], "horizon": "7d"})))
-    events = [message("a", at(0)), message("b", at(0.5)), report("c", at(1)), sanction("s", at(2)), reversal("r", at(3), "s")]
+    events = [
+        message("a", at(0)),
+        message("b", at(0.5)),
+        report("c", at(1)),
+        sanction("s", at(2)),
+        reversal("r", at(3), "s"),
+    ]
     steps = [user.step(event, place(number)) for number, event in enumerate(events)]
     served = [repr(step.point.vector) for step in steps[:3] if step.point is not None]
     assert [repr(example.vector) for example in steps[3].examples] == served
@@ -224,7 +230,12 @@ def test_only_the_sampled_share_of_points_is_learnt_as_negative(sample: float) -
 def test_a_sanction_delivered_again_after_its_id_was_forgotten_is_no_second_strike() -> None:
     """Beyond the ids a profile remembers, the target and the ledger still know their own sanctions."""
     user = User(Rulebook(policy(target=THREE)))
-    events = [sanction("s", at(0)), *(message(f"m{n}", at(0) + n) for n in range(99)), sanction("s", at(0)), sanction("s", at(0))]
+    events = [
+        sanction("s", at(0)),
+        *(message(f"m{n}", at(0) + n) for n in range(99)),
+        sanction("s", at(0)),
+        sanction("s", at(0)),
+    ]
     steps = [user.step(event, place(number)) for number, event in enumerate(events)]
     assert [step.outcome for step in steps[-2:]] == ["seen", "duplicate"]
     assert steps[-2].point is not None
@@ -239,5 +250,7 @@ def test_facts_are_bounded_and_the_latest_are_kept() -> None:
     for number in range(200):
         user.step(report(f"r{number}", START + number * 1_001), place(number))
     assert len(user.history.facts) == FACTS_CAP
-    burst = [user.step(report(f"b{number}", START + 201 * 1_001 + number), place(number)).escalated for number in range(32)]
+    burst = [
+        user.step(report(f"b{number}", START + 201 * 1_001 + number), place(number)).escalated for number in range(32)
+    ]
     assert burst.index(True) > 0

@@ -157,6 +157,18 @@ def test_resuming_from_any_snapshot_loses_nothing_and_doubles_nothing(make_input
     assert pieces == straight
 
 
+def test_a_record_that_the_client_hands_out_again_is_not_given_twice(make_inputs: MakeInputs) -> None:
+    """After an outage the client is told to read on from where we are; should it step back further, nothing doubles."""
+    inputs = make_inputs()
+    inputs.chat([Written("u1", 1_000 + n) for n in range(5)])
+    part = MergedKafkaSource(*inputs).build_part("in", "00000", None)
+    _until(part, lambda got: len(got) == 5)
+    part._consumer.seek(TopicPartition(inputs.topics.chat_messages, 0, 2))
+    inputs.chat([Written("u1", 2_000)])
+    assert [(raw.at.offset, raw.at.seq) for raw in _until(part, bool)] == [(5, 5)]
+    part.close()
+
+
 def test_a_snapshot_is_plain_versioned_data(make_inputs: MakeInputs) -> None:
     """What recovery keeps is numbers and names, so that moving a class never breaks a store."""
     inputs = make_inputs()
@@ -255,7 +267,7 @@ def test_a_record_stamped_in_the_future_counts_as_received_now(make_inputs: Make
 def test_unequal_partition_counts_stop_the_flow_with_advice(kafka: str, topics: Callable[..., str]) -> None:
     """Topics that are not side by side cannot keep a user's order, so the flow does not start."""
     names = TopicSettings(chat_messages=topics("chat", 2), moderation_events=topics("moderation", 3))
-    source = MergedKafkaSource(KafkaSettings(bootstrap_servers=kafka), names)
+    source = MergedKafkaSource(KafkaSettings(bootstrap_servers=kafka), names, stop_at_end=True)
     with pytest.raises(BytewaxRuntimeError) as caught:
         run_main(_flow(source, []))
     error: BaseException | None = caught.value

@@ -11,7 +11,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource
 
 from dataflows.settings import KafkaSettings, Settings, TopicSettings
 from dataflows.sinks.kafka import CheckedProducer, Outgoing
-from dataflows.sources.kafka import input_partitions
+from dataflows.sources.kafka import MergedKafkaSource, input_partitions
 from dataflows.topics import BrokerError, create_topics, partition_counts
 from tests.kafka.logs import read_back
 
@@ -39,6 +39,16 @@ def test_topics_are_created_once_and_found_the_second_time(settings: Settings) -
     assert len(first) == 7
     assert input_partitions(settings.kafka, settings.topics) == 3
     assert create_topics(settings, 3, 1) == [line.replace("created", "exists") for line in first]
+
+
+def test_a_flow_may_start_the_moment_its_topics_are_there(settings: Settings) -> None:
+    """Partitions whose leaders are still taking office are waited for, not taken for an error."""
+    create_topics(settings, 16, 1)
+    source = MergedKafkaSource(settings.kafka, settings.topics)
+    for name in source.list_parts():
+        part = source.build_part("in", name, None)
+        assert part.snapshot()[2] == 0
+        part.close()
 
 
 def test_another_partition_count_is_an_error_and_creates_nothing(

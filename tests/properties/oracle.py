@@ -61,9 +61,11 @@ def occurrences(events: list[Event]) -> list[Occurrence]:
                 found.append(("reporter", event.report.reporter_id, time))
         elif event.exposure is not None:
             found.append(("exposure", 1, time))
-    return found + [("sanction", 1, time) for time, _ in upheld(events)] + [
-        ("sanction_severity", severity, time) for time, severity in upheld(events)
-    ]
+    return (
+        found
+        + [("sanction", 1, time) for time, _ in upheld(events)]
+        + [("sanction_severity", severity, time) for time, severity in upheld(events)]
+    )
 
 
 def upheld(events: list[Event]) -> list[tuple[int, int]]:
@@ -109,7 +111,9 @@ def feature(declared: Feature, events: list[Event], strike_expiry: int) -> float
             return len(window(found, signal, short, now)) / duration_ms(short) / base if base else nan
         case Decay(signal, half_life):
             return sum(
-                amount * 2.0 ** (-(now - time) / duration_ms(half_life)) for name, amount, time in found if name == signal
+                amount * 2.0 ** (-(now - time) / duration_ms(half_life))
+                for name, amount, time in found
+                if name == signal
             )
         case Since("first"):
             return (now - min(event.event_time for event in events)) / 1000

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from detectors.policy import Policy, parse_policy
 from schemas.records import ChatMessage, Event, Exposure, ModerationEvent, Position, Report, Reversal, Sanction
 
-LAWFUL = settings(derandomize=True, deadline=None, database=None, max_examples=60, phases=(Phase.explicit, Phase.generate))
+LAWFUL = settings(
+    derandomize=True, deadline=None, database=None, max_examples=60, phases=(Phase.explicit, Phase.generate)
+)
 """Every property is tried on the same examples in every run; a failure names the event, so nothing is shrunk."""
 
 USER = "ann"
@@ -19,7 +21,16 @@ START = 1_700_000_000_000
 SECOND, MINUTE, HOUR, DAY = 1_000, 60_000, 3_600_000, 86_400_000
 STEPS = (0, 0, 1, 900, 15 * SECOND, 4 * MINUTE, 50 * MINUTE, HOUR, 7 * HOUR, 25 * HOUR, 8 * DAY, 31 * DAY)
 BACK = (0,) * 9 + (1, 1, 20 * SECOND, 6 * MINUTE, 2 * HOUR, 23 * HOUR, 30 * HOUR)
-TEXTS = (None, "", "ok", "hello there", "Hello   THERE", "buy my gold now", "a line of its own", "\U0001f600 face, \u0130stanbul")
+TEXTS = (
+    None,
+    "",
+    "ok",
+    "hello there",
+    "Hello   THERE",
+    "buy my gold now",
+    "a line of its own",
+    "\U0001f600 face, \u0130stanbul",
+)
 LATENESS = DAY
 
 
@@ -33,7 +44,9 @@ def policy(target: dict[str, Any] | None = None, learning: dict[str, Any] | None
         "learning": {"challengers": []} | (learning or {}),
         "tiers": {"watch": {"enter": 0.2, "leave": 0.1}},
     } | over
-    return parse_policy(document, {"velocity", "report_burst", "repeated_text", "many_strangers"}, {"logistic", "bayes"})
+    return parse_policy(
+        document, {"velocity", "report_burst", "repeated_text", "many_strangers"}, {"logistic", "bayes"}
+    )
 
 
 def place(seq: int) -> Position:

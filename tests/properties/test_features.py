@@ -26,7 +26,12 @@ def declarable() -> list[Feature]:
     for signal in SIGNALS:
         wanted += [Since(signal), Decay(signal, "90s"), Decay(signal, "30d")]
         wanted += [Window(signal, aggregate, span) for aggregate, span in product(_AGGREGATES, HOPS)]
-        wanted += [Trend(signal, "5m", "1h"), Trend(signal, "24h", "30d"), Ratio(signal, "7d"), Ratio(signal, "1h", "report")]
+        wanted += [
+            Trend(signal, "5m", "1h"),
+            Trend(signal, "24h", "30d"),
+            Ratio(signal, "7d"),
+            Ratio(signal, "1h", "report"),
+        ]
     return [feature for feature in wanted if _goes_together(feature)]
 
 

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detectors.features.profile import Profile
 from detectors.user import Rulebook, User
 from schemas.records import Event
 from tests.properties import oracle
@@ -24,11 +23,15 @@ TARGETS: dict[str, dict[str, Any]] = {
         "reset_after": "2h",
     },
     "reports or a severe sanction": {
-        "when": [{"event": "report", "count": 3, "within": "8h"}, {"event": "sanction", "min_severity": 5}],
+        "when": [{"event": "report", "count": 3, "within": "8h"}, {"event": "sanction", "min_severity": 3}],
         "horizon": "1h",
         "reset_after": "30d",
     },
-    "every further one": {"when": [{"event": "any", "min_severity": 3, "count": 2}], "horizon": "7d", "recurring": True},
+    "every further one": {
+        "when": [{"event": "any", "min_severity": 3, "count": 2}],
+        "horizon": "7d",
+        "recurring": True,
+    },
     "every further burst": {
         "when": [{"event": "report", "count": 3, "within": "2h"}, {"event": "sanction", "min_severity": 5}],
         "horizon": "7d",
@@ -58,7 +61,9 @@ def walk(events: list[Event], target: dict[str, Any], learning: dict[str, Any]) 
         assert (step.point is not None) == wanted.at_risk, f"event {number}"
         if step.point is not None:
             taught = taught + naive.serve(event.event_id, clock, step.point.vector)
-        assert repr([(e.known_at, e.vector, e.label, e.weight) for e in step.examples]) == repr(taught), f"event {number}"
+        assert repr([(e.known_at, e.vector, e.label, e.weight) for e in step.examples]) == repr(taught), (
+            f"event {number}"
+        )
         assert {e.user_id for e in step.examples} <= {event.user_id}
         pending = [(waiting.priority, waiting.as_of, waiting.vector) for waiting in user.history.pending]
         assert repr(pending) == repr(naive.waiting), f"event {number}"

@@ -128,7 +128,7 @@ def profile_of(events: list[Event], profile: Profile) -> list[tuple[float, ...]]
     """The vectors of a bare profile over messages and reports."""
     vectors = []
     for event in events:
-        if event.event_time < profile.clock - DAY or profile.is_duplicate(event.event_id):
+        if event.event_time < profile.clock - DAY or profile.is_duplicate(stable_hash(event.event_id)):
             continue
         scratch = profile.scratch()
         profile.advance(event.event_time, scratch)

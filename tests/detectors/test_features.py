@@ -1,0 +1,200 @@
+"""Features: their names, what cannot be declared, and the parts profiles are made of."""
+
+from __future__ import annotations
+
+import random
+from math import isnan
+
+import pytest
+
+from detectors.features.catalogue import CATALOGUE, NAMES
+from detectors.features.declare import HOPS, Decay, Feature, Ratio, Since, StrikeCount, Trend, Window, duration_ms
+from detectors.features.plan import compile_plan, tail_of
+from detectors.features.signals import RECENT_TEXTS, SIGNALS, read_signals, stable_hash
+from detectors.features.strikes import LEDGER_CAP, Ledger
+from detectors.features.window import DISTINCT_CAP, LastSeen, Tiles
+from detectors.user import Rulebook, User
+from tests.properties.streams import DAY, HOUR, START, exposure, message, place, policy, report, reversal, sanction
+
+
+@pytest.mark.parametrize(
+    ("feature", "name"),
+    [
+        (Window("report", "count", "24h"), "report_count_24h"),
+        (Window("toxicity", "mean", "1h"), "toxicity_mean_1h"),
+        (Decay("message", "7d"), "message_decay_7d"),
+        (Since("report"), "report_since"),
+        (Since("first"), "first_since"),
+        (Ratio("repeat", "24h"), "repeat_ratio_24h"),
+        (Trend("message", "1h", "24h"), "message_trend_1h_24h"),
+        (StrikeCount(), "strike_count"),
+    ],
+)
+def test_a_features_name_derives_from_its_declaration(feature: Feature, name: str) -> None:
+    """Nobody writes a column name by hand."""
+    assert feature.name == name
+
+
+def test_the_catalogue_covers_every_kind_of_feature_under_distinct_names() -> None:
+    """Windows of every aggregate, decays, since, ratios, trends and strikes; every signal is used."""
+    assert len(set(NAMES)) == len(NAMES)
+    assert {type(feature) for feature in CATALOGUE} == {Window, Decay, Since, Ratio, Trend, StrikeCount}
+    aggregates = {feature.aggregate for feature in CATALOGUE if isinstance(feature, Window)}
+    assert aggregates == {"count", "sum", "mean", "max", "distinct"}
+    assert {getattr(feature, "signal", "first") for feature in CATALOGUE} - {"first"} == set(SIGNALS)
+
+
+@pytest.mark.parametrize(
+    ("features", "sentence"),
+    [
+        ([Window("report", "count", "1h")] * 2, "feature report_count_1h is declared twice: remove one"),
+        ([Window("mood", "count", "1h")], "feature mood_count_1h is over an unknown signal: choose one of message,"),
+        ([Decay("first", "1h")], "feature first_decay_1h is over an unknown signal"),
+        ([Window("report", "distinct", "1h")], "distinct counts go with channel, recipient, reporter"),
+        ([Window("channel", "sum", "1h")], "distinct counts go with channel, recipient, reporter"),
+        ([Decay("reporter", "1h")], "distinct counts go with channel, recipient, reporter"),
+        ([Window("sanction", "max", "30d")], "sanctions are counted or summed, because they can be overturned"),
+        ([Decay("sanction_severity", "7d")], "severities are only summed; declare it over sanction"),
+        ([Since("sanction_severity")], "severities are only summed; declare it over sanction"),
+        ([Ratio("repeat", "24h", per="mood")], "feature repeat_ratio_24h is per mood: choose one of message,"),
+        ([Ratio("repeat", "2h")], "feature repeat_ratio_2h has span 2h: choose one of 5m, 1h, 24h, 7d, 30d"),
+        ([Trend("message", "1h", "2d")], "feature message_trend_1h_2d has span 2d: choose one of"),
+        ([Decay("message", "0h")], "feature message_decay_0h has no half-life: give one above zero"),
+        ([Decay("message", "soon")], "'soon' is not a duration: write a whole number and a unit"),
+    ],
+)
+def test_a_declaration_that_means_nothing_is_refused_with_a_sentence(features: list[Feature], sentence: str) -> None:
+    """Before the first event, not with a wrong number later."""
+    with pytest.raises(ValueError, match=sentence):
+        compile_plan(features, DAY)
+
+
+def test_a_window_of_an_odd_span_cannot_be_declared() -> None:
+    """Spans are those that have hops."""
+    with pytest.raises(ValueError, match="message_count_3h has span 3h: choose one of 5m, 1h, 24h, 7d, 30d"):
+        Window("message", "count", "3h")
+
+
+@pytest.mark.parametrize("span", HOPS)
+def test_a_sawtooth_window_covers_at_least_its_span_and_less_than_a_hop_more(span: str) -> None:
+    """An exact head, and a tail that advances in hops."""
+    width, hop, tail = duration_ms(span), duration_ms(HOPS[span]), tail_of(span)
+    for now in (0, 1, hop - 1, hop, width, START, START + 1, START + hop * 7 + 3):
+        assert width <= now - tail(now) < width + hop
+        assert tail(now) % hop == 0
+
+
+def test_tiles_stay_bounded_where_nothing_is_ever_read() -> None:
+    """An add that finds too many drops those the window has left behind."""
+    tiles, limit = Tiles(), 12
+    for tile in range(1_000):
+        tiles.add(tile, 1, tile - 5, limit)
+        assert len(tiles.values) <= limit
+    assert sum(count for tile, count in tiles.values.items() if tile >= 994) == 6
+
+
+def test_the_most_recently_seen_keys_are_kept_whatever_the_order() -> None:
+    """A distinct count over any window is the true count up to the cap."""
+    rng = random.Random(4)
+    for keys in (10, 64, 65, 400):
+        seen, truth = LastSeen(), {}
+        for _ in range(1_000):
+            key, time = rng.randrange(keys), rng.randrange(5_000)
+            seen.add(key, time)
+            truth[key] = max(time, truth.get(key, 0))
+        assert len(seen.times) <= DISTINCT_CAP
+        for since in (0, 2_500, 4_000, 4_990, 5_000):
+            assert seen.count(since) == min(DISTINCT_CAP, sum(time >= since for time in truth.values()))
+
+
+def test_a_ledger_forgets_its_oldest_sanctions_first() -> None:
+    """Beyond the cap the latest are what still counts."""
+    ledger = Ledger()
+    for number in range(LEDGER_CAP + 10):
+        ledger.add(number, START + number, 2)
+    assert ledger.count(0) == LEDGER_CAP
+    assert ledger.severity(0) == 2 * LEDGER_CAP
+    assert ledger.overturn(LEDGER_CAP, START) is True
+    assert ledger.overturn(LEDGER_CAP, START) is False
+    assert ledger.overturn(3, START) is False  # forgotten
+
+
+def test_what_is_read_off_each_kind_of_event() -> None:
+    """Signals are a table of event to numbers and keys; sanctions and reversals go to the ledger instead."""
+    scores = [{"scorer": "a", "version": "1", "value": 0.2}, {"scorer": "b", "version": "1", "value": 0.7}]
+    chat = message("m", START, text="Hello There", recipients=["x", "y", "x"], scores=scores)
+    assert read_signals(chat, []) == [
+        ("message", 1),
+        ("channel", stable_hash("lobby")),
+        ("length", 11),
+        ("toxicity", 0.7),
+        ("recipient", stable_hash("x")),
+        ("recipient", stable_hash("y")),
+        ("recipient", stable_hash("x")),
+    ]
+    assert read_signals(message("m", START), []) == [("message", 1), ("channel", stable_hash("lobby"))]
+    assert read_signals(report("r", START), []) == [("report", 1), ("reporter", stable_hash("bob"))]
+    assert read_signals(report("r", START, reporter=None), []) == [("report", 1)]
+    assert read_signals(exposure("e", START), []) == [("exposure", 1)]
+    assert read_signals(sanction("s", START), []) == []
+    assert read_signals(reversal("v", START, "s"), []) == []
+
+
+def repeats(*lines: str) -> list[bool]:
+    """Which of a user's lines are repeats."""
+    texts: list[int] = []
+    return [("repeat", 1) in read_signals(message("m", START, text=line), texts) for line in lines]
+
+
+def test_a_line_said_again_is_a_repeat_however_it_is_spaced_and_cased() -> None:
+    """Folded texts are compared; short ones never are."""
+    assert repeats("buy my gold", "BUY   my\tGold", "buy my silver") == [False, True, False]
+    assert repeats("ok", "ok", "1234567", "1234567", "12345678", "12345678") == [False] * 5 + [True]
+
+
+def test_a_repeat_is_recognised_among_the_latest_texts_only() -> None:
+    """A line said again stays recent; one crowded out by others is new again."""
+    others = [f"line number {number}" for number in range(RECENT_TEXTS)]
+    assert repeats("the first line", *others, "the first line")[-1] is False
+    assert repeats("the first line", *others[1:], "the first line")[-1] is True
+    refreshed = repeats("the first line", *others[1:], "the first line", *others[1:], "the first line")
+    assert refreshed == [False] * RECENT_TEXTS + [True] * (RECENT_TEXTS + 1)
+
+
+def test_hashes_are_the_same_in_every_process() -> None:
+    """State on disk and samples of users depend on them, so the numbers themselves are fixed here."""
+    assert stable_hash("") == 0xE4A6A0577479B2B4 >> 1
+    assert 0 <= stable_hash("ann") < 2**63
+    assert stable_hash("ann") != stable_hash("ann ")
+
+
+STRIKE = NAMES.index("strike_count")
+SEVERITY = NAMES.index("sanction_severity_sum_30d")
+SINCE = NAMES.index("sanction_since")
+
+
+def test_an_overturned_sanction_counts_for_nothing_from_its_reversal_on() -> None:
+    """Strikes, severities, decays and the time since: all as if it had never been, at the reversal's own point too."""
+    user = User(Rulebook(policy(target={"recurring": True})))
+    events = [
+        sanction("s", START, 3),
+        sanction("t", START + HOUR, 4),
+        reversal("r", START + 2 * HOUR, "t"),
+        message("m", START + 3 * HOUR),
+    ]
+    vectors = [step.point.vector for n, event in enumerate(events) if (step := user.step(event, place(n))).point]
+    assert [vector[STRIKE] for vector in vectors] == [1, 2, 1, 1]
+    assert [vector[SEVERITY] for vector in vectors] == [3, 7, 3, 3]
+    assert isnan(vectors[0][SINCE])
+    assert [vector[SINCE] for vector in vectors[1:]] == [3_600, 7_200, 10_800]
+
+
+def test_a_strike_expires_but_its_sanction_is_still_known() -> None:
+    """Strikes count for the policy's expiry, to the millisecond, and the time since runs on."""
+    user = User(Rulebook(policy(target={"recurring": True}, strike_expiry="2d")))
+    user.step(sanction("s", START), place(0))
+    for number, (time, strikes) in enumerate([(START + 2 * DAY, 1), (START + 2 * DAY + 1, 0)]):
+        step = user.step(message(f"m{number}", time), place(number))
+        assert step.point is not None
+        assert step.point.vector[STRIKE] == strikes
+        assert step.point.vector[SINCE] == (time - START) / 1000

@@ -1,0 +1,95 @@
+"""One user, one event at a time: what is late, what is a duplicate, what is erased, and what is served."""
+
+from __future__ import annotations
+
+import pytest
+
+from detectors.features.profile import SEEN_CAP
+from detectors.user import Rulebook, User
+from schemas.records import Event
+from tests.properties.streams import DAY, HOUR, START, erasure, message, place, policy, report, sanction
+
+POLICY = policy(allowed_lateness="1h")
+
+
+def outcomes(*events: Event) -> list[str]:
+    """What each event of one user is."""
+    user = User(Rulebook(POLICY))
+    return [user.step(event, place(number)).outcome for number, event in enumerate(events)]
+
+
+def test_an_event_is_late_only_when_more_than_the_allowed_lateness_behind() -> None:
+    """Exactly an hour behind is still in time; a millisecond more is not."""
+    now = message("now", START)
+    assert outcomes(now, message("a", START - HOUR)) == ["seen", "seen"]
+    assert outcomes(now, message("a", START - HOUR - 1)) == ["seen", "late"]
+
+
+def test_lateness_is_measured_against_the_users_own_clock() -> None:
+    """The largest event time this user has shown; neither a late event nor a duplicate moves it."""
+    events = [
+        message("a", START),
+        message("b", START + 10 * HOUR),
+        message("c", START + 8 * HOUR),
+        message("d", START + 9 * HOUR),
+    ]
+    assert outcomes(*events, message("b", START + 30 * HOUR), message("e", START + 9 * HOUR)) == [
+        "seen",
+        "seen",
+        "late",
+        "seen",
+        "duplicate",
+        "seen",
+    ]
+
+
+def test_a_late_event_may_come_again_in_time_under_its_id() -> None:
+    """What was late was never counted, so its id is not remembered."""
+    assert outcomes(message("now", START), message("a", START - DAY), message("a", START)) == ["seen", "late", "seen"]
+
+
+def test_an_id_is_recognised_among_the_latest_events() -> None:
+    """A duplicate is told within the last `SEEN_CAP` ids of the user."""
+    filler = [message(f"m{number}", START + number) for number in range(SEEN_CAP - 1)]
+    again = message("a", START)
+    assert outcomes(again, *filler, again)[-1] == "duplicate"
+    assert outcomes(again, *filler, message("one more", START), again)[-1] == "seen"
+
+
+@pytest.mark.parametrize("kind", [report("x", START + 1), sanction("x", START + 1, 5), message("x", START + 1)])
+def test_a_duplicate_changes_nothing_at_all(kind: Event) -> None:
+    """Delivered twice, an event leaves the very state it left when delivered once."""
+    user = User(Rulebook(POLICY))
+    user.step(message("m", START), place(0))
+    user.step(kind, place(1))
+    before = user.dump()
+    step = user.step(kind, place(2))
+    assert (step.outcome, step.point, step.examples) == ("duplicate", None, ())
+    assert user.dump() == before
+
+
+def test_every_point_is_served_as_of_the_users_clock_with_the_event_counted() -> None:
+    """An out-of-order event is scored as of now, not as of then, and counts among the user's events."""
+    user = User(Rulebook(POLICY))
+    user.step(message("a", START), place(0))
+    step = user.step(message("b", START - HOUR), place(1))
+    assert step.point is not None
+    assert (step.point.as_of, step.point.events, step.point.event_id, step.point.at) == (START, 2, "b", place(1))
+    assert step.time == START - HOUR
+
+
+def test_an_erasure_gives_nothing_but_the_word() -> None:
+    """No point, nothing to learn; the caller drops the user, and a new one knows nothing."""
+    user = User(Rulebook(POLICY))
+    user.step(message("a", START), place(0))
+    step = user.step(erasure("x", START + 1), place(1))
+    assert (step.outcome, step.point, step.examples) == ("erased", None, ())
+
+
+def test_everything_a_step_says_is_about_the_users_own_event() -> None:
+    """Its position, its user and its time, whatever the outcome."""
+    user = User(Rulebook(POLICY))
+    events = [message("a", START), message("a", START), message("b", START - DAY), erasure("c", START)]
+    for number, event in enumerate(events):
+        step = user.step(event, place(number))
+        assert (step.at, step.user_id, step.time) == (place(number), "ann", event.event_time)
