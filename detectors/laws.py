@@ -74,9 +74,9 @@ class RuleUnderTest:
         return self.rule.score_one(point)
 
     def score_many(self, matrix: Matrix) -> Matrix:
-        """The rule's score of each row."""
-        scores = [self.rule.score_one(_point(tuple(row))).probability for row in matrix.tolist()]
-        return np.array([nan if score is None else score for score in scores])
+        """Where the rule fires, as a lane asks it; NaN where a feature it needs is absent."""
+        needed = matrix[:, [NAMES.index(feature) for feature in self.rule.features]]
+        return np.where(np.isnan(needed).any(axis=1), nan, self.rule.fires_on(matrix).astype(np.float64))
 
     def learn_one(self, example: Example) -> None:
         """A rule does not learn."""
@@ -164,10 +164,9 @@ def inputs_are_left_as_they_were(make: Make) -> None:
 def cold_start_is_insufficient_history(make: Make) -> None:
     """A detector that knows nothing says so, with None and NaN, and neither guesses nor gives reasons."""
     nothing = (nan,) * len(NAMES)
-    score = make().score_one(_point(nothing))
+    score, many = make().score_one(_point(nothing)), make().score_many(np.array([nothing]))
     _demand(score.probability is None, make(), f"scores {score.probability} where every feature is absent")
     _demand(not score.reasons, make(), "gives reasons for a score it does not have")
-    many = make().score_many(np.array([nothing]))
     _demand(bool(np.isnan(many).all()), make(), "scores a row in which every feature is absent")
     if _packed(_taught(make, 50).dump()) != _packed(make().dump()):
         scores = make().score_many(_matrix(20, gaps=0.0))

@@ -47,6 +47,13 @@ class DecayCell(NamedTuple):
     half_life: int
 
 
+class DistinctCell(NamedTuple):
+    """A distinct count's cell: where it is kept, and (slot, span, hop) of its windows, the longest first."""
+
+    place: int
+    windows: list[tuple[int, int, int]]
+
+
 def _peak(index: int, span: str) -> tuple[Update, Read]:
     width, hop = duration_ms(span), duration_ms(HOPS[span])
     limit = 2 * (width // hop + 2)
@@ -103,6 +110,7 @@ class Plan:
     cells: list[str] = field(default_factory=list)
     tiles: dict[str, list[TileCell]] = field(default_factory=dict)
     decays: dict[str, list[DecayCell]] = field(default_factory=dict)
+    distincts: list[DistinctCell] = field(default_factory=list)
     updates: dict[str, list[Update]] = field(default_factory=dict)
     tile_reads: list[TileCell] = field(default_factory=list)
     decay_reads: list[DecayCell] = field(default_factory=list)
@@ -142,8 +150,12 @@ class Plan:
         elif aggregate == "distinct":
             shared = f"{signal}_distinct"
             if shared not in self.cells:
-                self.updates[signal].append(_distinct(self.cell(shared)))
-            self.reads.append((self.cells.index(shared), slot, lambda cell, now: cell.count(tail(now))))
+                place = self.cell(shared)
+                self.distincts.append(DistinctCell(place, []))
+                self.updates[signal].append(_distinct(place))
+            cell = next(cell for cell in self.distincts if cell.place == self.cells.index(shared))
+            cell.windows.append((slot, duration_ms(span), duration_ms(HOPS[span])))
+            cell.windows.sort(key=lambda window: -window[1])
         elif aggregate == "max":
             index = self.cell(name)
             update, read = _peak(index, span)
@@ -152,8 +164,7 @@ class Plan:
         else:
             width, hop = duration_ms(span), duration_ms(HOPS[span])
             limit = 2 * (width // hop + 2)
-            cell = TileCell(self.cell(name), slot, width, hop, limit, aggregate == "count")
-            self.tiles[signal].append(cell)
+            self.tiles[signal].append(TileCell(self.cell(name), slot, width, hop, limit, aggregate == "count"))
         return slot
 
     def derive(self, name: str, function: Derive) -> int:

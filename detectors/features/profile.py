@@ -81,7 +81,12 @@ class Profile:
                 cell = cells[index]
                 if cell is None:
                     cell = cells[index] = Tiles()
-                cell.add(time // hop, 1 if counting else amount, (now - width) // hop, limit)
+                tile, much = time // hop, 1 if counting else amount
+                if tile in cell.values:  # if it is too old already, the next read drops it and sums again
+                    cell.values[tile] += much
+                    cell.total += much
+                else:
+                    cell.add(tile, much, (now - width) // hop, limit)
             for index, _, half_life in decays[signal]:
                 cell = cells[index]
                 if cell is None:
@@ -108,6 +113,16 @@ class Profile:
             cell = cells[index]
             if cell is not None:
                 scratch[slot] = cell.value * exp2((cell.time - now) / half_life)
+        for index, windows in plan.distincts:
+            cell = cells[index]
+            if cell is not None:
+                slot, width, hop = windows[0]
+                tail = (now - width) // hop * hop
+                if cell.oldest < tail:
+                    cell.forget(tail)
+                scratch[slot] = len(cell.times)
+                for slot, width, hop in windows[1:]:
+                    scratch[slot] = cell.count((now - width) // hop * hop)
         for index, slot, read in plan.reads:
             cell = cells[index]
             if cell is not None:

@@ -60,25 +60,33 @@ class LastSeen:
     """The most recently seen distinct keys and when each was last seen (ms): distinct counts over any window.
 
     Only the `DISTINCT_CAP` most recent keys are kept. Since a key's last time only grows, the kept keys are always
-    those seen last, and so a window's count is exactly `min(true count, cap)`.
+    those seen last, and so a window's count is exactly `min(true count, cap)`. No key is older than `oldest`.
     """
 
-    __slots__ = ("times",)
+    __slots__ = ("oldest", "times")
 
     def __init__(self, times: dict[int, int] | None = None) -> None:
         self.times = {} if times is None else times
+        self.oldest = min(self.times.values(), default=0)
 
     def add(self, key: int, time: int) -> None:
         """See `key` at `time`."""
         times = self.times
         known = times.get(key)
         if known is None:
+            if not times or time < self.oldest:
+                self.oldest = time
             times[key] = time
             if len(times) > DISTINCT_CAP:
                 del times[min(times, key=lambda k: (times[k], k))]
         elif time > known:
             times[key] = time
 
+    def forget(self, since: int) -> None:
+        """Drop the keys not seen since then: no window reaches back to them any more."""
+        self.times = {key: time for key, time in self.times.items() if time >= since}
+        self.oldest = min(self.times.values(), default=0)
+
     def count(self, since: int) -> int:
         """How many keys were seen at or after `since`."""
-        return sum(1 for time in self.times.values() if time >= since)
+        return len([1 for time in self.times.values() if time >= since])

@@ -37,11 +37,15 @@ class Rule(ABC):
 
     @abstractmethod
     def fires(self, values: Columns) -> Fired:
-        """Where the rule fires, given one column per feature. A comparison with an absent value is false."""
+        """Where the rule fires, given one column per feature; what it says of an absent value does not matter."""
 
     def fires_on(self, matrix: Matrix) -> Fired:
-        """Where the rule fires on whole feature vectors, given as rows."""
-        return self.fires([matrix[:, column] for column in self._columns])
+        """Where the rule fires on whole feature vectors, given as rows; not where a feature it needs is absent."""
+        columns = [matrix[:, column] for column in self._columns]
+        fired = self.fires(columns)
+        for column in columns:
+            fired &= ~np.isnan(column)
+        return fired
 
     def score_one(self, point: DecisionPoint) -> Score:
         """1 with the raw counters as reasons if the rule fires, 0 if not, None if it cannot tell."""

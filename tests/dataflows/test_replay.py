@@ -18,6 +18,7 @@ from dataflows.policy_file import load_policy
 from dataflows.replay import ReplayError, load_model, replay
 from dataflows.sources.log import LogSource
 from dataflows.testing import hand_made_model, small_policy
+from detectors.contract import DecisionPoint
 from detectors.features.catalogue import NAMES
 from detectors.models.version import FrozenModel, content_hash
 from detectors.versions import Note, Versions
@@ -61,19 +62,17 @@ def peeks(out: Path) -> list[tuple[str, int, int]]:
     return found
 
 
-def newest_whatever_it_learnt(
-    self: Versions,
-    _as_of: int,
-    _partition: int,
-    _seq: int,
-    *,
-    one_partition: bool,  # noqa: ARG001 - the signature of what it stands in for
-) -> tuple[FrozenModel | None, Note]:
-    """What `Versions.choose` must not be."""
-    if not self._held:
-        return None, "insufficient_history"
-    model = self._held[-1].model
-    return model, "ok" if model.ready else "insufficient_history"
+AT_THE_END_OF_TIME = 2**62
+
+
+def choose_the_newest(
+    self: Versions, points: list[DecisionPoint], *, one_partition: bool
+) -> list[tuple[FrozenModel | None, Note]]:
+    """What `Versions.choose_all` must not be: the version heard of last, however much of the future it has learnt."""
+    return [
+        self.choose(AT_THE_END_OF_TIME, point.at.partition, AT_THE_END_OF_TIME, one_partition=one_partition)
+        for point in points
+    ]
 
 
 @pytest.mark.parametrize("batch", BATCHES)
@@ -102,7 +101,7 @@ def test_a_lane_that_used_any_version_would_be_found_out(
     simulated: Simulated, replays: Replays, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the choice of versions broken on purpose, points are scored by their future and the ranking improves."""
-    monkeypatch.setattr(Versions, "choose", newest_whatever_it_learnt)
+    monkeypatch.setattr(Versions, "choose_all", choose_the_newest)
     policy = load_policy(simulated.policy)
     replay(LogSource(simulated.log, batch_size=10_000), policy, tmp_path, log_name="log.jsonl")
     assert len(peeks(tmp_path)) > 1_000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from math import nan
 
 import numpy as np
@@ -54,6 +55,17 @@ def test_a_rule_cannot_tell_where_a_feature_it_needs_is_absent(name: str) -> Non
         assert RULES[name]().score_one(point_of(vector_of(**(hit | {feature: nan})))).probability is None
     needed = dict.fromkeys(RULES[name].features, 0.0) | hit
     assert RULES[name]().score_one(point_of(vector_of(absent=nan, **needed))).probability == 1.0
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_a_rule_fires_on_the_rows_of_a_batch_on_which_it_fires_alone(name: str) -> None:
+    """The batch a lane asks about, absent features among it, against one point at a time."""
+    rng = random.Random(12)
+    values = (nan, 0.0, 2.0, 5.0, 10.0, 40.0)
+    vectors = [vector_of(**{feature: rng.choice(values) for feature in RULES[name].features}) for _ in range(200)]
+    alone = [RULES[name]().score_one(point_of(vector)).probability == 1.0 for vector in vectors]
+    assert RULES[name]().fires_on(np.array(vectors)).tolist() == alone
+    assert 0 < sum(alone) < 200
 
 
 @pytest.mark.parametrize("name", RULES)

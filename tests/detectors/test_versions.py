@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from detectors.features.profile import pack, unpack
 from detectors.learn import Published
 from detectors.versions import Versions
-from tests.detectors.kit import taught
+from schemas.records import Position
+from tests.detectors.kit import point_of, taught, vector_of
 from tests.properties.streams import LAWFUL
 
 RECORD = taught("logistic").version()
@@ -92,6 +93,32 @@ def test_trimming_never_changes_what_a_later_point_chooses(
         wanted = whole.choose(as_of, 0, seq, one_partition=True)
         assert (got[0] and got[0].version, got[1]) == (wanted[0] and wanted[0].version, wanted[1])
         trimmed.trim(seq, one_partition=True)
+
+
+@settings(LAWFUL, max_examples=150)
+@given(
+    news=st.lists(st.tuples(st.integers(0, 30), st.integers(0, 2), st.integers(0, 20)), max_size=10),
+    points=st.lists(st.tuples(st.integers(0, 40), st.integers(0, 2), st.integers(0, 25)), min_size=1, max_size=12),
+    keep=st.integers(1, 4),
+    one_partition=st.booleans(),
+)
+def test_a_batch_of_points_chooses_what_each_point_would_choose_alone(
+    news: list[tuple[int, int, int]],
+    points: list[tuple[int, int, int]],
+    keep: int,
+    one_partition: bool,
+) -> None:
+    """The quick way through a batch, against one `choose` at a time: same versions, same notes."""
+    versions = Versions(keep)
+    if one_partition:
+        news, points = (sorted(((a, 0, seq) for a, _, seq in rows), key=lambda row: row[2]) for rows in (news, points))
+    versions.hear([published(until, seq, partition) for until, partition, seq in news])
+    batch = [
+        point_of(vector_of(), as_of=as_of)._replace(at=Position("events", partition, seq, seq))
+        for as_of, partition, seq in points
+    ]
+    wanted = [versions.choose(as_of, part, seq, one_partition=one_partition) for as_of, part, seq in points]
+    assert versions.choose_all(batch, one_partition=one_partition) == wanted
 
 
 def test_versions_survive_a_restart() -> None:

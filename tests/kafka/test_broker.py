@@ -30,8 +30,8 @@ def test_an_address_that_is_given_is_taken_before_anything_else(monkeypatch: pyt
 def test_where_nothing_can_be_had_it_says_what_was_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """No address, no engine, no Java: one sentence names all three."""
     monkeypatch.delenv("FOREWARN_TEST_KAFKA", raising=False)
-    monkeypatch.setattr(brokers, "_docker", lambda: None)
-    monkeypatch.setattr(brokers, "_java", lambda: None)
+    monkeypatch.setattr(brokers, "find_docker", lambda: None)
+    monkeypatch.setattr(brokers, "find_java", lambda: None)
     with pytest.raises(NoBrokerError, match=r"FOREWARN_TEST_KAFKA is not set, no Docker engine .*no Java 17 is here"):
         find_broker()
 
@@ -54,8 +54,8 @@ def test_the_broker_dies_with_whoever_started_it() -> None:
     """However a test run ends, even by SIGKILL, no JVM is left behind."""
     starter = (
         "import os, subprocess, sys\n"
-        "from tests.kafka.broker import _DIE_WITH_PARENT\n"
-        "child = subprocess.Popen([sys.executable, '-c', _DIE_WITH_PARENT, str(os.getpid()), 'sh', '-c', "
+        "from tests.kafka.broker_jvm import DIE_WITH_PARENT\n"
+        "child = subprocess.Popen([sys.executable, '-c', DIE_WITH_PARENT, str(os.getpid()), 'sh', '-c', "
         "'echo up; exec sleep 600'], stdout=subprocess.PIPE)\n"
         "print(child.stdout.readline().decode().strip(), child.pid, flush=True)\n"
         "child.wait()\n"

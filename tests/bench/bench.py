@@ -1,0 +1,146 @@
+"""Prints events per second and CPU microseconds per event of a replay in one process, whole and stage by stage.
+
+On the Ubuntu IRC log where it lies beside the checkout, on a simulated log otherwise. Every event is scored and
+learning is on. The stages run on the same batches one after the other, without the engine; the whole replay is the real
+one, with engine and outputs. CPU time is the figure to compare: on a busy machine wall time says little.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+
+from dataflows.engine import YOUNG
+from dataflows.mapping import LogMapping
+from dataflows.policy_file import load_policy
+from dataflows.replay import replay
+from dataflows.simulate import SimulationConfig, write_log
+from dataflows.sinks.parquet import FeatureTable
+from dataflows.sources.log import Item, LogSource, read_log
+from detectors.contract import DecisionPoint
+from detectors.features.catalogue import NAMES
+from detectors.lane import Erasure, Lane, News
+from detectors.learn import Learner, Lesson
+from detectors.policy import Policy
+from detectors.user import Rulebook, User
+from schemas.codec import Codec
+from schemas.records import Reject
+
+ROOT = Path(__file__).parents[2]
+UBUNTU = ROOT.parent / "shared/datasets/ubuntu_irc/events.csv.gz"
+GOAL = 20_000
+BATCH = 1_000
+
+
+class Stages:
+    """CPU time by stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        begin = time.process_time()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.process_time() - begin
+
+
+def by_stage(items: Iterator[Item], policy: Policy) -> tuple[int, int, Stages]:
+    """Run the log through every stage, batch by batch; events, decision points and times."""
+    stages, codec, rules = Stages(), Codec(), Rulebook(policy)
+    users: dict[str, User] = {}
+    learners = [Learner(name, policy.learning) for name in (policy.learning.champion, *policy.learning.challengers)]
+    lane, table = Lane(policy, wait=True), FeatureTable(NAMES)
+    events = points = 0
+    while True:
+        with stages.stage("read"):
+            batch = list(islice(items, BATCH))
+        if not batch:
+            return events, points, stages
+        with stages.stage("decode"):
+            decoded = [(item, item if isinstance(item, Reject) else codec.decode(item)) for item in batch]
+        lessons, due = [], []
+        with stages.stage("profile"):
+            for item, event in decoded:
+                if isinstance(event, Reject):
+                    lessons.append(Lesson(event.partition, event.seq, "", -1, (), erased=False))
+                    continue
+                user = users.get(event.user_id)
+                if user is None:
+                    user = users[event.user_id] = User(rules)
+                step = user.step(event, item.at)
+                erased = step.outcome == "erased"
+                lessons.append(Lesson(0, step.at.seq, step.user_id, step.time, step.examples, erased))
+                due.extend(_due(step.point, Erasure(step.user_id, step.time, step.at) if erased else None))
+                if erased:
+                    del users[event.user_id]
+                events += 1
+        for learner in learners:
+            with stages.stage(f"learn {learner.name}"):
+                published, reached = learner.take(lessons)
+            lane.hear(News(learner.name, published, dict(reached)))
+        with stages.stage("judge"):
+            _, served = lane.take(due)
+        with stages.stage("keep features"):
+            table.keep([served])
+        points += len(served)
+
+
+def _due(point: DecisionPoint | None, erasure: Erasure | None) -> list[DecisionPoint | Erasure]:
+    return [item for item in (point, erasure) if item is not None]
+
+
+def main() -> None:
+    """Run both and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--events", type=int, help="use a simulated log of this many events")
+    simulated: int | None = parser.parse_args().events
+    with tempfile.TemporaryDirectory() as folder:
+        if simulated is None and UBUNTU.exists():
+            log, mapping = UBUNTU, LogMapping.load(ROOT / "deploy/mappings/ubuntu_irc.toml")
+            policy = load_policy(ROOT / "deploy/policies/ubuntu_irc.toml")
+        else:
+            log, mapping = Path(folder) / "log.jsonl", None
+            write_log(SimulationConfig(events=simulated or 200_000), log)
+            policy = load_policy(ROOT / "deploy/policies/example.toml")
+        print(f"log: {log.parent.name}/{log.name}, policy {policy.name}, learning on, one process")
+        before = gc.get_threshold()
+        gc.set_threshold(YOUNG, 20, 20)
+        events, points, stages = by_stage(read_log(log, mapping), policy)
+        gc.set_threshold(*before)
+        print(f"{'stage':<16}{'CPU us/event':>14}{'events/s':>12}")
+        for name, seconds in stages.seconds.items():
+            print(f"{name:<16}{seconds / events * 1e6:>14.2f}{events / seconds:>12,.0f}")
+        marks = [("", time.process_time())]
+        wall = time.perf_counter()
+        done = replay(
+            LogSource(log, mapping, batch_size=BATCH),
+            policy,
+            Path(folder) / "out",
+            log_name=log.name,
+            on_stage=lambda stage: marks.append((stage, time.process_time())),
+        )
+        wall = time.perf_counter() - wall
+        marks.append(("", time.process_time()))
+        total = sum(done.summary["events"].values())
+        for (_, begin), (_, end), name in zip(
+            marks[:-1], marks[1:], ("replay: flow", "replay: outputs", "replay: report"), strict=True
+        ):
+            print(f"{name:<16}{(end - begin) / total * 1e6:>14.2f}{total / (end - begin):>12,.0f}")
+        cpu = marks[-1][1] - marks[0][1]
+        print(f"{'replay: all':<16}{cpu / total * 1e6:>14.2f}{total / cpu:>12,.0f}")
+        print(
+            f"{total:,} events, {points:,} scored as decision points; wall {wall:.1f} s, {total / wall:,.0f} events/s"
+        )
+        if mapping is not None:
+            print(f"goal of {GOAL:,} events per CPU second: {'met' if total / cpu >= GOAL else 'NOT met'}")
+
+
+if __name__ == "__main__":
+    main()
