@@ -17,4 +17,4 @@ def test_the_benchmark_prints_every_stage_and_scores_every_event() -> None:
     stages = ["read", "decode", "profile", "learn logistic", "learn bayes", "judge", "keep features"]
     assert list(rows) == [*stages, "replay: flow", "replay: outputs", "replay: report", "replay: all"]
     assert all(float(cost) > 0 for cost, _ in rows.values())
-    assert "scored; wall time" in printed
+    assert "scored as decision points; wall" in printed
