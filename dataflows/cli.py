@@ -279,3 +279,7 @@ def schemas_check() -> None:
 def topology_command() -> None:
     """Print the dataflow as a Mermaid diagram."""
     click.echo(topology())
+
+
+if __name__ == "__main__":
+    main()

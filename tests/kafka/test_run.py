@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import subprocess
 import sys
 import uuid
@@ -176,3 +177,34 @@ def test_the_readme_consumer_prints_every_risk_event(
     assert all(lines), f"{sum(1 for line in lines if line)} of {len(lines)} lines came in time"
     assert sorted(line[0] for line in lines if line[0] != "forget") == expected
     assert sum(1 for line in lines if line[0] == "forget") == erased
+
+
+def test_sigterm_drains_and_the_next_start_goes_on(kafka: str, deployment: Path, log: Path, tmp_path: Path) -> None:
+    """Stopped in the middle it exits 0 and says what it did; the restart gives what was missing, nothing twice."""
+    with deployment.open("a") as settings:
+        settings.write(f'[recovery]\ndirectory = "{tmp_path / "recovery"}"\nepoch_interval_seconds = 0.5\n')
+        settings.write("[run]\nbatch_size = 50\n")
+    forewarn("produce", log, "--settings", deployment)
+    model = log.parent / "learnt/models/logistic.json"
+    arguments = ["run", "--settings", str(deployment), "--policy", str(POLICY), "--model", str(model)]
+    running = subprocess.Popen([sys.executable, "-m", "dataflows.cli", *arguments], cwd=ROOT, stdout=subprocess.PIPE)
+    try:
+        while running.poll() is None and not messages(kafka, deployment, "risk_events"):
+            pass
+        running.send_signal(signal.SIGTERM)
+        said, _ = running.communicate(timeout=30)
+    finally:
+        running.kill()
+    assert running.returncode == 0
+    assert b"published: risk_event" in said
+    forewarn(*arguments, "--until-end")
+    assert live_ids(kafka, deployment) == replayed_ids(log.parent / "pinned")
+
+
+def test_simulate_sends_straight_to_the_input_topics(kafka: str, deployment: Path) -> None:
+    """With --kafka every simulated event is on the topic of its subject."""
+    said = forewarn("simulate", "--kafka", "--events", 500, "--users", 30, "--settings", deployment).output
+    sent = [int(number) for number in re.findall(r"([\d,]+) (?:messages|moderation events)", said)]
+    assert sum(sent) >= 500
+    found = [len(messages(kafka, deployment, topic)) for topic in ("chat_messages", "moderation_events")]
+    assert found == sent
