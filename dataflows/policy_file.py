@@ -76,7 +76,8 @@ def _sentence(path: Path, problem: ErrorDetails) -> str:
         case "tuple_type":
             return f"{where} must be a list: write it in [brackets]."
         case _:
-            return f"{where} cannot be used: it {message.replace('Input should', 'must')}."
+            demand = message.partition(",")[0].replace("Input should", "must")
+            return f"{where} cannot be used: it {demand}."
 
 
 def _choose(known: list[str]) -> str:

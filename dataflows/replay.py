@@ -110,6 +110,7 @@ def replay(
         telemetry=telemetry,
         served=served,
         shadow=shadow,
+        places=features.places,
         publications=sorted(risk.items, key=lambda item: item.at.seq),
         outcomes=sorted(outcomes.items, key=lambda item: item.at.seq),
         versions=versions,

@@ -24,26 +24,30 @@ Times = NDArray[np.int64]
 def matured_labels(
     users: list[str],
     as_of: Times,
+    places: Times,
     outcomes: list[Outcome],
     horizon: int,
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """For every point, whether its user escalated within the horizon, and whether the horizon has passed in the log.
 
-    An escalation that was overturned later counts for nothing.
+    `places` are the points' places in the log: an escalation is told from what came before it, not from the point its
+    own event made. One that was overturned later counts for nothing. Time has passed when two users have shown it, as
+    one poisoned clock must not make the log longer.
     """
-    escalations: dict[str, list[int]] = defaultdict(list)
+    escalations: dict[str, list[tuple[int, int]]] = defaultdict(list)
     for outcome in outcomes:
         if outcome.kind == "escalated":
-            escalations[outcome.user_id].append(outcome.as_of)
+            escalations[outcome.user_id].append((outcome.as_of, outcome.at.seq))
         elif escalations[outcome.user_id]:
             escalations[outcome.user_id].pop()
     labels = np.zeros(len(users), dtype=np.bool_)
-    for row, user in enumerate(users):
-        times = escalations.get(user)
-        if times:
-            labels[row] = any(as_of[row] <= time <= as_of[row] + horizon for time in times)
-    last = int(as_of.max(initial=0))
-    return labels, as_of + horizon <= last
+    latest: dict[str, int] = {}
+    for row, (user, now, place) in enumerate(zip(users, as_of.tolist(), places.tolist(), strict=True)):
+        latest[user] = max(now, latest.get(user, now))
+        if user in escalations:
+            labels[row] = any(now <= time <= now + horizon and place < seq for time, seq in escalations[user])
+    passed = sorted(latest.values())[-2:]
+    return labels, as_of + horizon <= (passed[0] if passed else 0)
 
 
 def _progressive(labels: NDArray[np.bool_], scores: NDArray[np.float64], matured: NDArray[np.bool_]) -> dict[str, Any]:
@@ -96,15 +100,16 @@ def summarise(
     telemetry: Telemetry,
     served: pa.Table,
     shadow: pa.Table,
+    places: Times,
     publications: list[Publication],
     outcomes: list[Outcome],
     versions: dict[str, ModelVersion],
     pinned: bool,
 ) -> dict[str, Any]:
-    """The summary of a replay."""
+    """The summary of a replay; `places` are the places in the log of the points `served`, row by row."""
     users: list[str] = served["user_id"].to_pylist()
     as_of: Times = served["as_of"].cast(pa.int64()).to_numpy()
-    labels, matured = matured_labels(users, as_of, outcomes, policy.target.horizon)
+    labels, matured = matured_labels(users, as_of, places, outcomes, policy.target.horizon)
     escalated = {outcome.user_id for outcome in outcomes}
     points: dict[str, list[int]] = defaultdict(list)
     for user, time in zip(users, as_of.tolist(), strict=True):

@@ -30,6 +30,7 @@ from datetime import timedelta
 from math import log
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import orjson
 from bytewax.testing import TestingSource
@@ -104,7 +105,7 @@ def hand_made_model(
 
 @dataclass(frozen=True)
 class DriverResult:
-    """Everything that left the flow, in the order of the log."""
+    """Everything that left the flow, in the order of the log; versions partition by partition."""
 
     risk: list[RiskEvent | Tombstone]
     served: list[Served]
@@ -140,12 +141,16 @@ class FlowDriver:
     Events are dated by the driver's clock, which only `advance` moves; any field of an event may be given by name.
     `send` takes bytes exactly as a topic would hold them. The same driver may be run many times: each run is a new
     flow over everything fed so far.
+
+    With several `partitions`, users are dealt over them and the flow runs as it does live: no lane waits for the
+    learner, and which of the versions that are old enough scores a point depends on the batches.
     """
 
-    def __init__(self, policy: Policy, *, codec: Codec | None = None) -> None:
+    def __init__(self, policy: Policy, *, codec: Codec | None = None, partitions: int = 1) -> None:
         self.policy = policy
         self.now = START
         self._codec = codec or Codec()
+        self._reached = [0] * partitions
         self._records: list[Raw] = []
         self._stops: list[tuple[int, bool]] = []
 
@@ -162,8 +167,11 @@ class FlowDriver:
         received: int | None = None,
     ) -> None:
         """Feed one record as it stands."""
-        seq = len(self._records)
-        self._records.append(Raw(subject, value, key, Position("test", 0, seq, seq), received))
+        user = value.get("user_id") if isinstance(value, Mapping) else key
+        partition = crc32(user.encode() if isinstance(user, str) else user or b"") % len(self._reached)
+        at = Position("test", partition, len(self._records), self._reached[partition])
+        self._reached[partition] += 1
+        self._records.append(Raw(subject, value, key, at, received))
 
     def chat(self, user_id: str, **fields: Any) -> None:
         """A message now."""
@@ -233,18 +241,18 @@ class FlowDriver:
                 telemetry=telemetry,
                 lanes=lanes,
                 pinned=None if model is None else freeze(model),
-                one_partition=True,
+                one_partition=len(self._reached) == 1,
             )
             store = None if recovery is None else open_recovery(recovery, RECOVERY_PARTITIONS)
             run_flow(flow, workers, epoch=epoch, recovery=store)
         published = [item for heard in news.items for item in heard.published]
         return DriverResult(
-            risk=[item.event for item in sorted(risk.items, key=lambda item: item.at.seq)],
-            served=sorted((row for batch in served.items for row in batch), key=lambda row: row.point.at.seq),
-            published=sorted(published, key=lambda item: (item.seq, item.version.name)),
-            rejects=sorted(rejects.items, key=lambda item: item.seq),
-            late=sorted(late.items, key=lambda item: item.at.seq),
-            outcomes=sorted(outcomes.items, key=lambda item: item.at.seq),
+            risk=[item.event for item in sorted(risk.items, key=lambda item: item.at.offset)],
+            served=sorted((row for batch in served.items for row in batch), key=lambda row: row.point.at.offset),
+            published=sorted(published, key=lambda item: (item.partition, item.seq, item.version.name)),
+            rejects=sorted(rejects.items, key=lambda item: item.offset),
+            late=sorted(late.items, key=lambda item: item.at.offset),
+            outcomes=sorted(outcomes.items, key=lambda item: item.at.offset),
             telemetry=telemetry,
         )
 

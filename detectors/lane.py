@@ -62,13 +62,8 @@ class Served(NamedTuple):
     shadow: tuple[float, ...]
 
 
-class _Scored(NamedTuple):
-    """What the models say of a point: the champion's probability, version and note, the challengers' probabilities."""
-
-    probability: float | None
-    model: FrozenModel | None
-    note: Note
-    shadow: tuple[float, ...]
+_Scored = tuple[float, tuple[FrozenModel | None, Note], tuple[float, ...]]
+"""The champion's probability or NaN, its version and note, and the challengers' probabilities."""
 
 
 class Lane:
@@ -113,8 +108,8 @@ class Lane:
         fired: dict[int, list[ActiveRule]] = {}
         if points:
             matrix = np.array([point.vector for point in points], dtype=np.float64)
-            scored, fired = iter(self._score(points, matrix)), self._fire(matrix)
-        quiet_below, standings, row = self._decider.quiet_below, self._standings, -1
+            scored, fired = self._score(points, matrix), self._fire(matrix)
+        quiet_below, least, row = self._decider.quiet_below, self._policy.learning.min_events, -1
         out: list[Publication] = []
         served: list[Served] = []
         for item in due:
@@ -122,13 +117,20 @@ class Lane:
                 self._standings.pop(item.user_id, None)
                 out.append(Publication(item.at, Tombstone(user_id=item.user_id, as_of=item.as_of)))
                 continue
-            probability, model, note, shadow = next(scored)
             row += 1
+            value, (model, note), shadow = next(scored)
+            probability: float | None = value
+            if value != value or item.events < least:  # noqa: PLR0124 - only NaN differs from itself
+                probability = None
+                note = "no_version" if note == "no_version" else "insufficient_history"
             tier = Tier.NONE
             # nearly everybody is in no tier and stays there: nothing to decide
-            if row in fired or item.user_id in standings or (probability is not None and probability >= quiet_below):
+            if (
+                (probability is not None and probability >= quiet_below)
+                or row in fired
+                or item.user_id in self._standings
+            ):
                 event, tier = self._decide(item, probability, model, note, fired.get(row, []))
-                standings = self._standings
                 if event is not None:
                     out.append(Publication(item.at, event))
             served.append(Served(item, probability, tier, "" if model is None else model.version, shadow))
@@ -136,29 +138,18 @@ class Lane:
             versions.trim(due[-1].at.seq, one_partition=self._wait)
         return out, served
 
-    def _score(self, points: list[DecisionPoint], matrix: Matrix) -> list[_Scored]:
+    def _score(self, points: list[DecisionPoint], matrix: Matrix) -> Iterator[_Scored]:
         """What the models say of each point; `matrix` holds the points' vectors."""
         if self._pinned is not None:
             pinned, until = self._pinned, self._pinned.learned_until
             chosen: list[tuple[FrozenModel | None, Note]] = [
                 (pinned, "ahead" if until is not None and until >= point.as_of else "ok") for point in points
             ]
-            columns = [(_probabilities(matrix, chosen), chosen)]
-        else:
-            columns = []
-            for versions in self._versions.values():
-                chosen = versions.choose_all(points, one_partition=self._wait)
-                columns.append((_probabilities(matrix, chosen), chosen))
-        champion, chosen = columns[0]
-        shadows = list(zip(*(values for values, _ in columns[1:]), strict=True)) or [()] * len(points)
-        least = self._policy.learning.min_events
-        scored = []
-        for point, value, (model, note), shadow in zip(points, champion, chosen, shadows, strict=True):
-            absent = value != value or point.events < least  # noqa: PLR0124 - only NaN differs from itself
-            if absent and note in ("ok", "ahead"):
-                note = "insufficient_history"  # noqa: PLW2901
-            scored.append(_Scored(None if absent else value, model, note, shadow))
-        return scored
+            return zip(_probabilities(matrix, chosen), chosen, [()] * len(points), strict=True)
+        choices = [versions.choose_all(points, one_partition=self._wait) for versions in self._versions.values()]
+        champion, *challengers = [_probabilities(matrix, chosen) for chosen in choices]
+        shadows = zip(*challengers, strict=True) if challengers else [()] * len(points)
+        return zip(champion, choices[0], shadows, strict=True)
 
     def _fire(self, matrix: Matrix) -> dict[int, list[ActiveRule]]:
         """The rules that fire, by row of the matrix; rows on which none does are not there."""

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from dataflows.sinks.memory import MemorySink
 from detectors.contract import Matrix
@@ -49,6 +50,11 @@ class FeatureTable(MemorySink[list[Served]]):
                     self._tiers.append(tier)
                     self._versions.append(version)
                     self._shadows.append(shadow)
+
+    @property
+    def places(self) -> NDArray[np.int64]:
+        """The points' places in the log, row by row."""
+        return np.sort(np.array(self._seqs, dtype=np.int64))
 
     def table(self, challengers: tuple[str, ...]) -> tuple[pa.Table, pa.Table]:
         """All points in the order of the log: as the champion served them, and the challengers' probabilities."""

@@ -9,51 +9,67 @@ DISTINCT_CAP = 64
 class Tiles:
     """One value per hop of event time: the storage of one windowed aggregate of one signal.
 
-    `total` is the sum over the tiles, kept so that a window is read without adding it up. Tiles older than the window
-    are dropped when read, and when an add finds more than `2 * (span / hop + 2)` of them, so memory is bounded even
-    where nothing is read.
+    Tiles stand in rising order, so that old ones are dropped from the front; `total` is their sum, kept so that a
+    window is read without adding it up. They are dropped when the window is read, and when an add finds more than
+    `2 * (span / hop + 2)` of them, so memory is bounded even where nothing is read.
     """
 
-    __slots__ = ("oldest", "total", "values")
+    __slots__ = ("newest", "oldest", "total", "values")
 
     def __init__(self, total: float = 0, values: dict[int, float] | None = None) -> None:
         self.total = total
         self.values = {} if values is None else values
         self.oldest = min(self.values, default=0)
+        self.newest = max(self.values, default=0)
 
     def add(self, tile: int, amount: float, tail: int, limit: int) -> None:
         """Add `amount` to `tile`; a tile before the window's `tail` is no longer covered and is left out."""
         if tile < tail:
             return
-        values = self.values
-        if tile in values:
-            values[tile] += amount
+        if tile in self.values:
+            self.values[tile] += amount
         else:
-            if not values or tile < self.oldest:
-                self.oldest = tile
-            values[tile] = amount
-            if len(values) > limit:
-                self.trim(tail)
-                return
+            self._place(tile, amount)
         self.total += amount
+        if len(self.values) > limit:
+            self.trim(tail)
 
     def peak(self, tile: int, amount: float, tail: int, limit: int) -> None:
         """Raise `tile` to `amount` if that is larger."""
         if tile < tail:
             return
-        values = self.values
-        if not values or tile < self.oldest:
-            self.oldest = tile
-        if amount > values.get(tile, float("-inf")):
-            values[tile] = amount
-        if len(values) > limit:
+        if tile not in self.values:
+            self._place(tile, amount)
+        elif amount > self.values[tile]:
+            self.values[tile] = amount
+        if len(self.values) > limit:
             self.trim(tail)
+
+    def _place(self, tile: int, amount: float) -> None:
+        """Put a tile where it belongs: at the end, but for an out-of-order event."""
+        values = self.values
+        if not values:
+            self.oldest = self.newest = tile
+            values[tile] = amount
+        elif tile > self.newest:
+            self.newest = tile
+            values[tile] = amount
+        else:
+            values[tile] = amount
+            self.values = dict(sorted(values.items()))
+            self.oldest = min(tile, self.oldest)
 
     def trim(self, tail: int) -> None:
         """Drop the tiles before `tail`."""
-        self.values = {tile: value for tile, value in self.values.items() if tile >= tail}
-        self.oldest = min(self.values, default=0)
-        self.total = sum(self.values.values())
+        values, total = self.values, self.total
+        while values:
+            oldest = next(iter(values))
+            if oldest >= tail:
+                self.oldest = oldest
+                break
+            total -= values.pop(oldest)
+        # whole numbers are subtracted exactly; fractions are summed anew, so that nothing drifts
+        self.total = total if isinstance(total, int) else sum(values.values())
 
 
 class LastSeen:

@@ -9,6 +9,7 @@ from dataflows.testing import FlowDriver, small_policy
 USERS = ("ann", "bob", "cid", "dan", "eve", "fay")
 
 POLICY = small_policy(
+    target={"horizon": "24h", "when": [{"event": "sanction", "min_severity": 5}], "reset_after": "5m"},
     learning={"publish_every": "1m", "min_positives": 3, "min_events": 2},
     tiers={"watch": {"enter": 0.1, "leave": 0.05}, "high": {"enter": 0.3, "leave": 0.2}},
     rules={"report_burst": {"tier": "high", "limit": 3}},

@@ -84,13 +84,19 @@ def test_a_sawtooth_window_covers_at_least_its_span_and_less_than_a_hop_more(spa
         assert tail(now) % hop == 0
 
 
-def test_tiles_stay_bounded_where_nothing_is_ever_read() -> None:
-    """An add that finds too many drops those the window has left behind."""
-    tiles, limit = Tiles(), 12
-    for tile in range(1_000):
-        tiles.add(tile, 1, tile - 5, limit)
-        assert len(tiles.values) <= limit
-    assert sum(count for tile, count in tiles.values.items() if tile >= 994) == 6
+@pytest.mark.parametrize("start", range(7))
+def test_tiles_stay_bounded_where_nothing_is_ever_read(start: int) -> None:
+    """An add that finds too many drops those the window has left behind, and the kept total stays the sum."""
+    sums, peaks, limit = Tiles(), Tiles(), 12
+    for tile in range(1_000 - start):
+        sums.add(tile, 3, tile - 5, limit)
+        peaks.peak(tile, 3, tile - 5, limit)
+        assert len(sums.values) <= limit
+        assert len(peaks.values) <= limit
+        assert sums.total == sum(sums.values.values())
+    for tiles in (sums, peaks):
+        assert sum(amount for tile, amount in tiles.values.items() if tile >= 994 - start) == 18
+        assert tiles.oldest == min(tiles.values)
 
 
 def test_the_most_recently_seen_keys_are_kept_whatever_the_order() -> None:
