@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from threading import Lock
 
 from prometheus_client import CollectorRegistry
@@ -11,7 +11,7 @@ from prometheus_client import Counter as Metric
 
 from detectors.lane import Publication
 from detectors.user import Step
-from schemas.records import ChatMessage, Reject, Tombstone
+from schemas.records import ChatMessage, Event, Reject, Tombstone
 
 
 class Telemetry:
@@ -46,36 +46,23 @@ class Telemetry:
         with self._lock:
             return dict(sorted(self._counts.get(name, Counter()).items()))
 
-    def decoded(self, items: Sequence[object]) -> None:
-        """Count a decoded batch: pairs of user and event, and Rejects."""
-        kinds: Counter[str] = Counter()
-        rejects: Counter[str] = Counter()
-        for item in items:
-            if isinstance(item, Reject):
-                rejects[item.reason.value] += 1
-            elif isinstance(item, tuple):
-                event = item[1].event
-                kinds["chat_message" if isinstance(event, ChatMessage) else event.kind] += 1
-        self.add("events", kinds)
-        self.add("rejects", rejects)
+    def decoded(self, events: Iterable[Event], rejects: list[Reject]) -> None:
+        """Count a decoded batch."""
+        self.add("events", Counter(["chat_message" if isinstance(e, ChatMessage) else e.kind for e in events]))
+        self.add("rejects", Counter([reject.reason.value for reject in rejects]))
 
-    def stepped(self, items: Sequence[tuple[str, object]]) -> None:
+    def stepped(self, items: Sequence[tuple[str, Sequence[object]]]) -> None:
         """Count what a batch of events came to."""
-        outcomes: Counter[str] = Counter()
-        decisions: Counter[str] = Counter()
-        for _, step in items:
-            if isinstance(step, Step):
-                outcomes[step.outcome] += 1
-                if step.point is not None:
-                    decisions["decision_points"] += 1
-                if step.escalated:
-                    decisions["escalations"] += 1
-                if step.overturned:
-                    decisions["overturned"] += 1
-            elif isinstance(step, Reject):
-                self.add("rejects", Counter({step.reason.value: 1}))
-        self.add("outcomes", outcomes)
-        self.add("decisions", decisions)
+        taken = [step for _, steps in items for step in steps]
+        steps = [step for step in taken if isinstance(step, Step)]
+        self.add("outcomes", Counter([step.outcome for step in steps]))
+        decisions = {
+            "decision_points": sum(1 for step in steps if step.point is not None),
+            "escalations": sum(1 for step in steps if step.escalated),
+            "overturned": sum(1 for step in steps if step.overturned),
+        }
+        self.add("decisions", Counter({name: count for name, count in decisions.items() if count}))
+        self.add("rejects", Counter([step.reason.value for step in taken if isinstance(step, Reject)]))
 
     def judged(self, publications: Sequence[Publication]) -> None:
         """Count what is published."""

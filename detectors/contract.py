@@ -6,17 +6,32 @@ The laws every detector obeys are functions in `detectors.laws`.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from array import array
+from collections.abc import Iterable, Sequence
+from struct import pack
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from schemas.records import Position, Reason
 
-Vector = tuple[float, ...]
-"""One value per declared feature; NaN where absent."""
+Vector: TypeAlias = "array[float]"
+"""One value per declared feature, as packed doubles; NaN where absent. It is never changed once made."""
 Matrix = NDArray[np.float64]
 """Vectors as rows."""
+
+
+def vector_from(values: Iterable[float]) -> Vector:
+    """A vector of these values."""
+    packed = tuple(values)
+    return array("d", pack(f"{len(packed)}d", *packed))
+
+
+def matrix_from(vectors: Sequence[Vector]) -> Matrix:
+    """Vectors as the rows of a matrix, at least one of them; packed doubles need only be laid end to end."""
+    matrix: Matrix = np.frombuffer(b"".join(vectors)).reshape(len(vectors), -1)
+    return matrix
 
 
 class DecisionPoint(NamedTuple):

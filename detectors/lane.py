@@ -7,13 +7,14 @@ scores at once.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from detectors.contract import DecisionPoint, Matrix
+from detectors.contract import DecisionPoint, Matrix, matrix_from
 from detectors.decide import CLEAR, Decider, Standing
 from detectors.explain import explain
 from detectors.learn import Published
@@ -107,7 +108,7 @@ class Lane:
         scored: Iterator[_Scored] = iter(())
         fired: dict[int, list[ActiveRule]] = {}
         if points:
-            matrix = np.array([point.vector for point in points], dtype=np.float64)
+            matrix = matrix_from([point.vector for point in points])
             scored, fired = self._score(points, matrix), self._fire(matrix)
         quiet_below, least, row = self._decider.quiet_below, self._policy.learning.min_events, -1
         out: list[Publication] = []
@@ -224,7 +225,7 @@ class Lane:
         return {
             "versions": {model: versions.state() for model, versions in self._versions.items()},
             "reached": self._reached,
-            "waiting": [(isinstance(item, Erasure), tuple(item)) for item in self._waiting],
+            "waiting": [_plain(item) for item in self._waiting],
             "standings": {
                 u: (str(s.tier), s.expires_at, s.entered_at, str(s.entered), str(s.floor))
                 for u, s in self._standings.items()
@@ -241,7 +242,7 @@ class Lane:
         self._waiting = [
             Erasure._make((*fields[:-1], Position(*fields[-1])))
             if erased
-            else DecisionPoint._make((*fields[:3], tuple(fields[3]), fields[4], Position(*fields[5])))
+            else DecisionPoint._make((*fields[:3], array("d", fields[3]), fields[4], Position(*fields[5])))
             for erased, fields in state["waiting"]
         ]
         self._standings = {
@@ -265,3 +266,10 @@ def _probabilities(
         values[indexes] = model.probabilities(matrix[indexes])
     scores: list[float] = values.tolist()
     return scores
+
+
+def _plain(item: DecisionPoint | Erasure) -> tuple[bool, tuple[Any, ...]]:
+    """Whether it is an erasure, and its fields as plain data."""
+    if isinstance(item, Erasure):
+        return True, tuple(item)
+    return False, (*item[:3], item.vector.tobytes(), *item[4:])

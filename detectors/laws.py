@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import msgpack
 import numpy as np
 
-from detectors.contract import DecisionPoint, Example, Matrix, Score, Vector
+from detectors.contract import DecisionPoint, Example, Matrix, Score, Vector, matrix_from, vector_from
 from detectors.features.catalogue import NAMES
 from detectors.learn import Learner, Lesson
 from detectors.models.catalogue import MODELS, freeze
@@ -101,7 +101,7 @@ class ModelUnderTest:
 
     def score_one(self, point: DecisionPoint) -> Score:
         """The frozen version's probability and reasons."""
-        value = float(self.score_many(np.array([point.vector], dtype=np.float64))[0])
+        value = float(self.score_many(matrix_from([point.vector]))[0])
         if isnan(value):
             return Score(self.name, None)
         return Score(self.name, value, self._frozen().explain(point.vector, 4))
@@ -163,8 +163,8 @@ def inputs_are_left_as_they_were(make: Make) -> None:
 
 def cold_start_is_insufficient_history(make: Make) -> None:
     """A detector that knows nothing says so, with None and NaN, and neither guesses nor gives reasons."""
-    nothing = (nan,) * len(NAMES)
-    score, many = make().score_one(_point(nothing)), make().score_many(np.array([nothing]))
+    nothing = vector_from([nan] * len(NAMES))
+    score, many = make().score_one(_point(nothing)), make().score_many(matrix_from([nothing]))
     _demand(score.probability is None, make(), f"scores {score.probability} where every feature is absent")
     _demand(not score.reasons, make(), "gives reasons for a score it does not have")
     _demand(bool(np.isnan(many).all()), make(), "scores a row in which every feature is absent")
@@ -203,7 +203,7 @@ def absent_features_do_no_lasting_harm(make: Make) -> None:
     detector = make()
     for example in _examples(300, gaps=0.3):
         detector.learn_one(example)
-        detector.learn_one(example._replace(vector=(nan,) * len(NAMES)))
+        detector.learn_one(example._replace(vector=vector_from([nan] * len(NAMES))))
     found = next((number for number in _numbers(detector.dump()) if not isfinite(number)), None)
     _demand(found is None, detector, f"has learnt {found} from absent features")
     for example in (*_examples(50, gaps=0.0), *_examples(50, gaps=0.5), *_examples(1, gaps=1.0)):
@@ -236,7 +236,7 @@ def rows_are_scored_on_their_own(make: Make) -> None:
     alone = np.concatenate([detector.score_many(matrix[row : row + 1]) for row in range(len(matrix))])
     _demand(together.tobytes() == alone.tobytes(), detector, "scores a row differently with other rows beside it")
     for row, value in zip(matrix.tolist(), together.tolist(), strict=True):
-        one = detector.score_one(_point(tuple(row))).probability
+        one = detector.score_one(_point(vector_from(row))).probability
         same = isnan(value) if one is None else one == value
         _demand(same, detector, f"scores a point {one} alone and {value} in a batch")
 
@@ -271,7 +271,7 @@ def _examples(count: int, gaps: float = 0.2, seed: int = 2) -> Iterator[Example]
     """Seeded examples, three of ten positive, a minute apart."""
     labels = (np.random.default_rng(seed).random(count) < 0.3).tolist()
     for number, (row, label) in enumerate(zip(_matrix(count, gaps, seed).tolist(), labels, strict=True)):
-        yield Example(f"u{number % 9}", _START + number * 60_000, tuple(row), label=label, weight=1.0)
+        yield Example(f"u{number % 9}", _START + number * 60_000, vector_from(row), label=label, weight=1.0)
 
 
 def _taught(make: Make, examples: int) -> Candidate:

@@ -7,12 +7,12 @@ enters a new interval, before the lesson that moved it is learnt, and says up to
 
 from __future__ import annotations
 
+from array import array
 from typing import Any, NamedTuple
 
-import numpy as np
 import orjson
 
-from detectors.contract import Example
+from detectors.contract import Example, matrix_from
 from detectors.features.catalogue import NAMES
 from detectors.models.catalogue import MODELS
 from detectors.models.version import content_hash, squash
@@ -137,7 +137,7 @@ class Learner:
         if not batch:
             return
         model = self._model
-        squashed = squash(np.array([example.vector for example in batch], dtype=np.float64)).tolist()
+        squashed = squash(matrix_from([example.vector for example in batch])).tolist()
         for example, row in zip(batch, squashed, strict=True):
             # x == x is false only for NaN, which stands for absent and must never reach a model
             features = {name: value for name, value in zip(NAMES, row, strict=True) if value == value}  # noqa: PLR0124
@@ -176,7 +176,7 @@ class Learner:
             "name": self.name,
             "model": self._model.dump(),
             "following": self._order.following,
-            "waiting": [tuple(lesson) for lesson in self._order.waiting],
+            "waiting": [_plain(lesson) for lesson in self._order.waiting],
             "clock": (self._clock.leader, self._clock.latest, self._clock.now),
             "interval": self._interval,
             "fresh": self._fresh,
@@ -191,7 +191,7 @@ class Learner:
         waiting = []
         for partition, seq, user_id, time, examples, erased in state["waiting"]:
             taught = tuple(
-                Example(user, known_at, tuple(vector), label=label, weight=weight)
+                Example(user, known_at, array("d", vector), label=label, weight=weight)
                 for user, known_at, vector, label, weight in examples
             )
             waiting.append(Lesson(partition, seq, user_id, time, taught, erased))
@@ -200,3 +200,9 @@ class Learner:
         self._interval, self._fresh = state["interval"], state["fresh"]
         self._learned_until = state["learned_until"]
         self._examples, self._positives = state["examples"], state["positives"]
+
+
+def _plain(lesson: Lesson) -> tuple[Any, ...]:
+    """A lesson as plain data."""
+    examples = [(e.user_id, e.known_at, e.vector.tobytes(), e.label, e.weight) for e in lesson.examples]
+    return (lesson.partition, lesson.seq, lesson.user_id, lesson.time, examples, lesson.erased)

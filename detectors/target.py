@@ -7,6 +7,7 @@ their event id, which is a uniform sample that needs no random numbers and is th
 
 from __future__ import annotations
 
+from array import array
 from typing import Any, NamedTuple
 
 from detectors.contract import DecisionPoint, Example, Vector
@@ -54,7 +55,14 @@ class History:
 
     def state(self) -> list[Any]:
         """Everything as plain data."""
-        return [self.facts, self.pending, self.offered.values, self.escalated_at, self.reset_at, self.learnt]
+        return [
+            self.facts,
+            [(priority, as_of, vector.tobytes()) for priority, as_of, vector in self.pending],
+            self.offered.values,
+            self.escalated_at,
+            self.reset_at,
+            [(vector.tobytes(), weight) for vector, weight in self.learnt],
+        ]
 
     @classmethod
     def from_state(cls, state: list[Any]) -> History:
@@ -62,9 +70,9 @@ class History:
         history = cls()
         facts, pending, offered, history.escalated_at, history.reset_at, learnt = state
         history.facts = [Fact(*fact) for fact in facts]
-        history.pending = [Pending(priority, as_of, tuple(vector)) for priority, as_of, vector in pending]
+        history.pending = [Pending(priority, as_of, array("d", vector)) for priority, as_of, vector in pending]
         history.offered = Tiles(sum(offered.values()), offered)
-        history.learnt = [(tuple(vector), weight) for vector, weight in learnt]
+        history.learnt = [(array("d", vector), weight) for vector, weight in learnt]
         return history
 
 

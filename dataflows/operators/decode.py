@@ -23,36 +23,46 @@ class Decoded(NamedTuple):
 
 @dataclass(frozen=True)
 class DecodeOut:
-    """Events by user, and what could not become one."""
+    """Events by user, a batch's events of one user in one bundle, and what could not become an event."""
 
-    events: KeyedStream[Decoded]
+    events: KeyedStream[list[Decoded]]
     rejects: Stream[Reject]
+
+
+class _Batch(NamedTuple):
+    users: dict[str, list[Decoded]]
+    rejects: list[Reject]
 
 
 @operator
 def decode(step_id: str, up: Stream[Raw | Reject], codec: Codec, telemetry: Telemetry) -> DecodeOut:
     """Turn records into Events by user, and Rejects."""
 
-    def decode_batch(batch: list[Raw | Reject]) -> list[tuple[str, Decoded] | Reject]:
-        out: list[tuple[str, Decoded] | Reject] = []
+    def decode_batch(batch: list[Raw | Reject]) -> list[_Batch]:
+        users: dict[str, list[Decoded]] = {}
+        rejects: list[Reject] = []
         for record in batch:
             if isinstance(record, Reject):
-                out.append(record)
+                rejects.append(record)
                 continue
             event = codec.decode(record)
             if isinstance(event, Reject):
-                out.append(event)
+                rejects.append(event)
             else:
-                out.append((event.user_id, Decoded(event, record.at)))
-        telemetry.decoded(out)
-        return out
+                bundle = users.get(event.user_id)
+                if bundle is None:
+                    bundle = users[event.user_id] = []
+                bundle.append(Decoded(event, record.at))
+        telemetry.decoded([event for bundle in users.values() for event, _ in bundle], rejects)
+        return [_Batch(users, rejects)]
 
-    def to_events(batch: list[tuple[str, Decoded] | Reject]) -> list[tuple[str, Decoded]]:
-        return [item for item in batch if not isinstance(item, Reject)]
+    def to_events(batches: list[_Batch]) -> list[tuple[str, list[Decoded]]]:
+        return [bundle for batch in batches for bundle in batch.users.items()]
 
-    def to_rejects(batch: list[tuple[str, Decoded] | Reject]) -> list[Reject]:
-        return [item for item in batch if isinstance(item, Reject)]
+    def to_rejects(batches: list[_Batch]) -> list[Reject]:
+        return [reject for batch in batches for reject in batch.rejects]
 
+    # what crosses the engine is bundled, because each item that crosses it costs as much as a feature
     decoded = op.flat_map_batch("records", up, decode_batch)
     return DecodeOut(
         events=op.flat_map_batch("events", decoded, to_events),

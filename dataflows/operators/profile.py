@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain
 from typing import Literal, NamedTuple
 from zlib import crc32
 
@@ -66,18 +67,22 @@ def reject_of(event: Event, at: Position, stage: str, error: Exception) -> Rejec
     )
 
 
-class ProfileLogic(StatefulBatchLogic[Decoded, "Step | Late | Reject", bytes]):
+StepOut = Step | Late | Reject
+"""What one event of one user came to; a late one gives its step and itself."""
+
+
+class ProfileLogic(StatefulBatchLogic[list[Decoded], list[StepOut], bytes]):
     """One user's state, fed the user's events in the order they arrived."""
 
     def __init__(self, rules: Rulebook, snapshot: bytes | None) -> None:
         self._rules = rules
         self._user = User(rules) if snapshot is None else User.load(snapshot, rules)
 
-    def on_batch(self, values: list[Decoded]) -> tuple[list[Step | Late | Reject], bool]:
+    def on_batch(self, values: list[list[Decoded]]) -> tuple[list[list[StepOut]], bool]:
         """Take the user's events; after an erasure with nothing behind it, nothing of the user is kept."""
-        out: list[Step | Late | Reject] = []
+        out: list[StepOut] = []
         user = self._user
-        for event, at in values:
+        for event, at in chain.from_iterable(values):
             try:
                 step = user.step(event, at)
             except Exception as error:
@@ -88,7 +93,7 @@ class ProfileLogic(StatefulBatchLogic[Decoded, "Step | Late | Reject", bytes]):
                 out.append(Late(without_text(event), at))
             elif step.outcome == "erased":
                 user = self._user = User(self._rules)
-        return out, user.profile.events == 0 and not user.profile.seen
+        return [out], user.profile.events == 0 and not user.profile.seen
 
     def snapshot(self) -> bytes:
         """The user's state as versioned bytes."""
@@ -110,7 +115,7 @@ def lane_of(user_id: str, lanes: int) -> str:
 @operator
 def profile(
     step_id: str,
-    up: KeyedStream[Decoded],
+    up: KeyedStream[list[Decoded]],
     rules: Rulebook,
     lanes: int,
     telemetry: Telemetry,
@@ -118,35 +123,38 @@ def profile(
     """Count events into users' profiles; give points by lane, lessons, and what was late."""
     steps = op.stateful_batch("users", up, lambda snapshot: ProfileLogic(rules, snapshot))
 
-    def to_lanes(batch: list[tuple[str, Step | Late | Reject]]) -> Iterable[tuple[str, list[DecisionPoint | Erasure]]]:
+    def to_lanes(batch: list[tuple[str, list[StepOut]]]) -> Iterable[tuple[str, list[DecisionPoint | Erasure]]]:
         bundles: dict[str, list[DecisionPoint | Erasure]] = {}
-        for user_id, step in batch:
-            if not isinstance(step, Step):
-                continue
-            if step.point is not None:
-                bundles.setdefault(lane_of(user_id, lanes), []).append(step.point)
-            elif step.outcome == "erased":
-                bundles.setdefault(lane_of(user_id, lanes), []).append(Erasure(user_id, step.time, step.at))
+        for user_id, steps in batch:
+            bundle = bundles.setdefault(lane_of(user_id, lanes), [])
+            for step in steps:
+                if isinstance(step, Step):
+                    if step.point is not None:
+                        bundle.append(step.point)
+                    elif step.outcome == "erased":
+                        bundle.append(Erasure(user_id, step.time, step.at))
         return bundles.items()
 
-    def to_lessons(batch: list[tuple[str, Step | Late | Reject]]) -> list[Lesson]:
+    def to_lessons(batch: list[tuple[str, list[StepOut]]]) -> list[Lesson]:
         telemetry.stepped(batch)
         return [
             Lesson(step.at.partition, step.at.seq, user_id, step.time, step.examples, step.outcome == "erased")
-            for user_id, step in batch
+            for user_id, steps in batch
+            for step in steps
             if isinstance(step, Step)
         ]
 
-    def to_lates(batch: list[tuple[str, Step | Late | Reject]]) -> list[Late]:
-        return [step for _, step in batch if isinstance(step, Late)]
+    def to_lates(batch: list[tuple[str, list[StepOut]]]) -> list[Late]:
+        return [step for _, steps in batch for step in steps if isinstance(step, Late)]
 
-    def to_rejects(batch: list[tuple[str, Step | Late | Reject]]) -> list[Reject]:
-        return [step for _, step in batch if isinstance(step, Reject)]
+    def to_rejects(batch: list[tuple[str, list[StepOut]]]) -> list[Reject]:
+        return [step for _, steps in batch for step in steps if isinstance(step, Reject)]
 
-    def to_outcomes(batch: list[tuple[str, Step | Late | Reject]]) -> list[Outcome]:
+    def to_outcomes(batch: list[tuple[str, list[StepOut]]]) -> list[Outcome]:
         return [
             Outcome(user_id, step.time, "escalated" if step.escalated else "overturned", step.at)
-            for user_id, step in batch
+            for user_id, steps in batch
+            for step in steps
             if isinstance(step, Step) and (step.escalated or step.overturned)
         ]
 

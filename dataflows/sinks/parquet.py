@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from dataflows.sinks.memory import MemorySink
-from detectors.contract import Matrix
+from detectors.contract import Matrix, matrix_from
 from detectors.lane import Served
 
 ROWS = 65_536
@@ -40,7 +40,7 @@ class FeatureTable(MemorySink[list[Served]]):
         """Take in batches of served points."""
         with self._lock:
             for served in items:
-                self._vectors.append(np.array([row.point.vector for row in served], dtype=np.float64))
+                self._vectors.append(matrix_from([row.point.vector for row in served]))
                 for point, probability, tier, version, shadow in served:
                     self._seqs.append(point.at.seq)
                     self._users.append(point.user_id)

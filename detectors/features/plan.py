@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from math import nan
 from operator import itemgetter
+from struct import Struct
 from typing import Any, NamedTuple
 
 from detectors.features.declare import HOPS, Decay, Feature, Ratio, Since, StrikeCount, Trend, Window, duration_ms
@@ -122,6 +123,7 @@ class Plan:
     first_slot: int = -1
     sanction_since_slot: int = -1
     pick: Callable[[list[float]], tuple[float, ...]] = tuple
+    pack: Callable[..., bytes] = field(default=lambda *_values: b"")
     _slots: dict[str, int] = field(default_factory=dict)
 
     def slot(self, name: str, default: float) -> int:
@@ -262,5 +264,6 @@ def compile_plan(features: Iterable[Feature], strike_expiry: int) -> Plan:
     order = [_place(plan, feature, strike_expiry) for feature in features]
     plan.tile_reads = [cell for cells in plan.tiles.values() for cell in cells]
     plan.decay_reads = [cell for cells in plan.decays.values() for cell in cells]
+    plan.pack = Struct(f"{len(order)}d").pack
     plan.pick = itemgetter(*order) if len(order) > 1 else lambda scratch: (scratch[order[0]],)
     return plan

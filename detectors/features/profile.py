@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from array import array
 from math import exp2, nan
 from typing import Any
 
 import msgpack
 
+from detectors.contract import Vector
 from detectors.features.decay import Decayed
 from detectors.features.plan import Plan
 from detectors.features.signals import Signal
@@ -99,7 +101,7 @@ class Profile:
         """A scratch list for one vector: every slot at its absent value."""
         return self.plan.defaults.copy()
 
-    def vector(self, scratch: list[float]) -> tuple[float, ...]:
+    def vector(self, scratch: list[float]) -> Vector:
         """The declared features as of the clock, in declared order; NaN where absent."""
         now, cells, plan = self.clock, self.cells, self.plan
         for index, slot, width, hop, _, _ in plan.tile_reads:
@@ -134,7 +136,7 @@ class Profile:
             scratch[plan.first_slot] = (now - self.first) / 1000
         for slot, derive in plan.derived:
             scratch[slot] = derive(scratch)
-        return plan.pick(scratch)
+        return array("d", plan.pack(*plan.pick(scratch)))
 
     def state(self) -> dict[str, Any]:
         """Everything as plain data, cells by name, so that declarations may change between dump and load."""

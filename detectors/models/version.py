@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import orjson
 
-from detectors.contract import Matrix, Vector
+from detectors.contract import Matrix, Vector, matrix_from
 from schemas.records import ModelVersion, Reason
 
 
@@ -74,7 +74,7 @@ class FrozenModel:
 
     def explain(self, vector: Vector, most: int) -> tuple[Reason, ...]:
         """The present features with the largest contributions, largest first, in log-odds."""
-        contributions = self._terms.contributions(squash(np.array([vector], dtype=np.float64)).T)[:, 0].tolist()
+        contributions = self._terms.contributions(squash(matrix_from([vector])).T)[:, 0].tolist()
         parts = [
             (part, name, value)
             for part, name, value in zip(contributions, self._names, vector, strict=True)

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.contract import DecisionPoint, Matrix, Score
+from detectors.contract import DecisionPoint, Matrix, Score, matrix_from
 from detectors.features.catalogue import NAMES
 from schemas.records import Reason
 
@@ -51,7 +51,7 @@ class Rule(ABC):
         """1 with the raw counters as reasons if the rule fires, 0 if not, None if it cannot tell."""
         if any(isnan(point.vector[column]) for column in self._columns):
             return Score(self.name, None)
-        if not self.fires_on(np.array([point.vector], dtype=np.float64))[0]:
+        if not self.fires_on(matrix_from([point.vector]))[0]:
             return Score(self.name, 0.0)
         reasons = tuple(
             Reason(detector=self.name, feature=feature, value=point.vector[column], contribution=None)

@@ -373,6 +373,28 @@ def test_no_peeking_where_partitions_race_each_other(batch_size: int) -> None:
     assert sum(until is not None for until, _ in used) > len(used) // 2
 
 
+def test_a_risk_event_says_where_no_version_kept_was_old_enough() -> None:
+    """A partition that catches up long after another has taught the model is scored by rules alone, and told so."""
+    driver = FlowDriver(
+        small_policy(
+            learning={"publish_every": "1m", "min_positives": 2, "keep_versions": 2},
+            rules={"report_burst": {"tier": "high", "limit": 2}},
+        ),
+        partitions=2,
+    )
+    begin = driver.now
+    for _ in range(6):
+        for user in ("bob", "cid"):
+            driver.chat(user)
+            driver.sanction(user, 4)
+        driver.advance("1m")
+    for reporter in ("bob", "cid"):
+        driver.report("ann", reporter, event_time=begin)
+    (event,) = driver.run(batch_size=1).risk_events
+    assert (event.user_id, event.tier, event.probability) == ("ann", "high", None)
+    assert (event.model_note, event.model_version, event.learned_until) == ("no_version", "", None)
+
+
 def test_a_version_says_up_to_which_time_it_has_learnt() -> None:
     """That is the time of the latest event before it came into force that gave an example or an escalation."""
     times: list[int] = []

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from math import nan
 from typing import TypeVar
 
-from detectors.contract import DecisionPoint, Example, Vector
+from detectors.contract import DecisionPoint, Example, Vector, vector_from
 from detectors.features.catalogue import NAMES
 from detectors.lane import Erasure
 from detectors.learn import Learner, Lesson
@@ -36,7 +36,7 @@ def vector_of(absent: float = 0.0, **features: float) -> Vector:
     """A feature vector with the named values, and `absent` everywhere else."""
     unknown = set(features) - set(NAMES)
     assert not unknown, unknown
-    return tuple(float(features.get(name, absent)) for name in NAMES)
+    return vector_from(float(features.get(name, absent)) for name in NAMES)
 
 
 def point_of(vector: Vector, *, user: str = "ann", as_of: int = START, events: int = 9, seq: int = 0) -> DecisionPoint:
@@ -47,7 +47,7 @@ def point_of(vector: Vector, *, user: str = "ann", as_of: int = START, events: i
 def random_vector(rng: random.Random, gaps: float = 0.1) -> Vector:
     """A vector of the kinds of numbers that features are: counts, fractions, gaps in seconds, and nothing at all."""
     kinds = (lambda: float(rng.randrange(9)), rng.random, lambda: rng.expovariate(1e-4), lambda: 0.0)
-    return tuple(nan if rng.random() < gaps else rng.choice(kinds)() for _ in NAMES)
+    return vector_from(nan if rng.random() < gaps else rng.choice(kinds)() for _ in NAMES)
 
 
 def separable(rng: random.Random, number: int) -> tuple[Vector, bool]:
@@ -56,7 +56,7 @@ def separable(rng: random.Random, number: int) -> tuple[Vector, bool]:
     vector = list(random_vector(rng))
     for name in ("report_count_24h", "repeat_count_1h"):
         vector[NAMES.index(name)] = float(rng.randrange(4) + (5 if label else 0))
-    return tuple(vector), label if number > 1 else bool(number)
+    return vector_from(vector), label if number > 1 else bool(number)
 
 
 def taught(name: str, examples: int = 120, seed: int = 1, **learning: object) -> Learner:

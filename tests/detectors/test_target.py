@@ -82,7 +82,7 @@ SCENARIOS: dict[str, tuple[dict[str, Any], list[Row]]] = {
         },
         [
             Row(sanction("s", at(0)), escalated=True),
-            Row(report("r1", at(1))),
+            Row(report("r1", at(0))),
             Row(report("r2", at(2))),
             Row(report("r3", at(3)), escalated=True, positives=3),
         ],

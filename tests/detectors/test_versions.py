@@ -51,6 +51,17 @@ def test_where_no_kept_version_is_old_enough_the_note_says_so() -> None:
     assert versions.choose(60, 0, 9, one_partition=False)[0] is not None
 
 
+def test_what_a_lane_heard_beyond_a_points_own_position_does_not_score_it() -> None:
+    """Within the point's partition a version counts from its position on; of another partition, once it is heard."""
+    versions = Versions(keep=4)
+    versions.hear([published(10, 3, partition=0), published(20, 8, partition=1), published(30, 9, partition=0)])
+    chosen = [versions.choose(100, 0, seq, one_partition=False)[0] for seq in (2, 8, 9)]
+    assert [model and model.version for model in chosen] == ["v20-8", "v20-8", "v30-9"]
+    versions = Versions(keep=4)
+    versions.hear([published(10, 3, partition=0)])
+    assert versions.choose(100, 0, 2, one_partition=False) == (None, "insufficient_history")
+
+
 def test_a_version_that_is_not_ready_is_chosen_but_says_so() -> None:
     """Too few positives: the newest old enough is named, with the note that it will not say."""
     versions = Versions(keep=2)
