@@ -158,7 +158,11 @@ def run(
         source,
         kafka_sinks(settings),
         policy,
-        Codec(settings.registry),
+        Codec(
+            settings.registry,
+            max_bytes=settings.run.max_record_bytes,
+            allowed_skew_ms=round(settings.run.allowed_skew_seconds * 1000),
+        ),
         telemetry=telemetry,
         lanes=settings.run.lanes,
         pinned=None if model is None else freeze(model),

@@ -79,6 +79,10 @@ class RunSettings(Section):
     poll_timeout_ms: Positive = 20
     """How long a source partition that had nothing to give waits before it looks again."""
     lanes: Positive = 16
+    allowed_skew_seconds: Annotated[float, Field(ge=0)] = 300.0
+    """How far an event's time may lie ahead of its record's before it is rejected as `future_timestamp`."""
+    max_record_bytes: Positive = 1_048_576
+    """A record with a longer value is rejected as `too_large`."""
     feature_sample: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Fraction of users, by the hash of their id, whose decision points are published."""
     metrics_port: Annotated[int, Field(ge=1, le=65_535)] | None = None

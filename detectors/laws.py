@@ -153,12 +153,14 @@ def scoring_leaves_the_state_unchanged(make: Make) -> None:
 
 
 def inputs_are_left_as_they_were(make: Make) -> None:
-    """What a detector is given is not its own to write on. Only a matrix can be: points and examples are tuples."""
-    detector = _taught(make, 200)
-    matrix = _matrix(20)
-    before = matrix.tobytes()
+    """What a detector is given is not its own to write on."""
+    detector, matrix, example = _taught(make, 200), _matrix(20), next(_examples(1, gaps=0.5))
+    before = matrix.tobytes(), example.vector.tobytes()
     detector.score_many(matrix)
-    _demand(matrix.tobytes() == before, detector, "writes on the matrix it is given to score")
+    detector.score_one(_point(example.vector))
+    detector.learn_one(example)
+    _demand(matrix.tobytes() == before[0], detector, "writes on the matrix it is given")
+    _demand(example.vector.tobytes() == before[1], detector, "writes on the vector it is given")
 
 
 def cold_start_is_insufficient_history(make: Make) -> None:

@@ -81,8 +81,8 @@ def steps_of(lives: Iterable[list[Decoded]]) -> list[Step]:
     """What the users' events come to, in the order of the log."""
     out = []
     for life in lives:
-        logic = ProfileLogic(RULES, None)
-        out += [step for step in logic.on_batch(life)[0] if isinstance(step, Step)]
+        (taken,), _ = ProfileLogic(RULES, None).on_batch([life])
+        out += [step for step in taken if isinstance(step, Step)]
     return sorted(out, key=lambda step: step.at.seq)
 
 
@@ -119,7 +119,7 @@ def lane() -> Lane:
 
 
 KINDS: dict[str, tuple[Callable[[bytes | None], Any], list[list[Any]]]] = {
-    "profile": (lambda snapshot: ProfileLogic(RULES, snapshot), [[event] for event in life_of("ann", 0, 1)]),
+    "profile": (lambda snapshot: ProfileLogic(RULES, snapshot), [[[event]] for event in life_of("ann", 0, 1)]),
     "learn": (
         lambda snapshot: LearnLogic(POLICY.learning, snapshot),
         [[Lessons("bayes", LESSONS[n : n + 3][::-1])] for n in range(0, 64, 3)],
@@ -161,7 +161,7 @@ def test_a_snapshot_is_bytes_that_say_their_version(kind: str) -> None:
 def test_every_event_of_a_user_gives_one_step_and_a_late_one_is_kept_beside_it() -> None:
     """Seen, late and duplicate alike: the learner must hear of every place in the order."""
     life = life_of("ann", 0, 1)
-    out, done = ProfileLogic(RULES, None).on_batch(life)
+    (out,), done = ProfileLogic(RULES, None).on_batch([life])
     steps = [item for item in out if isinstance(item, Step)]
     assert [step.at.seq for step in steps] == list(range(16))
     assert [step.outcome for step in steps].count("duplicate") == 1
@@ -181,12 +181,12 @@ def test_a_user_of_whom_nothing_is_known_any_more_is_discarded() -> None:
     """After an erasure there is no state to keep, unless the user has come back in the same batch."""
     talk, erasure = message(0), moderation(1, "erasure")
     logic = ProfileLogic(RULES, None)
-    assert logic.on_batch([talk])[1] is False
-    assert logic.on_batch([erasure])[1] is True
+    assert logic.on_batch([[talk]])[1] is False
+    assert logic.on_batch([[erasure]])[1] is True
     back = ProfileLogic(RULES, None)
-    assert back.on_batch([talk, erasure, message(2)])[1] is False
+    assert back.on_batch([[talk, erasure], [message(2)]])[1] is False
     fresh = ProfileLogic(RULES, None)
-    fresh.on_batch([message(2)])
+    fresh.on_batch([[message(2)]])
     assert back.snapshot() == fresh.snapshot()
 
 
@@ -202,7 +202,7 @@ def test_an_event_that_breaks_a_step_is_a_reject_and_the_next_event_is_counted(
         return step(self, event, where)
 
     monkeypatch.setattr(User, "step", fragile)
-    out, _ = ProfileLogic(RULES, None).on_batch([message(0), message(1), message(2)])
+    (out,), _ = ProfileLogic(RULES, None).on_batch([[message(0), message(1), message(2)]])
     before, reject, after = out
     assert isinstance(before, Step)
     assert isinstance(after, Step)
@@ -258,7 +258,8 @@ def test_a_lane_that_has_nothing_to_say_says_nothing() -> None:
 def high(user_id: str, seq: int) -> DecisionPoint:
     """A point at which the report burst fires."""
     logic = ProfileLogic(RULES, None)
-    out, _ = logic.on_batch([moderation(seq - 3 + n, "report", user_id, reporter_id=f"r{n}") for n in range(3)])
+    reports = [moderation(seq - 3 + n, "report", user_id, reporter_id=f"r{n}") for n in range(3)]
+    (out,), _ = logic.on_batch([reports])
     point = out[-1].point if isinstance(out[-1], Step) else None
     assert point is not None
     return point

@@ -25,7 +25,7 @@ from dataflows.report.tables import losses
 from dataflows.report.timelines import MOST_POINTS, thinned, tier_bands
 from dataflows.report.weights import MOST_VERSIONS, drawn_versions
 from dataflows.report.words import headline, moment, percent, tiles
-from detectors.contract import Example
+from detectors.contract import Example, vector_from
 from detectors.features.catalogue import NAMES
 from detectors.learn import Learner, Lesson
 from detectors.policy import LearningPolicy
@@ -460,7 +460,7 @@ def test_without_versions_the_last_states_are_used(run: Path) -> None:
 def test_the_weights_drawn_are_those_of_the_real_champion(run: Path) -> None:
     """A version as the learner publishes it is read and drawn: the contract with the models holds."""
     vector = dict.fromkeys(NAMES, 0.0)
-    rows = [tuple((vector | {"report_count_24h": float(reports)}).values()) for reports in (0, 7, 1, 9)]
+    rows = [vector_from((vector | {"report_count_24h": float(reports)}).values()) for reports in (0, 7, 1, 9)]
     examples = tuple(Example("a", T0, row, label=row[NAMES.index("report_count_24h")] > 5, weight=1.0) for row in rows)
     learner = Learner("logistic", LearningPolicy())
     learner.take([Lesson(0, 0, "a", T0, examples, erased=False)])

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from dataflows.sinks.jsonl import JsonlSink
 from dataflows.sinks.memory import MemorySink, NullSink
 from dataflows.sinks.parquet import FeatureTable, write_table
-from detectors.contract import DecisionPoint
+from detectors.contract import DecisionPoint, vector_from
 from detectors.lane import Served
 from schemas.records import Position, Tier
 
@@ -22,7 +22,9 @@ from schemas.records import Position, Tier
 def served(
     seq: int, *, probability: float | None = 0.5, vector: tuple[float, ...] = (1.0, nan), **fields: Any
 ) -> Served:
-    point = DecisionPoint(f"user-{seq % 3}", 1_000 * seq, f"event-{seq}", vector, 1, Position("t", 0, seq, seq))
+    point = DecisionPoint(
+        f"user-{seq % 3}", 1_000 * seq, f"event-{seq}", vector_from(vector), 1, Position("t", 0, seq, seq)
+    )
     return Served(point, probability, fields.pop("tier", Tier.NONE), "v1", fields.pop("shadow", (0.25,)))
 
 

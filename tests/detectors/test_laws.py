@@ -95,6 +95,23 @@ class Scribbles(Sound):
         return super().score_many(matrix)
 
 
+class ScribblesOnPoints(Sound):
+    """Fills in absent features in the very vector that will be learnt."""
+
+    def score_one(self, point: DecisionPoint) -> Score:
+        for column, value in enumerate(point.vector):
+            point.vector[column] = 0.0 if isnan(value) else value
+        return super().score_one(point)
+
+
+class ScribblesOnExamples(Sound):
+    """Scales an example in place."""
+
+    def learn_one(self, example: Example) -> None:
+        super().learn_one(example)
+        example.vector[0] = -1.0
+
+
 class Guesses(Sound):
     """Says a half before it knows anything."""
 
@@ -214,6 +231,8 @@ BROKEN: list[tuple[Callable[[Make], None], type[Sound], str]] = [
     (laws.scoring_leaves_the_state_unchanged, Counts, "changes its state when it scores"),
     (laws.scoring_leaves_the_state_unchanged, Wavers, "scores a point twice differently"),
     (laws.inputs_are_left_as_they_were, Scribbles, "writes on the matrix"),
+    (laws.inputs_are_left_as_they_were, ScribblesOnPoints, "writes on the vector"),
+    (laws.inputs_are_left_as_they_were, ScribblesOnExamples, "writes on the vector"),
     (laws.cold_start_is_insufficient_history, Guesses, "scores 0.5 where every feature is absent"),
     (laws.cold_start_is_insufficient_history, GuessesOnSight, "scores before it has learnt anything"),
     (laws.memory_is_bounded, Hoards, "after 10,000 examples"),

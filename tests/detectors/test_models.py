@@ -10,7 +10,7 @@ import numpy as np
 import orjson
 import pytest
 
-from detectors.contract import Example, Vector
+from detectors.contract import Example, Vector, vector_from
 from detectors.features.catalogue import NAMES
 from detectors.learn import Learner, Lesson
 from detectors.models.bayes import LOUDEST, NARROWEST
@@ -120,6 +120,33 @@ def test_published_probabilities_are_calibrated_whatever_the_sampling_and_the_cl
         assert scores[third].mean() == pytest.approx(truth[third].mean(), rel=0.25)
     uncorrected = scores * weight / sample
     assert weight == sample or abs(uncorrected.mean() / truth.mean() - 1) > 1, "nothing was there to be undone"
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_feature_the_model_cannot_judge_moves_nothing_and_is_no_reason(name: str) -> None:
+    """Never seen, or not twice in each class: whatever its value, the score stays, and it is not shown."""
+    learner, rng = Learner(name, LearningPolicy(min_positives=5)), random.Random(5)
+    column = NAMES.index("toxicity_max_24h")
+    lessons = []
+    for number in range(60):
+        vector = list(random_vector(rng))
+        vector[column] = 0.5 if name == "bayes" and (number % 3 or number == 0) else nan
+        lessons.append(lesson_of(number, vector_from(vector), label=number % 3 == 0))
+    learner.take(lessons)
+    frozen = freeze(learner.version())
+    without = vector_of(report_count_24h=3, toxicity_max_24h=nan)
+    with_it = vector_of(report_count_24h=3, toxicity_max_24h=0.9)
+    one, other = frozen.probabilities(np.array([without, with_it]))
+    assert one == other
+    assert "toxicity_max_24h" not in [reason.feature for reason in frozen.explain(with_it, len(NAMES))]
+    assert all(reason.contribution for reason in frozen.explain(with_it, len(NAMES)))
+
+
+def test_squashing_keeps_order_sign_zero_and_absence() -> None:
+    """`sign(x) * log1p(|x|)`."""
+    values = [-100.0, -1.0, 0.0, 0.5, 1.0, 99.0, nan]
+    wanted = [-log(101), -log(2), 0.0, log(1.5), log(2), log(100), nan]
+    assert squash(np.array([values]))[0].tolist() == pytest.approx(wanted, rel=1e-15, nan_ok=True)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
