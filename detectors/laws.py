@@ -147,9 +147,8 @@ def scoring_leaves_the_state_unchanged(make: Make) -> None:
     first = [repr(detector.score_one(point)) for point in points]
     detector.score_many(_matrix(20))
     _demand(_packed(detector.dump()) == before, detector, "changes its state when it scores")
-    _demand(
-        [repr(detector.score_one(point)) for point in points] == first, detector, "scores a point twice differently"
-    )
+    again = [repr(detector.score_one(point)) for point in points]
+    _demand(again == first, detector, "scores a point twice differently")
 
 
 def inputs_are_left_as_they_were(make: Make) -> None:
@@ -262,8 +261,7 @@ def _demand(holds: bool, detector: Candidate, otherwise: str) -> None:
 
 def _matrix(rows: int, gaps: float = 0.2, seed: int = 1) -> Matrix:
     """Seeded vectors of the kinds of numbers that features are: counts, gaps in seconds, and nothing at all."""
-    rng = np.random.default_rng(seed)
-    shape = (rows, len(NAMES))
+    rng, shape = np.random.default_rng(seed), (rows, len(NAMES))
     values = np.where(rng.random(shape) < 0.7, rng.poisson(4.0, shape), rng.exponential(3_000.0, shape))
     matrix: Matrix = np.where(rng.random(shape) < gaps, nan, values)
     return matrix

@@ -110,13 +110,6 @@ def main() -> None:
             write_log(SimulationConfig(events=simulated or 200_000), log)
             policy = load_policy(ROOT / "deploy/policies/example.toml")
         print(f"log: {log.parent.name}/{log.name}, policy {policy.name}, learning on, one process")
-        before = gc.get_threshold()
-        gc.set_threshold(YOUNG, 20, 20)
-        events, points, stages = by_stage(read_log(log, mapping), policy)
-        gc.set_threshold(*before)
-        print(f"{'stage':<16}{'CPU us/event':>14}{'events/s':>12}")
-        for name, seconds in stages.seconds.items():
-            print(f"{name:<16}{seconds / events * 1e6:>14.2f}{events / seconds:>12,.0f}")
         marks = [("", time.process_time())]
         wall = time.perf_counter()
         done = replay(
@@ -129,6 +122,13 @@ def main() -> None:
         wall = time.perf_counter() - wall
         marks.append(("", time.process_time()))
         total = sum(done.summary["events"].values())
+        before = gc.get_threshold()
+        gc.set_threshold(YOUNG, 20, 20)
+        events, points, stages = by_stage(read_log(log, mapping), policy)
+        gc.set_threshold(*before)
+        print(f"{'stage':<16}{'CPU us/event':>14}{'events/s':>12}")
+        for name, seconds in stages.seconds.items():
+            print(f"{name:<16}{seconds / events * 1e6:>14.2f}{events / seconds:>12,.0f}")
         for (_, begin), (_, end), name in zip(
             marks[:-1], marks[1:], ("replay: flow", "replay: outputs", "replay: report"), strict=True
         ):

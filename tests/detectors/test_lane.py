@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
-from math import isnan
+from math import isnan, nan
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detectors.contract import DecisionPoint
+from detectors.contract import DecisionPoint, matrix_from
 from detectors.features.profile import pack, unpack
 from detectors.lane import Erasure, Lane, News, Publication, Served
 from detectors.learn import Learner, Lesson
@@ -303,3 +304,40 @@ def test_all_rules_that_fire_are_named_and_the_highest_decides() -> None:
         ("none", "watch", ["report_burst"]),
         ("watch", "high", ["report_burst", "velocity"]),
     ]
+
+
+def test_a_warned_user_whose_score_falls_is_taken_out_of_the_tier() -> None:
+    """However quiet the score: who stands in a tier is decided again at every point."""
+    calm, alarming = vector_of(absent=nan, message_count_24h=50), vector_of(absent=nan, report_count_24h=9)
+    low, high = PINNED.probabilities(matrix_from([calm, alarming])).tolist()
+    assert low < high
+    lane = Lane(policy(tiers={"watch": {"enter": high, "leave": high}}), pinned=PINNED)
+    points = [point_of(vector, as_of=START + seq, seq=seq) for seq, vector in enumerate((calm, alarming, calm, calm))]
+    published, served = lane.take(points)
+    said = [(item.at.seq, item.event.previous_tier, item.event.tier) for item in published]
+    assert said == [(1, "none", "watch"), (2, "watch", "none")]
+    assert [row.tier for row in served] == ["none", "watch", "none", "none"]
+    assert [item.event.expires_at for item in published] == [START + 1 + DAY, START + 2]
+
+
+@pytest.mark.parametrize(("days", "kept"), [(29, {"ann", "bob", "eve"}), (31, {"bob", "eve"})])
+def test_a_crowded_lane_forgets_only_standings_long_settled(days: int, kept: set[str]) -> None:
+    """A month after neither warning nor cooldown matter any more; and the users after it go on as before."""
+    lane = Lane(FLOODING, pinned=PINNED)
+    lane._crowd = 1
+    settled = 2 * HOUR  # the cooldown outlasts the expiry
+    flood = point_of(vector_of(**FLOOD))
+    moments = [
+        ("ann", 0),
+        ("bob", days * DAY + settled),
+        ("eve", days * DAY + settled),
+        ("bob", days * DAY + settled + 1),
+    ]
+    points = [
+        flood._replace(user_id=user, as_of=START + after, event_id=str(seq))
+        for seq, (user, after) in enumerate(moments)
+    ]
+    published, served = lane.take(points)
+    assert [item.event.user_id for item in published] == ["ann", "bob", "eve"]
+    assert [row.tier for row in served] == ["high"] * 4
+    assert set(lane.state()["standings"]) == kept
