@@ -140,7 +140,7 @@ def _simulation_sentence(problem: ErrorDetails) -> str:
 @click.option("--out", type=FOLDER, required=True, help="Directory for everything the replay writes.")
 @click.option("--model", type=FILE, help="Score with this model version and learn nothing.")
 @click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Worker threads.")
-@click.option("--batch", type=click.IntRange(1), default=1_000, show_default=True, help="Records per source batch.")
+@click.option("--batch", type=click.IntRange(1), default=4_000, show_default=True, help="Records per source batch.")
 @click.option("--top", type=click.IntRange(0), default=5, show_default=True, help="Strongest warnings to print.")
 def replay_command(
     log: Path,

@@ -41,9 +41,9 @@ def matured_labels(
         elif escalations[outcome.user_id]:
             escalations[outcome.user_id].pop()
     labels = np.zeros(len(users), dtype=np.bool_)
-    latest: dict[str, int] = {}
-    for row, (user, now, place) in enumerate(zip(users, as_of.tolist(), places.tolist(), strict=True)):
-        latest[user] = max(now, latest.get(user, now))
+    times = as_of.tolist()
+    latest = dict(zip(users, times, strict=True))  # a user's own points never go back in time
+    for row, (user, now, place) in enumerate(zip(users, times, places.tolist(), strict=True)):
         if user in escalations:
             labels[row] = any(now <= time <= now + horizon and place < seq for time, seq in escalations[user])
     passed = sorted(latest.values())[-2:]

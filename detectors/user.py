@@ -60,13 +60,13 @@ class User:
         """Take one event. After an erasure the caller drops this object and with it all that was known."""
         profile, target, history = self.profile, self.rules.target, self.history
         time, user_id = event.event_time, event.user_id
+        if not isinstance(event, ChatMessage) and event.kind == "erasure":
+            return Step(at, user_id, time, "erased")  # however late, and whatever its id: it is always carried out
         if time < profile.clock - self.rules.lateness:
             return Step(at, user_id, time, "late")
         key = stable_hash(event.event_id)
         if profile.is_duplicate(key):
             return Step(at, user_id, time, "duplicate")
-        if not isinstance(event, ChatMessage) and event.kind == "erasure":
-            return Step(at, user_id, time, "erased")
         scratch = profile.scratch()
         profile.advance(time, scratch)
         learnt: list[Example] = []

@@ -58,7 +58,7 @@ def _simple_commands(typed: str) -> Iterator[tuple[str, ...]]:
 
 def commands(cli: click.Command) -> Iterator[tuple[tuple[str, ...], click.Command]]:
     """Every command below and including `cli`, with the words that lead to it; hidden ones are left out."""
-    yield from _below(cli, click.Context(cli, info_name=PROGRAM), ())
+    yield from _below(cli, click.Context(cli, info_name=PROGRAM, **cli.context_settings), ())
 
 
 def _below(
@@ -74,7 +74,7 @@ def _below(
 
 def usage_fault(cli: click.Command, words: Sequence[str]) -> str | None:
     """What is wrong with calling `cli` with these words, or None; values are not looked at, nothing is run."""
-    command, ctx, rest = cli, click.Context(cli, info_name=PROGRAM), list(words)
+    command, ctx, rest = cli, click.Context(cli, info_name=PROGRAM, **cli.context_settings), list(words)
     while True:
         try:
             values, rest, order = command.make_parser(ctx).parse_args(rest)

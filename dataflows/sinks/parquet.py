@@ -15,6 +15,8 @@ from detectors.lane import Served
 
 ROWS = 65_536
 """Rows in a row group."""
+REPEATED = ["user_id", "tier", "model_version"]
+"""Columns worth a dictionary: looking for one in a column of doubles is work for nothing."""
 
 
 class FeatureTable(MemorySink[list[Served]]):
@@ -30,7 +32,7 @@ class FeatureTable(MemorySink[list[Served]]):
         self._users: list[str] = []
         self._as_of: list[int] = []
         self._event_ids: list[str] = []
-        self._scores: list[float] = []
+        self._scores: list[float | None] = []
         self._tiers: list[str] = []
         self._versions: list[str] = []
         self._shadows: list[tuple[float, ...]] = []
@@ -40,16 +42,17 @@ class FeatureTable(MemorySink[list[Served]]):
         """Take in batches of served points."""
         with self._lock:
             for served in items:
-                self._vectors.append(matrix_from([row.point.vector for row in served]))
-                for point, probability, tier, version, shadow in served:
-                    self._seqs.append(point.at.seq)
-                    self._users.append(point.user_id)
-                    self._as_of.append(point.as_of)
-                    self._event_ids.append(point.event_id)
-                    self._scores.append(np.nan if probability is None else probability)
-                    self._tiers.append(tier)
-                    self._versions.append(version)
-                    self._shadows.append(shadow)
+                points, scores, tiers, versions, shadows = zip(*served, strict=True)
+                users, as_of, event_ids, vectors, _, places = zip(*points, strict=True)
+                self._vectors.append(matrix_from(vectors))
+                self._seqs.extend([at.seq for at in places])
+                self._users.extend(users)
+                self._as_of.extend(as_of)
+                self._event_ids.extend(event_ids)
+                self._scores.extend(scores)
+                self._tiers.extend(tiers)
+                self._versions.extend(versions)
+                self._shadows.extend(shadows)
 
     @property
     def places(self) -> NDArray[np.int64]:
@@ -65,7 +68,13 @@ class FeatureTable(MemorySink[list[Served]]):
             return pa.array(values, pa.string()).take(take)
 
         scores = np.array(self._scores, dtype=np.float64)[order]
-        vectors = np.concatenate(self._vectors) if self._vectors else np.empty((0, len(self._names)))
+        columns = np.empty((len(self._names), len(order)))
+        filled = 0
+        for matrix in self._vectors:  # batch by batch, because a matrix this large is slow to turn in one go
+            columns[:, filled : filled + len(matrix)] = matrix.T
+            filled += len(matrix)
+        if not np.array_equal(order, np.arange(len(order))):
+            columns = columns[:, order]
         identity = {
             "user_id": column(self._users),
             "as_of": pa.array(np.array(self._as_of, dtype=np.int64)[order], pa.timestamp("ms", tz="UTC")),
@@ -79,7 +88,7 @@ class FeatureTable(MemorySink[list[Served]]):
             "model_version": column(self._versions),
         }
         for index, name in enumerate(self._names):
-            served[name] = pa.array(vectors[order, index], pa.float64(), from_pandas=True)
+            served[name] = pa.array(columns[index], pa.float64(), from_pandas=True)
         shadows = dict(identity)
         for index, name in enumerate(challengers):
             values = np.array([shadow[index] for shadow in self._shadows], dtype=np.float64)[order]
@@ -89,4 +98,4 @@ class FeatureTable(MemorySink[list[Served]]):
 
 def write_table(table: pa.Table, path: Path) -> None:
     """Write a table so that the same rows always give the same bytes."""
-    pq.write_table(table, path, row_group_size=ROWS, compression="zstd", store_schema=False)
+    pq.write_table(table, path, row_group_size=ROWS, compression="zstd", use_dictionary=REPEATED, store_schema=False)

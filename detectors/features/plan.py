@@ -22,8 +22,6 @@ Update = Callable[[list[Any], float, int, int], None]
 Read = Callable[[Any, int], float]
 """(cell, now): the number a cell stands for."""
 LedgerRead = Callable[[Ledger, int], float]
-Derive = Callable[[list[float]], float]
-"""(scratch): a number made of other numbers of the same moment."""
 
 
 class TileCell(NamedTuple):
@@ -118,7 +116,7 @@ class Plan:
     reads: list[tuple[int, int, Read]] = field(default_factory=list)
     ledger_reads: list[tuple[int, LedgerRead]] = field(default_factory=list)
     since_reads: list[tuple[int, int]] = field(default_factory=list)
-    derived: list[tuple[int, Derive]] = field(default_factory=list)
+    quotients: list[tuple[int, int, int, float]] = field(default_factory=list)
     defaults: list[float] = field(default_factory=list)
     first_slot: int = -1
     sanction_since_slot: int = -1
@@ -169,15 +167,11 @@ class Plan:
             self.tiles[signal].append(TileCell(self.cell(name), slot, width, hop, limit, aggregate == "count"))
         return slot
 
-    def derive(self, name: str, function: Derive) -> int:
-        """The slot of a number derived from other slots."""
+    def quotient(self, name: str, top: int, bottom: int, factor: float = 1.0) -> int:
+        """The slot of `factor * top / bottom`, absent where the bottom is zero."""
         slot = self.slot(name, nan)
-        self.derived.append((slot, function))
+        self.quotients.append((slot, top, bottom, factor))
         return slot
-
-
-def _quotient(top: int, bottom: int, factor: float = 1.0) -> Derive:
-    return lambda scratch: factor * scratch[top] / scratch[bottom] if scratch[bottom] else nan
 
 
 def _place(plan: Plan, feature: Feature, strike_expiry: int) -> int:
@@ -185,18 +179,15 @@ def _place(plan: Plan, feature: Feature, strike_expiry: int) -> int:
     match feature:
         case Window(signal, "mean", span):
             total, count = plan.window(signal, "sum", span), plan.window(signal, "count", span)
-            return plan.derive(feature.name, _quotient(total, count))
+            return plan.quotient(feature.name, total, count)
         case Window(signal, aggregate, span):
             return plan.window(signal, aggregate, span)
         case Ratio(signal, span, per):
-            return plan.derive(
-                feature.name,
-                _quotient(plan.window(signal, "count", span), plan.window(per, "count", span)),
-            )
+            return plan.quotient(feature.name, plan.window(signal, "count", span), plan.window(per, "count", span))
         case Trend(signal, short, long):
             factor = duration_ms(long) / duration_ms(short)
             slots = plan.window(signal, "count", short), plan.window(signal, "count", long)
-            return plan.derive(feature.name, _quotient(*slots, factor))
+            return plan.quotient(feature.name, *slots, factor)
         case Decay(signal, half_life_text):
             slot, half_life = plan.slot(feature.name, 0.0), duration_ms(half_life_text)
             if signal in LEDGER_SIGNALS:

@@ -134,8 +134,9 @@ class Profile:
                 scratch[slot] = read_ledger(self.ledger, now)
         if plan.first_slot >= 0:
             scratch[plan.first_slot] = (now - self.first) / 1000
-        for slot, derive in plan.derived:
-            scratch[slot] = derive(scratch)
+        for slot, top, bottom, factor in plan.quotients:
+            if scratch[bottom]:
+                scratch[slot] = factor * scratch[top] / scratch[bottom]
         return array("d", plan.pack(*plan.pick(scratch)))
 
     def state(self) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from detectors.contract import Matrix
 from detectors.models.version import LinearTerms, aligned
 
 FAMILY = "logistic_regression"
+FLATTEST = 1e-6
+"""A feature's variance counts as at least this when scoring: one seen all but constant must not decide alone."""
 STEEPEST = 20.0
 """Gradients are clipped here: no single weighted example moves a weight further than this times the learning rate."""
 
@@ -78,7 +80,7 @@ class Logistic:
         means = aligned(names, state, "means", 0.0)[:, None]
         variances = aligned(names, state, "variances", 0.0)[:, None]
         weights = aligned(names, state, "weights", 0.0)[:, None]
-        slopes = np.divide(weights, np.sqrt(variances), out=np.zeros_like(weights), where=variances > 0)
+        slopes = np.where(variances > 0, weights / np.sqrt(np.maximum(variances, FLATTEST)), 0.0)
 
         def contributions(columns: Matrix) -> Matrix:
             parts: Matrix = (columns - means) * slopes

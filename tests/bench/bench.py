@@ -35,7 +35,7 @@ from schemas.records import Reject
 ROOT = Path(__file__).parents[2]
 UBUNTU = ROOT.parent / "shared/datasets/ubuntu_irc/events.csv.gz"
 GOAL = 20_000
-BATCH = 1_000
+BATCH = 4_000
 
 
 class Stages:

@@ -23,7 +23,7 @@ from tests.kafka.logs import read_back
 pytestmark = pytest.mark.kafka
 
 ROOT = Path(__file__).parents[2]
-POLICY = ROOT / "deploy/policies/example.toml"
+EXAMPLE = ROOT / "deploy/policies/example.toml"
 PARTITIONS = 4
 
 
@@ -42,11 +42,13 @@ def replayed_ids(out: Path) -> list[str]:
 def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A simulated log with erasures, and a model learnt from it."""
     folder = tmp_path_factory.mktemp("live")
-    path = folder / "log.jsonl.gz"
+    path, policy = folder / "log.jsonl.gz", folder / "policy.toml"
+    # a log this short has few positives to learn from
+    policy.write_text(re.sub(r"min_positives = \d+", "min_positives = 10", EXAMPLE.read_text()))
     forewarn("simulate", "--events", 12_000, "--users", 400, "--seed", 11, "--out", path)
-    forewarn("replay", path, "--policy", POLICY, "--out", folder / "learnt")
+    forewarn("replay", path, "--policy", policy, "--out", folder / "learnt")
     pinned = folder / "learnt/models/logistic.json"
-    forewarn("replay", path, "--policy", POLICY, "--out", folder / "pinned", "--model", pinned)
+    forewarn("replay", path, "--policy", policy, "--out", folder / "pinned", "--model", pinned)
     assert len(replayed_ids(folder / "pinned")) > 50
     return path
 
@@ -94,14 +96,14 @@ def test_a_produced_log_gives_the_risk_event_ids_of_its_replay(kafka: str, deplo
     said = forewarn("produce", log, "--settings", deployment).output
     assert "0 rejects not sent" in said
     model = log.parent / "learnt/models/logistic.json"
-    forewarn("run", "--settings", deployment, "--policy", POLICY, "--model", model, "--until-end")
+    forewarn("run", "--settings", deployment, "--policy", log.parent / "policy.toml", "--model", model, "--until-end")
     assert live_ids(kafka, deployment) == replayed_ids(log.parent / "pinned")
 
 
 def test_learning_live_publishes_features_versions_and_tombstones(kafka: str, deployment: Path, log: Path) -> None:
     """With learning on, every decision point, every version and every erasure is on its topic."""
     forewarn("produce", log, "--settings", deployment)
-    forewarn("run", "--settings", deployment, "--policy", POLICY, "--until-end", "--workers", 2)
+    forewarn("run", "--settings", deployment, "--policy", log.parent / "policy.toml", "--until-end", "--workers", 2)
     summary = orjson.loads((log.parent / "learnt/summary.json").read_bytes())
     rows = messages(kafka, deployment, "risk_features")
     assert len(rows) == summary["decision_points"]
@@ -124,7 +126,9 @@ def test_poison_on_the_input_topics_ends_in_dead_letters_and_harms_nobody(
     assert producer.flush(30) == 0
     forewarn("produce", log, "--settings", deployment)
     model = log.parent / "learnt/models/logistic.json"
-    said = forewarn("run", "--settings", deployment, "--policy", POLICY, "--model", model, "--until-end").output
+    said = forewarn(
+        "run", "--settings", deployment, "--policy", log.parent / "policy.toml", "--model", model, "--until-end"
+    ).output
     rejects = [
         Decoder("reject").decode(m.value() or b"").model_dump() for m in messages(kafka, deployment, "dead_letters")
     ]
@@ -168,7 +172,7 @@ def test_the_readme_consumer_prints_every_risk_event(
     """A subscriber who copies the README sees every risk event and is told whom to forget."""
     forewarn("produce", log, "--settings", deployment)
     model = log.parent / "learnt/models/logistic.json"
-    forewarn("run", "--settings", deployment, "--policy", POLICY, "--model", model, "--until-end")
+    forewarn("run", "--settings", deployment, "--policy", log.parent / "policy.toml", "--model", model, "--until-end")
     expected = replayed_ids(log.parent / "pinned")
     erased = orjson.loads((log.parent / "pinned/summary.json").read_bytes())["erased"]
     output = consumer().stdout
@@ -186,7 +190,15 @@ def test_sigterm_drains_and_the_next_start_goes_on(kafka: str, deployment: Path,
         settings.write("[run]\nbatch_size = 50\n")
     forewarn("produce", log, "--settings", deployment)
     model = log.parent / "learnt/models/logistic.json"
-    arguments = ["run", "--settings", str(deployment), "--policy", str(POLICY), "--model", str(model)]
+    arguments = [
+        "run",
+        "--settings",
+        str(deployment),
+        "--policy",
+        str(log.parent / "policy.toml"),
+        "--model",
+        str(model),
+    ]
     running = subprocess.Popen([sys.executable, "-m", "dataflows.cli", *arguments], cwd=ROOT, stdout=subprocess.PIPE)
     try:
         while running.poll() is None and not messages(kafka, deployment, "risk_events"):

@@ -25,5 +25,6 @@ def write_table(
     row_group_size: int | None = ...,
     compression: str = ...,
     *,
+    use_dictionary: bool | list[str] = ...,
     store_schema: bool = ...,
 ) -> None: ...
