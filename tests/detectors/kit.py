@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from detectors.contract import DecisionPoint, Example, Vector, vector_from
 from detectors.features.catalogue import NAMES
-from detectors.lane import Erasure
+from detectors.lane import Erasure, News
 from detectors.learn import Learner, Lesson
 from detectors.policy import LearningPolicy, Policy
 from detectors.user import Rulebook, Step, User
@@ -139,6 +139,18 @@ def items_of(steps: list[Step]) -> list[DecisionPoint | Erasure]:
         elif step.outcome == "erased":
             items.append(Erasure(step.user_id, step.time, step.at))
     return items
+
+
+def news_of(batches: list[list[Lesson]], rules: Policy = COMMUNITY) -> dict[str, list[News]]:
+    """What the learner of each model tells, batch by batch."""
+    told: dict[str, list[News]] = {}
+    for name in (rules.learning.champion, *rules.learning.challengers):
+        learner = Learner(name, rules.learning)
+        told[name] = []
+        for batch in batches:
+            published, reached = learner.take(batch)
+            told[name].append(News(name, published, dict(reached)))
+    return told
 
 
 def cut(items: Iterable[Item], rng: random.Random, most: int = 12) -> list[list[Item]]:

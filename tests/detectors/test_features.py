@@ -174,6 +174,30 @@ def test_hashes_are_the_same_in_every_process() -> None:
     assert stable_hash("ann") != stable_hash("ann ")
 
 
+@pytest.mark.parametrize(("later", "covered"), [(DAY, True), (DAY + HOUR - 1, True), (DAY + HOUR, False)])
+def test_every_aggregate_of_a_window_covers_the_same_events(later: int, covered: bool) -> None:
+    """An event on the edge of a tile is in a day's window until the tail passes it, in every aggregate."""
+    user = User(Rulebook(policy(target={"recurring": True})))
+    scores = [{"scorer": "a", "version": "1", "value": 0.75}]
+    user.step(message("before", START - 1, text="y" * 90, recipients=["q"], channel="near"), place(0))
+    user.step(message("m", START, text="x" * 40, recipients=["r"], channel="far", scores=scores), place(0))
+    user.step(report("r", START), place(1))
+    step = user.step(exposure("x", START + later), place(2))
+    assert step.point is not None
+    served = dict(zip(NAMES, step.point.vector, strict=True))
+    wanted = {
+        "message_count": 1,
+        "recipient_distinct": 1,
+        "channel_distinct": 1,
+        "reporter_distinct": 1,
+        "report_count": 1,
+    }
+    for name, count in wanted.items():
+        assert served[f"{name}_24h"] == (count if covered else 0), name
+    for name, value in {"length_mean": 40, "toxicity_max": 0.75}.items():
+        assert served[f"{name}_24h"] == value if covered else isnan(served[f"{name}_24h"]), name
+
+
 STRIKE = NAMES.index("strike_count")
 SEVERITY = NAMES.index("sanction_severity_sum_30d")
 SINCE = NAMES.index("sanction_since")

@@ -17,9 +17,10 @@ LAWFUL = settings(
 """Every property is tried on the same examples in every run; a failure names the event, so nothing is shrunk."""
 
 USER = "ann"
-START = 1_700_000_000_000
+START = 1_700_006_400_000
+"""Midnight of a day, so that events fall on the very edges of tiles."""
 SECOND, MINUTE, HOUR, DAY = 1_000, 60_000, 3_600_000, 86_400_000
-STEPS = (0, 0, 1, 900, 15 * SECOND, 4 * MINUTE, 50 * MINUTE, HOUR, 7 * HOUR, 25 * HOUR, 8 * DAY, 31 * DAY)
+STEPS = (0, 0, 1, 900, 15 * SECOND, 5 * MINUTE, 50 * MINUTE, HOUR, 7 * HOUR, 25 * HOUR, 8 * DAY, 31 * DAY)
 BACK = (0,) * 9 + (1, 1, 20 * SECOND, 6 * MINUTE, 2 * HOUR, 23 * HOUR, 30 * HOUR)
 TEXTS = (
     None,

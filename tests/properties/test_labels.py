@@ -48,6 +48,7 @@ def walk(events: list[Event], target: dict[str, Any], learning: dict[str, Any]) 
     clock, counts = -1, [0, 0, 0]
     for number, (event, outcome) in enumerate(zip(events, oracle.outcomes(events, LATENESS), strict=True)):
         before = user.dump()
+        user = User.load(before, user.rules)
         step = user.step(event, place(number))
         assert step.outcome == outcome
         if outcome != "seen":
