@@ -86,6 +86,12 @@ def test_an_erasure_gives_nothing_but_the_word() -> None:
     assert (step.outcome, step.point, step.examples) == ("erased", None, ())
 
 
+def test_an_erasure_is_carried_out_however_late_and_whatever_its_id() -> None:
+    """Nobody's wish to be forgotten goes to the late topic, or is taken for something heard before."""
+    assert outcomes(message("now", START), erasure("x", START - 30 * DAY)) == ["seen", "erased"]
+    assert outcomes(message("x", START), erasure("x", START)) == ["seen", "erased"]
+
+
 def test_everything_a_step_says_is_about_the_users_own_event() -> None:
     """Its position, its user and its time, whatever the outcome."""
     user = User(Rulebook(POLICY))
