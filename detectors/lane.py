@@ -24,6 +24,8 @@ from detectors.rules.catalogue import ActiveRule, active_rules
 from detectors.versions import Note, Versions
 from schemas.records import Position, RiskEvent, Tier, Tombstone, Trigger
 
+STATE_VERSION = 1
+"""Version of a lane's packed state."""
 CROWD = 50_000
 """A lane with fewer standings forgets none."""
 FORGET_AFTER = 30 * 86_400_000

@@ -20,6 +20,10 @@ from detectors.policy import LearningPolicy
 from schemas.records import ModelVersion
 
 
+STATE_VERSION = 1
+"""Version of a learner's packed state."""
+
+
 class Lesson(NamedTuple):
     """What one event teaches: its place in the source partition, and the examples it made known.
 

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 from detectors.contract import DecisionPoint, Example, Vector
 from detectors.features.signals import stable_hash
-from detectors.features.window import Tiles
 from detectors.policy import Clause, Policy
 from schemas.records import ModerationEvent
 
@@ -43,12 +42,13 @@ class Pending(NamedTuple):
 class History:
     """One user's moderation history as the target sees it, with the decision points that wait for a label."""
 
-    __slots__ = ("escalated_at", "facts", "learnt", "offered", "pending", "reset_at")
+    __slots__ = ("escalated_at", "facts", "highest", "learnt", "offered", "pending", "reset_at")
 
     def __init__(self) -> None:
         self.facts: list[Fact] = []
         self.pending: list[Pending] = []
-        self.offered = Tiles()
+        self.highest = -1  # priority among the pending, -1 where it is to be looked up
+        self.offered: dict[int, int] = {}
         self.escalated_at = -1
         self.reset_at = -1
         self.learnt: list[tuple[Vector, float]] = []
@@ -58,7 +58,7 @@ class History:
         return [
             self.facts,
             [(priority, as_of, vector.tobytes()) for priority, as_of, vector in self.pending],
-            self.offered.values,
+            self.offered,
             self.escalated_at,
             self.reset_at,
             [(vector.tobytes(), weight) for vector, weight in self.learnt],
@@ -68,10 +68,9 @@ class History:
     def from_state(cls, state: list[Any]) -> History:
         """The history that `state` came from."""
         history = cls()
-        facts, pending, offered, history.escalated_at, history.reset_at, learnt = state
+        facts, pending, history.offered, history.escalated_at, history.reset_at, learnt = state
         history.facts = [Fact(*fact) for fact in facts]
         history.pending = [Pending(priority, as_of, array("d", vector)) for priority, as_of, vector in pending]
-        history.offered = Tiles(sum(offered.values()), offered)
         history.learnt = [(array("d", vector), weight) for vector, weight in learnt]
         return history
 
@@ -103,15 +102,27 @@ class Target:
         """
         as_of = point.as_of
         horizon, tile = self._target.horizon, self._tile
-        history.offered.add(as_of // tile, 1, (as_of - horizon) // tile, 2 * OFFERED_TILES)
+        offered, number = history.offered, as_of // tile
+        if number in offered:
+            offered[number] += 1
+        else:
+            offered[number] = 1
+            if len(offered) > 2 * OFFERED_TILES:
+                history.offered = {n: count for n, count in offered.items() if n >= (as_of - horizon) // tile}
         pending = history.pending
         if pending and pending[0].as_of < as_of - horizon:
             pending[:] = [waiting for waiting in pending if waiting.as_of >= as_of - horizon]
+            history.highest = -1
         if len(pending) < self._reservoir:
             pending.append(Pending(key, as_of, point.vector))
-        elif key < (highest := max([waiting.priority for waiting in pending])):
-            del pending[next(i for i, waiting in enumerate(pending) if waiting.priority == highest)]
-            pending.append(Pending(key, as_of, point.vector))
+            history.highest = -1
+        else:
+            if history.highest < 0:
+                history.highest = max([waiting.priority for waiting in pending])
+            if key < history.highest:
+                del pending[next(i for i, waiting in enumerate(pending) if waiting.priority == history.highest)]
+                pending.append(Pending(key, as_of, point.vector))
+                history.highest = -1
         # the low bits decide the sample and the high bits the reservoir, so that the two are independent
         if key % 2**20 >= self._sample:
             return None
@@ -138,11 +149,10 @@ class Target:
         history.escalated_at = now
         due = [waiting for waiting in history.pending if now - horizon <= waiting.as_of <= now]
         first, last = (now - horizon) // self._tile, now // self._tile
-        offered = sum(count for tile, count in history.offered.values.items() if first <= tile <= last)
+        offered = sum(count for tile, count in history.offered.items() if first <= tile <= last)
         weight = min(HEAVIEST, max(1.0, offered / len(due))) if due else 1.0
         history.learnt = [(waiting.vector, weight) for waiting in due]
-        history.pending = []
-        history.offered = Tiles()
+        history.pending, history.offered, history.highest = [], {}, -1
         return [Example(event.user_id, now, vector, label=True, weight=weight) for vector, weight in history.learnt]
 
     def overturn(self, history: History, event: ModerationEvent, sanction_id: str) -> list[Example] | None:

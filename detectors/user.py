@@ -11,11 +11,16 @@ from typing import Literal, NamedTuple
 from detectors.contract import DecisionPoint, Example
 from detectors.features.catalogue import CATALOGUE
 from detectors.features.plan import Plan, compile_plan
-from detectors.features.profile import Profile, pack, unpack
+from detectors.features.profile import Profile
 from detectors.features.signals import read_signals, stable_hash
+from detectors.features.upgrade import upgrade_from_1
 from detectors.policy import Policy
+from detectors.storage import pack, unpack
 from detectors.target import History, Target
 from schemas.records import ChatMessage, Event, ModerationEvent, Position
+
+STATE_VERSION = 2
+"""Version of a dumped user."""
 
 Outcome = Literal["seen", "late", "duplicate", "erased"]
 
@@ -67,8 +72,7 @@ class User:
         key = stable_hash(event.event_id)
         if profile.is_duplicate(key):
             return Step(at, user_id, time, "duplicate")
-        scratch = profile.scratch()
-        profile.advance(time, scratch)
+        scratch = profile.advance(time)
         learnt: list[Example] = []
         escalated = overturned = False
         if isinstance(event, ChatMessage):
@@ -107,12 +111,15 @@ class User:
         """Everything known of the user, as versioned compact bytes."""
         state = self.profile.state()
         state["history"] = self.history.state()
-        return pack(state)
+        return pack(state, STATE_VERSION)
 
     @classmethod
     def load(cls, data: bytes, rules: Rulebook) -> User:
-        """The user that was dumped."""
-        user, state = cls(rules), unpack(data)
+        """The user that was dumped, by this version or an earlier one."""
+        user = cls(rules)
+        version, state = unpack(data, STATE_VERSION, "user")
+        if version == 1:
+            state = upgrade_from_1(state)
         user.profile = Profile.from_state(state, rules.plan)
         user.history = History.from_state(state["history"])
         return user

@@ -12,8 +12,8 @@ from bytewax.operators import KeyedStream, StatefulBatchLogic
 
 from dataflows.telemetry import Telemetry
 from detectors.contract import DecisionPoint
-from detectors.features.profile import pack, unpack
-from detectors.lane import Erasure, Lane, News, Publication, Served
+from detectors.lane import STATE_VERSION, Erasure, Lane, News, Publication, Served
+from detectors.storage import pack, unpack
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class JudgeLogic(StatefulBatchLogic[Any, Judgement, bytes]):
     def __init__(self, lane: Lane, snapshot: bytes | None) -> None:
         self._lane = lane
         if snapshot is not None:
-            lane.restore(unpack(snapshot))
+            lane.restore(unpack(snapshot, STATE_VERSION, "lane")[1])
 
     def on_batch(self, values: list[News | list[DecisionPoint | Erasure]]) -> tuple[list[Judgement], bool]:
         """Hear the news, then take the points."""
@@ -52,7 +52,7 @@ class JudgeLogic(StatefulBatchLogic[Any, Judgement, bytes]):
 
     def snapshot(self) -> bytes:
         """The lane's state as versioned bytes."""
-        return pack(self._lane.state())
+        return pack(self._lane.state(), STATE_VERSION)
 
 
 @operator

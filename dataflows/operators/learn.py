@@ -8,10 +8,10 @@ import bytewax.operators as op
 from bytewax.dataflow import Stream, operator
 from bytewax.operators import StatefulBatchLogic
 
-from detectors.features.profile import pack, unpack
 from detectors.lane import News
-from detectors.learn import Learner, Lesson
+from detectors.learn import STATE_VERSION, Learner, Lesson
 from detectors.policy import LearningPolicy
+from detectors.storage import pack, unpack
 from schemas.records import Reject
 
 
@@ -29,7 +29,7 @@ class LearnLogic(StatefulBatchLogic[Lessons, News, bytes]):
         self._learning = learning
         self._learner: Learner | None = None
         if snapshot is not None:
-            state = unpack(snapshot)
+            _, state = unpack(snapshot, STATE_VERSION, "learner")
             self._learner = Learner(state["name"], learning)
             self._learner.restore(state)
 
@@ -43,7 +43,7 @@ class LearnLogic(StatefulBatchLogic[Lessons, News, bytes]):
 
     def snapshot(self) -> bytes:
         """The learner's state as versioned bytes."""
-        return pack({} if self._learner is None else self._learner.state())
+        return pack({} if self._learner is None else self._learner.state(), STATE_VERSION)
 
 
 @operator

@@ -1,12 +1,11 @@
-"""Compiles declared features into the cells a profile keeps, and the functions that update and read them.
+"""Compiles declared features into what a profile keeps, and how a vector is read from it.
 
-This is the control path: it runs once, and hands back closures so that the per-event loop stays bare.
+This is the control path: it runs once, and hands back tables and closures so that the per-event loop stays bare.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from math import nan
 from operator import itemgetter
 from struct import Struct
@@ -15,42 +14,54 @@ from typing import Any, NamedTuple
 from detectors.features.declare import HOPS, Decay, Feature, Ratio, Since, StrikeCount, Trend, Window, duration_ms
 from detectors.features.signals import DISTINCT_SIGNALS, LEDGER_SIGNALS, SIGNALS
 from detectors.features.strikes import Ledger
-from detectors.features.window import LastSeen, Tiles
+from detectors.features.window import LastSeen, Peaks, Span
+
+FRACTIONS = frozenset({"toxicity"})
+"""Signals whose amounts need not be whole numbers."""
 
 Update = Callable[[list[Any], float, int, int], None]
-"""(cells, amount or key, event time, clock): add one signal to one cell that is neither tiles nor a decay."""
+"""(cells, amount or key, event time, clock): add one signal to one cell."""
 Read = Callable[[Any, int], float]
 """(cell, now): the number a cell stands for."""
 LedgerRead = Callable[[Ledger, int], float]
 
 
-class TileCell(NamedTuple):
-    """A summed window's cell: where it is kept, its slot, its span and hop (ms), and how many tiles it may hold.
+class Column(NamedTuple):
+    """One summed window a signal is counted in: its span's number, its column there, and where its total stands."""
 
-    The per-event loops in Profile read these fields instead of calling a closure: it is what most signals touch.
-    """
-
-    place: int
-    slot: int
-    width: int
-    hop: int
-    limit: int
+    span: int
+    column: int
+    total: int
     counting: bool
 
 
-class DecayCell(NamedTuple):
-    """A decay's cell: where it is kept, its slot, and its half-life (ms)."""
+class DecaySum(NamedTuple):
+    """One decay a signal is added to: where its sum stands, and its half-life (ms)."""
 
-    place: int
-    slot: int
+    at: int
     half_life: int
 
 
-class DistinctCell(NamedTuple):
+class Distinct(NamedTuple):
     """A distinct count's cell: where it is kept, and (slot, span, hop) of its windows, the longest first."""
 
-    place: int
+    cell: int
     windows: list[tuple[int, int, int]]
+
+
+class Counted(NamedTuple):
+    """Everything one signal is counted in. `last` is where its latest event time is kept, -1 if nothing asks."""
+
+    columns: list[Column]
+    decays: list[DecaySum]
+    updates: list[Update]
+    last: int
+
+
+def tail_of(span: str) -> Callable[[int], int]:
+    """The function from `now` to the earliest event time (ms) a window of this span covers then."""
+    width, hop = duration_ms(span), duration_ms(HOPS[span])
+    return lambda now: (now - width) // hop * hop
 
 
 def _peak(index: int, span: str) -> tuple[Update, Read]:
@@ -60,14 +71,12 @@ def _peak(index: int, span: str) -> tuple[Update, Read]:
     def update(cells: list[Any], amount: float, time: int, now: int) -> None:
         cell = cells[index]
         if cell is None:
-            cell = cells[index] = Tiles()
-        cell.peak(time // hop, amount, (now - width) // hop, limit)
+            cell = cells[index] = Peaks()
+        cell.add(time // hop, amount, (now - width) // hop, limit)
 
-    def read(cell: Tiles, now: int) -> float:
-        tail = (now - width) // hop
-        if cell.oldest < tail:
-            cell.trim(tail)
-        return max(cell.values.values(), default=nan)
+    def read(cell: Peaks, now: int) -> float:
+        cell.trim((now - width) // hop)
+        return max(cell.tiles.values(), default=nan)
 
     return update, read
 
@@ -82,66 +91,82 @@ def _distinct(index: int) -> Update:
     return update
 
 
-def _last(index: int) -> Update:
-    def update(cells: list[Any], _amount: float, time: int, _now: int) -> None:
-        cell = cells[index]
-        if cell is None or time > cell:
-            cells[index] = time
-
-    return update
-
-
-def tail_of(span: str) -> Callable[[int], int]:
-    """The function from `now` to the earliest event time (ms) a window of this span covers then."""
-    width, hop = duration_ms(span), duration_ms(HOPS[span])
-    return lambda now: (now - width) // hop * hop
-
-
-@dataclass
 class Plan:
     """What a profile keeps and how a vector is read from it.
 
-    `cells` names every cell, the key it is stored under. A vector is made in a scratch list: first what cells, ledger
-    and since-clocks read, then what is derived from those, then `pick` puts the declared features in order.
+    A profile keeps `sums` (the totals of all windows by `spans`, then the `decays`), `cells` (peaks and distinct
+    counts) and `lasts` (latest event times by signal). A vector is made in a scratch list: the sums, then what is read
+    from elsewhere or derived, each at its slot; `pick` and `pack` put the declared features in order.
     """
 
-    names: tuple[str, ...]
-    cells: list[str] = field(default_factory=list)
-    tiles: dict[str, list[TileCell]] = field(default_factory=dict)
-    decays: dict[str, list[DecayCell]] = field(default_factory=dict)
-    distincts: list[DistinctCell] = field(default_factory=list)
-    updates: dict[str, list[Update]] = field(default_factory=dict)
-    tile_reads: list[TileCell] = field(default_factory=list)
-    decay_reads: list[DecayCell] = field(default_factory=list)
-    reads: list[tuple[int, int, Read]] = field(default_factory=list)
-    ledger_reads: list[tuple[int, LedgerRead]] = field(default_factory=list)
-    since_reads: list[tuple[int, int]] = field(default_factory=list)
-    quotients: list[tuple[int, int, int, float]] = field(default_factory=list)
-    defaults: list[float] = field(default_factory=list)
-    first_slot: int = -1
-    sanction_since_slot: int = -1
-    pick: Callable[[list[float]], tuple[float, ...]] = tuple
-    pack: Callable[..., bytes] = field(default=lambda *_values: b"")
-    _slots: dict[str, int] = field(default_factory=dict)
+    def __init__(self, features: tuple[Feature, ...], strike_expiry: int) -> None:
+        self.names = tuple(feature.name for feature in features)
+        self.counted = {signal: Counted([], [], [], -1) for signal in SIGNALS}
+        self.cells: list[str] = []
+        self.lasts: list[str] = []
+        self.distincts: list[Distinct] = []
+        self.reads: list[tuple[int, int, Read]] = []
+        self.ledger_reads: list[tuple[int, LedgerRead]] = []
+        self.since_reads: list[tuple[int, int]] = []
+        self.quotients: list[tuple[int, int, int, float]] = []
+        self.first_slot = self.sanction_since_slot = -1
+        self._slots: dict[str, int] = {}
+        self.spans = self._lay_out(features)
+        self.hops = [span.hop for span in self.spans]
+        self.no_tiles = [-1] * len(self.spans)
+        self.none: list[Any] = [None] * len(self.spans)
+        totals = len(self._slots)
+        decays = [f for f in features if isinstance(f, Decay) and f.signal not in LEDGER_SIGNALS]
+        self.decays = tuple(feature.name for feature in decays)
+        self.decay_sums = [DecaySum(at, duration_ms(f.half_life)) for at, f in enumerate(decays, totals)]
+        for feature, kept in zip(decays, self.decay_sums, strict=True):
+            self.counted[feature.signal].decays.append(kept)
+            self._slots[feature.name] = kept.at
+        self.sums = len(self._slots)
+        self.zeros: list[float] = [0] * totals + [0.0] * len(decays)
+        self.absent: list[float] = []
+        order = [self._place(feature, strike_expiry) for feature in features]
+        self.pick: Callable[[list[float]], tuple[float, ...]] = (
+            itemgetter(*order) if len(order) > 1 else lambda scratch: (scratch[order[0]],)
+        )
+        self.pack: Callable[..., bytes] = Struct(f"{len(order)}d").pack
 
-    def slot(self, name: str, default: float) -> int:
-        """The scratch slot called `name`, made with its value while absent."""
+    def _lay_out(self, features: tuple[Feature, ...]) -> tuple[Span, ...]:
+        """The spans that summed windows are kept for; the columns of each stand next to each other in the sums."""
+        needed = [column for feature in features for column in _summed(feature)]
+        spans: list[Span] = []
+        for name in HOPS:
+            columns = list(dict.fromkeys((signal, aggregate) for signal, aggregate, span in needed if span == name))
+            if not columns:
+                continue
+            base, width, hop = len(self._slots), duration_ms(name), duration_ms(HOPS[name])
+            for column, (signal, aggregate) in enumerate(columns):
+                kept = Column(len(spans), column, base + column, aggregate == "count")
+                self.counted[signal].columns.append(kept)
+                self._slots[f"{signal}_{aggregate}_{name}"] = kept.total
+            fractions = [c for c, (signal, aggregate) in enumerate(columns) if aggregate == "sum" and signal in FRACTIONS]
+            labels = tuple(f"{signal}_{aggregate}" for signal, aggregate in columns)
+            spans.append(Span(name, hop, width // hop, base, labels, tuple(fractions)))
+        return tuple(spans)
+
+    def _slot(self, name: str, absent: float) -> int:
+        """The scratch slot called `name` behind the sums, made with its value while absent."""
         if name not in self._slots:
-            self._slots[name] = len(self.defaults)
-            self.defaults.append(default)
+            self._slots[name] = self.sums + len(self.absent)
+            self.absent.append(absent)
         return self._slots[name]
 
-    def cell(self, name: str) -> int:
+    def _cell(self, name: str) -> int:
         """The index of a new cell."""
         self.cells.append(name)
         return len(self.cells) - 1
 
-    def window(self, signal: str, aggregate: str, span: str) -> int:
-        """The slot of a stored window aggregate, with its cell, made on first use."""
+    def _window(self, signal: str, aggregate: str, span: str) -> int:
+        """The slot of a window aggregate that is kept as such: a sum of tiles, a ledger read, a peak, a distinct."""
         name = f"{signal}_{aggregate}_{span}"
         if name in self._slots:
             return self._slots[name]
-        slot = self.slot(name, nan if aggregate == "max" else 0)
+        slot = self._slot(name, nan if aggregate == "max" else 0)
         tail = tail_of(span)
         if signal == "sanction_severity" and aggregate == "sum":
             self.ledger_reads.append((slot, lambda ledger, now: ledger.severity(tail(now))))
@@ -150,66 +175,76 @@ class Plan:
         elif aggregate == "distinct":
             shared = f"{signal}_distinct"
             if shared not in self.cells:
-                place = self.cell(shared)
-                self.distincts.append(DistinctCell(place, []))
-                self.updates[signal].append(_distinct(place))
-            cell = next(cell for cell in self.distincts if cell.place == self.cells.index(shared))
-            cell.windows.append((slot, duration_ms(span), duration_ms(HOPS[span])))
-            cell.windows.sort(key=lambda window: -window[1])
-        elif aggregate == "max":
-            index = self.cell(name)
-            update, read = _peak(index, span)
-            self.updates[signal].append(update)
-            self.reads.append((index, slot, read))
+                cell = self._cell(shared)
+                self.distincts.append(Distinct(cell, []))
+                self.counted[signal].updates.append(_distinct(cell))
+            distinct = next(one for one in self.distincts if one.cell == self.cells.index(shared))
+            distinct.windows.append((slot, duration_ms(span), duration_ms(HOPS[span])))
+            distinct.windows.sort(key=lambda window: -window[1])
         else:
-            width, hop = duration_ms(span), duration_ms(HOPS[span])
-            limit = 2 * (width // hop + 2)
-            self.tiles[signal].append(TileCell(self.cell(name), slot, width, hop, limit, aggregate == "count"))
+            cell = self._cell(name)
+            update, read = _peak(cell, span)
+            self.counted[signal].updates.append(update)
+            self.reads.append((cell, slot, read))
         return slot
 
-    def quotient(self, name: str, top: int, bottom: int, factor: float = 1.0) -> int:
+    def _quotient(self, name: str, top: int, bottom: int, factor: float = 1.0) -> int:
         """The slot of `factor * top / bottom`, absent where the bottom is zero."""
-        slot = self.slot(name, nan)
+        slot = self._slot(name, nan)
         self.quotients.append((slot, top, bottom, factor))
         return slot
 
+    def _place(self, feature: Feature, strike_expiry: int) -> int:
+        """The slot of one declared feature."""
+        name, window = feature.name, self._window
+        match feature:
+            case Window(signal, "mean", span):
+                return self._quotient(name, window(signal, "sum", span), window(signal, "count", span))
+            case Window(signal, aggregate, span):
+                return window(signal, aggregate, span)
+            case Ratio(signal, span, per):
+                return self._quotient(name, window(signal, "count", span), window(per, "count", span))
+            case Trend(signal, short, long):
+                factor = duration_ms(long) / duration_ms(short)
+                return self._quotient(name, window(signal, "count", short), window(signal, "count", long), factor)
+            case Decay(signal, half_life_text):
+                if signal not in LEDGER_SIGNALS:
+                    return self._slots[name]
+                slot, half_life = self._slot(name, 0.0), duration_ms(half_life_text)
+                self.ledger_reads.append((slot, lambda ledger, now: ledger.decay(now, half_life)))
+                return slot
+            case Since("first"):
+                self.first_slot = self._slot(name, nan)
+                return self.first_slot
+            case Since("sanction"):
+                self.sanction_since_slot = self._slot(name, nan)
+                return self.sanction_since_slot
+            case Since(signal):
+                slot = self._slot(name, nan)
+                self.counted[signal] = self.counted[signal]._replace(last=len(self.lasts))
+                self.since_reads.append((len(self.lasts), slot - self.sums))
+                self.lasts.append(signal)
+                return slot
+            case StrikeCount():
+                slot = self._slot(name, 0)
+                self.ledger_reads.append((slot, lambda ledger, now: ledger.count(now - strike_expiry)))
+                return slot
 
-def _place(plan: Plan, feature: Feature, strike_expiry: int) -> int:
-    """Make the slot of one declared feature."""
+
+def _summed(feature: Feature) -> list[tuple[str, str, str]]:
+    """The sums of tiles a feature needs, as (signal, aggregate, span)."""
     match feature:
         case Window(signal, "mean", span):
-            total, count = plan.window(signal, "sum", span), plan.window(signal, "count", span)
-            return plan.quotient(feature.name, total, count)
-        case Window(signal, aggregate, span):
-            return plan.window(signal, aggregate, span)
+            found = [(signal, "sum", span), (signal, "count", span)]
+        case Window(signal, "count" | "sum" as aggregate, span):
+            found = [(signal, str(aggregate), span)]
         case Ratio(signal, span, per):
-            return plan.quotient(feature.name, plan.window(signal, "count", span), plan.window(per, "count", span))
+            found = [(signal, "count", span), (per, "count", span)]
         case Trend(signal, short, long):
-            factor = duration_ms(long) / duration_ms(short)
-            slots = plan.window(signal, "count", short), plan.window(signal, "count", long)
-            return plan.quotient(feature.name, *slots, factor)
-        case Decay(signal, half_life_text):
-            slot, half_life = plan.slot(feature.name, 0.0), duration_ms(half_life_text)
-            if signal in LEDGER_SIGNALS:
-                plan.ledger_reads.append((slot, lambda ledger, now: ledger.decay(now, half_life)))
-            else:
-                plan.decays[signal].append(DecayCell(plan.cell(feature.name), slot, half_life))
-            return slot
-        case Since("first"):
-            plan.first_slot = plan.slot(feature.name, nan)
-            return plan.first_slot
-        case Since("sanction"):
-            plan.sanction_since_slot = plan.slot(feature.name, nan)
-            return plan.sanction_since_slot
-        case Since(signal):
-            slot, index = plan.slot(feature.name, nan), plan.cell(f"{signal}_last")
-            plan.updates[signal].append(_last(index))
-            plan.since_reads.append((index, slot))
-            return slot
-        case StrikeCount():
-            slot = plan.slot(feature.name, 0)
-            plan.ledger_reads.append((slot, lambda ledger, now: ledger.count(now - strike_expiry)))
-            return slot
+            found = [(signal, "count", short), (signal, "count", long)]
+        case _:
+            found = []
+    return [column for column in found if column[0] not in LEDGER_SIGNALS]
 
 
 def _check(feature: Feature) -> None:
@@ -241,20 +276,9 @@ def compile_plan(features: Iterable[Feature], strike_expiry: int) -> Plan:
         ValueError: if two features share a name, a signal or span is unknown, or an aggregate does not fit its signal.
     """
     features = tuple(features)
-    names = tuple(feature.name for feature in features)
+    names = [feature.name for feature in features]
     for feature in features:
         if names.count(feature.name) > 1:
             raise ValueError(f"feature {feature.name} is declared twice: remove one")
         _check(feature)
-    plan = Plan(
-        names=names,
-        tiles={signal: [] for signal in SIGNALS},
-        decays={signal: [] for signal in SIGNALS},
-        updates={signal: [] for signal in SIGNALS},
-    )
-    order = [_place(plan, feature, strike_expiry) for feature in features]
-    plan.tile_reads = [cell for cells in plan.tiles.values() for cell in cells]
-    plan.decay_reads = [cell for cells in plan.decays.values() for cell in cells]
-    plan.pack = Struct(f"{len(order)}d").pack
-    plan.pick = itemgetter(*order) if len(order) > 1 else lambda scratch: (scratch[order[0]],)
-    return plan
+    return Plan(features, strike_expiry)

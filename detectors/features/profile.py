@@ -6,115 +6,153 @@ from array import array
 from math import exp2, nan
 from typing import Any
 
-import msgpack
-
 from detectors.contract import Vector
-from detectors.features.decay import Decayed
 from detectors.features.plan import Plan
 from detectors.features.signals import Signal
 from detectors.features.strikes import Entry, Ledger
-from detectors.features.window import LastSeen, Tiles
+from detectors.features.window import LastSeen, Peaks, Rows, row_at, trim
 
-STATE_VERSION = 1
-"""Version of a dumped profile; a reader knows every version up to its own."""
 SEEN_CAP = 64
 """A repeated event id is recognised among this many of the user's latest events."""
+_KEY = 8
+"""Bytes an event id's hash takes in `seen`."""
 
 
 class Profile:
     """Windowed and decayed aggregates of one user's signals.
 
-    The clock is the largest event time the user has shown. Cells are made when a signal first touches them, so a
-    casual user costs little.
+    The clock is the largest event time the user has shown; totals and decays in `sums` hold as of it. Rows and cells
+    are made when a signal first touches them, so a casual user costs little. Everything that is touched by every event
+    lies in a few flat lists: with many users, following pointers costs more than the arithmetic.
     """
 
-    __slots__ = ("cells", "clock", "events", "first", "ledger", "plan", "seen", "texts")
+    __slots__ = (
+        "cells",
+        "clock",
+        "current",
+        "events",
+        "first",
+        "lasts",
+        "ledger",
+        "plan",
+        "rows",
+        "seen",
+        "sums",
+        "texts",
+        "tiles",
+    )
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.clock = -1
         self.first = -1
         self.events = 0
+        self.sums = plan.zeros.copy()
+        self.rows: list[Rows | None] = plan.none.copy()
+        self.tiles = plan.no_tiles  # the clock's tile in each span
+        self.current: list[list[float] | None] = plan.none.copy()  # its row
         self.cells: list[Any] = [None] * len(plan.cells)
+        self.lasts = [-1] * len(plan.lasts)
         self.ledger = Ledger()
-        self.seen: dict[int, None] = {}
+        self.seen = bytearray()
         self.texts: list[int] = []
 
     def is_duplicate(self, key: int) -> bool:
         """Whether the event of this id hash is among the latest `SEEN_CAP`; remembers it if not."""
-        seen = self.seen
-        if key in seen:
-            return True
-        seen[key] = None
-        if len(seen) > SEEN_CAP:
-            del seen[next(iter(seen))]
+        seen, data = self.seen, key.to_bytes(_KEY, "big")
+        at = seen.find(data)
+        while at >= 0:
+            if not at % _KEY:
+                return True
+            at = seen.find(data, at + 1)
+        seen += data
+        if len(seen) > SEEN_CAP * _KEY:
+            del seen[:_KEY]
         return False
 
-    def advance(self, time: int, scratch: list[float]) -> None:
-        """Move the clock to an event at `time` and read the since-features into `scratch`.
+    def advance(self, time: int) -> list[float]:
+        """Move the clock to an event at `time`; the scratch list its vector is made in, since-features read.
 
         A since-feature looks at what was before the triggering event, so it is read before the event is counted.
         """
-        cells, plan = self.cells, self.plan
+        plan, lasts = self.plan, self.lasts
         if self.first < 0 or time < self.first:
             self.first = time
-        self.clock = max(self.clock, time)
         now = self.clock
+        if time > now:
+            self._move(time)
+            self.clock = now = time
         self.events += 1
+        scratch = plan.absent.copy()
         for index, slot in plan.since_reads:
-            last = cells[index]
-            if last is not None:
+            last = lasts[index]
+            if last >= 0:
                 scratch[slot] = (now - last) / 1000
-        self.read_sanction_since(scratch)
+        if self.ledger.entries:
+            self.read_sanction_since(scratch)
+        return scratch
+
+    def _move(self, now: int) -> None:
+        """Bring all sums from the clock to `now`: tiles that windows leave behind drop out, decays decay."""
+        sums, plan = self.sums, self.plan
+        tiles = [now // hop for hop in plan.hops]
+        if tiles != self.tiles:
+            for number, tile in enumerate(tiles):
+                if tile != self.tiles[number]:
+                    self.current[number] = None
+                    rows = self.rows[number]
+                    if rows and next(iter(rows)) < (tail := tile - plan.spans[number].hops):
+                        trim(rows, tail, plan.spans[number], sums)
+            self.tiles = tiles
+        age = self.clock - now
+        for at, half_life in plan.decay_sums:
+            if sums[at]:
+                sums[at] *= exp2(age / half_life)
 
     def read_sanction_since(self, scratch: list[float]) -> None:
         """Read the time since the latest upheld sanction; a reversal changes it at once."""
-        slot = self.plan.sanction_since_slot
-        if slot >= 0 and self.ledger.entries:
+        plan = self.plan
+        if plan.sanction_since_slot >= 0 and self.ledger.entries:
             last = self.ledger.last()
-            scratch[slot] = nan if last is None else (self.clock - last) / 1000
+            scratch[plan.sanction_since_slot - plan.sums] = nan if last is None else (self.clock - last) / 1000
 
     def add(self, signals: list[Signal], time: int) -> None:
         """Count signals at an event time not later than the clock."""
-        cells, now, plan = self.cells, self.clock, self.plan
-        tiles, decays, updates = plan.tiles, plan.decays, plan.updates
+        now, sums, current, plan = self.clock, self.sums, self.current, self.plan
+        behind = time < now
+        if behind:
+            current = plan.none.copy()
+            covered = [time // span.hop >= now // span.hop - span.hops for span in plan.spans]
         for signal, amount in signals:
-            for index, _, width, hop, limit, counting in tiles[signal]:
-                cell = cells[index]
-                if cell is None:
-                    cell = cells[index] = Tiles()
-                tile, much = time // hop, 1 if counting else amount
-                if tile in cell.values:  # if it is too old already, the next read drops it and sums again
-                    cell.values[tile] += much
-                    cell.total += much
-                else:
-                    cell.add(tile, much, (now - width) // hop, limit)
-            for index, _, half_life in decays[signal]:
-                cell = cells[index]
-                if cell is None:
-                    cell = cells[index] = Decayed(time)
-                cell.add(amount, time, half_life)
-            for update in updates[signal]:
-                update(cells, amount, time, now)
+            columns, decays, updates, last = plan.counted[signal]
+            if behind:
+                columns = [column for column in columns if covered[column.span]]
+            for span, column, total, counting in columns:
+                row = current[span]
+                if row is None:
+                    row = current[span] = self._row(span, time)
+                much = 1 if counting else amount
+                row[column] += much
+                sums[total] += much
+            for at, half_life in decays:
+                sums[at] += amount if time == now else amount * exp2((time - now) / half_life)
+            for update in updates:
+                update(self.cells, amount, time, now)
+            if last >= 0 and time > self.lasts[last]:
+                self.lasts[last] = time
 
-    def scratch(self) -> list[float]:
-        """A scratch list for one vector: every slot at its absent value."""
-        return self.plan.defaults.copy()
+    def _row(self, number: int, time: int) -> list[float]:
+        """The row that an event at `time` is counted in."""
+        rows, span = self.rows[number], self.plan.spans[number]
+        if rows is None:
+            rows = self.rows[number] = {}
+        return row_at(rows, time // span.hop, len(span.columns))
 
     def vector(self, scratch: list[float]) -> Vector:
         """The declared features as of the clock, in declared order; NaN where absent."""
-        now, cells, plan = self.clock, self.cells, self.plan
-        for index, slot, width, hop, _, _ in plan.tile_reads:
-            cell = cells[index]
-            if cell is not None:
-                tail = (now - width) // hop
-                if cell.oldest < tail:
-                    cell.trim(tail)
-                scratch[slot] = cell.total
-        for index, slot, half_life in plan.decay_reads:
-            cell = cells[index]
-            if cell is not None:
-                scratch[slot] = cell.value * exp2((cell.time - now) / half_life)
+        now, plan = self.clock, self.plan
+        scratch[:0] = self.sums
+        cells = self.cells
         for index, windows in plan.distincts:
             cell = cells[index]
             if cell is not None:
@@ -140,67 +178,50 @@ class Profile:
         return array("d", plan.pack(*plan.pick(scratch)))
 
     def state(self) -> dict[str, Any]:
-        """Everything as plain data, cells by name, so that declarations may change between dump and load."""
-        cells = {}
-        for name, cell in zip(self.plan.cells, self.cells, strict=True):
-            if cell is not None:
-                cells[name] = _plain(cell)
+        """Everything as plain data, by name, so that declarations may change between dump and load."""
+        plan = self.plan
+        names = [f"{column}_{span.name}" for span in plan.spans for column in span.columns] + list(plan.decays)
         return {
             "clock": self.clock,
             "first": self.first,
             "events": self.events,
-            "cells": cells,
+            "sums": {name: value for name, value in zip(names, self.sums, strict=True) if value},
+            "rows": {
+                span.name: (span.columns, rows) for span, rows in zip(plan.spans, self.rows, strict=True) if rows
+            },
+            "cells": {
+                name: cell.times if isinstance(cell, LastSeen) else cell.tiles
+                for name, cell in zip(plan.cells, self.cells, strict=True)
+                if cell is not None
+            },
+            "lasts": {name: last for name, last in zip(plan.lasts, self.lasts, strict=True) if last >= 0},
             "ledger": [list(entry) for entry in self.ledger.entries],
-            "seen": list(self.seen),
+            "seen": bytes(self.seen),
             "texts": self.texts,
         }
 
     @classmethod
     def from_state(cls, state: dict[str, Any], plan: Plan) -> Profile:
-        """A profile from its state. A cell no longer declared is dropped, a newly declared one starts empty."""
+        """A profile from its state. What is no longer declared is dropped, what is newly declared starts empty."""
         profile = cls(plan)
         profile.clock, profile.first, profile.events = state["clock"], state["first"], state["events"]
-        stored = state["cells"]
-        profile.cells = [_cell(name, stored[name]) if name in stored else None for name in plan.cells]
+        sums, rows, cells, lasts = state["sums"], state["rows"], state["cells"], state["lasts"]
+        names = [f"{column}_{span.name}" for span in plan.spans for column in span.columns] + list(plan.decays)
+        profile.sums = [sums.get(name, zero) for name, zero in zip(names, plan.zeros, strict=True)]
+        for number, span in enumerate(plan.spans):
+            if span.name in rows:
+                stored, kept = rows[span.name]
+                if tuple(stored) != span.columns:
+                    places = [stored.index(column) if column in stored else -1 for column in span.columns]
+                    kept = {tile: [0 if at < 0 else row[at] for at in places] for tile, row in kept.items()}
+                profile.rows[number] = kept
+        profile.cells = [_cell(name, cells[name]) if name in cells else None for name in plan.cells]
+        profile.lasts = [lasts.get(name, -1) for name in plan.lasts]
         profile.ledger = Ledger([Entry(*entry) for entry in state["ledger"]])
-        profile.seen = dict.fromkeys(state["seen"])
+        profile.seen = bytearray(state["seen"])
         profile.texts = list(state["texts"])
         return profile
 
 
-def _plain(cell: Any) -> Any:
-    if isinstance(cell, Tiles):
-        return [cell.total, cell.values]
-    if isinstance(cell, LastSeen):
-        return cell.times
-    if isinstance(cell, Decayed):
-        return [cell.time, cell.value]
-    return cell
-
-
-def _cell(name: str, data: Any) -> Any:
-    if name.endswith("_distinct"):
-        return LastSeen(dict(data))
-    if name.endswith("_last"):
-        return data
-    if "_decay_" in name:
-        return Decayed(*data)
-    return Tiles(*data)
-
-
-def pack(state: dict[str, Any]) -> bytes:
-    """State as compact bytes: one version byte, then MessagePack."""
-    return bytes([STATE_VERSION]) + msgpack.packb(state)
-
-
-def unpack(data: bytes) -> dict[str, Any]:
-    """The state in bytes that `pack` wrote.
-
-    Raises:
-        ValueError: if the bytes are of a version this reader does not know.
-    """
-    if not data or data[0] != STATE_VERSION:
-        found = data[0] if data else "nothing"
-        raise ValueError(f"profile state version {found} is unknown: this forewarn reads version {STATE_VERSION}")
-    state: dict[str, Any] = msgpack.unpackb(data[1:], strict_map_key=False)
-    return state
+def _cell(name: str, data: dict[int, Any]) -> LastSeen | Peaks:
+    return LastSeen(dict(data)) if name.endswith("_distinct") else Peaks(dict(data))

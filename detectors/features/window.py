@@ -2,74 +2,93 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 DISTINCT_CAP = 64
 """A distinct count is exact up to this many values in the window and reads as the cap beyond it."""
 
 
-class Tiles:
-    """One value per hop of event time: the storage of one windowed aggregate of one signal.
+class Span(NamedTuple):
+    """What the summed windows of one span share: its hop (ms), its width in hops, and which columns are kept for it.
 
-    Tiles stand in rising order, so that old ones are dropped from the front; `total` is their sum, kept so that a
-    window is read without adding it up. They are dropped when the window is read, and when an add finds more than
-    `2 * (span / hop + 2)` of them, so memory is bounded even where nothing is read.
+    A column is a signal and an aggregate (`message_count`). Column c's total stands at `base + c` of a profile's sums;
+    `fractions` are the columns whose amounts need not be whole.
     """
 
-    __slots__ = ("newest", "oldest", "total", "values")
+    name: str
+    hop: int
+    hops: int
+    base: int
+    columns: tuple[str, ...]
+    fractions: tuple[int, ...]
 
-    def __init__(self, total: float = 0, values: dict[int, float] | None = None) -> None:
-        self.total = total
-        self.values = {} if values is None else values
-        self.oldest = min(self.values, default=0)
-        self.newest = max(self.values, default=0)
+
+Rows = dict[int, list[float]]
+"""One row per tile (hop of event time) with a number per column: the storage of all summed windows of one span.
+
+Tiles stand in rising order, so that old ones are dropped from the front. The totals of a window live in its profile's
+sums and are kept up to date, so that a window is read without adding it up.
+"""
+
+
+def row_at(rows: Rows, tile: int, columns: int) -> list[float]:
+    """The row of a tile; a new row of zeros, put where it belongs, if it had none."""
+    row = rows.get(tile)
+    if row is None:
+        behind = bool(rows) and tile < next(reversed(rows))
+        row = rows[tile] = [0] * columns
+        if behind:  # an out-of-order event
+            for later in sorted(other for other in rows if other > tile):
+                rows[later] = rows.pop(later)
+    return row
+
+
+def trim(rows: Rows, tail: int, span: Span, sums: list[float]) -> None:
+    """Drop the rows of tiles before `tail`, and what they held from the totals in `sums`."""
+    base = span.base
+    while rows and (oldest := next(iter(rows))) < tail:
+        for total, amount in enumerate(rows.pop(oldest), base):
+            if amount:
+                sums[total] -= amount
+    # whole numbers are subtracted exactly; fractions are summed anew, so that nothing drifts
+    for column in span.fractions:
+        if type(sums[base + column]) is float:
+            sums[base + column] = sum([row[column] for row in rows.values()])
+
+
+class Peaks:
+    """The largest amount per hop of event time: the storage of one windowed maximum of one signal.
+
+    Tiles stand in rising order, so that old ones are dropped from the front: when the window is read, and when an
+    amount finds more than `2 * (span / hop + 2)` of them, so memory is bounded even where nothing is read.
+    """
+
+    __slots__ = ("tiles",)
+
+    def __init__(self, tiles: dict[int, float] | None = None) -> None:
+        self.tiles = {} if tiles is None else tiles
 
     def add(self, tile: int, amount: float, tail: int, limit: int) -> None:
-        """Add `amount` to `tile`; a tile before the window's `tail` is no longer covered and is left out."""
+        """Raise `tile` to `amount` if that is larger; a tile before the window's `tail` is left out."""
+        tiles = self.tiles
         if tile < tail:
             return
-        if tile in self.values:
-            self.values[tile] += amount
-        else:
-            self._place(tile, amount)
-        self.total += amount
-        if len(self.values) > limit:
+        known = tiles.get(tile)
+        if known is None:
+            behind = bool(tiles) and tile < next(reversed(tiles))
+            tiles[tile] = amount
+            if behind:  # an out-of-order event
+                self.tiles = dict(sorted(tiles.items()))
+        elif amount > known:
+            tiles[tile] = amount
+        if len(self.tiles) > limit:
             self.trim(tail)
-
-    def peak(self, tile: int, amount: float, tail: int, limit: int) -> None:
-        """Raise `tile` to `amount` if that is larger."""
-        if tile < tail:
-            return
-        if tile not in self.values:
-            self._place(tile, amount)
-        elif amount > self.values[tile]:
-            self.values[tile] = amount
-        if len(self.values) > limit:
-            self.trim(tail)
-
-    def _place(self, tile: int, amount: float) -> None:
-        """Put a tile where it belongs: at the end, but for an out-of-order event."""
-        values = self.values
-        if not values:
-            self.oldest = self.newest = tile
-            values[tile] = amount
-        elif tile > self.newest:
-            self.newest = tile
-            values[tile] = amount
-        else:
-            values[tile] = amount
-            self.values = dict(sorted(values.items()))
-            self.oldest = min(tile, self.oldest)
 
     def trim(self, tail: int) -> None:
         """Drop the tiles before `tail`."""
-        values, total = self.values, self.total
-        while values:
-            oldest = next(iter(values))
-            if oldest >= tail:
-                self.oldest = oldest
-                break
-            total -= values.pop(oldest)
-        # whole numbers are subtracted exactly; fractions are summed anew, so that nothing drifts
-        self.total = total if isinstance(total, int) else sum(values.values())
+        tiles = self.tiles
+        while tiles and (oldest := next(iter(tiles))) < tail:
+            del tiles[oldest]
 
 
 class LastSeen:
@@ -105,4 +124,6 @@ class LastSeen:
 
     def count(self, since: int) -> int:
         """How many keys were seen at or after `since`."""
+        if self.oldest >= since:
+            return len(self.times)
         return len([1 for time in self.times.values() if time >= since])

@@ -12,7 +12,7 @@ from detectors.features.declare import HOPS, Decay, Feature, Ratio, Since, Strik
 from detectors.features.plan import compile_plan, tail_of
 from detectors.features.signals import RECENT_TEXTS, SIGNALS, read_signals, stable_hash
 from detectors.features.strikes import LEDGER_CAP, Ledger
-from detectors.features.window import DISTINCT_CAP, LastSeen, Tiles
+from detectors.features.window import DISTINCT_CAP, LastSeen, Peaks, Span, row_at, trim
 from detectors.user import Rulebook, User
 from tests.properties.streams import DAY, HOUR, START, exposure, message, place, policy, report, reversal, sanction
 
@@ -85,18 +85,34 @@ def test_a_sawtooth_window_covers_at_least_its_span_and_less_than_a_hop_more(spa
 
 
 @pytest.mark.parametrize("start", range(7))
-def test_tiles_stay_bounded_where_nothing_is_ever_read(start: int) -> None:
-    """An add that finds too many drops those the window has left behind, and the kept total stays the sum."""
-    sums, peaks, limit = Tiles(), Tiles(), 12
+def test_peaks_stay_bounded_where_nothing_is_ever_read(start: int) -> None:
+    """An amount that finds too many tiles drops those the window has left behind."""
+    peaks, limit = Peaks(), 12
     for tile in range(1_000 - start):
-        sums.add(tile, 3, tile - 5, limit)
-        peaks.peak(tile, 3, tile - 5, limit)
-        assert len(sums.values) <= limit
-        assert len(peaks.values) <= limit
-        assert sums.total == sum(sums.values.values())
-    for tiles in (sums, peaks):
-        assert sum(amount for tile, amount in tiles.values.items() if tile >= 994 - start) == 18
-        assert tiles.oldest == min(tiles.values)
+        peaks.add(tile, tile % 3, tile - 5, limit)
+        assert len(peaks.tiles) <= limit
+    assert [tile for tile in peaks.tiles if tile >= 994 - start] == list(range(994 - start, 1_000 - start))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_windows_total_is_the_sum_of_its_rows_however_they_came(seed: int) -> None:
+    """Rows made out of order stand in order, and dropping old ones leaves totals what the remaining rows add up to."""
+    span = Span("1h", 10, 6, 1, ("message_count", "toxicity_sum"), (1,))
+    rng, rows, sums = random.Random(seed), {}, [5.0, 0, 0]
+    for now in range(0, 400, 3):
+        for tile in (now, max(0, now - rng.randrange(6))):
+            row = row_at(rows, tile, 2)
+            for column, amount in enumerate((1, rng.random())):
+                row[column] += amount
+                sums[1 + column] += amount
+        trim(rows, now - 6, span, sums)
+        assert list(rows) == sorted(rows)
+        assert min(rows) >= now - 6
+        assert sums[0] == 5.0
+        assert sums[1] == sum(row[0] for row in rows.values())
+        assert sums[2] == pytest.approx(sum(row[1] for row in rows.values()), rel=1e-12)
+    trim(rows, 1_000, span, sums)
+    assert sums == [5.0, 0, 0]
 
 
 def test_the_most_recently_seen_keys_are_kept_whatever_the_order() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detectors.contract import DecisionPoint
-from detectors.features.profile import pack, unpack
+from detectors.storage import pack, unpack
 from detectors.lane import Erasure, Lane, News, Publication, Served
 from detectors.models.catalogue import freeze
 from schemas.records import RiskEvent, Tombstone
@@ -38,10 +38,10 @@ def run(lane: Lane, actions: list[News | list[DecisionPoint | Erasure]], hop: ra
     served: list[Served] = []
     for action in [*actions, []]:
         if hop is not None and hop.random() < 0.3:
-            state = pack(lane.state())
+            state = pack(lane.state(), 1)
             lane = Lane(COMMUNITY, wait=lane._wait, pinned=lane._pinned)
-            lane.restore(unpack(state))
-            assert pack(lane.state()) == state
+            lane.restore(unpack(state, 1, "lane")[1])
+            assert pack(lane.state(), 1) == state
         if isinstance(action, News):
             lane.hear(action)
         else:

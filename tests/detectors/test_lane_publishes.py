@@ -7,7 +7,7 @@ from math import nan
 import pytest
 
 from detectors.contract import Vector, matrix_from
-from detectors.features.profile import pack, unpack
+from detectors.storage import pack, unpack
 from detectors.lane import Erasure, Lane, News
 from detectors.learn import Published
 from detectors.models.catalogue import freeze
@@ -102,7 +102,7 @@ def restarted(rules: Policy, moments: list[tuple[int, Vector]]) -> list[tuple[st
     lane, said = Lane(rules, pinned=PINNED), []
     for seq, (as_of, vector) in enumerate(moments):
         fresh = Lane(rules, pinned=PINNED)
-        fresh.restore(unpack(pack(lane.state())))
+        fresh.restore(unpack(pack(lane.state(), 1), 1, "lane")[1])
         lane = fresh
         for item in lane.take([point_of(vector, as_of=START + as_of, seq=seq)])[0]:
             assert isinstance(item.event, RiskEvent)

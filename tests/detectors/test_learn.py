@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detectors.contract import Example
-from detectors.features.profile import pack, unpack
+from detectors.storage import pack, unpack
 from detectors.learn import InOrder, Learner, Lesson, LogClock, Published
 from detectors.models.catalogue import MODELS
 from tests.detectors.kit import (
@@ -94,8 +94,8 @@ def test_a_learner_restored_at_any_point_goes_on_identically(name: str, rng: ran
     learner, published = Learner(name, COMMUNITY.learning), []
     for batch in cut(window, rng, 60):
         resumed = Learner(name, COMMUNITY.learning)
-        resumed.restore(unpack(pack(learner.state())))
-        assert pack(resumed.state()) == pack(learner.state())
+        resumed.restore(unpack(pack(learner.state(), 1), 1, "learner")[1])
+        assert pack(resumed.state(), 1) == pack(learner.state(), 1)
         learner = resumed
         published += learner.take(batch)[0]
     assert told(published) == told(straight)

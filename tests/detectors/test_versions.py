@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detectors.features.profile import pack, unpack
+from detectors.storage import pack, unpack
 from detectors.learn import Published
 from detectors.versions import Versions
 from schemas.records import Position
@@ -137,7 +137,7 @@ def test_versions_survive_a_restart() -> None:
     versions, restored = Versions(keep=2), Versions(keep=2)
     versions.hear([published(seq * 10, seq) for seq in range(6)])
     versions.trim(5, one_partition=True)
-    restored.restore(unpack(pack({"versions": versions.state()}))["versions"])
+    restored.restore(unpack(pack({"versions": versions.state()}, 1), 1, "lane")[1]["versions"])
     assert restored.state() == versions.state()
     for as_of in (5, 41, 51):
         got, wanted = (each.choose(as_of, 0, 9, one_partition=True) for each in (restored, versions))

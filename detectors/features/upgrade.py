@@ -1,0 +1,41 @@
+"""Reads the states of earlier versions."""
+
+from __future__ import annotations
+
+from math import exp2
+from typing import Any
+
+from detectors.features.declare import HOPS, duration_ms
+
+
+def upgrade_from_1(state: dict[str, Any]) -> dict[str, Any]:
+    """A user's state of version 1, which kept every window and every decay in a cell of its own, as version 2.
+
+    A window's cell was `[total, {tile: amount}]`, a decay's `[time, value]` as of that time.
+    """
+    sums: dict[str, float] = {}
+    cells: dict[str, Any] = {}
+    lasts: dict[str, int] = {}
+    windows: dict[str, dict[str, dict[int, float]]] = {}
+    for name, data in state["cells"].items():
+        signal, _, tail = name.rpartition("_")
+        if name.endswith("_distinct"):
+            cells[name] = data
+        elif name.endswith("_last"):
+            lasts[signal] = data
+        elif signal.endswith("_decay"):
+            time, value = data
+            sums[name] = value * exp2((time - state["clock"]) / duration_ms(tail))
+        elif signal.endswith("_max"):
+            cells[name] = data[1]
+        else:
+            sums[name] = data[0]
+            windows.setdefault(tail, {})[signal] = data[1]
+    rows = {}
+    for span in HOPS:
+        columns = windows.get(span, {})
+        tiles = sorted({tile for column in columns.values() for tile in column})
+        if tiles:
+            rows[span] = (list(columns), {tile: [column.get(tile, 0) for column in columns.values()] for tile in tiles})
+    seen = b"".join(key.to_bytes(8, "big") for key in state["seen"])
+    return {**state, "sums": sums, "rows": rows, "cells": cells, "lasts": lasts, "seen": seen}

@@ -1,0 +1,34 @@
+"""State as versioned compact bytes: what snapshots hold, never our classes.
+
+The first byte is the version of the layout, the rest MessagePack. Each kind of state has a version of its own, and its
+reader knows every version up to its own.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgpack
+
+
+class StateVersionError(ValueError):
+    """Bytes of a version that this forewarn does not read, in a sentence."""
+
+
+def pack(state: dict[str, Any], version: int) -> bytes:
+    """State of a version's layout as bytes."""
+    return bytes([version]) + msgpack.packb(state)
+
+
+def unpack(data: bytes, version: int, what: str) -> tuple[int, dict[str, Any]]:
+    """The version and the state in bytes that `pack` wrote, `version` being the newest that can be read.
+
+    Raises:
+        StateVersionError: if the bytes are of a version this reader does not know.
+    """
+    if not data or not 1 <= data[0] <= version:
+        found = data[0] if data else "nothing"
+        reads = f"version {version}" if version == 1 else f"versions 1 to {version}"
+        raise StateVersionError(f"{what} state version {found} is unknown: this forewarn reads {reads}")
+    state: dict[str, Any] = msgpack.unpackb(data[1:], strict_map_key=False)
+    return data[0], state
