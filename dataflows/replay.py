@@ -16,7 +16,7 @@ from dataflows.report import write_report
 from dataflows.sinks.jsonl import JsonlSink
 from dataflows.sinks.memory import MemorySink
 from dataflows.sinks.parquet import FeatureTable, write_table
-from dataflows.sources.log import LogSource
+from dataflows.sources.log import LogError, LogSource
 from dataflows.summary import summarise
 from dataflows.telemetry import Telemetry
 from detectors.features.catalogue import NAMES
@@ -74,6 +74,10 @@ def replay(
     """Run the dataflow over a log and write its outputs into the directory `out`.
 
     Files of an earlier replay there are replaced.
+
+    Raises:
+        ReplayError: if the directory cannot be made.
+        LogError: if the log turns out to be damaged; then nothing is written.
     """
     try:
         (out / "models").mkdir(parents=True, exist_ok=True)
@@ -95,7 +99,11 @@ def replay(
         pinned=None if model is None else freeze(model),
         one_partition=True,
     )
-    run_flow(flow, workers, quiet=True)
+    damage: list[LogError] = []
+    source.on_damage = damage.append
+    run_flow(flow, workers)
+    if damage:
+        raise damage[0]
     on_stage("writing the outputs")
     for sink in (risk, rejects, late, outcomes):
         sink.finish()

@@ -10,7 +10,6 @@ from prometheus_client import CollectorRegistry
 from prometheus_client import Counter as Metric
 
 from detectors.lane import Publication
-from detectors.user import Step
 from schemas.records import ChatMessage, Event, Reject, Tombstone
 
 
@@ -35,6 +34,7 @@ class Telemetry:
 
     def add(self, name: str, counts: Counter[str]) -> None:
         """Count a batch."""
+        counts = +counts  # without zeros
         metric = self._metrics[name]
         with self._lock:
             self._counts.setdefault(name, Counter()).update(counts)
@@ -50,19 +50,6 @@ class Telemetry:
         """Count a decoded batch."""
         self.add("events", Counter(["chat_message" if isinstance(e, ChatMessage) else e.kind for e in events]))
         self.add("rejects", Counter([reject.reason.value for reject in rejects]))
-
-    def stepped(self, items: Sequence[tuple[str, Sequence[object]]]) -> None:
-        """Count what a batch of events came to."""
-        taken = [step for _, steps in items for step in steps]
-        steps = [step for step in taken if isinstance(step, Step)]
-        self.add("outcomes", Counter([step.outcome for step in steps]))
-        decisions = {
-            "decision_points": sum(1 for step in steps if step.point is not None),
-            "escalations": sum(1 for step in steps if step.escalated),
-            "overturned": sum(1 for step in steps if step.overturned),
-        }
-        self.add("decisions", Counter({name: count for name, count in decisions.items() if count}))
-        self.add("rejects", Counter([step.reason.value for step in taken if isinstance(step, Reject)]))
 
     def judged(self, publications: Sequence[Publication]) -> None:
         """Count what is published."""

@@ -19,7 +19,6 @@ from detectors.models.version import content_hash, squash
 from detectors.policy import LearningPolicy
 from schemas.records import ModelVersion
 
-
 STATE_VERSION = 1
 """Version of a learner's packed state."""
 
@@ -27,8 +26,8 @@ STATE_VERSION = 1
 class Lesson(NamedTuple):
     """What one event teaches: its place in the source partition, and the examples it made known.
 
-    `time` is the event time, or -1 where the record was no event. `erased` says that the user asked to be forgotten.
-    What was learnt of them stays in the weights: how much could still be left out would depend on the batch.
+    `time` is the event time, or -1 where the record was no event. `erased` says that the user asked to be forgotten:
+    from there on the learner holds nothing that names them. What their earlier events taught stays in the weights.
     """
 
     partition: int
@@ -101,6 +100,11 @@ class LogClock:
         elif time > self.now:
             self.now = time
 
+    def forget(self, user_id: str) -> None:
+        """Forget a user, and with them a time that nobody else has reached."""
+        if user_id == self.leader:
+            self.leader, self.latest = "", self.now
+
 
 class Learner:
     """Learns one model and publishes its versions."""
@@ -133,6 +137,8 @@ class Learner:
                     if self._fresh:
                         self._fresh = False
                         published.append(Published(self.version(), lesson.partition, lesson.seq))
+                if lesson.erased:
+                    clock.forget(lesson.user_id)
             batch.extend(lesson.examples)
         self._learn(batch)
         return published, self._order.following

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import chain
@@ -17,7 +18,7 @@ from dataflows.telemetry import Telemetry
 from detectors.contract import DecisionPoint
 from detectors.lane import Erasure
 from detectors.learn import Lesson
-from detectors.user import Rulebook, Step, User
+from detectors.user import Rulebook, User
 from schemas.records import CHAT, MODERATION, ChatMessage, Event, Position, Reject, RejectReason
 
 
@@ -67,33 +68,60 @@ def reject_of(event: Event, at: Position, stage: str, error: Exception) -> Rejec
     )
 
 
-StepOut = Step | Late | Reject
-"""What one event of one user came to; a late one gives its step and itself."""
+class Profiled(NamedTuple):
+    """What a batch of one user's events came to, ready for the streams it goes to."""
+
+    points: list[DecisionPoint | Erasure]
+    lessons: list[Lesson]
+    lates: list[Late]
+    rejects: list[Reject]
+    outcomes: list[Outcome]
+    duplicates: int
+    erased: int
 
 
-class ProfileLogic(StatefulBatchLogic[list[Decoded], list[StepOut], bytes]):
+class ProfileLogic(StatefulBatchLogic[list[Decoded], Profiled, bytes]):
     """One user's state, fed the user's events in the order they arrived."""
 
     def __init__(self, rules: Rulebook, snapshot: bytes | None) -> None:
         self._rules = rules
         self._user = User(rules) if snapshot is None else User.load(snapshot, rules)
 
-    def on_batch(self, values: list[list[Decoded]]) -> tuple[list[list[StepOut]], bool]:
-        """Take the user's events; after an erasure with nothing behind it, nothing of the user is kept."""
-        out: list[StepOut] = []
+    def on_batch(self, values: list[list[Decoded]]) -> tuple[list[Profiled], bool]:
+        """Take the user's events; after an erasure with nothing behind it, nothing of the user is kept.
+
+        Every event gives one lesson, or a Reject in its place: the learner must hear of every place in the order.
+        """
+        points: list[DecisionPoint | Erasure] = []
+        lessons: list[Lesson] = []
+        lates: list[Late] = []
+        rejects: list[Reject] = []
+        outcomes: list[Outcome] = []
+        duplicates = erased = 0
         user = self._user
         for event, at in chain.from_iterable(values):
             try:
-                step = user.step(event, at)
+                _, user_id, time, outcome, point, examples, escalated, overturned = user.step(event, at)
             except Exception as error:
-                out.append(reject_of(event, at, "profile", error))
+                rejects.append(reject_of(event, at, "profile", error))
                 continue
-            out.append(step)
-            if step.outcome == "late":
-                out.append(Late(without_text(event), at))
-            elif step.outcome == "erased":
+            lessons.append(Lesson(at.partition, at.seq, user_id, time, examples, outcome == "erased"))
+            if point is not None:
+                points.append(point)
+            if escalated or overturned:
+                outcomes.append(Outcome(user_id, time, "escalated" if escalated else "overturned", at))
+            if outcome == "seen":
+                continue
+            if outcome == "late":
+                lates.append(Late(without_text(event), at))
+            elif outcome == "duplicate":
+                duplicates += 1
+            else:
+                erased += 1
+                points.append(Erasure(user_id, time, at))
                 user = self._user = User(self._rules)
-        return [out], user.profile.events == 0 and not user.profile.seen
+        profiled = Profiled(points, lessons, lates, rejects, outcomes, duplicates, erased)
+        return [profiled], user.profile.events == 0 and not user.profile.seen
 
     def snapshot(self) -> bytes:
         """The user's state as versioned bytes."""
@@ -123,40 +151,24 @@ def profile(
     """Count events into users' profiles; give points by lane, lessons, and what was late."""
     steps = op.stateful_batch("users", up, lambda snapshot: ProfileLogic(rules, snapshot))
 
-    def to_lanes(batch: list[tuple[str, list[StepOut]]]) -> Iterable[tuple[str, list[DecisionPoint | Erasure]]]:
+    def to_lanes(batch: list[tuple[str, Profiled]]) -> Iterable[tuple[str, list[DecisionPoint | Erasure]]]:
         bundles: dict[str, list[DecisionPoint | Erasure]] = {}
-        for user_id, steps in batch:
-            bundle = bundles.setdefault(lane_of(user_id, lanes), [])
-            for step in steps:
-                if isinstance(step, Step):
-                    if step.point is not None:
-                        bundle.append(step.point)
-                    elif step.outcome == "erased":
-                        bundle.append(Erasure(user_id, step.time, step.at))
+        for user_id, profiled in batch:
+            bundles.setdefault(lane_of(user_id, lanes), []).extend(profiled.points)
         return bundles.items()
 
-    def to_lessons(batch: list[tuple[str, list[StepOut]]]) -> list[Lesson]:
-        telemetry.stepped(batch)
-        return [
-            Lesson(step.at.partition, step.at.seq, user_id, step.time, step.examples, step.outcome == "erased")
-            for user_id, steps in batch
-            for step in steps
-            if isinstance(step, Step)
-        ]
+    def to_lessons(batch: list[tuple[str, Profiled]]) -> list[Lesson]:
+        _count([profiled for _, profiled in batch], telemetry)
+        return [lesson for _, profiled in batch for lesson in profiled.lessons]
 
-    def to_lates(batch: list[tuple[str, list[StepOut]]]) -> list[Late]:
-        return [step for _, steps in batch for step in steps if isinstance(step, Late)]
+    def to_lates(batch: list[tuple[str, Profiled]]) -> list[Late]:
+        return [late for _, profiled in batch for late in profiled.lates]
 
-    def to_rejects(batch: list[tuple[str, list[StepOut]]]) -> list[Reject]:
-        return [step for _, steps in batch for step in steps if isinstance(step, Reject)]
+    def to_rejects(batch: list[tuple[str, Profiled]]) -> list[Reject]:
+        return [reject for _, profiled in batch for reject in profiled.rejects]
 
-    def to_outcomes(batch: list[tuple[str, list[StepOut]]]) -> list[Outcome]:
-        return [
-            Outcome(user_id, step.time, "escalated" if step.escalated else "overturned", step.at)
-            for user_id, steps in batch
-            for step in steps
-            if isinstance(step, Step) and (step.escalated or step.overturned)
-        ]
+    def to_outcomes(batch: list[tuple[str, Profiled]]) -> list[Outcome]:
+        return [outcome for _, profiled in batch for outcome in profiled.outcomes]
 
     return ProfileOut(
         points=op.flat_map_batch("points", steps, to_lanes),
@@ -165,3 +177,16 @@ def profile(
         rejects=op.flat_map_batch("rejects", steps, to_rejects),
         outcomes=op.flat_map_batch("outcomes", steps, to_outcomes),
     )
+
+
+def _count(batch: list[Profiled], telemetry: Telemetry) -> None:
+    late, duplicate = sum(len(p.lates) for p in batch), sum(p.duplicates for p in batch)
+    erased, taken = sum(p.erased for p in batch), sum(len(p.lessons) for p in batch)
+    seen = taken - late - duplicate - erased
+    telemetry.add("outcomes", Counter(seen=seen, late=late, duplicate=duplicate, erased=erased))
+    escalated = Counter(outcome.kind for profiled in batch for outcome in profiled.outcomes)
+    points = sum(len(p.points) for p in batch) - erased
+    overturned = escalated["overturned"]
+    decisions = Counter(decision_points=points, escalations=escalated["escalated"], overturned=overturned)
+    telemetry.add("decisions", decisions)
+    telemetry.add("rejects", Counter([reject.reason.value for profiled in batch for reject in profiled.rejects]))

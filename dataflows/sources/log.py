@@ -178,9 +178,11 @@ class LogPartition(StatefulSourcePartition[Item, dict[str, int]]):
         counts: LogCounts,
         batch_size: int,
         on_progress: Callable[[int], None] | None,
+        on_damage: Callable[[LogError], None] | None,
         resume_state: dict[str, int] | None,
     ) -> None:
-        self._items, self._counts, self._batch_size, self._on_progress = items, counts, batch_size, on_progress
+        self._items, self._counts, self._batch_size = items, counts, batch_size
+        self._on_progress, self._on_damage = on_progress, on_damage
         self._seq, self._offset = 0, -1
         if resume_state is not None:
             self._resume(resume_state)
@@ -201,7 +203,13 @@ class LogPartition(StatefulSourcePartition[Item, dict[str, int]]):
 
     def next_batch(self) -> list[Item]:
         """The next records; the end of the log is the end of the partition."""
-        batch = list(islice(self._items, self._batch_size))
+        try:
+            batch = list(islice(self._items, self._batch_size))
+        except LogError as error:
+            if self._on_damage is None:
+                raise
+            self._on_damage(error)
+            raise StopIteration from error
         if batch:
             self._passed(batch[-1])
         if self._on_progress is not None:
@@ -223,7 +231,8 @@ class LogPartition(StatefulSourcePartition[Item, dict[str, int]]):
 class LogSource(FixedPartitionedSource[Item, dict[str, int]]):
     """A log file as a Bytewax source with one partition; `counts` says what its reading has met so far.
 
-    `on_progress` is called after each batch with the number of rows read. Other arguments are those of `read_log`.
+    `on_progress` is called after each batch with the number of rows read. A log that turns out to be damaged fails the
+    flow or, where `on_damage` is set, ends it after telling that. Other arguments are those of `read_log`.
 
     Raises:
         LogError: at construction, if the log cannot be read with this mapping.
@@ -242,6 +251,7 @@ class LogSource(FixedPartitionedSource[Item, dict[str, int]]):
             raise ValueError(f"batch_size is {batch_size}: a batch has at least one record")
         self._path, self._mapping, self._received = Path(path), mapping, received
         self._batch_size, self._on_progress = batch_size, on_progress
+        self.on_damage: Callable[[LogError], None] | None = None
         self.counts = LogCounts()
         read_log(path, mapping)  # says now what is wrong, before a dataflow is built around it
 
@@ -253,4 +263,4 @@ class LogSource(FixedPartitionedSource[Item, dict[str, int]]):
         """The reading, from the start or from where a snapshot was taken."""
         self.counts = LogCounts()
         items = read_log(self._path, self._mapping, received=self._received, counts=self.counts)
-        return LogPartition(items, self.counts, self._batch_size, self._on_progress, resume_state)
+        return LogPartition(items, self.counts, self._batch_size, self._on_progress, self.on_damage, resume_state)

@@ -144,7 +144,9 @@ class Plan:
                 kept = Column(len(spans), column, base + column, aggregate == "count")
                 self.counted[signal].columns.append(kept)
                 self._slots[f"{signal}_{aggregate}_{name}"] = kept.total
-            fractions = [c for c, (signal, aggregate) in enumerate(columns) if aggregate == "sum" and signal in FRACTIONS]
+            fractions = [
+                c for c, (signal, aggregate) in enumerate(columns) if aggregate == "sum" and signal in FRACTIONS
+            ]
             labels = tuple(f"{signal}_{aggregate}" for signal, aggregate in columns)
             spans.append(Span(name, hop, width // hop, base, labels, tuple(fractions)))
         return tuple(spans)

@@ -186,9 +186,7 @@ class Profile:
             "first": self.first,
             "events": self.events,
             "sums": {name: value for name, value in zip(names, self.sums, strict=True) if value},
-            "rows": {
-                span.name: (span.columns, rows) for span, rows in zip(plan.spans, self.rows, strict=True) if rows
-            },
+            "rows": {span.name: (span.columns, rows) for span, rows in zip(plan.spans, self.rows, strict=True) if rows},
             "cells": {
                 name: cell.times if isinstance(cell, LastSeen) else cell.tiles
                 for name, cell in zip(plan.cells, self.cells, strict=True)

@@ -10,11 +10,12 @@ import pytest
 from dataflows.operators.decode import Decoded
 from dataflows.operators.judge import JudgeLogic, Judgement
 from dataflows.operators.learn import LearnLogic, Lessons
-from dataflows.operators.profile import Late, ProfileLogic, lane_of, without_text
+from dataflows.operators.profile import ProfileLogic, lane_of, without_text
 from dataflows.testing import START, small_policy
 from detectors.contract import DecisionPoint
 from detectors.lane import Erasure, Lane, News
 from detectors.learn import Lesson
+from detectors.storage import StateVersionError
 from detectors.user import Rulebook, Step, User
 from schemas.records import (
     ChatMessage,
@@ -81,8 +82,8 @@ def steps_of(lives: Iterable[list[Decoded]]) -> list[Step]:
     """What the users' events come to, in the order of the log."""
     out = []
     for life in lives:
-        (taken,), _ = ProfileLogic(RULES, None).on_batch([life])
-        out += [step for step in taken if isinstance(step, Step)]
+        user = User(RULES)
+        out += [user.step(event, where) for event, where in life]
     return sorted(out, key=lambda step: step.at.seq)
 
 
@@ -126,6 +127,7 @@ KINDS: dict[str, tuple[Callable[[bytes | None], Any], list[list[Any]]]] = {
     ),
     "judge": (lambda snapshot: JudgeLogic(lane(), snapshot), heard_and_seen()),
 }
+VERSIONS = {"profile": 2, "learn": 1, "judge": 1}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -153,20 +155,25 @@ def test_a_snapshot_is_bytes_that_say_their_version(kind: str) -> None:
     logic.on_batch(batches[0])
     snapshot = logic.snapshot()
     assert type(snapshot) is bytes
-    assert snapshot[0] == 1
-    with pytest.raises(ValueError, match="state version 2 is unknown"):
-        build(b"\x02" + snapshot[1:])
+    assert snapshot[0] == VERSIONS[kind]
+    with pytest.raises(StateVersionError, match=f"state version {VERSIONS[kind] + 1} is unknown"):
+        build(bytes([VERSIONS[kind] + 1]) + snapshot[1:])
 
 
-def test_every_event_of_a_user_gives_one_step_and_a_late_one_is_kept_beside_it() -> None:
+def test_every_event_of_a_user_gives_one_lesson_and_a_late_one_is_kept_beside_it() -> None:
     """Seen, late and duplicate alike: the learner must hear of every place in the order."""
     life = life_of("ann", 0, 1)
     (out,), done = ProfileLogic(RULES, None).on_batch([life])
-    steps = [item for item in out if isinstance(item, Step)]
-    assert [step.at.seq for step in steps] == list(range(16))
-    assert [step.outcome for step in steps].count("duplicate") == 1
-    late = [item for item in out if isinstance(item, Late)]
-    assert [(item.event.event_id, item.at.seq) for item in late] == [("m-10", 10)]
+    assert repr(out.lessons) == repr(lessons_of(steps_of([life])))
+    assert [lesson.seq for lesson in out.lessons] == list(range(16))
+    assert repr(out.points) == repr([step.point for step in steps_of([life]) if step.point is not None])
+    assert [(item.event.event_id, item.at.seq) for item in out.lates] == [("m-10", 10)]
+    assert [(turn.kind, turn.at.seq) for turn in out.outcomes] == [
+        ("escalated", 6),
+        ("overturned", 8),
+        ("escalated", 13),
+    ]
+    assert (out.duplicates, out.erased, out.rejects) == (1, 0, [])
     assert not done
 
 
@@ -203,11 +210,9 @@ def test_an_event_that_breaks_a_step_is_a_reject_and_the_next_event_is_counted(
 
     monkeypatch.setattr(User, "step", fragile)
     (out,), _ = ProfileLogic(RULES, None).on_batch([[message(0), message(1), message(2)]])
-    before, reject, after = out
-    assert isinstance(before, Step)
-    assert isinstance(after, Step)
-    assert after.point is not None
-    assert after.point.events == 2
+    (reject,) = out.rejects
+    assert [lesson.seq for lesson in out.lessons] == [0, 2]
+    assert [point.events for point in out.points if isinstance(point, DecisionPoint)] == [1, 2]
     assert isinstance(reject, Reject)
     assert (reject.reason, reject.stage, reject.detail) == (RejectReason.INTERNAL_ERROR, "profile", "LookupError")
     assert (reject.topic, reject.partition, reject.offset, reject.seq) == at(1)
@@ -260,8 +265,8 @@ def high(user_id: str, seq: int) -> DecisionPoint:
     logic = ProfileLogic(RULES, None)
     reports = [moderation(seq - 3 + n, "report", user_id, reporter_id=f"r{n}") for n in range(3)]
     (out,), _ = logic.on_batch([reports])
-    point = out[-1].point if isinstance(out[-1], Step) else None
-    assert point is not None
+    point = out.points[-1]
+    assert isinstance(point, DecisionPoint)
     return point
 
 

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detectors.contract import DecisionPoint
-from detectors.storage import pack, unpack
 from detectors.lane import Erasure, Lane, News, Publication, Served
 from detectors.models.catalogue import freeze
+from detectors.storage import pack, unpack
 from schemas.records import RiskEvent, Tombstone
 from tests.detectors.kit import (
     COMMUNITY,

@@ -7,11 +7,11 @@ from math import nan
 import pytest
 
 from detectors.contract import Vector, matrix_from
-from detectors.storage import pack, unpack
 from detectors.lane import Erasure, Lane, News
 from detectors.learn import Published
 from detectors.models.catalogue import freeze
 from detectors.policy import Policy
+from detectors.storage import pack, unpack
 from schemas.records import RiskEvent, Tombstone
 from tests.detectors.kit import DAY, HOUR, START, community, lessons_of, news_of, point_of, steps_of, taught, vector_of
 from tests.properties.streams import policy

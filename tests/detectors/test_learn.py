@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detectors.contract import Example
-from detectors.storage import pack, unpack
 from detectors.learn import InOrder, Learner, Lesson, LogClock, Published
 from detectors.models.catalogue import MODELS
+from detectors.storage import pack, unpack
 from tests.detectors.kit import (
     COMMUNITY,
     HOUR,
@@ -170,6 +170,18 @@ def test_one_users_poisoned_time_does_not_move_the_logs_clock() -> None:
         clock.advance("poisoned", START + 1_000 * DAY + hour)
         clock.advance(f"u{hour % 5}", START + hour * HOUR)
     assert clock.now == START + 49 * HOUR
+
+
+def test_an_erased_user_is_no_longer_named_nor_heard_by_the_clock() -> None:
+    """Who led the clock is forgotten with the time nobody else has reached; anybody else's erasure changes nothing."""
+    leading = [("a", START, False), ("b", START + HOUR, False), ("c", START + 9 * HOUR, False)]
+    lessons = [Lesson(0, n, user, time, (), erased=gone) for n, (user, time, gone) in enumerate(leading)]
+    learner = learn("logistic", [lessons])[1]
+    assert learner.state()["clock"] == ("c", START + 9 * HOUR, START + HOUR)
+    learner.take([Lesson(0, 3, "b", START + HOUR, (), erased=True)])
+    assert learner.state()["clock"] == ("c", START + 9 * HOUR, START + HOUR)
+    learner.take([Lesson(0, 4, "c", START, (), erased=True)])
+    assert learner.state()["clock"] == ("", START + HOUR, START + HOUR)
 
 
 @pytest.mark.parametrize("name", MODELS)

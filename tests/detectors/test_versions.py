@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detectors.storage import pack, unpack
 from detectors.learn import Published
+from detectors.storage import pack, unpack
 from detectors.versions import Versions
 from schemas.records import Position
 from tests.detectors.kit import point_of, taught, vector_of

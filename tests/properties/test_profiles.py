@@ -13,8 +13,8 @@ from detectors.features.catalogue import CATALOGUE, NAMES
 from detectors.features.declare import Decay, Ratio, Since, Trend, Window
 from detectors.features.plan import compile_plan
 from detectors.features.profile import Profile
-from detectors.storage import pack, unpack
 from detectors.features.signals import read_signals, stable_hash
+from detectors.storage import pack, unpack
 from detectors.user import Rulebook, Step, User
 from schemas.records import Event
 from tests.properties.streams import (
