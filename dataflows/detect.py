@@ -13,7 +13,7 @@ from bytewax.outputs import Sink
 from dataflows.operators import decode, judge, learn, profile
 from dataflows.operators.profile import Late, Outcome
 from dataflows.telemetry import Telemetry
-from detectors.lane import Lane, News, Publication, Served
+from detectors.lane import Lane, News, Publication, ServedBatch
 from detectors.models.version import FrozenModel
 from detectors.policy import Policy
 from detectors.user import Rulebook
@@ -28,7 +28,7 @@ class Sinks:
     """Where everything goes. Nothing that enters the flow leaves it anywhere else."""
 
     risk: Sink[Publication]
-    features: Sink[list[Served]]
+    features: Sink[ServedBatch]
     models: Sink[News]
     rejects: Sink[Reject]
     late: Sink[Late]

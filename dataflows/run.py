@@ -21,7 +21,7 @@ from dataflows.sources.kafka import MergedKafkaSource
 from dataflows.telemetry import Telemetry
 from detectors.features.catalogue import NAMES
 from detectors.features.signals import stable_hash
-from detectors.lane import News, Publication, Served
+from detectors.lane import News, Publication, Served, ServedBatch
 from detectors.models.catalogue import freeze
 from detectors.policy import Policy
 from schemas.codec import Codec
@@ -80,7 +80,7 @@ def kafka_sinks(settings: Settings) -> Sinks:
         # dated by when it is written: compaction goes by record timestamps, and would take a past year's event at once
         yield Outgoing(_key(event.user_id), value, None)
 
-    def encode_served(batch: list[Served]) -> Iterable[Outgoing]:
+    def encode_served(batch: ServedBatch) -> Iterable[Outgoing]:
         for served in batch:
             point = served.point
             if stable_hash(point.user_id) % 2**20 < sampled:

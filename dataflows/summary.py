@@ -43,9 +43,9 @@ def matured_labels(
     labels = np.zeros(len(users), dtype=np.bool_)
     times = as_of.tolist()
     latest = dict(zip(users, times, strict=True))  # a user's own points never go back in time
-    for row, (user, now, place) in enumerate(zip(users, times, places.tolist(), strict=True)):
-        if user in escalations:
-            labels[row] = any(now <= time <= now + horizon and place < seq for time, seq in escalations[user])
+    for row in [row for row, user in enumerate(users) if user in escalations]:
+        now, place = times[row], int(places[row])
+        labels[row] = any(now <= time <= now + horizon and place < seq for time, seq in escalations[users[row]])
     passed = sorted(latest.values())[-2:]
     return labels, as_of + horizon <= (passed[0] if passed else 0)
 

@@ -42,7 +42,7 @@ from dataflows.sinks.memory import MemorySink
 from dataflows.telemetry import Telemetry
 from detectors.features.catalogue import NAMES
 from detectors.features.declare import duration_ms
-from detectors.lane import News, Publication, Served
+from detectors.lane import News, Publication, Served, ServedBatch
 from detectors.learn import Published
 from detectors.models.catalogue import MODELS, freeze
 from detectors.models.logistic import FAMILY
@@ -228,7 +228,7 @@ class FlowDriver:
             raise ValueError("a flow that is stopped and started anew needs a recovery directory")
         if workers > 1 and any(crashing for _, crashing in self._stops):
             raise ValueError("the engine can crash on purpose with one worker only")
-        risk, served, news = MemorySink[Publication](), MemorySink[list[Served]](), MemorySink[News]()
+        risk, served, news = MemorySink[Publication](), MemorySink[ServedBatch](), MemorySink[News]()
         rejects, late, outcomes = MemorySink[Reject](), MemorySink[Late](), MemorySink[Outcome]()
         telemetry = Telemetry()
         epoch = timedelta(0) if recovery is not None and snapshot_each_batch else NO_EPOCHS

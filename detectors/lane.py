@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator
+from dataclasses import dataclass
 from hashlib import blake2b
+from math import isnan, nan
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -65,8 +67,33 @@ class Served(NamedTuple):
     shadow: tuple[float, ...]
 
 
-_Scored = tuple[float, tuple[FrozenModel | None, Note], tuple[float, ...]]
-"""The champion's probability or NaN, its version and note, and the challengers' probabilities."""
+@dataclass(frozen=True, slots=True)
+class ServedBatch:
+    """Decision points as a lane served them together, column by column; iterating gives them one by one.
+
+    `matrix` holds the points' vectors as rows, `probabilities` is NaN where absent, and `shadows` has a row for each
+    challenger, with a column for each point.
+    """
+
+    points: list[DecisionPoint]
+    matrix: Matrix
+    probabilities: Matrix
+    tiers: list[Tier]
+    versions: list[str]
+    shadows: Matrix
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    def __iter__(self) -> Iterator[Served]:
+        shadows = self.shadows.T.tolist()
+        for row in zip(self.points, self.probabilities.tolist(), self.tiers, self.versions, shadows, strict=True):
+            point, value, tier, version, shadow = row
+            yield Served(point, None if isnan(value) else value, tier, version, tuple(shadow))
+
+
+NONE_SERVED = ServedBatch([], np.empty((0, 0)), np.empty(0), [], [], np.empty((0, 0)))
+_Choice = tuple[FrozenModel | None, Note]
 
 
 class Lane:
@@ -95,7 +122,7 @@ class Lane:
         self._versions[news.model].hear(news.published)
         self._reached[news.model] = max(self._reached[news.model], *news.reached.values(), 0)
 
-    def take(self, arrived: list[DecisionPoint | Erasure]) -> tuple[list[Publication], list[Served]]:
+    def take(self, arrived: list[DecisionPoint | Erasure]) -> tuple[list[Publication], ServedBatch]:
         """Score and decide what can be: risk events and tombstones to publish, and the points as served."""
         due = arrived
         if self._wait:
@@ -104,55 +131,50 @@ class Lane:
             reached = min(self._reached.values())
             split = next((i for i, item in enumerate(self._waiting) if item.at.seq >= reached), len(self._waiting))
             due, self._waiting = self._waiting[:split], self._waiting[split:]
-        if not due:
-            return [], []
         points = [item for item in due if isinstance(item, DecisionPoint)]
-        scored: Iterator[_Scored] = iter(())
-        fired: dict[int, list[ActiveRule]] = {}
-        if points:
-            matrix = matrix_from([point.vector for point in points])
-            scored, fired = self._score(points, matrix), self._fire(matrix)
-        quiet_below, least, row = self._decider.quiet_below, self._policy.learning.min_events, -1
+        if not points:
+            return [self._erase(item) for item in due if isinstance(item, Erasure)], NONE_SERVED
+        matrix = matrix_from([point.vector for point in points])
+        chosen, probabilities, shadows = self._score(points, matrix)
+        probabilities[np.array([point.events for point in points]) < self._policy.learning.min_events] = nan
+        fired = self._fire(matrix)
+        tiers = [Tier.NONE] * len(points)
         out: list[Publication] = []
-        served: list[Served] = []
+        # nearly everybody is in no tier and stays there: nothing to decide
+        alarming = (probabilities >= self._decider.quiet_below).tolist()
+        for row in fired:
+            alarming[row] = True
+        row, standings = -1, self._standings
         for item in due:
             if isinstance(item, Erasure):
-                self._standings.pop(item.user_id, None)
-                out.append(Publication(item.at, Tombstone(user_id=item.user_id, as_of=item.as_of)))
+                out.append(self._erase(item))
                 continue
             row += 1
-            value, (model, note), shadow = next(scored)
-            probability: float | None = value
-            if value != value or item.events < least:  # noqa: PLR0124 - only NaN differs from itself
-                probability = None
-                note = "no_version" if note == "no_version" else "insufficient_history"
-            tier = Tier.NONE
-            # nearly everybody is in no tier and stays there: nothing to decide
-            if (
-                (probability is not None and probability >= quiet_below)
-                or row in fired
-                or item.user_id in self._standings
-            ):
-                event, tier = self._decide(item, probability, model, note, fired.get(row, []))
+            if alarming[row] or item.user_id in standings:
+                event, tiers[row] = self._decide(item, float(probabilities[row]), *chosen[row], fired.get(row, []))
+                standings = self._standings
                 if event is not None:
                     out.append(Publication(item.at, event))
-            served.append(Served(item, probability, tier, "" if model is None else model.version, shadow))
-        for versions in self._versions.values():
-            versions.trim(due[-1].at.seq, one_partition=self._wait)
-        return out, served
+        for held in self._versions.values():
+            held.trim(due[-1].at.seq, one_partition=self._wait)
+        versions = ["" if model is None else model.version for model, _ in chosen]
+        return out, ServedBatch(points, matrix, probabilities, tiers, versions, shadows)
 
-    def _score(self, points: list[DecisionPoint], matrix: Matrix) -> Iterator[_Scored]:
-        """What the models say of each point; `matrix` holds the points' vectors."""
+    def _erase(self, item: Erasure) -> Publication:
+        self._standings.pop(item.user_id, None)
+        return Publication(item.at, Tombstone(user_id=item.user_id, as_of=item.as_of))
+
+    def _score(self, points: list[DecisionPoint], matrix: Matrix) -> tuple[list[_Choice], Matrix, Matrix]:
+        """The champion's version and note for each point, its probabilities, and the challengers', a row for each."""
         if self._pinned is not None:
             pinned, until = self._pinned, self._pinned.learned_until
-            chosen: list[tuple[FrozenModel | None, Note]] = [
+            ready: list[_Choice] = [
                 (pinned, "ahead" if until is not None and until >= point.as_of else "ok") for point in points
             ]
-            return zip(_probabilities(matrix, chosen), chosen, [()] * len(points), strict=True)
-        choices = [versions.choose_all(points, one_partition=self._wait) for versions in self._versions.values()]
+            return ready, pinned.probabilities(matrix), np.empty((0, len(points)))
+        choices = [held.choose_all(points, one_partition=self._wait) for held in self._versions.values()]
         champion, *challengers = [_probabilities(matrix, chosen) for chosen in choices]
-        shadows = zip(*challengers, strict=True) if challengers else [()] * len(points)
-        return zip(champion, choices[0], shadows, strict=True)
+        return choices[0], champion, np.array(challengers).reshape(len(challengers), len(points))
 
     def _fire(self, matrix: Matrix) -> dict[int, list[ActiveRule]]:
         """The rules that fire, by row of the matrix; rows on which none does are not there."""
@@ -165,12 +187,15 @@ class Lane:
     def _decide(
         self,
         point: DecisionPoint,
-        probability: float | None,
+        value: float,
         model: FrozenModel | None,
         note: Note,
         fired: list[ActiveRule],
     ) -> tuple[RiskEvent | None, Tier]:
-        """The risk event to publish, if the verdict changes, and the tier the user is in now."""
+        """The risk event to publish, if the verdict changes, and the tier the user is in now; `value` may be NaN."""
+        probability = None if isnan(value) else value
+        if probability is None and note != "no_version":
+            note = "insufficient_history"
         user_id, as_of = point.user_id, point.as_of
         self._clock = max(self._clock, as_of)
         raised_to = max((active.tier for active in fired), key=lambda tier: tier.rank, default=Tier.NONE)
@@ -254,20 +279,16 @@ class Lane:
         self._clock = state["clock"]
 
 
-def _probabilities(
-    matrix: Matrix,
-    chosen: list[tuple[FrozenModel | None, Note]],
-) -> list[float]:
+def _probabilities(matrix: Matrix, chosen: list[_Choice]) -> Matrix:
     """Each row scored by the version chosen for it; NaN without one."""
-    values = np.full(len(matrix), np.nan)
+    values = np.full(len(matrix), nan)
     rows: dict[FrozenModel, list[int]] = {}
     for row, (model, _) in enumerate(chosen):
         if model is not None:
             rows.setdefault(model, []).append(row)
     for model, indexes in rows.items():
         values[indexes] = model.probabilities(matrix[indexes])
-    scores: list[float] = values.tolist()
-    return scores
+    return values
 
 
 def _plain(item: DecisionPoint | Erasure) -> tuple[bool, tuple[Any, ...]]:

@@ -11,12 +11,18 @@ from collections.abc import Callable, Iterator
 import pytest
 from confluent_kafka import KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient, NewTopic
+from hypothesis import settings
 
 from tests.kafka.broker import Broker, NoBrokerError, find_broker
 
 REQUIRE_VARIABLE = "FOREWARN_REQUIRE_KAFKA"
 report = pytest.StashKey[str]()
 missing = pytest.StashKey[bool]()
+
+# the same examples in every run; `make test ARGS=--hypothesis-profile=explore` looks for new ones
+settings.register_profile("same", derandomize=True, database=None, deadline=None)
+settings.register_profile("explore", deadline=None, max_examples=1_000)
+settings.load_profile("same")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

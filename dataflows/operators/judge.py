@@ -12,7 +12,7 @@ from bytewax.operators import KeyedStream, StatefulBatchLogic
 
 from dataflows.telemetry import Telemetry
 from detectors.contract import DecisionPoint
-from detectors.lane import STATE_VERSION, Erasure, Lane, News, Publication, Served
+from detectors.lane import STATE_VERSION, Erasure, Lane, News, Publication, ServedBatch
 from detectors.storage import pack, unpack
 
 
@@ -21,14 +21,14 @@ class JudgeOut:
     """What is published, and the points as served."""
 
     events: Stream[Publication]
-    served: Stream[list[Served]]
+    served: Stream[ServedBatch]
 
 
 class Judgement(NamedTuple):
     """What a lane made of a batch."""
 
     events: list[Publication]
-    served: list[Served]
+    served: ServedBatch
 
 
 class JudgeLogic(StatefulBatchLogic[Any, Judgement, bytes]):
@@ -79,7 +79,7 @@ def judge(
         telemetry.judged(events)
         return events
 
-    def to_served(batch: list[tuple[str, Judgement]]) -> list[list[Served]]:
+    def to_served(batch: list[tuple[str, Judgement]]) -> list[ServedBatch]:
         return [judgement.served for _, judgement in batch if judgement.served]
 
     return JudgeOut(

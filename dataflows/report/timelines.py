@@ -94,9 +94,13 @@ def draw_timeline(line: Timeline, key: str, ceiling: float) -> Markup:
         figure = Figure(figsize=(4.5, 1.75), layout="constrained")
         axes = figure.subplots()
         top = min(1.0, ceiling * 1.15) * 1.12
-        for tier, start, stop in bands:
-            left, right = calendar(np.array([start, min(stop, end + margin)], dtype=np.int64))
-            axes.axvspan(float(left), float(right), color=TIER_INK[tier], alpha=_BAND_STRENGTH[tier], lw=0)
+        across = axes.get_xaxis_transform()
+        for tier in dict.fromkeys(tier for tier, _, _ in bands):
+            spans = [(start, min(stop, end + margin)) for of, start, stop in bands if of == tier]
+            left, right = calendar(np.array(spans, dtype=np.int64)).T
+            pieces = list(zip(left.tolist(), (right - left).tolist(), strict=True))
+            ink, strength = TIER_INK[tier], _BAND_STRENGTH[tier]
+            axes.broken_barh(pieces, (0, 1), transform=across, color=ink, alpha=strength, lw=0)
         marker = "o" if len(score) <= 60 else None
         axes.plot(calendar(as_of), score, color=INK, lw=1.0, drawstyle="steps-post", marker=marker, ms=2.2)
         unscored = line.as_of[np.isnan(line.score)][:: max(1, len(line.as_of) // 200)]
@@ -114,19 +118,19 @@ def draw_timeline(line: Timeline, key: str, ceiling: float) -> Markup:
 def _draw_marks(axes: Axes, events: list[RiskEvent], bands: list[tuple[str, int, int]], end: int) -> None:
     raised = [event for event in events if is_raise(event)]
     size = 1.0 if len(raised) <= 24 else 0.7
-    for event in raised:
+    for tier in sorted({event.tier for event in raised}, key=lambda tier: tier.rank):
+        marks = [event for event in raised if event.tier is tier]
         axes.plot(
-            calendar(np.array([event.as_of], dtype=np.int64)),
-            [event.probability or 0.0],
+            calendar(np.array([event.as_of for event in marks], dtype=np.int64)),
+            [event.probability or 0.0 for event in marks],
             "^",
-            color=TIER_INK[event.tier],
+            color=TIER_INK[tier],
             mec=INK,
             mew=0.6,
-            ms=size * (5.0 + 1.2 * event.tier.rank),
+            ms=size * (5.0 + 1.2 * tier.rank),
             clip_on=False,
             zorder=5,
         )
-    stops = {stop for _, _, stop in bands} - {event.as_of for event in events}
-    for stop in sorted(stops):
-        if stop <= end:
-            axes.axvline(float(calendar(np.array([stop], dtype=np.int64))[0]), color=MUTED, lw=1.0, ls=(0, (3, 2)))
+    stops = {stop for _, _, stop in bands if stop <= end} - {event.as_of for event in events}
+    lapses = calendar(np.array(sorted(stops), dtype=np.int64))
+    axes.vlines(lapses, 0, 1, transform=axes.get_xaxis_transform(), color=MUTED, lw=1.0, ls=(0, (3, 2)))

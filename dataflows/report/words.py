@@ -156,7 +156,8 @@ def _warnings(summary: Summary, warned: int | None) -> str:
     parts = [f"{quantity(by_tier[tier])} {tier}" for tier in reversed(Tier) if by_tier.get(tier)]
     others = summary.number("risk_events", "total")
     lowered = int(others - total) if others is not None and others > total else 0
-    said = f"{count(int(total), 'warning')} {'was' if total == 1 else 'were'} raised: {_listed(parts)}."
+    by = f": {_listed(parts)}" if parts else ""
+    said = f"{count(int(total), 'warning')} {'was' if total == 1 else 'were'} raised{by}."
     users = share(warned, summary.number("users"))
     if warned and users is not None:
         said += f" They were about {count(warned, 'user')}, {percent(users)} of all."

@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from dataflows.sinks.memory import MemorySink
-from detectors.contract import Matrix, matrix_from
-from detectors.lane import Served
+from detectors.contract import Matrix
+from detectors.lane import ServedBatch
 
 ROWS = 65_536
 """Rows in a row group."""
@@ -19,7 +19,7 @@ REPEATED = ["user_id", "tier", "model_version"]
 """Columns worth a dictionary: looking for one in a column of doubles is work for nothing."""
 
 
-class FeatureTable(MemorySink[list[Served]]):
+class FeatureTable(MemorySink[ServedBatch]):
     """Keeps served points column by column until `finish` writes them.
 
     A million points take about 0.4 GB with 32 features, which is the memory a replay needs beyond its profiles.
@@ -32,27 +32,26 @@ class FeatureTable(MemorySink[list[Served]]):
         self._users: list[str] = []
         self._as_of: list[int] = []
         self._event_ids: list[str] = []
-        self._scores: list[float | None] = []
+        self._scores: list[Matrix] = []
         self._tiers: list[str] = []
         self._versions: list[str] = []
-        self._shadows: list[tuple[float, ...]] = []
+        self._shadows: list[Matrix] = []
         self._vectors: list[Matrix] = []
 
-    def keep(self, items: list[list[Served]]) -> None:
+    def keep(self, items: list[ServedBatch]) -> None:
         """Take in batches of served points."""
         with self._lock:
             for served in items:
-                points, scores, tiers, versions, shadows = zip(*served, strict=True)
-                users, as_of, event_ids, vectors, _, places = zip(*points, strict=True)
-                self._vectors.append(matrix_from(vectors))
-                self._seqs.extend([at.seq for at in places])
+                users, as_of, event_ids, _, _, places = zip(*served.points, strict=True)
+                self._seqs.extend([seq for _, _, _, seq in places])
                 self._users.extend(users)
                 self._as_of.extend(as_of)
                 self._event_ids.extend(event_ids)
-                self._scores.extend(scores)
-                self._tiers.extend(tiers)
-                self._versions.extend(versions)
-                self._shadows.extend(shadows)
+                self._tiers.extend(served.tiers)
+                self._versions.extend(served.versions)
+                self._vectors.append(served.matrix)
+                self._scores.append(served.probabilities)
+                self._shadows.append(served.shadows)
 
     @property
     def places(self) -> NDArray[np.int64]:
@@ -67,7 +66,7 @@ class FeatureTable(MemorySink[list[Served]]):
         def column(values: list[str]) -> pa.Array:
             return pa.array(values, pa.string()).take(take)
 
-        scores = np.array(self._scores, dtype=np.float64)[order]
+        scores = np.concatenate([np.empty(0), *self._scores])[order]
         columns = np.empty((len(self._names), len(order)))
         filled = 0
         for matrix in self._vectors:  # batch by batch, because a matrix this large is slow to turn in one go
@@ -91,7 +90,7 @@ class FeatureTable(MemorySink[list[Served]]):
             served[name] = pa.array(columns[index], pa.float64(), from_pandas=True)
         shadows = dict(identity)
         for index, name in enumerate(challengers):
-            values = np.array([shadow[index] for shadow in self._shadows], dtype=np.float64)[order]
+            values = np.concatenate([np.empty(0), *(shadow[index] for shadow in self._shadows)])[order]
             shadows[name] = pa.array(values, pa.float64(), from_pandas=True)
         return pa.table(served), pa.table(shadows)
 

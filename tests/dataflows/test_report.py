@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from dataflows.report import strongest_warnings, write_report
@@ -579,6 +579,7 @@ ODD_SUMMARIES = st.dictionaries(st.sampled_from(sorted(SUMMARY)), JSON) | st.fix
 
 
 @given(summary=ODD_SUMMARIES)
+@example(summary={"risk_events": {"raised": {"": 1}}})
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_summary_stops_the_report(tmp_path: Path, summary: dict[str, Any]) -> None:
     """Whatever is missing from a summary, or of another kind than expected, a page is written."""

@@ -8,14 +8,15 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+import numpy as np
 import orjson
 import pyarrow.parquet as pq
 
 from dataflows.sinks.jsonl import JsonlSink
 from dataflows.sinks.memory import MemorySink, NullSink
 from dataflows.sinks.parquet import FeatureTable, write_table
-from detectors.contract import DecisionPoint, vector_from
-from detectors.lane import Served
+from detectors.contract import DecisionPoint, matrix_from, vector_from
+from detectors.lane import Served, ServedBatch
 from schemas.records import Position, Tier
 
 
@@ -26,6 +27,20 @@ def served(
         f"user-{seq % 3}", 1_000 * seq, f"event-{seq}", vector_from(vector), 1, Position("t", 0, seq, seq)
     )
     return Served(point, probability, fields.pop("tier", Tier.NONE), "v1", fields.pop("shadow", (0.25,)))
+
+
+def batch(*rows: Served) -> ServedBatch:
+    """Rows as a lane gives them; iterating gives the rows again."""
+    made = ServedBatch(
+        [row.point for row in rows],
+        matrix_from([row.point.vector for row in rows]),
+        np.array([nan if row.probability is None else row.probability for row in rows]),
+        [row.tier for row in rows],
+        [row.model_version for row in rows],
+        np.array([row.shadow for row in rows]).T,
+    )
+    assert repr(list(made)) == repr(list(rows))
+    return made
 
 
 def jsonl(path: Path) -> JsonlSink[int]:
@@ -86,8 +101,8 @@ def test_json_lines_are_written_at_the_end_and_replace_what_was_there(tmp_path: 
 def test_the_feature_table_has_a_row_for_each_point_in_the_order_of_the_log() -> None:
     """Absent is null, in scores as in features, and the challengers' probabilities stand in a table beside it."""
     table = FeatureTable(("first", "second"))
-    table.keep([[served(2, probability=None, shadow=(nan,)), served(5, tier=Tier.HIGH)]])
-    table.keep([[served(1, vector=(0.0, 2.5))], [served(3)]])
+    table.keep([batch(served(2, probability=None, shadow=(nan,)), served(5, tier=Tier.HIGH))])
+    table.keep([batch(served(1, vector=(0.0, 2.5))), batch(served(3))])
     champion, shadow = table.table(("bayes",))
     assert champion["event_id"].to_pylist() == ["event-1", "event-2", "event-3", "event-5"]
     assert champion["user_id"].to_pylist() == ["user-1", "user-2", "user-0", "user-2"]
@@ -115,9 +130,9 @@ def test_the_same_rows_give_the_same_bytes(tmp_path: Path) -> None:
     """However they were batched; and what was written is what is read."""
     rows = [served(seq, probability=seq / 1_000, vector=(seq * 0.1, nan if seq % 2 else 1.0)) for seq in range(300)]
     whole, parts = FeatureTable(("first", "second")), FeatureTable(("first", "second"))
-    whole.keep([rows])
+    whole.keep([batch(*rows)])
     for row in reversed(rows):
-        parts.keep([[row]])
+        parts.keep([batch(row)])
     for name, table in (("whole", whole), ("parts", parts)):
         write_table(table.table(("bayes",))[0], tmp_path / name)
     assert (tmp_path / "whole").read_bytes() == (tmp_path / "parts").read_bytes()
