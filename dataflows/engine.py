@@ -20,12 +20,15 @@ NO_EPOCHS = timedelta(days=365)
 """For a run that is not recovered: nothing may depend on when an epoch ends."""
 YOUNG = 100_000
 """Allocations between garbage collections. Python's default of 700 spends a sixth of a replay looking at tuples."""
+FEW = 1_000_000
+"""The same for a replay, which ends before garbage can gather: another twentieth."""
 
 
 def run_flow(
     flow: Dataflow,
     workers: int = 1,
     *,
+    young: int = YOUNG,
     epoch: timedelta = NO_EPOCHS,
     recovery: RecoveryConfig | None = None,
 ) -> None:
@@ -35,7 +38,7 @@ def run_flow(
     end a source and be raised after the run instead.
     """
     before = gc.get_threshold()
-    gc.set_threshold(YOUNG, 20, 20)
+    gc.set_threshold(young, 20, 20)
     try:
         if workers == 1:
             _run_main(flow, epoch_interval=epoch, recovery_config=recovery)

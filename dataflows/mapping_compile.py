@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from dataflows.mapping import AnyEvent, Exposure, LogMapping, Message, Report, Reversal, Sanction
 from dataflows.mapping_cells import Row, UnmappableError, as_number, as_whole, time_reader
-from dataflows.mapping_getters import Getter, Getters, Test, required
+from dataflows.mapping_getters import Getter, Getters, Test, Text, required
 from schemas.records import CHAT, MODERATION, Subject
 
 Build = Callable[[int, Row, int], dict[str, Any]]
+
+MOST_KINDS = 1_024
+"""Of how many different values of the deciding column it is remembered which blocks want their rows."""
+
+
+_Join = tuple[Test | None, Text, Text]
+_Wanted = tuple[Test | None, Subject, Build, str]
+
+
+class _Applicable(NamedTuple):
+    """What a mapping does with a row of a kind: leave it out, or join identities and make events, all tests passed."""
+
+    skip: bool
+    joins: Sequence[_Join]
+    events: Sequence[_Wanted]
 
 
 class RowMapper:
@@ -22,15 +37,17 @@ class RowMapper:
 
     def __init__(self, mapping: LogMapping, columns: Sequence[str]) -> None:
         self._identity: dict[str, str] = {}
+        self._known: dict[Any, _Applicable] = {}
         getters = Getters(columns, self._identity if mapping.identity else None)
         self.first_subject = _subject(mapping.event[0])
         self.time = time_reader(mapping.time, getters.index)
-        self.skips = _any([getters.test(block.when) for block in mapping.skip])
-        self._joins = [
+        self._skip = _any([getters.test(block.when) for block in mapping.skip])
+        self._deciding = _deciding(mapping, getters.index)
+        self._joins: list[_Join] = [
             (getters.test(block.when), getters.text(block.user), getters.text(block.becomes))
             for block in mapping.identity
         ]
-        self._events: list[tuple[Test | None, Subject, Build, str]] = [
+        self._events: list[_Wanted] = [
             (
                 getters.test(block.when) if block.when else None,
                 _subject(block),
@@ -41,16 +58,22 @@ class RowMapper:
         ]
         self._ids_may_repeat = sum(block.id is not None for block in mapping.event) > 1
 
+    def skips(self, row: Row) -> bool:
+        """Whether the row is left out."""
+        known = self._applicable(row)
+        return self._skip(row) if known is None else known.skip
+
     def events(self, number: int, row: Row, time: int) -> list[tuple[Subject, dict[str, Any]]]:
         """The events of row `number` at `time`, each with its subject: all of them or, by an error, none."""
-        for test, user, becomes in self._joins:
-            if test(row):
-                held, taken = user(row), becomes(row)
+        known = self._applicable(row)
+        for test, old_name, new_name in self._joins if known is None else known.joins:
+            if test is None or test(row):
+                held, taken = old_name(row), new_name(row)
                 if held is None or taken is None:
                     raise UnmappableError("identity: one of the two names is empty")
                 self._identity[taken] = self._identity.get(held, held)
         made: list[tuple[Subject, dict[str, Any]]] = []
-        for wanted, subject, build, label in self._events:
+        for wanted, subject, build, label in self._events if known is None else known.events:
             try:
                 if wanted is None or wanted(row):
                     made.append((subject, build(number, row, time)))
@@ -59,6 +82,36 @@ class RowMapper:
         if self._ids_may_repeat and len({event["event_id"] for _, event in made}) < len(made):
             raise UnmappableError("two events of the row have the same id: give id to one [[event]] block only")
         return made
+
+    def _applicable(self, row: Row) -> _Applicable | None:
+        """Which blocks want the row, looked up by the cell that decides it; None where no single cell does.
+
+        Most logs know a handful of kinds: to remember what becomes of each takes a tenth from what a row costs.
+        """
+        kind = None if self._deciding < 0 else row[self._deciding]
+        if type(kind) is not str:
+            return None
+        known = self._known.get(kind)
+        if known is None:
+            joins = [(None, user, becomes) for test, user, becomes in self._joins if test is None or test(row)]
+            events: list[_Wanted] = [
+                (None, subject, build, label)
+                for test, subject, build, label in self._events
+                if test is None or test(row)
+            ]
+            known = _Applicable(self._skip(row), joins, events)
+            if len(self._known) < MOST_KINDS:
+                self._known[kind] = known
+        return known
+
+
+def _deciding(mapping: LogMapping, index: dict[str, int]) -> int:
+    """The column by whose texts alone it is decided which blocks want a row; -1 where there is none."""
+    blocks = (*mapping.skip, *mapping.identity, *mapping.event)
+    conditions = [condition for block in blocks for condition in block.when]
+    columns = {condition.column for condition in conditions}
+    compared = all(condition.equals is not None or condition.is_in for condition in conditions)
+    return index[columns.pop()] if compared and len(columns) == 1 else -1
 
 
 def _subject(block: AnyEvent) -> Subject:
