@@ -9,72 +9,29 @@ from pathlib import Path
 from typing import Any
 
 import click
-from bytewax.errors import BytewaxRuntimeError
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from dataflows.cli_common import FILE, FOLDER, SETTINGS, Commands
+from dataflows.cli_live import redrive_command, run_command
 from dataflows.console import print_replayed
 from dataflows.mapping import LogMapping
-from dataflows.mapping_errors import MappingError
-from dataflows.policy_file import PolicyError, load_policy
-from dataflows.produce import Pace, ProduceError, produce
-from dataflows.replay import ReplayError, load_model, replay
-from dataflows.run import run
-from dataflows.settings import Settings, SettingsError, kafka_client_config
+from dataflows.policy_file import load_policy
+from dataflows.produce import Pace, produce
+from dataflows.replay import load_model, replay
+from dataflows.settings import Settings, kafka_client_config
 from dataflows.simulate import SimulationConfig, SimulationError, simulate, write_log
 from dataflows.sources.log import Item, LogSource, read_log
-from dataflows.sources.rows import LogError
-from dataflows.topics import BrokerError, create_topics
+from dataflows.topics import create_topics
 from dataflows.topology import topology
 from schemas.check import check_all
 from schemas.encoder import Encoder
 from schemas.records import CHAT, MODERATION, Position, Raw, Subject
-from schemas.registry import RegistryUnavailable
-
-EXPECTED = (
-    BrokerError,
-    LogError,
-    MappingError,
-    PolicyError,
-    ProduceError,
-    RegistryUnavailable,
-    ReplayError,
-    SettingsError,
-    SimulationError,
-)
-"""Errors whose text is the answer; anything else is a bug and keeps its traceback."""
-
-FILE = click.Path(path_type=Path, dir_okay=False)
-FOLDER = click.Path(path_type=Path, file_okay=False)
-SETTINGS = click.option(
-    "--settings",
-    "settings_file",
-    type=FILE,
-    help="Settings in TOML; FOREWARN_ environment variables win over it.",
-)
 
 
-class _Commands(click.Group):
-    """Answers expected errors with their text and exit code 1, also when the engine wrapped them."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run the subcommand."""
-        try:
-            return super().invoke(ctx)
-        except EXPECTED as error:
-            raise click.ClickException(str(error)) from None
-        except BytewaxRuntimeError as error:
-            cause: BaseException | None = error
-            while cause is not None and not isinstance(cause, EXPECTED):
-                cause = cause.__cause__
-            if cause is None:
-                raise
-            raise click.ClickException(str(cause)) from None
-
-
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="forewarn")
 def main() -> None:
     """Early warnings from chat and moderation events: who is heading for chronic violations, how sure, and why."""
@@ -173,29 +130,7 @@ def replay_command(
     print_replayed(Console(soft_wrap=True), out, done, source.counts, top)
 
 
-@main.command("run")
-@SETTINGS
-@click.option("--policy", "policy_file", type=FILE, help="Target, tiers, rules; overrides paths.policy.")
-@click.option("--model", type=FILE, help="Score with this model version and learn nothing.")
-@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Worker threads.")
-@click.option("--until-end", is_flag=True, help="Stop at the input topics' present end.")
-def run_command(
-    settings_file: Path | None,
-    policy_file: Path | None,
-    model: Path | None,
-    workers: int,
-    until_end: bool,
-) -> None:
-    """Run live: read the input topics, publish risk events. SIGTERM or Ctrl-C drains and exits."""
-    settings = Settings.load(settings_file)
-    chosen = policy_file or settings.paths.policy
-    if chosen is None:
-        raise click.UsageError("Give a policy: --policy FILE, or paths.policy in the settings.")
-    version = None if model is None else load_model(model)
-    telemetry = run(settings, load_policy(chosen), model=version, workers=workers, stop_at_end=until_end)
-    for name in ("events", "rejects", "outcomes", "published"):
-        counts = ", ".join(f"{label} {count:,}" for label, count in telemetry.counts(name).items())
-        click.echo(f"{name}: {counts or 'none'}")
+main.add_command(run_command)
 
 
 @main.command("produce")
@@ -236,6 +171,9 @@ def _send(items: Iterable[Item], settings: Settings, pace: Pace) -> None:
         f"{sent.chat_messages:,} messages and {sent.moderation_events:,} moderation events delivered, "
         f"{sent.rejects:,} rejects not sent",
     )
+
+
+main.add_command(redrive_command)
 
 
 @main.group("topics")

@@ -27,7 +27,7 @@ FLOW_ID = "forewarn"
 class Sinks:
     """Where everything goes. Nothing that enters the flow leaves it anywhere else."""
 
-    risk: Sink[Publication]
+    risk: Sink[tuple[str, Publication]]
     features: Sink[ServedBatch]
     models: Sink[News]
     rejects: Sink[Reject]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -31,8 +31,10 @@ def run_flow(
     young: int = YOUNG,
     epoch: timedelta = NO_EPOCHS,
     recovery: RecoveryConfig | None = None,
+    process: int = 0,
+    addresses: Sequence[str] = (),
 ) -> None:
-    """Run a flow to its end on this process's worker threads.
+    """Run a flow to its end on this process's worker threads, or as one `process` of those at `addresses`.
 
     Where a single worker fails, the engine prints a stack trace beside the error it raises: what can be foreseen should
     end a source and be raised after the run instead.
@@ -40,10 +42,17 @@ def run_flow(
     before = gc.get_threshold()
     gc.set_threshold(young, 20, 20)
     try:
-        if workers == 1:
+        if workers == 1 and not addresses:
             _run_main(flow, epoch_interval=epoch, recovery_config=recovery)
         else:
-            _cluster_main(flow, [], 0, epoch_interval=epoch, recovery_config=recovery, worker_count_per_proc=workers)
+            _cluster_main(
+                flow,
+                list(addresses),
+                process,
+                epoch_interval=epoch,
+                recovery_config=recovery,
+                worker_count_per_proc=workers,
+            )
     finally:
         gc.set_threshold(*before)
 

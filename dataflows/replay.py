@@ -28,6 +28,9 @@ from schemas.codec import Codec
 from schemas.encoder import encode_json
 from schemas.records import ModelVersion, Reject, RiskEvent
 
+Keyed = tuple[str, Publication]
+"""A publication behind its user, as the flow keys it."""
+
 
 class ReplayError(ValueError):
     """A replay that cannot be run, in a sentence."""
@@ -83,7 +86,7 @@ def replay(
         (out / "models").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ReplayError(f"{out}: cannot be made ({error.strerror}); choose another directory.") from None
-    risk = JsonlSink[Publication](out / "risk-events.jsonl", _render_publication, lambda item: item.at.seq)
+    risk = JsonlSink[Keyed](out / "risk-events.jsonl", _render_publication, lambda item: item[1].at.seq)
     rejects = JsonlSink[Reject](out / "rejects.jsonl", _render_record, lambda item: item.seq)
     late = JsonlSink[Late](out / "late.jsonl", _render_late, lambda item: item.at.seq)
     outcomes = JsonlSink[Outcome](out / "outcomes.jsonl", _render_outcome, lambda item: item.at.seq)
@@ -119,7 +122,7 @@ def replay(
         served=served,
         shadow=shadow,
         places=features.places,
-        publications=sorted(risk.items, key=lambda item: item.at.seq),
+        publications=sorted((item for _, item in risk.items), key=lambda item: item.at.seq),
         outcomes=sorted(outcomes.items, key=lambda item: item.at.seq),
         versions=versions,
         pinned=model is not None,
@@ -149,9 +152,10 @@ def _render_record(record: Reject) -> dict[str, Any]:
     return document
 
 
-def _render_publication(item: Publication) -> dict[str, Any]:
-    document: dict[str, Any] = orjson.loads(encode_json(item.event))
-    if not isinstance(item.event, RiskEvent):
+def _render_publication(item: Keyed) -> dict[str, Any]:
+    event = item[1].event
+    document: dict[str, Any] = orjson.loads(encode_json(event))
+    if not isinstance(event, RiskEvent):
         document["tombstone"] = True
     return document
 

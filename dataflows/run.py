@@ -2,132 +2,53 @@
 
 from __future__ import annotations
 
+import os
 import signal
-from collections.abc import Callable, Iterable
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from threading import Event as Flag
-from typing import Generic, TypeVar
+from typing import NamedTuple
 
-from bytewax.outputs import DynamicSink, StatelessSinkPartition
+from bytewax.dataflow import Dataflow
 from prometheus_client import start_http_server
 
-from dataflows.detect import Sinks, build_flow
+from dataflows.detect import build_flow
 from dataflows.engine import open_recovery, run_flow
-from dataflows.operators.profile import Late, Outcome
+from dataflows.manifest import StoreLock, manifest_of, open_store
 from dataflows.settings import Settings
-from dataflows.sinks.kafka import KafkaSink, Outgoing
-from dataflows.sinks.memory import NullSink
-from dataflows.sources.kafka import MergedKafkaSource
+from dataflows.sinks.live import kafka_sinks
+from dataflows.sources.kafka import MergedKafkaSource, input_partitions
 from dataflows.telemetry import Telemetry
-from detectors.features.catalogue import NAMES
-from detectors.features.signals import stable_hash
-from detectors.lane import News, Publication, Served, ServedBatch
 from detectors.models.catalogue import freeze
 from detectors.policy import Policy
 from schemas.codec import Codec
-from schemas.encoder import Encoder
-from schemas.records import ChatMessage, FeatureRow, ModelVersion, Reject, RiskEvent
+from schemas.records import ModelVersion
 
-X = TypeVar("X")
-
-
-class EncodedSink(DynamicSink[X], Generic[X]):
-    """A Kafka sink for items of our own: each becomes any number of outgoing messages."""
-
-    def __init__(self, sink: KafkaSink, encode: Callable[[X], Iterable[Outgoing]]) -> None:
-        self._sink, self._encode = sink, encode
-
-    def build(self, step_id: str, worker_index: int, worker_count: int) -> StatelessSinkPartition[X]:
-        """A part for one worker."""
-        return _EncodedPart(self._sink.build(step_id, worker_index, worker_count), self._encode)
+WATCH_SECONDS = 1.0
+"""How often a process of a cluster looks whether its supervisor is still there."""
 
 
-class _EncodedPart(StatelessSinkPartition[X]):
-    def __init__(self, part: StatelessSinkPartition[Outgoing], encode: Callable[[X], Iterable[Outgoing]]) -> None:
-        self._part, self._encode = part, encode
+class Place(NamedTuple):
+    """A process's place in a local cluster: which one it is, where all of them listen, and who supervises it."""
 
-    def write_batch(self, items: list[X]) -> None:
-        encode = self._encode
-        self._part.write_batch([outgoing for item in items for outgoing in encode(item)])
+    process: int
+    addresses: tuple[str, ...]
+    supervisor: int
 
-    def close(self) -> None:
-        self._part.close()
+    def __str__(self) -> str:
+        return f"{self.process}@{self.supervisor}@{','.join(self.addresses)}"
 
-
-def kafka_sinks(settings: Settings) -> Sinks:
-    """Where a live run's streams go."""
-    topics, registry = settings.topics, settings.registry
-
-    def sink(topic: str) -> KafkaSink:
-        return KafkaSink(settings.kafka, topic)
-
-    def encoder(subject: str, topic: str) -> Encoder:
-        return Encoder(subject, registry, registered_as=f"{topic}-value")
-
-    risk, row, version, reject = (
-        encoder("risk_event", topics.risk_events),
-        encoder("feature_row", topics.risk_features),
-        encoder("model_version", topics.risk_models),
-        encoder("reject", topics.dead_letters),
-    )
-    late_chat = Encoder("chat_message", registry, registered_as=f"{topics.late}-chat_message")
-    late_moderation = Encoder("moderation_event", registry, registered_as=f"{topics.late}-moderation_event")
-    sampled = int(settings.run.feature_sample * 2**20)
-
-    def encode_publication(item: Publication) -> Iterable[Outgoing]:
-        event = item.event
-        value = risk.encode(event) if isinstance(event, RiskEvent) else None
-        # dated by when it is written: compaction goes by record timestamps, and would take a past year's event at once
-        yield Outgoing(_key(event.user_id), value, None)
-
-    def encode_served(batch: ServedBatch) -> Iterable[Outgoing]:
-        for served in batch:
-            point = served.point
-            if stable_hash(point.user_id) % 2**20 < sampled:
-                yield Outgoing(_key(point.user_id), row.encode(feature_row(served)), None)
-
-    def encode_news(news: News) -> Iterable[Outgoing]:
-        for published in news.published:
-            yield Outgoing(_key(published.version.name), version.encode(published.version), None)
-
-    def encode_reject(item: Reject) -> Iterable[Outgoing]:
-        yield Outgoing(item.key or b"", reject.encode(item), None)
-
-    def encode_late(item: Late) -> Iterable[Outgoing]:
-        event = item.event
-        value = (late_chat if isinstance(event, ChatMessage) else late_moderation).encode(event)
-        origin = (("topic", item.at.topic.encode()), ("offset", str(item.at.offset).encode()))
-        yield Outgoing(_key(event.user_id), value, None, origin)
-
-    return Sinks(
-        risk=EncodedSink(sink(topics.risk_events), encode_publication),
-        features=EncodedSink(sink(topics.risk_features), encode_served),
-        models=EncodedSink(sink(topics.risk_models), encode_news),
-        rejects=EncodedSink(sink(topics.dead_letters), encode_reject),
-        late=EncodedSink(sink(topics.late), encode_late),
-        outcomes=NullSink[Outcome](),
-    )
+    @classmethod
+    def parse(cls, text: str) -> Place:
+        """A place from its text form."""
+        process, supervisor, addresses = text.split("@")
+        return cls(int(process), tuple(addresses.split(",")), int(supervisor))
 
 
-def feature_row(served: Served) -> FeatureRow:
-    """A served point as the record that is published."""
-    point = served.point
-    # value == value is false only for NaN, which stands for absent
-    features = {n: (v if v == v else None) for n, v in zip(NAMES, point.vector, strict=True)}  # noqa: PLR0124
-    return FeatureRow(
-        user_id=point.user_id,
-        as_of=point.as_of,
-        event_id=point.event_id,
-        score=served.probability,
-        insufficient_history=served.probability is None,
-        tier=served.tier,
-        model_version=served.model_version,
-        features=features,
-    )
-
-
-def _key(text: str) -> bytes:
-    return text.encode("utf-8", "surrogatepass")
+class RunError(ValueError):
+    """A run that cannot start, in a sentence."""
 
 
 def run(
@@ -138,14 +59,59 @@ def run(
     workers: int = 1,
     stop_at_end: bool = False,
     stop: Flag | None = None,
+    place: Place | None = None,
 ) -> Telemetry:
     """Run until stopped, or with `stop_at_end` until the input topics' present end.
 
-    SIGTERM and SIGINT, or setting `stop`, drain: what was read is finished, state is snapshot, and the call returns.
+    SIGTERM and SIGINT, or setting `stop`, drain: what was read is finished, state is snapshot, and the call returns. A
+    second signal ends the process at once, which is as safe as any crash. `place` makes it one process of a cluster.
     """
     telemetry, stop = Telemetry(), stop or Flag()
+    process, addresses = (0, ()) if place is None else (place.process, place.addresses)
+    if place is not None:
+        threading.Thread(target=_watch, args=(place.supervisor,), daemon=True).start()
     if settings.run.metrics_port is not None:
-        start_http_server(settings.run.metrics_port, registry=telemetry.registry)
+        _serve_metrics(settings.run.metrics_port + process, telemetry)
+    flow = _flow(settings, policy, telemetry, model=model, stop_at_end=stop_at_end, stop=stop)
+    store = settings.recovery
+    lock = nullcontext() if store.directory is None or process else StoreLock(store.directory)
+    with lock, _draining(stop, last=place is not None):
+        if place is None:
+            _check(settings, policy, flow, model)
+        recovery = None if store.directory is None else open_recovery(store.directory, store.partitions)
+        epoch = timedelta(seconds=store.epoch_interval_seconds)
+        run_flow(flow, workers, epoch=epoch, recovery=recovery, process=process, addresses=addresses)
+    return telemetry
+
+
+def prepare(settings: Settings, policy: Policy, model: ModelVersion | None) -> None:
+    """What has to be right before the processes of a cluster start, each of which takes it for granted."""
+    flow = _flow(settings, policy, Telemetry(), model=model, stop_at_end=False, stop=Flag())
+    store = settings.recovery
+    if store.directory is not None:
+        with StoreLock(store.directory):
+            _check(settings, policy, flow, model)
+            open_recovery(store.directory, store.partitions)
+
+
+def _check(settings: Settings, policy: Policy, flow: Dataflow, model: ModelVersion | None) -> None:
+    """Refuse to go on from a recovery store that was written for something else."""
+    directory = settings.recovery.directory
+    if directory is not None:
+        partitions = input_partitions(settings.kafka, settings.topics)
+        pinned = None if model is None else model.name
+        open_store(directory, manifest_of(flow, settings, policy, partitions, pinned=pinned))
+
+
+def _flow(
+    settings: Settings,
+    policy: Policy,
+    telemetry: Telemetry,
+    *,
+    model: ModelVersion | None,
+    stop_at_end: bool,
+    stop: Flag,
+) -> Dataflow:
     source = MergedKafkaSource(
         settings.kafka,
         settings.topics,
@@ -154,7 +120,7 @@ def run(
         stop_at_end=stop_at_end,
         stop=stop,
     )
-    flow = build_flow(
+    return build_flow(
         source,
         kafka_sinks(settings),
         policy,
@@ -167,13 +133,45 @@ def run(
         lanes=settings.run.lanes,
         pinned=None if model is None else freeze(model),
     )
-    store = settings.recovery
-    recovery = None if store.directory is None else open_recovery(store.directory, store.partitions)
-    epoch = timedelta(seconds=settings.recovery.epoch_interval_seconds)
-    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGTERM, signal.SIGINT)}
+
+
+@contextmanager
+def _draining(stop: Flag, *, last: bool) -> Iterator[None]:
+    """Let the first SIGTERM or SIGINT set `stop`, and the second end the process.
+
+    With `last` nothing but the process's end is to follow, and that is not to be disturbed: a cluster's supervisor
+    sends SIGTERM to all as soon as the first of them has ended.
+    """
+
+    def on_signal(number: int, _frame: object) -> None:
+        if stop.is_set():
+            os.write(2, b"Stopped at once; the next start goes on from the last snapshot.\n")
+            os._exit(128 + number)
+        stop.set()
+
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        run_flow(flow, workers, epoch=epoch, recovery=recovery)
+        yield
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
-    return telemetry
+            signal.signal(number, signal.SIG_IGN if last else handler)
+
+
+def _serve_metrics(port: int, telemetry: Telemetry) -> None:
+    try:
+        start_http_server(port, registry=telemetry.registry)
+    except OSError as error:
+        raise RunError(
+            f"Metrics cannot be served on port {port} ({error.strerror}): end what listens there, or change "
+            "run.metrics_port."
+        ) from None
+
+
+def _watch(supervisor: int) -> None:
+    """End this process when its supervisor is gone: nobody would restart the cluster, or end it."""
+    while True:
+        try:
+            os.kill(supervisor, 0)
+        except ProcessLookupError:
+            os._exit(1)
+        threading.Event().wait(WATCH_SECONDS)

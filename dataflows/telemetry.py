@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from threading import Lock
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client import Counter as Metric
 
 from detectors.lane import Publication
@@ -27,10 +27,16 @@ class Telemetry:
                 ("rejects", "reason", "Records that could not become an Event, by reason."),
                 ("outcomes", "outcome", "What events came to: seen, late, duplicate, erased."),
                 ("decisions", "kind", "Decision points, escalations and overturned escalations."),
+                (
+                    "dropped",
+                    "why",
+                    "Profiles dropped from memory: after a silence longer than profile_ttl, or an erasure.",
+                ),
                 ("raised", "tier", "Warnings published that raised a user's tier, by tier."),
                 ("published", "kind", "Risk events and tombstones published."),
             )
         }
+        self.profiles = Gauge("forewarn_profiles", "Users whose profiles are in memory.", registry=self.registry)
 
     def add(self, name: str, counts: Counter[str]) -> None:
         """Count a batch."""

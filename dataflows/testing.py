@@ -228,7 +228,7 @@ class FlowDriver:
             raise ValueError("a flow that is stopped and started anew needs a recovery directory")
         if workers > 1 and any(crashing for _, crashing in self._stops):
             raise ValueError("the engine can crash on purpose with one worker only")
-        risk, served, news = MemorySink[Publication](), MemorySink[ServedBatch](), MemorySink[News]()
+        risk, served, news = MemorySink[tuple[str, Publication]](), MemorySink[ServedBatch](), MemorySink[News]()
         rejects, late, outcomes = MemorySink[Reject](), MemorySink[Late](), MemorySink[Outcome]()
         telemetry = Telemetry()
         epoch = timedelta(0) if recovery is not None and snapshot_each_batch else NO_EPOCHS
@@ -247,7 +247,7 @@ class FlowDriver:
             run_flow(flow, workers, epoch=epoch, recovery=store)
         published = [item for heard in news.items for item in heard.published]
         return DriverResult(
-            risk=[item.event for item in sorted(risk.items, key=lambda item: item.at.offset)],
+            risk=[item.event for item in sorted((item for _, item in risk.items), key=lambda item: item.at.offset)],
             served=sorted((row for batch in served.items for row in batch), key=lambda row: row.point.at.offset),
             published=sorted(published, key=lambda item: (item.partition, item.seq, item.version.name)),
             rejects=sorted(rejects.items, key=lambda item: item.offset),

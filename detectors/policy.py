@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 import orjson
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
-from detectors.features.declare import duration_ms
+from detectors.features.declare import HOPS, duration_ms
 from schemas.records import Label, Tier
 
 
@@ -23,6 +23,16 @@ Duration = Annotated[int, BeforeValidator(_duration), Field(ge=0), PlainSerializ
 """Milliseconds, written as 90s, 5m, 24h or 7d."""
 PositiveDuration = Annotated[Duration, Field(gt=0)]
 Unit = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
+
+
+def _written(ms: int) -> str:
+    """A duration as policies write it, in the largest unit that is exact.
+
+    >>> _written(duration_ms("90d")), _written(5_400_000)
+    ('90d', '90m')
+    """
+    units = [(unit, duration_ms(f"1{unit}")) for unit in ("d", "h", "m", "s", "ms")]
+    return next(f"{ms // size}{unit}" for unit, size in units if ms % size == 0)
 
 
 class _Section(BaseModel):
@@ -111,11 +121,27 @@ class Policy(_Section):
     name: Label
     allowed_lateness: Duration = 3_600_000
     strike_expiry: PositiveDuration = 7_776_000_000
+    profile_ttl: PositiveDuration = 31_536_000_000
     target: TargetPolicy
     learning: LearningPolicy = LearningPolicy()
     tiers: dict[Literal[Tier.WATCH, Tier.ELEVATED, Tier.HIGH], TierPolicy]
     warnings: WarningPolicy = WarningPolicy()
     rules: dict[str, RulePolicy] = {}
+
+    @model_validator(mode="after")
+    def _profiles_outlive_what_they_hold(self) -> Self:
+        held: dict[str, int | None] = {f"the {span} window": duration_ms(span) for span in HOPS}
+        held["strike_expiry"], held["target.horizon"] = self.strike_expiry, self.target.horizon
+        held["target.reset_after"] = self.target.reset_after
+        for number, clause in enumerate(self.target.when):
+            held[f"target.when.{number}.within"] = clause.within
+        longest, name = max((length, name) for name, length in held.items() if length is not None)
+        if self.profile_ttl < longest:
+            raise ValueError(
+                f"profile_ttl {_written(self.profile_ttl)} is shorter than {name}, {_written(longest)}: "
+                f"make it {_written(longest)} at least, so that nothing is forgotten that still counts"
+            )
+        return self
 
     @model_validator(mode="after")
     def _tiers_rise(self) -> Self:

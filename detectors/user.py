@@ -22,6 +22,14 @@ from schemas.records import ChatMessage, Event, ModerationEvent, Position
 STATE_VERSION = 2
 """Version of a dumped user."""
 
+
+class Home(NamedTuple):
+    """Whose state it is, and the source partition their events come from."""
+
+    user_id: str
+    partition: int
+
+
 Outcome = Literal["seen", "late", "duplicate", "erased"]
 
 
@@ -43,21 +51,26 @@ class Step(NamedTuple):
 
 
 class Rulebook:
-    """What every user is treated by: the compiled features, target and lateness of a policy."""
+    """What every user is treated by: the compiled features, target, lateness and profile TTL of a policy."""
 
     def __init__(self, policy: Policy) -> None:
         self.plan: Plan = compile_plan(CATALOGUE, policy.strike_expiry)
         self.target = Target(policy)
         self.lateness = policy.allowed_lateness
+        self.ttl = policy.profile_ttl
 
 
 class User:
-    """One user's bounded state. `dump` and `load` are its storage format."""
+    """One user's bounded state. `dump` and `load` are its storage format.
 
-    __slots__ = ("history", "profile", "rules")
+    `home` is for whoever keeps many users, and has to know again whose state it has loaded; None where nobody said.
+    """
 
-    def __init__(self, rules: Rulebook) -> None:
+    __slots__ = ("history", "home", "profile", "rules")
+
+    def __init__(self, rules: Rulebook, home: Home | None = None) -> None:
         self.rules = rules
+        self.home = home
         self.profile = Profile(rules.plan)
         self.history = History()
 
@@ -67,8 +80,14 @@ class User:
         time, user_id = event.event_time, event.user_id
         if not isinstance(event, ChatMessage) and event.kind == "erasure":
             return Step(at, user_id, time, "erased")  # however late, and whatever its id: it is always carried out
-        if time < profile.clock - self.rules.lateness:
+        clock, rules = profile.clock, self.rules
+        if time < clock - rules.lateness:
             return Step(at, user_id, time, "late")
+        if time > clock + rules.ttl and clock >= 0:
+            # Back after too long a silence. It is the user's own events that say so, and nothing else in the log, so
+            # whoever keeps users may drop a silent one at any time from here on, or never.
+            profile = self.profile = Profile(rules.plan)
+            history = self.history = History()
         key = stable_hash(event.event_id)
         if profile.is_duplicate(key):
             return Step(at, user_id, time, "duplicate")
@@ -111,6 +130,7 @@ class User:
         """Everything known of the user, as versioned compact bytes."""
         state = self.profile.state()
         state["history"] = self.history.state()
+        state["home"] = self.home
         return pack(state, STATE_VERSION)
 
     @classmethod
@@ -122,4 +142,6 @@ class User:
             state = upgrade_from_1(state)
         user.profile = Profile.from_state(state, rules.plan)
         user.history = History.from_state(state["history"])
+        home = state.get("home")  # earlier states do not say it
+        user.home = None if home is None else Home(*home)
         return user

@@ -18,9 +18,9 @@ from detectors.storage import pack, unpack
 
 @dataclass(frozen=True)
 class JudgeOut:
-    """What is published, and the points as served."""
+    """What is published, by user, and the points as served."""
 
-    events: Stream[Publication]
+    events: KeyedStream[Publication]
     served: Stream[ServedBatch]
 
 
@@ -74,10 +74,10 @@ def judge(
     heard: KeyedStream[Any] = op.merge("heard", points, op.flat_map_batch("broadcast", news, broadcast))
     judged = op.stateful_batch("lanes", heard, lambda snapshot: JudgeLogic(new_lane(), snapshot))
 
-    def to_events(batch: list[tuple[str, Judgement]]) -> list[Publication]:
+    def to_events(batch: list[tuple[str, Judgement]]) -> list[tuple[str, Publication]]:
         events = [event for _, judgement in batch for event in judgement.events]
         telemetry.judged(events)
-        return events
+        return [(item.event.user_id, item) for item in events]
 
     def to_served(batch: list[tuple[str, Judgement]]) -> list[ServedBatch]:
         return [judgement.served for _, judgement in batch if judgement.served]

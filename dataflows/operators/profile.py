@@ -14,12 +14,19 @@ from bytewax.dataflow import Stream, operator
 from bytewax.operators import KeyedStream, StatefulBatchLogic
 
 from dataflows.operators.decode import Decoded
+from dataflows.operators.idle import DAY, NEVER, Expire, Idle
 from dataflows.telemetry import Telemetry
 from detectors.contract import DecisionPoint
+from detectors.features.signals import stable_hash
 from detectors.lane import Erasure
 from detectors.learn import Lesson
-from detectors.user import Rulebook, User
+from detectors.user import Home, Rulebook, User
 from schemas.records import CHAT, MODERATION, ChatMessage, Event, Position, Reject, RejectReason
+
+Bundle = tuple[str, list[Decoded] | Expire]
+"""A user's events of a batch, or the question whether they are still there."""
+MORE = 4
+"""Silent users that are asked for each user in a batch."""
 
 
 class Late(NamedTuple):
@@ -80,17 +87,22 @@ class Profiled(NamedTuple):
     erased: int
 
 
-class ProfileLogic(StatefulBatchLogic[list[Decoded], Profiled, bytes]):
+class ProfileLogic(StatefulBatchLogic[list[Decoded] | Expire, Profiled, bytes]):
     """One user's state, fed the user's events in the order they arrived."""
 
-    def __init__(self, rules: Rulebook, snapshot: bytes | None) -> None:
+    def __init__(self, rules: Rulebook, snapshot: bytes | None, idle: Idle) -> None:
         self._rules = rules
         self._user = User(rules) if snapshot is None else User.load(snapshot, rules)
+        self._idle = idle
+        home = self._user.home
+        self._day = NEVER if home is None else idle.move(home, self._user.profile.clock, NEVER)
 
-    def on_batch(self, values: list[list[Decoded]]) -> tuple[list[Profiled], bool]:
-        """Take the user's events; after an erasure with nothing behind it, nothing of the user is kept.
+    def on_batch(self, values: list[list[Decoded] | Expire]) -> tuple[list[Profiled], bool]:
+        """Take the user's events.
 
-        Every event gives one lesson, or a Reject in its place: the learner must hear of every place in the order.
+        Nothing of the user is kept after an erasure with nothing behind it, and when an `Expire` finds a silence as
+        long as it says; such a user goes without a word. Every event gives one lesson, or a Reject in its place: the
+        learner must hear of every place in the order.
         """
         points: list[DecisionPoint | Erasure] = []
         lessons: list[Lesson] = []
@@ -99,29 +111,44 @@ class ProfileLogic(StatefulBatchLogic[list[Decoded], Profiled, bytes]):
         outcomes: list[Outcome] = []
         duplicates = erased = 0
         user = self._user
-        for event, at in chain.from_iterable(values):
-            try:
-                _, user_id, time, outcome, point, examples, escalated, overturned = user.step(event, at)
-            except Exception as error:
-                rejects.append(reject_of(event, at, "profile", error))
+        silent_since = 0
+        for value in values:
+            if isinstance(value, Expire):
+                silent_since = value.before
                 continue
-            lessons.append(Lesson(at.partition, at.seq, user_id, time, examples, outcome == "erased"))
-            if point is not None:
-                points.append(point)
-            if escalated or overturned:
-                outcomes.append(Outcome(user_id, time, "escalated" if escalated else "overturned", at))
-            if outcome == "seen":
-                continue
-            if outcome == "late":
-                lates.append(Late(without_text(event), at))
-            elif outcome == "duplicate":
-                duplicates += 1
-            else:
-                erased += 1
-                points.append(Erasure(user_id, time, at))
-                user = self._user = User(self._rules)
-        profiled = Profiled(points, lessons, lates, rejects, outcomes, duplicates, erased)
-        return [profiled], user.profile.events == 0 and not user.profile.seen
+            for event, at in value:
+                try:
+                    _, user_id, time, outcome, point, examples, escalated, overturned = user.step(event, at)
+                except Exception as error:
+                    user.profile.unsee(stable_hash(event.event_id))
+                    rejects.append(reject_of(event, at, "profile", error))
+                    continue
+                lessons.append(Lesson(at.partition, at.seq, user_id, time, examples, outcome == "erased"))
+                if point is not None:
+                    points.append(point)
+                if escalated or overturned:
+                    outcomes.append(Outcome(user_id, time, "escalated" if escalated else "overturned", at))
+                if outcome == "seen":
+                    continue
+                if outcome == "late":
+                    lates.append(Late(without_text(event), at))
+                elif outcome == "duplicate":
+                    duplicates += 1
+                else:
+                    erased += 1
+                    points.append(Erasure(user_id, time, at))
+                    user = self._user = User(self._rules, user.home)
+        clock = user.profile.clock
+        nothing_left = user.profile.events == 0 and not user.profile.seen
+        gone = nothing_left or clock < silent_since
+        if gone:
+            if user.home is not None:
+                self._idle.drop(user.home, self._day, "erasure" if nothing_left else "silence")
+        elif clock // DAY != self._day:
+            user.home = Home(event.user_id, at.partition)
+            self._day = self._idle.move(user.home, clock, self._day)
+        heard = lessons or rejects
+        return [Profiled(points, lessons, lates, rejects, outcomes, duplicates, erased)] if heard else [], gone
 
     def snapshot(self) -> bytes:
         """The user's state as versioned bytes."""
@@ -149,7 +176,15 @@ def profile(
     telemetry: Telemetry,
 ) -> ProfileOut:
     """Count events into users' profiles; give points by lane, lessons, and what was late."""
-    steps = op.stateful_batch("users", up, lambda snapshot: ProfileLogic(rules, snapshot))
+    idle = Idle(rules, telemetry)
+
+    def ask_the_idle(batch: list[tuple[str, list[Decoded]]]) -> Iterable[Bundle]:
+        # more than a batch can bring new users, so that asking keeps up; no more than some batches' worth of work
+        due = idle.due(MORE * len(batch))
+        return chain(batch, due) if due else batch
+
+    bundles = op.flat_map_batch("idle", up, ask_the_idle)
+    steps = op.stateful_batch("users", bundles, lambda snapshot: ProfileLogic(rules, snapshot, idle))
 
     def to_lanes(batch: list[tuple[str, Profiled]]) -> Iterable[tuple[str, list[DecisionPoint | Erasure]]]:
         bundles: dict[str, list[DecisionPoint | Erasure]] = {}

@@ -70,6 +70,11 @@ class Profile:
             del seen[:_KEY]
         return False
 
+    def unsee(self, key: int) -> None:
+        """Forget the id hash remembered last, if it is this one: its event could not be counted, and may come again."""
+        if self.seen.endswith(key.to_bytes(_KEY, "big")):
+            del self.seen[-_KEY:]
+
     def advance(self, time: int) -> list[float]:
         """Move the clock to an event at `time`; the scratch list its vector is made in, since-features read.
 

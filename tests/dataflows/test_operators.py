@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 
+import detectors.user
 from dataflows.operators.decode import Decoded
+from dataflows.operators.idle import DAY, Expire, Idle
 from dataflows.operators.judge import JudgeLogic, Judgement
 from dataflows.operators.learn import LearnLogic, Lessons
 from dataflows.operators.profile import ProfileLogic, lane_of, without_text
+from dataflows.telemetry import Telemetry
 from dataflows.testing import START, small_policy
 from detectors.contract import DecisionPoint
 from detectors.lane import Erasure, Lane, News
@@ -119,8 +122,13 @@ def lane() -> Lane:
     return Lane(policy, wait=True)
 
 
+def counting(snapshot: bytes | None = None, idle: Idle | None = None) -> ProfileLogic:
+    """A user, alone in the process unless the list of its users is given."""
+    return ProfileLogic(RULES, snapshot, idle or Idle(RULES, Telemetry()))
+
+
 KINDS: dict[str, tuple[Callable[[bytes | None], Any], list[list[Any]]]] = {
-    "profile": (lambda snapshot: ProfileLogic(RULES, snapshot), [[[event]] for event in life_of("ann", 0, 1)]),
+    "profile": (counting, [[[event]] for event in life_of("ann", 0, 1)]),
     "learn": (
         lambda snapshot: LearnLogic(POLICY.learning, snapshot),
         [[Lessons("bayes", LESSONS[n : n + 3][::-1])] for n in range(0, 64, 3)],
@@ -163,7 +171,7 @@ def test_a_snapshot_is_bytes_that_say_their_version(kind: str) -> None:
 def test_every_event_of_a_user_gives_one_lesson_and_a_late_one_is_kept_beside_it() -> None:
     """Seen, late and duplicate alike: the learner must hear of every place in the order."""
     life = life_of("ann", 0, 1)
-    (out,), done = ProfileLogic(RULES, None).on_batch([life])
+    (out,), done = counting().on_batch([life])
     assert repr(out.lessons) == repr(lessons_of(steps_of([life])))
     assert [lesson.seq for lesson in out.lessons] == list(range(16))
     assert repr(out.points) == repr([step.point for step in steps_of([life]) if step.point is not None])
@@ -187,14 +195,50 @@ def test_a_late_message_leaves_without_its_text() -> None:
 def test_a_user_of_whom_nothing_is_known_any_more_is_discarded() -> None:
     """After an erasure there is no state to keep, unless the user has come back in the same batch."""
     talk, erasure = message(0), moderation(1, "erasure")
-    logic = ProfileLogic(RULES, None)
+    logic = counting()
     assert logic.on_batch([[talk]])[1] is False
     assert logic.on_batch([[erasure]])[1] is True
-    back = ProfileLogic(RULES, None)
+    back = counting()
     assert back.on_batch([[talk, erasure], [message(2)]])[1] is False
-    fresh = ProfileLogic(RULES, None)
+    fresh = counting()
     fresh.on_batch([[message(2)]])
     assert back.snapshot() == fresh.snapshot()
+
+
+def test_a_user_who_was_silent_goes_without_a_word() -> None:
+    """Asked to go, a user whose clock has not reached the time named gives nothing and is discarded."""
+    idle = Idle(RULES, Telemetry())
+    logic = counting(idle=idle)
+    logic.on_batch([[message(0)]])
+    assert idle.live == 1
+    assert logic.on_batch([Expire(START)]) == ([], False)
+    assert logic.on_batch([Expire(START + 1)]) == ([], True)
+    assert idle.live == 0
+
+
+@pytest.mark.parametrize("heard_first", [True, False])
+def test_a_user_who_is_back_in_the_batch_that_asks_stays(*, heard_first: bool) -> None:
+    """Whichever of the two comes first."""
+    back, question = [message(1, time=START + 400 * DAY)], Expire(START + 300 * DAY)
+    logic = counting()
+    logic.on_batch([[message(0)]])
+    (out,), gone = logic.on_batch([back, question] if heard_first else [question, back])
+    assert not gone
+    assert [point.events for point in out.points if isinstance(point, DecisionPoint)] == [1]
+
+
+def test_a_late_event_in_the_batch_that_asks_is_handed_on() -> None:
+    """It does not keep the user, and is not lost with them."""
+    logic = counting()
+    logic.on_batch([[message(0)]])
+    (out,), gone = logic.on_batch([Expire(START + 1), [message(1, time=START - DAY)]])
+    assert gone
+    assert [late.at.seq for late in out.lates] == [lesson.seq for lesson in out.lessons] == [1]
+
+
+def test_a_user_nobody_knows_can_be_asked() -> None:
+    """A question that comes after an erasure makes no user."""
+    assert counting().on_batch([Expire(START)]) == ([], True)
 
 
 def test_an_event_that_breaks_a_step_is_a_reject_and_the_next_event_is_counted(
@@ -209,7 +253,7 @@ def test_an_event_that_breaks_a_step_is_a_reject_and_the_next_event_is_counted(
         return step(self, event, where)
 
     monkeypatch.setattr(User, "step", fragile)
-    (out,), _ = ProfileLogic(RULES, None).on_batch([[message(0), message(1), message(2)]])
+    (out,), _ = counting().on_batch([[message(0), message(1), message(2)]])
     (reject,) = out.rejects
     assert [lesson.seq for lesson in out.lessons] == [0, 2]
     assert [point.events for point in out.points if isinstance(point, DecisionPoint)] == [1, 2]
@@ -218,6 +262,24 @@ def test_an_event_that_breaks_a_step_is_a_reject_and_the_next_event_is_counted(
     assert (reject.topic, reject.partition, reject.offset, reject.seq) == at(1)
     assert reject.key == b"ann"
     assert reject.value == message(1).event.model_dump_json().encode()
+
+
+def test_an_event_that_broke_a_step_is_no_duplicate_when_it_comes_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the fix its dead letter is sent through again, and then it counts."""
+    profiles, read = counting(), detectors.user.read_signals
+
+    def fragile(event: Event, texts: list[int]) -> list[tuple[str, float]]:
+        if event.event_id == "m-1":
+            raise LookupError
+        return read(event, texts)
+
+    monkeypatch.setattr(detectors.user, "read_signals", fragile)
+    (broken,), _ = profiles.on_batch([[message(0), message(1)]])
+    assert [reject.seq for reject in broken.rejects] == [1]
+    monkeypatch.undo()
+    (mended,), _ = profiles.on_batch([[Decoded(message(1).event, at(2))]])
+    assert (mended.duplicates, [lesson.seq for lesson in mended.lessons]) == (0, [2])
+    assert len(mended.points) == 1
 
 
 def test_a_user_has_the_same_lane_in_every_process() -> None:
@@ -262,7 +324,7 @@ def test_a_lane_that_has_nothing_to_say_says_nothing() -> None:
 
 def high(user_id: str, seq: int) -> DecisionPoint:
     """A point at which the report burst fires."""
-    logic = ProfileLogic(RULES, None)
+    logic = counting()
     reports = [moderation(seq - 3 + n, "report", user_id, reporter_id=f"r{n}") for n in range(3)]
     (out,), _ = logic.on_batch([reports])
     point = out.points[-1]

@@ -43,6 +43,8 @@ WRONG: list[tuple[str, object, str]] = [
         "'soon' is not a duration: write a whole number and a unit, such as 90s, 5m, 24h or 7d",
     ),
     ("strike_expiry", "0s", "greater than 0"),
+    ("profile_ttl", "0s", "greater than 0"),
+    ("profile_ttl", "29d", "profile_ttl 29d is shorter than strike_expiry, 90d: make it 90d at least"),
     ("target.horizon", "0d", "greater than 0"),
     ("target.horizon", "1.5d", "is not a duration"),
     ("target.when", [], "at least 1 item"),
@@ -83,6 +85,34 @@ def test_a_wrong_value_is_refused_with_a_sentence(path: str, value: object, sent
     """What is wrong is said, and it is a ValueError."""
     with pytest.raises(ValueError, match="(?s)" + sentence.replace("(", r"\(").replace(".", r"\.")):
         parsed(with_value(path, value))
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "sentence"),
+    [
+        ("strike_expiry", "1d", "shorter than the 30d window, 30d: make it 30d at least"),
+        ("strike_expiry", "721h", "shorter than strike_expiry, 721h: make it 721h at least"),
+        ("target.horizon", "31d", "shorter than target.horizon, 31d"),
+        ("target.reset_after", "44640m", "shorter than target.reset_after, 31d"),
+        ("target.when.0.within", "32d", r"shorter than target\.when\.0\.within, 32d"),
+    ],
+)
+def test_a_profile_outlives_everything_it_holds(path: str, value: str, sentence: str) -> None:
+    """A user cannot be forgotten while something of them still counts; as long as the longest is long enough."""
+    document = with_value(path, value) | {"profile_ttl": "42524h"}
+    document["strike_expiry"] = document.get("strike_expiry", "1d")
+    assert parsed(document).profile_ttl == 42_524 * 3_600_000
+    with pytest.raises(ValueError, match=f"profile_ttl 719h is {sentence}"):
+        parsed(document | {"profile_ttl": "719h"})
+    enough = sentence.split(", ")[1].split(":", maxsplit=1)[0]
+    assert parsed(document | {"profile_ttl": enough}).profile_ttl >= 30 * 86_400_000
+
+
+def test_profiles_are_kept_for_a_year_unless_the_policy_says_otherwise() -> None:
+    """And a policy that needs longer has to say so."""
+    assert parsed(GOOD).profile_ttl == 365 * 86_400_000
+    with pytest.raises(ValueError, match=r"shorter than target\.reset_after, 400d: make it 400d at least"):
+        parsed(with_value("target.reset_after", "400d"))
 
 
 @pytest.mark.parametrize("missing", ["name", "target", "tiers"])

@@ -39,7 +39,7 @@ SCENARIOS: dict[str, tuple[dict[str, Any], list[Row]]] = {
             Row(sanction("s1", at(1))),
             Row(sanction("s2", at(300))),
             Row(sanction("s3", at(301)), escalated=True, served=False, positives=1),
-            Row(message("n", at(9_000)), served=False),
+            Row(message("n", at(650)), served=False),
         ],
     ),
     "only what lies within the horizon is a positive": (

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 
 from detectors.features.profile import SEEN_CAP
-from detectors.user import Rulebook, User
+from detectors.storage import pack, unpack
+from detectors.user import STATE_VERSION, Home, Rulebook, User
 from schemas.records import Event
-from tests.properties.streams import DAY, HOUR, START, erasure, message, place, policy, report, sanction
+from tests.properties.streams import DAY, HOUR, START, TTL, erasure, message, place, policy, report, sanction
 
-POLICY = policy(allowed_lateness="1h")
+POLICY = policy(allowed_lateness="1h", profile_ttl=TTL)
 
 
 def outcomes(*events: Event) -> list[str]:
@@ -99,3 +100,35 @@ def test_everything_a_step_says_is_about_the_users_own_event() -> None:
     for number, event in enumerate(events):
         step = user.step(event, place(number))
         assert (step.at, step.user_id, step.time) == (place(number), "ann", event.event_time)
+
+
+def test_a_user_who_is_back_after_too_long_a_silence_begins_anew() -> None:
+    """Nothing of before is left: not the counters, not the sanctions, not the escalation, not the ids."""
+    rules = Rulebook(policy(target={"when": [{"event": "sanction"}]}, profile_ttl=TTL))
+    user, fresh = User(rules), User(rules)
+    assert user.step(sanction("s", START, 5), place(0)).escalated
+    assert user.step(message("m", START + TTL), place(1)).point is None  # as long as the TTL is not too long
+    back = [message("m", START + 2 * TTL + 1), report("r", START + 2 * TTL + HOUR)]
+    for number, event in enumerate(back, 2):
+        assert repr(user.step(event, place(number))) == repr(fresh.step(event, place(number)))
+    assert user.dump() == fresh.dump()
+    assert fresh.profile.events == 2
+
+
+def test_what_comes_from_before_the_silence_is_late() -> None:
+    """The clock is that of the new beginning, so the past cannot come back."""
+    events = [message("a", START), message("b", START + TTL + 1), message("c", START + 1)]
+    assert outcomes(*events) == ["seen", "seen", "late"]
+
+
+def test_a_dump_says_whose_it_is_and_an_older_one_may_not() -> None:
+    """Whoever keeps users has to know again whom it has loaded."""
+    rules = Rulebook(POLICY)
+    user = User(rules, Home("ann", 3))
+    user.step(message("m", START), place(0))
+    assert User.load(user.dump(), rules).home == Home("ann", 3)
+    _, state = unpack(user.dump(), STATE_VERSION, "user")
+    del state["home"]
+    older = User.load(pack(state, STATE_VERSION), rules)
+    assert older.home is None
+    assert older.profile.events == 1

@@ -14,16 +14,23 @@ Occurrence = tuple[str, float | str, int]
 """Signal, amount or key, event time."""
 
 
-def outcomes(events: list[Event], lateness: int) -> list[str]:
-    """What each event of one user is: late, duplicate or seen."""
-    clock, ids, said = -1, [], []
+def outcomes(events: list[Event], lateness: int, ttl: int) -> list[tuple[str, bool]]:
+    """What each event of one user is: late, duplicate or seen; and whether it comes after a silence beyond `ttl`.
+
+    Then nothing from before counts for anything that comes after.
+    """
+    clock, ids = -1, []
+    said: list[tuple[str, bool]] = []
     for event in events:
+        anew = clock >= 0 and event.event_time - clock > ttl
+        if anew:
+            ids = []
         if event.event_time < clock - lateness:
-            said.append("late")
+            said.append(("late", False))
         elif event.event_id in ids[-SEEN_CAP:]:
-            said.append("duplicate")
+            said.append(("duplicate", False))
         else:
-            said.append("seen")
+            said.append(("seen", anew))
             ids.append(event.event_id)
             clock = max(clock, event.event_time)
     return said

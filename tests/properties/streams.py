@@ -20,7 +20,22 @@ USER = "ann"
 START = 1_700_006_400_000
 """Midnight of a day, so that events fall on the very edges of tiles."""
 SECOND, MINUTE, HOUR, DAY = 1_000, 60_000, 3_600_000, 86_400_000
-STEPS = (0, 0, 1, 900, 15 * SECOND, 5 * MINUTE, 50 * MINUTE, HOUR, 7 * HOUR, 25 * HOUR, 8 * DAY, 31 * DAY)
+STEPS = (
+    0,
+    0,
+    1,
+    900,
+    15 * SECOND,
+    5 * MINUTE,
+    50 * MINUTE,
+    HOUR,
+    7 * HOUR,
+    25 * HOUR,
+    8 * DAY,
+    31 * DAY,
+    45 * DAY,
+    46 * DAY,
+)
 BACK = (0,) * 9 + (1, 1, 20 * SECOND, 6 * MINUTE, 2 * HOUR, 23 * HOUR, 30 * HOUR)
 TEXTS = (
     None,
@@ -33,6 +48,8 @@ TEXTS = (
     "\U0001f600 face, \u0130stanbul",
 )
 LATENESS = DAY
+TTL = 45 * DAY
+"""Of the last two steps, one is as long a silence as a profile outlives, and the other is longer."""
 
 
 def policy(target: dict[str, Any] | None = None, learning: dict[str, Any] | None = None, **over: Any) -> Policy:

@@ -15,9 +15,9 @@ from detectors.features.signals import SIGNALS
 from detectors.user import Rulebook, User
 from schemas.records import Event
 from tests.properties import oracle
-from tests.properties.streams import LATENESS, LAWFUL, crowded, place, policy, streams
+from tests.properties.streams import HOUR, LATENESS, LAWFUL, TTL, crowded, message, place, policy, report, streams
 
-POLICY = policy(target={"recurring": True})  # everybody stays at risk, so every event is served
+POLICY = policy(target={"recurring": True}, profile_ttl=TTL)  # everybody stays at risk, so every event is served
 
 
 def declarable() -> list[Feature]:
@@ -65,8 +65,9 @@ def check(events: list[Event], features: tuple[Feature, ...] = CATALOGUE, every:
     rules = Rulebook(POLICY)
     rules.plan = compile_plan(features, POLICY.strike_expiry)
     user, seen = User(rules), []
-    for number, (event, outcome) in enumerate(zip(events, oracle.outcomes(events, LATENESS), strict=True)):
+    for number, (event, (outcome, anew)) in enumerate(zip(events, oracle.outcomes(events, LATENESS, TTL), strict=True)):
         step = user.step(event, place(number))
+        seen = [] if anew else seen
         assert step.outcome == outcome
         if outcome != "seen":
             assert step.point is None
@@ -85,7 +86,20 @@ def check(events: list[Event], features: tuple[Feature, ...] = CATALOGUE, every:
 @settings(LAWFUL)
 @given(streams)
 def test_every_served_vector_is_what_the_oracle_recomputes(events: list[Event]) -> None:
-    """Disorder, ties, duplicates, reversals and long gaps change nothing about any feature's definition."""
+    """Disorder, ties, duplicates, reversals and long gaps change nothing about any feature's definition.
+
+    After a silence longer than a profile is kept, it is recomputed from what came since.
+    """
+    check(events)
+
+
+@pytest.mark.parametrize(("silence", "anew"), [(TTL, False), (TTL + 1, True)])
+def test_a_silence_as_long_as_the_ttl_is_outlived_and_a_longer_one_is_not(silence: int, anew: bool) -> None:
+    """To the millisecond, and whatever came before."""
+    events = crowded(1, 60)
+    events.append(message("back", max(event.event_time for event in events) + silence))
+    events.append(report("more", events[-1].event_time - HOUR))
+    assert oracle.outcomes(events, LATENESS, TTL)[-2:] == [("seen", anew), ("seen", False)]
     check(events)
 
 

@@ -12,7 +12,7 @@ from detectors.user import Rulebook, User
 from schemas.records import Event
 from tests.properties import oracle
 from tests.properties.label_oracle import Naive
-from tests.properties.streams import LATENESS, LAWFUL, crowded, place, policy, streams
+from tests.properties.streams import LATENESS, LAWFUL, TTL, crowded, place, policy, streams
 
 TARGETS: dict[str, dict[str, Any]] = {
     "three strikes for ever": {"when": [{"event": "sanction", "count": 3}], "horizon": "8d"},
@@ -43,10 +43,12 @@ TARGETS: dict[str, dict[str, Any]] = {
 
 def walk(events: list[Event], target: dict[str, Any], learning: dict[str, Any]) -> tuple[int, int, int]:
     """Compare every step with the naive target; how many escalations, reversals of them, and kept-out points."""
-    rules = policy(target=target, learning=learning)
+    rules = policy(target=target, learning=learning, profile_ttl=TTL)
     user, naive = User(Rulebook(rules)), Naive(rules)
     clock, counts = -1, [0, 0, 0]
-    for number, (event, outcome) in enumerate(zip(events, oracle.outcomes(events, LATENESS), strict=True)):
+    for number, (event, (outcome, anew)) in enumerate(zip(events, oracle.outcomes(events, LATENESS, TTL), strict=True)):
+        if anew:
+            naive, clock = Naive(rules), -1
         before = user.dump()
         user = User.load(before, user.rules)
         step = user.step(event, place(number))

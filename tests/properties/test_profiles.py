@@ -23,6 +23,7 @@ from tests.properties.streams import (
     LAWFUL,
     MINUTE,
     START,
+    TTL,
     crowded,
     exposure,
     message,
@@ -34,7 +35,7 @@ from tests.properties.streams import (
     streams,
 )
 
-POLICY = policy(target={"recurring": True, "when": [{"event": "any", "count": 2, "within": "3d"}]})
+POLICY = policy(target={"recurring": True, "when": [{"event": "any", "count": 2, "within": "3d"}]}, profile_ttl=TTL)
 LARGEST = 48 * 1024
 """Bytes no user's dump may pass, under the most generous policy there is: 64 waiting points of every feature."""
 

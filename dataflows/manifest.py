@@ -1,0 +1,295 @@
+"""The manifest beside a recovery store: what the store was written by and for.
+
+The engine resumes whatever it finds. It drops the state of a step that was renamed, deals users over other lanes, and
+says nothing. So every start compares what it would run with the manifest of the store, refuses what the store does not
+fit, and says what changed and what to do. What an upgrade may change is let through.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import orjson
+from bytewax.dataflow import Dataflow, Operator
+from bytewax.inputs import FixedPartitionedSource
+from bytewax.outputs import FixedPartitionedSink
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from dataflows.engine import open_recovery
+from dataflows.recovery_lock import StoreError, StoreLock, unusable
+from dataflows.settings import Settings
+from detectors import lane, learn, user
+from detectors.features.catalogue import NAMES
+from detectors.policy import Policy, TargetPolicy
+
+__all__ = ["Manifest", "StoreError", "StoreLock", "differences", "manifest_of", "open_store", "stateful_steps"]
+
+log = logging.getLogger(__name__)
+
+FILE_NAME = "manifest.json"
+VERSION = 1
+"""The newest form of the manifest that is read."""
+STATE_VERSIONS = {"user": user.STATE_VERSION, "learner": learn.STATE_VERSION, "lane": lane.STATE_VERSION}
+"""The versions of the states in a snapshot, by what they are of; each reads all that came before it."""
+STATELESS = frozenset({"_noop", "branch", "flat_map_batch", "inspect_debug", "merge", "redistribute"})
+"""The engine's operators that keep nothing. One that is not known here counts as stateful."""
+ENGINE_TABLES = ("exs", "fronts", "commits", "snaps")
+"""What the engine writes to in a part; all empty until a flow has run."""
+
+NEW = "start with a new recovery directory"
+RESTORE = f"restore the backup, or {NEW}."
+ITS_WRITER = f"run the version of forewarn that wrote it, or {NEW}."
+
+Count = Annotated[int, Field(gt=0)]
+
+
+class Manifest(BaseModel):
+    """What a store was written by and for. `version` is that of the manifest's own form."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
+
+    version: Literal[1] = 1
+    steps: tuple[str, ...]
+    """The ids under which the engine keeps state."""
+    state_versions: dict[str, int]
+    target: dict[str, Any]
+    """The policy's target; durations in ms."""
+    models: tuple[str, ...]
+    """Champion and challengers, or the pinned one."""
+    lanes: Count
+    input_partitions: Count
+    topics: dict[str, str]
+    """The inputs and the risk topic, by their settings."""
+    features: tuple[str, ...]
+    recovery_partitions: Count
+
+
+def manifest_of(
+    flow: Dataflow,
+    settings: Settings,
+    policy: Policy,
+    input_partitions: int,
+    pinned: str | None = None,
+) -> Manifest:
+    """The manifest of a run that is about to start; `pinned` names the model where nothing is learnt."""
+    topics, learning = settings.topics, policy.learning
+    return Manifest(
+        steps=stateful_steps(flow),
+        state_versions=STATE_VERSIONS,
+        target=policy.target.model_dump(mode="json"),
+        models=(learning.champion, *learning.challengers) if pinned is None else (pinned,),
+        lanes=settings.run.lanes,
+        input_partitions=input_partitions,
+        topics=topics.model_dump(include={"chat_messages", "moderation_events", "risk_events"}),
+        features=tuple(NAMES),
+        recovery_partitions=settings.recovery.partitions,
+    )
+
+
+def stateful_steps(flow: Dataflow) -> tuple[str, ...]:
+    """The ids under which the engine keeps a flow's state, sorted."""
+    return tuple(sorted(step.step_id for step in _walk(flow.substeps) if _keeps_state(step)))
+
+
+def _walk(steps: Iterable[Operator]) -> Iterator[Operator]:
+    for step in steps:
+        yield step
+        yield from _walk(step.substeps)
+
+
+def _keeps_state(step: Operator) -> bool:
+    if not getattr(step, "core", False):  # it is made of others, and they keep it
+        return False
+    match type(step).__name__:
+        case "input":
+            return isinstance(getattr(step, "source", None), FixedPartitionedSource)
+        case "output":
+            return isinstance(getattr(step, "sink", None), FixedPartitionedSink)
+        case name:
+            return name not in STATELESS
+
+
+def open_store(directory: Path, manifest: Manifest) -> None:
+    """Check that the store in a directory fits the run that `manifest` describes, and note that run beside it.
+
+    Where nothing has run yet, the store is made. Only whoever holds its `StoreLock` may call this.
+
+    Whether a part is whole is not looked at, because that takes as long as reading all of it: it has to be one that
+    SQLite opens at its full length, and whose tables begin as they should. Damage further in shows when it is read.
+
+    Errors: `StoreError`, with a sentence for each thing that does not fit; nothing is changed then.
+    """
+    path = directory / FILE_NAME
+    try:
+        if path.exists():
+            stored = _read(path)
+        else:
+            _make(directory, manifest.recovery_partitions)
+            stored = manifest
+        problems = [*_damages(directory, stored.recovery_partitions), *differences(stored, manifest, directory)]
+        if problems:
+            raise StoreError(*problems)
+        _write(path, manifest)
+    except OSError as error:
+        raise unusable(directory, error) from None
+    for line in _changes(stored, manifest):
+        log.info(line)
+
+
+def differences(stored: Manifest, now: Manifest, directory: Path) -> list[str]:
+    """What in a run does not fit the store it would go on from, a sentence each."""
+    store = f"the recovery store in {directory}"
+    problems = []
+    gone, added = sorted({*stored.steps} - {*now.steps}), sorted({*now.steps} - {*stored.steps})
+    if gone or added:
+        told = [f"{what} {_listed(steps)}" for what, steps in (("without", gone), ("with the new", added)) if steps]
+        problems.append(
+            f"The dataflow has other steps than {store} ({' and '.join(told)}), so state would be missing: {ITS_WRITER}"
+        )
+    problems += [
+        f"The {name} state in {directory} has version {version}, from a newer forewarn, and this one reads up to "
+        f"{now.state_versions.get(name, 0)}: {ITS_WRITER}"
+        for name, version in stored.state_versions.items()
+        if version > now.state_versions.get(name, 0)
+    ]
+    old, new = _filled(stored.target), now.target
+    if old != new:
+        keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
+        told = [f"{key} was {_json(old.get(key))} and is {_json(new.get(key))}" for key in keys]
+        problems.append(
+            f"The policy's target is not the one {store} was written for ({'; '.join(told)}; times in ms), and the "
+            f"models have learnt the old one: put the target back, or {NEW}."
+        )
+    problems += [
+        f"{setting} is {value}, but {store} was written for {was}: set it back to {was}, or {NEW}."
+        for setting, was, value in [
+            *((f"topics.{name}", topic, now.topics.get(name)) for name, topic in stored.topics.items()),
+            ("run.lanes", stored.lanes, now.lanes),
+            ("recovery.partitions", stored.recovery_partitions, now.recovery_partitions),
+        ]
+        if was != value
+    ]
+    if stored.input_partitions != now.input_partitions:
+        first = "" if now.input_partitions > stored.input_partitions else "name the topics it was written for, or "
+        problems.append(
+            f"The input topics have {now.input_partitions} partitions, but {store} was written for "
+            f"{stored.input_partitions}, and its users are dealt over those: {first}{NEW}."
+        )
+    return problems
+
+
+def _changes(stored: Manifest, now: Manifest) -> Iterator[str]:
+    """What an upgrade or another policy changed that the store can live with, a line each."""
+    if stored.models != now.models:
+        yield f"The models were {', '.join(stored.models)} and are {', '.join(now.models)}; a new one starts untaught."
+    added = [name for name in now.features if name not in stored.features]
+    removed = [name for name in stored.features if name not in now.features]
+    if added or removed:
+        yield f"Features new to the recovery store, which start empty: {_listed(added)}; dropped: {_listed(removed)}."
+
+
+def _filled(target: Mapping[str, Any]) -> dict[str, Any]:
+    """A stored target with the defaults of what policies could not say when it was stored."""
+    try:
+        return TargetPolicy.model_validate(target).model_dump(mode="json")
+    except ValidationError:
+        return dict(target)
+
+
+def _read(path: Path) -> Manifest:
+    try:
+        data = orjson.loads(path.read_bytes())
+        version = data.get("version") if isinstance(data, dict) else None
+        if isinstance(version, int) and version > VERSION:
+            raise StoreError(
+                f"{path} has version {version}, from a newer forewarn, and this one reads {VERSION}: {ITS_WRITER}"
+            )
+        return Manifest.model_validate_json(orjson.dumps(data))
+    except orjson.JSONDecodeError:
+        why = "it is not JSON"
+    except ValidationError as error:
+        why = f"look at {_listed(['.'.join(map(str, detail['loc'])) or 'its form' for detail in error.errors()])}"
+    raise StoreError(f"{path} is not the manifest of a recovery store ({why}): {RESTORE}")
+
+
+def _write(path: Path, manifest: Manifest) -> None:
+    """Put the manifest in place whole or not at all, whenever the power goes."""
+    fresh = path.with_suffix(".new")
+    with fresh.open("wb") as file:
+        file.write(manifest.model_dump_json(indent=2).encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
+    descriptor = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _make(directory: Path, partitions: int) -> None:
+    """Make a store, anew where a first start was cut short before it had written the manifest."""
+    if not all(map(_unused, directory.glob("*.sqlite3"))):
+        raise StoreError(
+            f"Recovery directory {directory} has no {FILE_NAME} beside its store to say what wrote it: {RESTORE}"
+        )
+    for file in directory.glob("part-*.sqlite3*"):  # with what SQLite keeps beside each
+        file.unlink()
+    open_recovery(directory, partitions)
+
+
+def _unused(part: Path) -> bool:
+    """Whether no flow ever wrote to a part; one that cannot be read may have been written to."""
+    try:
+        with closing(_open(part)) as database:
+            made = {name for (name,) in database.execute("SELECT name FROM sqlite_master")}
+            return not any(_holds_rows(database, table) for table in ENGINE_TABLES if table in made)
+    except sqlite3.Error:
+        return False
+
+
+def _damages(directory: Path, partitions: int) -> list[str]:
+    """What is wrong with the files of a store that has so many parts, a sentence each."""
+    wanted = [f"part-{index}.sqlite3" for index in range(partitions)]
+    found = {path.name for path in directory.glob("*.sqlite3")}
+    problems = []
+    missing, extra = [name for name in wanted if name not in found], sorted(found - {*wanted})
+    if missing:
+        problems.append(f"Recovery directory {directory} lacks {_listed(missing)} of {partitions} parts: {RESTORE}")
+    if extra:  # the engine would read them too
+        problems.append(f"Recovery directory {directory} holds {_listed(extra)} beside its own parts: {RESTORE}")
+    for index, name in [(index, name) for index, name in enumerate(wanted) if name in found]:
+        try:
+            with closing(_open(directory / name)) as database:
+                rows = database.execute("SELECT part_index, part_count FROM parts").fetchall()
+                for table in ENGINE_TABLES:
+                    _holds_rows(database, table)
+            if rows != [(index, partitions)]:
+                problems.append(f"{directory / name} is not part {index} of {partitions} of this store: {RESTORE}")
+        except sqlite3.Error as error:
+            problems.append(f"{directory / name} cannot be read as part of a recovery store ({error}): {RESTORE}")
+    return problems
+
+
+def _open(part: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"{part.absolute().as_uri()}?mode=ro", uri=True)
+
+
+def _holds_rows(database: sqlite3.Connection, table: str) -> bool:
+    return database.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone() is not None  # noqa: S608 - names of ours
+
+
+def _listed(names: list[str]) -> str:
+    """Names in a sentence; of many, the first."""
+    shown = ", ".join(names[:8]) or "none"
+    return shown if len(names) <= 8 else f"{shown} and {len(names) - 8} more"
+
+
+def _json(value: object) -> str:
+    return orjson.dumps(value).decode()

@@ -1,0 +1,82 @@
+"""Keeps a second run off a recovery store: two that write the same snapshots would each undo the other's."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+from typing import Self
+
+LOCK_NAME = "lock"
+
+
+class StoreError(ValueError):
+    """A recovery store that cannot be used: `problems` holds one sentence each, and so does a line of the text."""
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class StoreLock:
+    """Holds the file `lock` in the recovery directory for as long as the `with` block lasts.
+
+    The kernel holds the lock, not the file: it ends with the process however that ends, and a file left behind is no
+    obstacle. A child that inherits `fileno()` holds it too, until it ends. Other hosts are kept off only where the
+    file system carries locks between them.
+
+    Errors: `StoreError`, when another process holds the lock or the directory cannot be used.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._descriptor: int | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self._directory / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise unusable(self._directory, error) from None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
+        except BlockingIOError:
+            holder = _holder(descriptor)
+            os.close(descriptor)
+            raise StoreError(
+                f"Recovery directory {self._directory} is in use by another forewarn run{holder}: "
+                "stop that one first, or give this one a recovery directory of its own."
+            ) from None
+        except OSError as error:
+            os.close(descriptor)
+            raise unusable(self._directory, error) from None
+        self._descriptor = descriptor
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # closing is enough, and an unlock would take the lock from the children that share it;
+        # the file stays, because unlinking it would let two runs lock two files of the same name
+        os.close(self.fileno())
+        self._descriptor = None
+
+    def fileno(self) -> int:
+        """The descriptor that holds the lock; to be passed on to children that must not outlive it."""
+        if self._descriptor is None:
+            raise ValueError("the lock is not held")
+        return self._descriptor
+
+
+def unusable(directory: Path, error: OSError) -> StoreError:
+    """What is told when the system refuses something in the recovery directory."""
+    return StoreError(
+        f"Recovery directory {directory} cannot be used ({error.strerror}): "
+        "it takes a directory that this user may write, on a disk with room left."
+    )
+
+
+def _holder(descriptor: int) -> str:
+    """The process that wrote its number into the file; nothing, if it has not come to that yet."""
+    number = os.pread(descriptor, 32, 0).strip()
+    return f" (process {number.decode()})" if number.isdigit() else ""

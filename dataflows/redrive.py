@@ -1,0 +1,300 @@
+"""Redrive: dead letters go back to where they came from, once each, after what refused them was mended.
+
+Original key and bytes go to the original topic and partition, and in the same transaction a *marker* to the dead-letter
+topic: a record without a value whose headers name the coordinates. The next redrive leaves out what has a marker, so
+that nothing is sent twice, killed or not. A later redrive takes the transactional id away from an earlier one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import NamedTuple, cast
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+
+from dataflows.clock import now_ms
+from dataflows.settings import KafkaSettings, Settings, kafka_client_config
+from dataflows.sinks.exactly_once import FENCED, FencedOutError
+from dataflows.sinks.kafka import DeliveryFailed
+from dataflows.sources.kafka_partition import STOPPING
+from dataflows.topics import BrokerError, partition_counts
+from schemas.encoder import Decoder
+from schemas.records import Record, Reject, RejectReason
+from schemas.refusal import UnreadableError
+
+BATCH_RECORDS = 100
+"""Records sent again in one transaction, at most; each may be as large as the inputs take."""
+PATIENCE_MS = 30_000
+"""How long Kafka is waited for. So long, too, a redrive that died holds back those who read what it was writing."""
+TRY_SECONDS = 5.0
+"""How long one call of the client may take, so that signals are noticed in between."""
+MARKER = ("redriven-topic", "redriven-partition", "redriven-offset")
+"""Headers of a marker."""
+ORIGIN = "redriven-from"
+"""Header of a record sent again: `topic:partition:offset` of the original."""
+
+
+class RedriveError(ValueError):
+    """A redrive that makes no sense as asked for, in a sentence."""
+
+
+class Origin(NamedTuple):
+    """Where a rejected record was: what makes it the same record, however often it was rejected."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+class Selection(NamedTuple):
+    """Which rejects: of these reasons, from these input topics (empty: all), rejected within a span of time.
+
+    The time is the dead letter's own record timestamp (ms): from `since` on, before `until`.
+    """
+
+    reasons: frozenset[RejectReason] = frozenset()
+    topics: frozenset[str] = frozenset()
+    since: int | None = None
+    until: int | None = None
+
+    def takes(self, reject: Reject, letter: Message) -> bool:
+        """Whether the reject in this dead letter is among them."""
+        if (self.reasons and reject.reason not in self.reasons) or (self.topics and reject.topic not in self.topics):
+            return False
+        time = letter.timestamp()[1]
+        return (self.since is None or time >= self.since) and (self.until is None or time < self.until)
+
+
+@dataclass(slots=True)
+class Survey:
+    """What the dead-letter topic holds, without a value of it: filled record by record, in any order.
+
+    `inputs` are the input topics with their partition counts: only there may a reject go back to.
+    """
+
+    decode: Callable[[bytes], Record]
+    inputs: dict[str, int]
+    selection: Selection
+    selected: dict[Origin, tuple[RejectReason, int, int]] = field(default_factory=dict)
+    """Why it was rejected, and partition and offset of its dead letter (the first where it was written twice)."""
+    redriven: set[Origin] = field(default_factory=set)
+    homeless: set[Origin] = field(default_factory=set)
+    unreadable: Counter[str] = field(default_factory=Counter)
+
+    def add(self, letter: Message) -> None:
+        """Take one record of the topic: a reject, a marker, or something that is neither."""
+        if (origin := marked(letter)) is not None:
+            self.redriven.add(origin)
+            return
+        try:
+            reject = self.read(letter)
+        except UnreadableError as error:
+            self.unreadable[error.reason.value] += 1
+            return
+        origin = Origin(reject.topic, reject.partition, reject.offset)
+        if reject.stage == "source" or not 0 <= origin.partition < self.inputs.get(origin.topic, 0):
+            self.homeless.add(origin)
+        elif self.selection.takes(reject, letter):
+            self.selected.setdefault(origin, (reject.reason, letter.partition() or 0, letter.offset() or 0))
+
+    def read(self, letter: Message) -> Reject:
+        """The reject in a dead letter; `UnreadableError` where there is none."""
+        return cast("Reject", self.decode(letter.value() or b""))  # it is what the decoder was made for
+
+    def lines(self, sent: int | None) -> Iterator[str]:
+        """What to tell the operator; `sent` is how many were sent, None in a dry run. No key and no value."""
+        rejects, before = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
+        for origin, (reason, _, _) in self.selected.items():
+            rejects[reason.value, origin.topic] += 1
+            before[reason.value, origin.topic] += origin in self.redriven
+        rows = [("reason", "topic", "to send" if sent is None else "sent now", "redriven before")]
+        rows += [(*kind, f"{count - before[kind]:,}", f"{before[kind]:,}") for kind, count in sorted(rejects.items())]
+        wide = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        for row in rows if rejects else ():
+            yield f"{row[0]:<{wide[0]}}  {row[1]:<{wide[1]}}  {row[2]:>{wide[2]}}  {row[3]:>{wide[3]}}"
+        if self.homeless:
+            yield f"{len(self.homeless):,} rejects come from a file, or from no topic and partition of the inputs."
+        for why, count in sorted(self.unreadable.items()):
+            yield f"{count:,} dead letters cannot be read as rejects: {why}."
+        if sent is None:
+            yield f"{len(self.selected.keys() - self.redriven):,} records would be sent again; --send sends them."
+        else:
+            yield f"{sent:,} records sent again."
+
+
+class Writer:
+    """Holds the deployment's redrive to itself, and writes batches of records with their markers, whole or not at all.
+
+    Errors: `FencedOutError` when another redrive took over, `DeliveryFailed` when Kafka does not take a batch.
+    """
+
+    def __init__(self, kafka: KafkaSettings, letters: str) -> None:
+        self._kafka, self._letters = kafka, letters
+        config = {
+            "compression.type": "lz4",
+            **kafka_client_config(kafka),
+            "transactional.id": f"{kafka.group_id}.redrive",
+            "enable.idempotence": True,
+            "acks": "all",
+            "message.timeout.ms": min(kafka.delivery_timeout_ms, PATIENCE_MS),
+            "transaction.timeout.ms": PATIENCE_MS,
+            "message.max.bytes": 100_000_000,  # the topic's own limit decides, not this client's lower default
+        }
+        self._topic, self._clock, self._delivered = "", 0, 0
+        self._refused: KafkaError | None = None
+        self._producer = Producer(config)
+        try:
+            self._insist(self._producer.init_transactions)
+        except KafkaException as error:
+            raise self._failure(error.args[0]) from None
+
+    def send(self, batch: list[tuple[Reject, Message]]) -> None:
+        """Write the rejects' records, and markers beside their dead letters; in the end there are all or none."""
+        self._delivered = 0
+        try:
+            self._producer.begin_transaction()
+            for reject, letter in batch:
+                # The source merges the inputs by time, so what moves on to the other one must have a later time.
+                self._clock = max(self._clock + (reject.topic != self._topic), now_ms())
+                self._topic = reject.topic
+                at = (reject.topic, str(reject.partition), str(reject.offset))
+                self._produce(reject.topic, reject.value, reject.key, reject.partition, **{ORIGIN: ":".join(at)})
+                mark = dict(zip(MARKER, at, strict=True))
+                self._produce(self._letters, None, letter.key(), letter.partition() or 0, **mark)
+            self._deliver(2 * len(batch))
+            self._insist(self._producer.commit_transaction)
+        except BaseException as error:  # also an interrupt: it must not leave the readers of the inputs waiting
+            try:
+                self._producer.abort_transaction(TRY_SECONDS)
+            except KafkaException as refusal:  # then the broker does it, after PATIENCE_MS
+                # What is fatal may reach us spoilt by delivery reports, as a SystemError; here it is whole again.
+                error = refusal if isinstance(error, SystemError) else error
+            if isinstance(error, KafkaException):
+                raise self._failure(error.args[0]) from None
+            raise
+
+    def _produce(self, topic: str, value: bytes | None, key: bytes | None, partition: int, **headers: str) -> None:
+        send, note, now = self._producer.produce, self._on_delivery, self._clock
+        self._insist(lambda _: send(topic, value, key, partition, on_delivery=note, timestamp=now, headers={**headers}))
+
+    def _on_delivery(self, error: KafkaError | None, _message: Message) -> None:
+        self._delivered += error is None
+        self._refused = error if self._refused is None else self._refused
+
+    def _deliver(self, messages: int) -> None:
+        self._insist(self._producer.flush)
+        if self._delivered != messages:
+            raise self._failure(self._refused)
+
+    def _insist(self, call: Callable[[float], object]) -> None:
+        deadline = now_ms() + PATIENCE_MS
+        while True:
+            try:
+                if not call(TRY_SECONDS) or now_ms() > deadline:  # flush gives how many are still on their way
+                    return
+            except BufferError:  # the client's queue is full: answers make room
+                self._producer.poll(TRY_SECONDS)
+            except KafkaException as error:
+                if not error.args[0].retriable() or now_ms() > deadline:
+                    raise
+
+    def _failure(self, why: KafkaError | None) -> BrokerError:
+        if why is not None and why.code() in FENCED:
+            return FencedOutError(
+                "Another redrive of this deployment has taken over: let it finish, then see what is left."
+            )
+        return DeliveryFailed(
+            f"Kafka did not take a batch of the redrive ({why.str() if why else 'no answer'}): check that it runs at "
+            f"{self._kafka.bootstrap_servers}, that this user may write transactions, and that the input's "
+            "max.message.bytes has 1,000 bytes to spare, then run it again: it goes on where this one came to."
+        )
+
+
+def redrive(
+    settings: Settings,
+    selection: Selection,
+    *,
+    send: bool = False,
+    batch_records: int = BATCH_RECORDS,
+) -> tuple[Survey, int | None]:
+    """Survey the dead letters, and with `send` send the selected ones again; how many were sent, None without `send`.
+
+    Errors: those of `Writer`; `RedriveError` for a topic that is no input; `BrokerError` without the topics or Kafka.
+    """
+    kafka, topics, letters = settings.kafka, settings.topics, settings.topics.dead_letters
+    inputs = (topics.chat_messages, topics.moderation_events)
+    if strangers := sorted(selection.topics.difference(inputs)):
+        raise RedriveError(f"{strangers[0]} is no input topic of these settings: choose {' or '.join(inputs)}.")
+    counts = partition_counts(kafka, (*inputs, letters))
+    for name in {*inputs, letters} - counts.keys():
+        raise BrokerError(f"Topic {name} does not exist at {kafka.bootstrap_servers}: run `forewarn topics create`.")
+    # Before looking: taking over ends what another redrive has begun, so that no marker is still on its way.
+    writer = Writer(kafka, letters) if send else None
+    with contextlib.closing(Decoder("reject", settings.registry)) as decoder:
+        survey = Survey(decoder.decode, {name: counts[name] for name in inputs}, selection)
+        for letter in _read(kafka, letters, dict.fromkeys(range(counts[letters]), OFFSET_BEGINNING)):
+            survey.add(letter)
+        sent, open_ = 0, _open(kafka, letters, survey)
+        while writer and (batch := list(islice(open_, batch_records))):
+            writer.send(batch)
+            sent += len(batch)
+    return survey, sent if writer else None
+
+
+def marked(letter: Message) -> Origin | None:
+    """The coordinates that a marker stands for; None for any other record."""
+    headers = dict(letter.headers() or ())
+    topic, partition, offset = (headers.get(name) for name in MARKER)
+    if letter.value() is not None or not (isinstance(topic, bytes) and partition and offset):
+        return None
+    try:
+        return Origin(topic.decode(), int(partition), int(offset))
+    except ValueError:
+        return None
+
+
+def _open(kafka: KafkaSettings, topic: str, survey: Survey) -> Iterator[tuple[Reject, Message]]:
+    """What is selected and was not redriven, read once more: to keep all values of the survey could fill the memory."""
+    wanted = {at[1:] for origin, at in survey.selected.items() if origin not in survey.redriven}
+    starts: dict[int, int] = {}
+    for partition, offset in wanted:
+        starts[partition] = min(offset, starts.get(partition, offset))
+    for letter in _read(kafka, topic, starts):
+        place = (letter.partition() or 0, letter.offset() or 0)
+        if place in wanted:
+            wanted.remove(place)
+            yield survey.read(letter), letter
+        if not wanted:
+            return
+
+
+def _read(kafka: KafkaSettings, topic: str, starts: dict[int, int]) -> Iterator[Message]:
+    """Every committed record of the partitions, each from its start to its present end."""
+    config = {
+        **kafka_client_config(kafka),
+        "group.id": kafka.group_id,
+        "enable.auto.commit": False,
+        "enable.partition.eof": True,
+        "auto.offset.reset": "earliest",
+        "isolation.level": "read_committed",
+    }
+    with contextlib.closing(Consumer(config)) as consumer:
+        consumer.assign([TopicPartition(topic, partition, start) for partition, start in starts.items()])
+        unread, deadline = set(starts), now_ms() + PATIENCE_MS
+        while unread:
+            letters = consumer.consume(BATCH_RECORDS, 0.1)
+            for letter in letters:
+                error = letter.error()
+                if error is None:
+                    yield letter
+                elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - so is the public constant named
+                    unread.discard(letter.partition() or 0)
+                elif error.fatal() or error.code() in STOPPING:
+                    raise BrokerError(f"Topic {topic} cannot be read: {STOPPING.get(error.code(), error.str())}.")
+            deadline = now_ms() + PATIENCE_MS if letters else deadline
+            if now_ms() > deadline:
+                raise BrokerError(f"Topic {topic} gave no answer: check that Kafka runs at {kafka.bootstrap_servers}.")

@@ -1,0 +1,145 @@
+"""The risk sink on a real broker: each id once, whatever was written, forgotten or taken over in between."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+
+import pytest
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+
+from dataflows.settings import KafkaSettings
+from dataflows.sinks.exactly_once import ExactlyOnceSink, FencedOutError, State, Writer
+from dataflows.sinks.kafka import DeliveryFailed, Outgoing
+from dataflows.sinks.read_back import ID
+from dataflows.topics import BrokerError
+
+pytestmark = pytest.mark.kafka
+
+PARTITIONS = 3
+
+
+@pytest.fixture
+def topic(topics: Callable[..., str]) -> str:
+    return topics("risk", PARTITIONS)
+
+
+@pytest.fixture
+def writer(kafka: str, topic: str) -> Iterator[Callable[..., Writer[str]]]:
+    """Build the writer anew, as a start of the flow does."""
+    made: list[Writer[str]] = []
+
+    def build(state: State | None = None, *, delivery_timeout_ms: int = 20_000, to: str = topic) -> Writer[str]:
+        settings = KafkaSettings(bootstrap_servers=kafka, delivery_timeout_ms=delivery_timeout_ms)
+        sink = ExactlyOnceSink[str](settings, to, f"test.{topic}", lambda item: item, encode)
+        [part] = sink.list_parts()
+        made.append(sink.build_part("risk", part, state))
+        return made[-1]
+
+    yield build
+    for one in made:
+        one.close()
+
+
+def encode(item: str) -> Outgoing:
+    """A message keyed so that items go to all partitions."""
+    return Outgoing(item.encode(), b"" if item.startswith("empty") else b"value of " + item.encode(), None)
+
+
+def committed(kafka: str, topic: str) -> list[str]:
+    """The ids a reader of committed records sees, once for each record."""
+    config = {"bootstrap.servers": kafka, "group.id": "seen", "isolation.level": "read_committed"}
+    consumer = Consumer({**config, "enable.partition.eof": True, "auto.offset.reset": "earliest"})
+    consumer.assign([TopicPartition(topic, partition, 0) for partition in range(PARTITIONS)])
+    seen: list[Message] = []
+    ended = 0
+    while ended < PARTITIONS:
+        message = consumer.poll(10)
+        assert message is not None
+        if message.error() is None:
+            seen.append(message)
+        else:
+            assert message.error().code() == KafkaError._PARTITION_EOF
+            ended += 1
+    consumer.close()
+    return sorted(dict(message.headers())[ID].decode() for message in seen)
+
+
+def numbered(first: int, last: int) -> list[str]:
+    return [f"item-{number:04d}" for number in range(first, last)]
+
+
+def test_what_was_written_after_the_snapshot_is_not_written_again(
+    kafka: str, topic: str, writer: Callable[..., Writer[str]]
+) -> None:
+    """Killed behind its snapshot, and given the same items again in other batches, it adds only what was missing."""
+    first = writer()
+    first.write_batch(numbered(0, 100))
+    state = first.snapshot()
+    first.write_batch(numbered(100, 250))
+    again = writer(state)
+    for start in range(100, 400, 30):
+        again.write_batch(numbered(start, min(start + 30, 400)))
+    assert committed(kafka, topic) == numbered(0, 400)
+
+
+def test_a_snapshot_is_where_reading_back_begins(kafka: str, topic: str, writer: Callable[..., Writer[str]]) -> None:
+    """It reads back what came after it and nothing before: an id that the flow gives anew on purpose is written."""
+    first = writer()
+    first.write_batch(numbered(0, 60))
+    version, positions = first.snapshot()
+    assert version == 1
+    assert sum(positions.values()) >= 60
+    again = writer((version, positions))
+    again.write_batch(numbered(0, 3))
+    assert committed(kafka, topic) == sorted(numbered(0, 60) + numbered(0, 3))
+
+
+def test_without_a_snapshot_the_whole_topic_is_read_back(
+    kafka: str, topic: str, writer: Callable[..., Writer[str]]
+) -> None:
+    """Killed before its first snapshot, or started with a new recovery directory, it doubles nothing."""
+    writer().write_batch(numbered(0, 500))
+    again = writer()
+    again.write_batch(numbered(0, 510))
+    assert committed(kafka, topic) == numbered(0, 510)
+
+
+def test_a_second_instance_fences_the_first_out_and_doubles_nothing(
+    kafka: str, topic: str, writer: Callable[..., Writer[str]]
+) -> None:
+    """From the moment the second has the transactional id, the first cannot write, says so, and nothing is lost."""
+    first = writer()
+    first.write_batch(numbered(0, 10))
+    second = writer()
+    with pytest.raises(FencedOutError, match=r"Another instance of this deployment .* now writes .* doubled nothing"):
+        first.write_batch(numbered(10, 20))
+    second.write_batch(numbered(0, 30))
+    assert committed(kafka, topic) == numbered(0, 30)
+
+
+def test_a_batch_the_broker_refuses_is_written_not_even_in_part(
+    kafka: str, topics: Callable[..., str], writer: Callable[..., Writer[str]]
+) -> None:
+    """A message too large for the topic fails its whole batch; the next start writes all of it."""
+    small = topics("small", PARTITIONS, **{"max.message.bytes": "1000"})
+    narrow = writer(to=small)
+    narrow.write_batch(numbered(0, 5))
+    with pytest.raises(DeliveryFailed, match=r"did not take 3 messages .*max.message.bytes"):
+        narrow.write_batch(["one", random.Random(1).randbytes(2_000).hex(), "three"])
+    assert committed(kafka, small) == numbered(0, 5)
+    again = writer(to=small)
+    again.write_batch([*numbered(0, 5), "one", "three"])
+    assert committed(kafka, small) == sorted([*numbered(0, 5), "one", "three"])
+
+
+def test_a_missing_topic_is_named_with_what_to_do(writer: Callable[..., Writer[str]]) -> None:
+    """Before anything is written."""
+    with pytest.raises(BrokerError, match=r"Topic absent does not exist at .*: run `forewarn topics create`"):
+        writer(to="absent")
+
+
+def test_a_state_of_another_format_is_refused(writer: Callable[..., Writer[str]]) -> None:
+    """A newer version's positions are not guessed at."""
+    with pytest.raises(BrokerError, match="output positions of format 9: run the version that wrote it"):
+        writer((9, {}))

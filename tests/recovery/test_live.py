@@ -1,0 +1,147 @@
+"""Live runs that are stopped, killed, resumed and rescaled on a real broker say what an unbroken run says."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import orjson
+import pytest
+
+from schemas.encoder import Decoder
+from tests.recovery.chaos import Reference
+from tests.recovery.deployment import Deployment, Feeding
+
+pytestmark = pytest.mark.kafka
+
+EXPECTED = Path(__file__).parent / "live.expected.jsonl"
+"""Every risk event of the log, in order of the log: `python -m tests.recovery.live_expected` writes it anew."""
+EVENTS = 3_000
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Reference:
+    """A log, and a model learnt from it."""
+    return Reference(tmp_path_factory.mktemp("live") / "reference", EVENTS)
+
+
+@pytest.fixture
+def deployment(kafka: str, reference: Reference, tmp_path: Path) -> Iterator[Deployment]:
+    """A deployment whose topics hold nothing yet."""
+    made = Deployment(kafka, tmp_path / "deployment", reference.policy, reference.model)
+    yield made
+    made.close()
+
+
+def said(deployment: Deployment) -> list[str]:
+    """Every risk event and tombstone on the topic as a line, without what names the deployment."""
+    decoder = Decoder("risk_event")
+    lines = []
+    for message in deployment.messages("risk_events"):
+        value, key = message.value(), message.key() or b""
+        found = {"tombstone": key.decode()} if value is None else decoder.decode(value).model_dump(mode="json")
+        if value is not None:
+            found["trigger"]["topic"] = found["trigger"]["topic"].partition(".")[2]
+        lines.append(orjson.dumps(found, option=orjson.OPT_SORT_KEYS).decode())
+    return sorted(lines)
+
+
+def expected() -> list[str]:
+    return EXPECTED.read_text(encoding="utf-8").splitlines()
+
+
+def test_run_straight_it_says_what_is_expected(deployment: Deployment, reference: Reference) -> None:
+    """One process, never interrupted."""
+    deployment.produce(reference.log)
+    deployment.finish()
+    assert said(deployment) == expected()
+    assert len(expected()) > 50
+
+
+def test_killed_and_resumed_it_says_the_same(deployment: Deployment, reference: Reference) -> None:
+    """Killed as soon as it has said something, three times over."""
+    heard = 0
+    with Feeding(lambda: deployment.produce(reference.log, rate=400)):
+        for _ in range(3):
+            life = deployment.start()
+            while len(said(deployment)) <= heard:
+                assert life.process.poll() is None, life.said()
+            life.end()
+            heard = len(said(deployment))
+    deployment.finish()
+    assert said(deployment) == expected()
+
+
+def test_rescaled_from_two_processes_to_one_and_to_three_it_says_the_same(
+    deployment: Deployment, reference: Reference
+) -> None:
+    """Drained each time as soon as it has said something more."""
+    heard = 0
+    with Feeding(lambda: deployment.produce(reference.log, rate=250)):
+        for processes in ("2", "1"):
+            life = deployment.start("--processes", processes)
+            while len(said(deployment)) <= heard:
+                assert life.process.poll() is None, life.said()
+            status, seconds = life.drain()
+            assert status == 0, life.said()
+            assert seconds < 10
+            heard = len(said(deployment))
+    deployment.finish("--processes", "3")
+    assert said(deployment) == expected()
+
+
+def test_a_second_run_on_the_same_store_is_refused_and_says_so(deployment: Deployment, reference: Reference) -> None:
+    """The first goes on undisturbed."""
+    deployment.produce(reference.log)
+    first = deployment.start()
+    while not said(deployment):
+        assert first.process.poll() is None, first.said()
+    second = deployment.start()
+    assert second.wait(60) == 1
+    assert "is in use by another forewarn run" in second.said()
+    assert first.drain()[0] == 0, first.said()
+    deployment.finish()
+    assert said(deployment) == expected()
+
+
+def test_a_second_run_with_a_store_of_its_own_takes_over_and_doubles_nothing(
+    deployment: Deployment, reference: Reference
+) -> None:
+    """As from another machine: the first is fenced out with a clear message, and each id is there once."""
+    with Feeding(lambda: deployment.produce(reference.log, rate=150)):
+        first = deployment.start()
+        while not said(deployment):
+            assert first.process.poll() is None, first.said()
+        other = deployment.elsewhere()
+        second = other.start()
+        assert first.wait(60) == 1
+        assert "Another instance of this deployment" in first.said()
+    assert second.drain()[0] == 0, second.said()
+    other.finish()
+    assert said(deployment) == expected()
+
+
+@pytest.mark.parametrize("restarts", [pytest.param((20, 1), id="20 of one"), pytest.param((3, 2), id="3 of two")])
+def test_restarts_under_load_read_no_record_twice(kafka: str, tmp_path: Path, restarts: tuple[int, int]) -> None:
+    """SIGTERM again and again behind a backlog: each run exits 0 in 10 s, and together they read each record once."""
+    times, processes = restarts
+    reference = Reference(tmp_path / "reference", 2_500 * times)
+    deployment = Deployment(kafka, tmp_path / "deployment", reference.policy, reference.model)
+    deployment.produce(reference.log)
+    read, longest = 0, 0.0
+    try:
+        for _ in range(times):
+            before = deployment.served()
+            life = deployment.start("--processes", str(processes))
+            while deployment.served() == before < len(reference.points):
+                assert life.process.poll() is None, life.said()
+            status, seconds = life.drain()
+            assert status == 0, life.said()
+            read, longest = read + life.events(), max(longest, seconds)
+        read += deployment.finish("--processes", str(processes)).events()
+    finally:
+        deployment.close()
+    assert read == deployment.sent.chat_messages + deployment.sent.moderation_events
+    assert longest < 10
+    assert deployment.risk_ids() == Counter(reference.ids)
