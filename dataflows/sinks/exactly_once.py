@@ -34,8 +34,11 @@ WRITER = "writer"
 _TRY_SECONDS = 5.0
 """How long one call of the client may block, so that signals are noticed in between."""
 
-State = tuple[int, dict[int, int]]
-"""Format 1: for each output partition the offset after what was written last."""
+MOST_IDS = 10_000
+"""More ids than this, read back and not yet given again, are not snapshot but read back once more."""
+
+State = tuple[int, dict[int, int], list[str]]
+"""Format 1: the offset from which to read each output partition back, and ids from before still to be left out."""
 
 FENCED = frozenset(
     {
@@ -92,8 +95,8 @@ class ExactlyOnceSink(FixedPartitionedSink[X, State], Generic[X]):
             raise BrokerError(
                 f"The recovery store holds output positions of format {resume_state[0]}: run the version that wrote it."
             )
-        positions = {} if resume_state is None else dict(resume_state[1])
-        return Writer(self._kafka, self._topic, self._transactional_id, positions, self._identify, self._encode)
+        state: State = (1, {}, []) if resume_state is None else resume_state
+        return Writer(self._kafka, self._topic, self._transactional_id, state, self._identify, self._encode)
 
 
 class Writer(StatefulSinkPartition[X, State], Generic[X]):
@@ -104,11 +107,12 @@ class Writer(StatefulSinkPartition[X, State], Generic[X]):
         kafka: KafkaSettings,
         topic: str,
         transactional_id: str,
-        positions: dict[int, int],
+        state: State,
         identify: Callable[[X], str],
         encode: Callable[[X], Outgoing],
     ) -> None:
         self._kafka, self._topic = kafka, topic
+        _, self._since, waiting = state
         self._identify, self._encode = identify, encode
         self._group = transactional_id
         counts = partition_counts(kafka, [topic])
@@ -134,8 +138,9 @@ class Writer(StatefulSinkPartition[X, State], Generic[X]):
         self._over = False
         self._refusal: KafkaError | None = None
         self._insist("take over", lambda: self._producer.init_transactions(_TRY_SECONDS))
-        self._positions, self._written = read_back(kafka, topic, counts[topic], positions)
-        if positions and self._written:
+        self._positions, self._written = read_back(kafka, topic, counts[topic], self._since)
+        self._written.update(waiting)
+        if self._since and self._written:
             log.info("%d messages were written after the last snapshot; they are not repeated.", len(self._written))
 
     def write_batch(self, items: list[X]) -> None:
@@ -167,8 +172,13 @@ class Writer(StatefulSinkPartition[X, State], Generic[X]):
                 return
 
     def snapshot(self) -> State:
-        """How far each output partition was written; everything before is known to be there."""
-        return 1, dict(self._positions)
+        """From where to read back, and what of earlier is still to be left out.
+
+        What was read back and has not been given again yet is given by a later life of the flow if this one ends now.
+        """
+        if len(self._written) > MOST_IDS:
+            return 1, dict(self._since), []
+        return 1, dict(self._positions), sorted(self._written)
 
     def close(self) -> None:
         """Nothing is open between batches.

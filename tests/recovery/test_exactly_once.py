@@ -87,10 +87,10 @@ def test_a_snapshot_is_where_reading_back_begins(kafka: str, topic: str, writer:
     """It reads back what came after it and nothing before: an id that the flow gives anew on purpose is written."""
     first = writer()
     first.write_batch(numbered(0, 60))
-    version, positions = first.snapshot()
-    assert version == 1
+    version, positions, waiting = first.snapshot()
+    assert (version, waiting) == (1, [])
     assert sum(positions.values()) >= 60
-    again = writer((version, positions))
+    again = writer((version, positions, waiting))
     again.write_batch(numbered(0, 3))
     assert committed(kafka, topic) == sorted(numbered(0, 60) + numbered(0, 3))
 
@@ -103,6 +103,24 @@ def test_without_a_snapshot_the_whole_topic_is_read_back(
     again = writer()
     again.write_batch(numbered(0, 510))
     assert committed(kafka, topic) == numbered(0, 510)
+
+
+@pytest.mark.parametrize("most", [10_000, 5], ids=["ids in the snapshot", "read back once more"])
+def test_what_is_read_back_is_left_out_however_many_lives_it_takes(
+    kafka: str, topic: str, writer: Callable[..., Writer[str]], monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    """Each life gives a part of what was written before, snapshots, and is killed: still each id is there once."""
+    monkeypatch.setattr("dataflows.sinks.exactly_once.MOST_IDS", most)
+    first = writer()
+    first.write_batch(numbered(0, 10))
+    state = first.snapshot()
+    first.write_batch(numbered(10, 50))
+    for start in range(10, 60, 7):
+        life = writer(state)
+        life.write_batch(numbered(start, min(start + 7, 60)))
+        state = life.snapshot()
+    assert committed(kafka, topic) == numbered(0, 60)
+    assert state[2] == []
 
 
 def test_a_second_instance_fences_the_first_out_and_doubles_nothing(
@@ -142,4 +160,4 @@ def test_a_missing_topic_is_named_with_what_to_do(writer: Callable[..., Writer[s
 def test_a_state_of_another_format_is_refused(writer: Callable[..., Writer[str]]) -> None:
     """A newer version's positions are not guessed at."""
     with pytest.raises(BrokerError, match="output positions of format 9: run the version that wrote it"):
-        writer((9, {}))
+        writer((9, {}, []))
