@@ -66,7 +66,7 @@ class Deployment:
         self._file.write_text(
             f'[kafka]\nbootstrap_servers = "{address}"\ngroup_id = "{name}"\n'
             f'[recovery]\ndirectory = "{folder / "recovery"}"\nepoch_interval_seconds = 0.3\n'
-            "[run]\nbatch_size = 500\n[topics]\n"
+            "[run]\nbatch_size = 100\n[topics]\n"
             + "".join(f'{topic} = "{name}.{topic.replace("_", "-")}"\n' for topic in NAMES)
         )
         self.settings = Settings.load(self._file)

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.kafka
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory: pytest.TempPathFactory) -> Reference:
     """A log, a model, and what an uninterrupted run says of it."""
-    return Reference(tmp_path_factory.mktemp("chaos") / "reference", 8_000)
+    return Reference(tmp_path_factory.mktemp("chaos") / "reference", 15_000)
 
 
 @pytest.mark.parametrize(
