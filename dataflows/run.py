@@ -91,7 +91,6 @@ def prepare(settings: Settings, policy: Policy, model: ModelVersion | None) -> N
     if store.directory is not None:
         with StoreLock(store.directory):
             _check(settings, policy, flow, model)
-            open_recovery(store.directory, store.partitions)
 
 
 def _check(settings: Settings, policy: Policy, flow: Dataflow, model: ModelVersion | None) -> None:

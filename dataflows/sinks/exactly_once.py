@@ -112,7 +112,7 @@ class Writer(StatefulSinkPartition[X, State], Generic[X]):
         encode: Callable[[X], Outgoing],
     ) -> None:
         self._kafka, self._topic = kafka, topic
-        _, self._since, waiting = state
+        _, self._since, self._waiting = state
         self._identify, self._encode = identify, encode
         self._group = transactional_id
         counts = partition_counts(kafka, [topic])
@@ -139,7 +139,7 @@ class Writer(StatefulSinkPartition[X, State], Generic[X]):
         self._refusal: KafkaError | None = None
         self._insist("take over", lambda: self._producer.init_transactions(_TRY_SECONDS))
         self._positions, self._written = read_back(kafka, topic, counts[topic], self._since)
-        self._written.update(waiting)
+        self._written.update(self._waiting)
         if self._since and self._written:
             log.info("%d messages were written after the last snapshot; they are not repeated.", len(self._written))
 
@@ -177,7 +177,7 @@ class Writer(StatefulSinkPartition[X, State], Generic[X]):
         What was read back and has not been given again yet is given by a later life of the flow if this one ends now.
         """
         if len(self._written) > MOST_IDS:
-            return 1, dict(self._since), []
+            return 1, dict(self._since), sorted(self._written.intersection(self._waiting))
         return 1, dict(self._positions), sorted(self._written)
 
     def close(self) -> None:

@@ -123,6 +123,24 @@ def test_what_is_read_back_is_left_out_however_many_lives_it_takes(
     assert state[2] == []
 
 
+def test_what_waits_from_an_earlier_life_is_not_forgotten_when_much_is_read_back(
+    kafka: str, topic: str, writer: Callable[..., Writer[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ids of a snapshot lie before where it reads back from, so a later snapshot has to carry them on."""
+    monkeypatch.setattr("dataflows.sinks.exactly_once.MOST_IDS", 5)
+    first = writer()
+    state = first.snapshot()
+    first.write_batch(numbered(0, 4))
+    second = writer(state)
+    state = second.snapshot()
+    assert state[2] == numbered(0, 4)
+    second.write_batch(numbered(4, 40))
+    third = writer(state)
+    again = writer(third.snapshot())
+    again.write_batch(numbered(0, 50))
+    assert committed(kafka, topic) == numbered(0, 50)
+
+
 def test_a_second_instance_fences_the_first_out_and_doubles_nothing(
     kafka: str, topic: str, writer: Callable[..., Writer[str]]
 ) -> None:
