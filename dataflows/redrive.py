@@ -14,14 +14,14 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import NamedTuple, cast
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, Message, Producer
 
 from dataflows.clock import now_ms
-from dataflows.settings import KafkaSettings, Settings, kafka_client_config
+from dataflows.settings import KafkaSettings, Settings
 from dataflows.sinks.exactly_once import FENCED, FencedOutError
-from dataflows.sinks.kafka import DeliveryFailed
-from dataflows.sources.kafka_partition import STOPPING
-from dataflows.topics import BrokerError, partition_counts
+from dataflows.sinks.kafka import DeliveryFailed, producer_config
+from dataflows.sources.to_end import read_to_end
+from dataflows.topics import BrokerError, existing_partitions
 from schemas.encoder import Decoder
 from schemas.records import Record, Reject, RejectReason
 from schemas.refusal import UnreadableError
@@ -135,14 +135,10 @@ class Writer:
     def __init__(self, kafka: KafkaSettings, letters: str) -> None:
         self._kafka, self._letters = kafka, letters
         config = {
-            "compression.type": "lz4",
-            **kafka_client_config(kafka),
+            **producer_config(kafka),
             "transactional.id": f"{kafka.group_id}.redrive",
-            "enable.idempotence": True,
-            "acks": "all",
             "message.timeout.ms": min(kafka.delivery_timeout_ms, PATIENCE_MS),
             "transaction.timeout.ms": PATIENCE_MS,
-            "message.max.bytes": 100_000_000,  # the topic's own limit decides, not this client's lower default
         }
         self._topic, self._clock, self._delivered = "", 0, 0
         self._refused: KafkaError | None = None
@@ -229,14 +225,13 @@ def redrive(
     inputs = (topics.chat_messages, topics.moderation_events)
     if strangers := sorted(selection.topics.difference(inputs)):
         raise RedriveError(f"{strangers[0]} is no input topic of these settings: choose {' or '.join(inputs)}.")
-    counts = partition_counts(kafka, (*inputs, letters))
-    for name in {*inputs, letters} - counts.keys():
-        raise BrokerError(f"Topic {name} does not exist at {kafka.bootstrap_servers}: run `forewarn topics create`.")
+    counts = existing_partitions(kafka, (*inputs, letters))
     # Before looking: taking over ends what another redrive has begun, so that no marker is still on its way.
     writer = Writer(kafka, letters) if send else None
     with contextlib.closing(Decoder("reject", settings.registry)) as decoder:
         survey = Survey(decoder.decode, {name: counts[name] for name in inputs}, selection)
-        for letter in _read(kafka, letters, dict.fromkeys(range(counts[letters]), OFFSET_BEGINNING)):
+        everything = dict.fromkeys(range(counts[letters]), OFFSET_BEGINNING)
+        for letter in read_to_end(kafka, letters, everything, PATIENCE_MS):
             survey.add(letter)
         sent, open_ = 0, _open(kafka, letters, survey)
         while writer and (batch := list(islice(open_, batch_records))):
@@ -263,38 +258,10 @@ def _open(kafka: KafkaSettings, topic: str, survey: Survey) -> Iterator[tuple[Re
     starts: dict[int, int] = {}
     for partition, offset in wanted:
         starts[partition] = min(offset, starts.get(partition, offset))
-    for letter in _read(kafka, topic, starts):
+    for letter in read_to_end(kafka, topic, starts, PATIENCE_MS):
         place = (letter.partition() or 0, letter.offset() or 0)
         if place in wanted:
             wanted.remove(place)
             yield survey.read(letter), letter
         if not wanted:
             return
-
-
-def _read(kafka: KafkaSettings, topic: str, starts: dict[int, int]) -> Iterator[Message]:
-    """Every committed record of the partitions, each from its start to its present end."""
-    config = {
-        **kafka_client_config(kafka),
-        "group.id": kafka.group_id,
-        "enable.auto.commit": False,
-        "enable.partition.eof": True,
-        "auto.offset.reset": "earliest",
-        "isolation.level": "read_committed",
-    }
-    with contextlib.closing(Consumer(config)) as consumer:
-        consumer.assign([TopicPartition(topic, partition, start) for partition, start in starts.items()])
-        unread, deadline = set(starts), now_ms() + PATIENCE_MS
-        while unread:
-            letters = consumer.consume(BATCH_RECORDS, 0.1)
-            for letter in letters:
-                error = letter.error()
-                if error is None:
-                    yield letter
-                elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - so is the public constant named
-                    unread.discard(letter.partition() or 0)
-                elif error.fatal() or error.code() in STOPPING:
-                    raise BrokerError(f"Topic {topic} cannot be read: {STOPPING.get(error.code(), error.str())}.")
-            deadline = now_ms() + PATIENCE_MS if letters else deadline
-            if now_ms() > deadline:
-                raise BrokerError(f"Topic {topic} gave no answer: check that Kafka runs at {kafka.bootstrap_servers}.")

@@ -41,6 +41,21 @@ def partition_counts(kafka: KafkaSettings, names: Iterable[str]) -> dict[str, in
     return _counts(admin, kafka, list(names))
 
 
+def existing_partitions(
+    kafka: KafkaSettings, names: Iterable[str], error: type[BrokerError] = BrokerError
+) -> dict[str, int]:
+    """How many partitions each of the topics has.
+
+    Errors: `error` when one does not exist, `BrokerError` when Kafka does not answer or does not let us look.
+    """
+    wanted = list(names)
+    counts = partition_counts(kafka, wanted)
+    for name in wanted:
+        if name not in counts:
+            raise error(f"Topic {name} does not exist at {kafka.bootstrap_servers}: run `forewarn topics create`.")
+    return counts
+
+
 def create_topics(
     settings: Settings, partitions: int, replication: int, *, input_retention_ms: int | None = None
 ) -> list[str]:

@@ -14,21 +14,23 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, Message, Producer
 
 from dataflows.clock import now_ms
-from dataflows.settings import KafkaSettings, kafka_client_config
-from dataflows.sinks.kafka import GRACE_MS, DeliveryFailed, Outgoing
-from dataflows.sinks.read_back import ID, read_back
-from dataflows.topics import BrokerError, partition_counts
+from dataflows.settings import KafkaSettings
+from dataflows.sinks.kafka import GRACE_MS, DeliveryFailed, Outage, Outgoing, not_taken, producer_config
+from dataflows.sources.to_end import read_to_end
+from dataflows.topics import BrokerError, existing_partitions
 
 log = logging.getLogger(__name__)
 
 X = TypeVar("X")
 
+ID = "id"
+"""The header that every record of the topic carries: what it is told from others by."""
 WRITER = "writer"
 """The one part of the sink."""
 _TRY_SECONDS = 5.0
@@ -115,31 +117,31 @@ class Writer(StatefulSinkPartition[X, State], Generic[X]):
         _, self._since, self._waiting = state
         self._identify, self._encode = identify, encode
         self._group = transactional_id
-        counts = partition_counts(kafka, [topic])
-        if topic not in counts:
-            raise BrokerError(
-                f"Topic {topic} does not exist at {kafka.bootstrap_servers}: run `forewarn topics create`."
-            )
+        partitions = existing_partitions(kafka, [topic])[topic]
+        self._outage = Outage()
         self._producer = Producer(
             {
-                "compression.type": "lz4",
-                **kafka_client_config(kafka),
+                **producer_config(kafka),
                 "transactional.id": transactional_id,
-                "enable.idempotence": True,
-                "acks": "all",
-                "partitioner": "murmur2_random",
-                "message.timeout.ms": kafka.delivery_timeout_ms,
                 "transaction.timeout.ms": kafka.delivery_timeout_ms + GRACE_MS,
-                "message.max.bytes": 100_000_000,  # the topic's own limit decides, not this client's lower default
-                "error_cb": self._on_error,
+                "error_cb": self._outage.on_error,
             }
         )
-        self._told = False
         self._over = False
         self._refusal: KafkaError | None = None
-        self._insist("take over", lambda: self._producer.init_transactions(_TRY_SECONDS))
-        self._positions, self._written = read_back(kafka, topic, counts[topic], self._since)
-        self._written.update(self._waiting)
+        try:
+            self._insist(self._producer.init_transactions)
+        except KafkaException as error:
+            self._over = True
+            raise BrokerError(
+                f"Topic {topic} cannot be written as {transactional_id} ({error.args[0].str()}): check that Kafka runs "
+                f"at {kafka.bootstrap_servers} and that this user may write transactions."
+            ) from None
+        self._positions: dict[int, int] = {}
+        self._written = set(self._waiting)
+        starts = {partition: self._since.get(partition, OFFSET_BEGINNING) for partition in range(partitions)}
+        for message in read_to_end(kafka, topic, starts, kafka.delivery_timeout_ms, self._positions):
+            self._written.update(_id_of(message))
         if self._since and self._written:
             log.info("%d messages were written after the last snapshot; they are not repeated.", len(self._written))
 
@@ -162,7 +164,7 @@ class Writer(StatefulSinkPartition[X, State], Generic[X]):
                 self._producer.begin_transaction()
                 for name, message in outgoing:
                     self._produce(name, message, reached)
-                self._insist("commit", lambda: self._producer.commit_transaction(_TRY_SECONDS), deadline)
+                self._insist(self._producer.commit_transaction, deadline)
             except (KafkaException, SystemError) as error:
                 # the client raises SystemError where a fatal error meets a delivery callback; to abort says which it is
                 self._abort(error.args[0] if isinstance(error, KafkaException) else None, len(outgoing), deadline)
@@ -211,28 +213,21 @@ class Writer(StatefulSinkPartition[X, State], Generic[X]):
             else:
                 return
 
-    def _insist(self, what: str, call: Callable[[], None], deadline: int | None = None) -> None:
+    def _insist(self, call: Callable[[float], None], deadline: int | None = None) -> None:
         """Make a call of the transaction protocol until it is answered for good."""
-        if deadline is None:
-            deadline = now_ms() + self._kafka.delivery_timeout_ms
+        deadline = now_ms() + self._kafka.delivery_timeout_ms if deadline is None else deadline
         while True:
             try:
-                call()
+                call(_TRY_SECONDS)
             except KafkaException as error:
                 refusal: KafkaError = error.args[0]
                 if refusal.code() in FENCED:
                     self._over = True
                     raise self._fenced() from None
                 if not refusal.retriable() or now_ms() > deadline:
-                    if what == "take over":
-                        self._over = True
-                        raise BrokerError(
-                            f"Topic {self._topic} cannot be written as {self._group} ({refusal.str()}): check that "
-                            f"Kafka runs at {self._kafka.bootstrap_servers} and that this user may write transactions."
-                        ) from None
                     raise
             else:
-                self._told = False
+                self._outage.over()
                 return
 
     def _abort(self, why: KafkaError | None, messages: int, deadline: int) -> None:
@@ -245,7 +240,7 @@ class Writer(StatefulSinkPartition[X, State], Generic[X]):
                 self._over = True
                 raise self._failed(self._refusal or why, messages)
         try:
-            self._insist("abort", lambda: self._producer.abort_transaction(_TRY_SECONDS), deadline)
+            self._insist(self._producer.abort_transaction, deadline)
         except KafkaException as error:
             self._over = True
             raise self._failed(error.args[0], messages) from None
@@ -259,14 +254,10 @@ class Writer(StatefulSinkPartition[X, State], Generic[X]):
     def _failed(self, why: KafkaError, messages: int) -> DeliveryFailed:
         with contextlib.suppress(KafkaException):
             self._producer.purge()
-        return DeliveryFailed(
-            f"Topic {self._topic} did not take {messages} messages ({why.str()}): check that Kafka runs at "
-            f"{self._kafka.bootstrap_servers}, that this user may write, and that the topic's max.message.bytes has "
-            "room, then start again; nothing is skipped."
-        )
+        return not_taken(self._kafka, self._topic, messages, why.str())
 
-    def _on_error(self, error: KafkaError) -> None:
-        """Librdkafka tries again by itself; we say so once until something is delivered again."""
-        if not self._told:
-            self._told = True
-            log.warning("Kafka is not answering (%s): trying again until it does.", error.name())
+
+def _id_of(message: Message) -> list[str]:
+    """The id a record carries; none where somebody else wrote it."""
+    headers: Any = message.headers() or ()
+    return [value.decode() for key, value in headers if key == ID and isinstance(value, bytes)]

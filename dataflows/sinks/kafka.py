@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from dataflows.clock import now_ms
 from dataflows.settings import KafkaSettings, kafka_client_config
-from dataflows.topics import BrokerError, partition_counts
+from dataflows.topics import BrokerError, existing_partitions
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +34,45 @@ class DeliveryFailed(BrokerError):  # noqa: N818 - it is what happened
     """Messages are not, or not surely, on the broker; the sentence says how many, why, and what to do."""
 
 
+def not_taken(kafka: KafkaSettings, topic: str, messages: int, why: str) -> DeliveryFailed:
+    """The error that says that a topic did not take messages, and what to do."""
+    return DeliveryFailed(
+        f"Topic {topic} did not take {messages} messages ({why}): check that Kafka runs at {kafka.bootstrap_servers}, "
+        "that this user may write, and that the topic's max.message.bytes has room, then start again; nothing is "
+        "skipped."
+    )
+
+
+def producer_config(kafka: KafkaSettings) -> dict[str, Any]:
+    """What every producer of ours is built from: idempotent, waiting for all replicas, keys dealt as JVM clients do."""
+    return {
+        "compression.type": "lz4",
+        **kafka_client_config(kafka),
+        "enable.idempotence": True,
+        "acks": "all",
+        "partitioner": "murmur2_random",
+        "message.timeout.ms": kafka.delivery_timeout_ms,
+        "message.max.bytes": 100_000_000,  # the topic's own limit decides, not this client's lower default
+    }
+
+
+class Outage:
+    """Says once that Kafka does not answer, until it does again: librdkafka tries by itself meanwhile."""
+
+    def __init__(self) -> None:
+        self._told = False
+
+    def on_error(self, error: KafkaError) -> None:
+        """What a client calls when it has lost its brokers."""
+        if not self._told:
+            self._told = True
+            log.warning("Kafka is not answering (%s): trying again until it does.", error.name())
+
+    def over(self) -> None:
+        """Something was delivered again."""
+        self._told = False
+
+
 class CheckedProducer:
     """Writes to one topic and answers for every message.
 
@@ -42,25 +81,13 @@ class CheckedProducer:
     """
 
     def __init__(self, kafka: KafkaSettings, topic: str) -> None:
-        if topic not in partition_counts(kafka, [topic]):
-            raise BrokerError(
-                f"Topic {topic} does not exist at {kafka.bootstrap_servers}: run `forewarn topics create`."
-            )
+        existing_partitions(kafka, [topic])
         self._kafka, self._topic = kafka, topic
         self._open = 0
         self._failed = 0
         self._why = ""
-        self._told = False
-        config = {
-            "compression.type": "lz4",
-            **kafka_client_config(kafka),
-            "enable.idempotence": True,
-            "acks": "all",
-            "partitioner": "murmur2_random",
-            "message.timeout.ms": kafka.delivery_timeout_ms,
-            "message.max.bytes": 100_000_000,  # the topic's own limit decides, not this client's lower default
-        }
-        self._producer = Producer({**config, "error_cb": self._on_error})
+        self._outage = Outage()
+        self._producer = Producer({**producer_config(kafka), "error_cb": self._outage.on_error})
 
     def send(self, messages: Iterable[Outgoing]) -> None:
         """Write the messages and wait until the broker has them all.
@@ -111,25 +138,15 @@ class CheckedProducer:
         self._open = 0
         self._producer.purge()  # nothing is to arrive after we said that it did not
         why = self._why or f"no answer within {self._kafka.delivery_timeout_ms} ms"
-        return DeliveryFailed(
-            f"Topic {self._topic} did not take {self._failed} messages ({why}): check that Kafka runs at "
-            f"{self._kafka.bootstrap_servers}, that this user may write, and that the topic's max.message.bytes has "
-            "room, then start again; nothing is skipped."
-        )
+        return not_taken(self._kafka, self._topic, self._failed, why)
 
     def _on_delivery(self, error: KafkaError | None, _message: Message) -> None:
         self._open -= 1
         if error is None:
-            self._told = False
+            self._outage.over()
         else:
             self._failed += 1
             self._why = error.str()
-
-    def _on_error(self, error: KafkaError) -> None:
-        """Librdkafka tries again by itself; we say so once until something is delivered again."""
-        if not self._told:
-            self._told = True
-            log.warning("Kafka is not answering (%s): trying again until it does.", error.name())
 
 
 class KafkaSink(DynamicSink[Outgoing]):

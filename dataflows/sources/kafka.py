@@ -23,7 +23,7 @@ from dataflows.sources.kafka_partition import (
     ResumeState,
     gone,
 )
-from dataflows.topics import ANSWER_SECONDS, BrokerError, partition_counts
+from dataflows.topics import ANSWER_SECONDS, BrokerError, existing_partitions
 from schemas.records import CHAT, MODERATION, Raw, Subject
 
 __all__ = ["InputError", "MergedKafkaSource", "MergedPartition", "ResumeState", "input_partitions"]
@@ -38,10 +38,7 @@ def input_partitions(kafka: KafkaSettings, topics: TopicSettings) -> int:
     Errors: `InputError` when one is missing or the counts differ.
     """
     chat, moderation = topics.chat_messages, topics.moderation_events
-    counts = partition_counts(kafka, (chat, moderation))
-    for name in (chat, moderation):
-        if name not in counts:
-            raise InputError(f"Topic {name} does not exist at {kafka.bootstrap_servers}: run `forewarn topics create`.")
+    counts = existing_partitions(kafka, (chat, moderation), InputError)
     if counts[chat] != counts[moderation]:
         raise InputError(
             f"Topic {chat} has {counts[chat]} partitions and {moderation} has {counts[moderation]}, so that a user's "

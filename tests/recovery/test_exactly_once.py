@@ -9,9 +9,8 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from dataflows.settings import KafkaSettings
-from dataflows.sinks.exactly_once import ExactlyOnceSink, FencedOutError, State, Writer
+from dataflows.sinks.exactly_once import ID, ExactlyOnceSink, FencedOutError, State, Writer
 from dataflows.sinks.kafka import DeliveryFailed, Outgoing
-from dataflows.sinks.read_back import ID
 from dataflows.topics import BrokerError
 
 pytestmark = pytest.mark.kafka
