@@ -14,14 +14,14 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import NamedTuple, cast
 
-from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, Message, Producer
+from confluent_kafka import OFFSET_BEGINNING, Message
 
 from dataflows.clock import now_ms
 from dataflows.settings import KafkaSettings, Settings
-from dataflows.sinks.exactly_once import FENCED, FencedOutError
-from dataflows.sinks.kafka import DeliveryFailed, producer_config
+from dataflows.sinks.kafka import DeliveryFailed
+from dataflows.sinks.transactions import Draft, Transactions
 from dataflows.sources.to_end import read_to_end
-from dataflows.topics import BrokerError, existing_partitions
+from dataflows.topics import existing_partitions
 from schemas.encoder import Decoder
 from schemas.records import Record, Reject, RejectReason
 from schemas.refusal import UnreadableError
@@ -30,8 +30,6 @@ BATCH_RECORDS = 100
 """Records sent again in one transaction, at most; each may be as large as the inputs take."""
 PATIENCE_MS = 30_000
 """How long Kafka is waited for. So long, too, a redrive that died holds back those who read what it was writing."""
-TRY_SECONDS = 5.0
-"""How long one call of the client may take, so that signals are noticed in between."""
 MARKER = ("redriven-topic", "redriven-partition", "redriven-offset")
 """Headers of a marker."""
 ORIGIN = "redriven-from"
@@ -133,81 +131,32 @@ class Writer:
     """
 
     def __init__(self, kafka: KafkaSettings, letters: str) -> None:
-        self._kafka, self._letters = kafka, letters
-        config = {
-            **producer_config(kafka),
-            "transactional.id": f"{kafka.group_id}.redrive",
-            "message.timeout.ms": min(kafka.delivery_timeout_ms, PATIENCE_MS),
-            "transaction.timeout.ms": PATIENCE_MS,
-        }
-        self._topic, self._clock, self._delivered = "", 0, 0
-        self._refused: KafkaError | None = None
-        self._producer = Producer(config)
-        try:
-            self._insist(self._producer.init_transactions)
-        except KafkaException as error:
-            raise self._failure(error.args[0]) from None
+        self._letters, self._topic, self._clock = letters, "", 0
+        self._transactions = Transactions(
+            kafka,
+            f"{kafka.group_id}.redrive",
+            patience_ms=min(kafka.delivery_timeout_ms, PATIENCE_MS),
+            lease_ms=PATIENCE_MS,
+            fenced="Another redrive of this deployment has taken over: let it finish, then see what is left.",
+            failed=lambda _messages, why: DeliveryFailed(
+                f"Kafka did not take a batch of the redrive ({why}): check that it runs at {kafka.bootstrap_servers}, "
+                "that this user may write transactions, and that the input's max.message.bytes has 1,000 bytes to spare, "
+                "then run it again: it goes on where this one came to."
+            ),
+        )
 
     def send(self, batch: list[tuple[Reject, Message]]) -> None:
         """Write the rejects' records, and markers beside their dead letters; in the end there are all or none."""
-        self._delivered = 0
-        try:
-            self._producer.begin_transaction()
-            for reject, letter in batch:
-                # The source merges the inputs by time, so what moves on to the other one must have a later time.
-                self._clock = max(self._clock + (reject.topic != self._topic), now_ms())
-                self._topic = reject.topic
-                at = (reject.topic, str(reject.partition), str(reject.offset))
-                self._produce(reject.topic, reject.value, reject.key, reject.partition, **{ORIGIN: ":".join(at)})
-                mark = dict(zip(MARKER, at, strict=True))
-                self._produce(self._letters, None, letter.key(), letter.partition() or 0, **mark)
-            self._deliver(2 * len(batch))
-            self._insist(self._producer.commit_transaction)
-        except BaseException as error:  # also an interrupt: it must not leave the readers of the inputs waiting
-            try:
-                self._producer.abort_transaction(TRY_SECONDS)
-            except KafkaException as refusal:  # then the broker does it, after PATIENCE_MS
-                # What is fatal may reach us spoilt by delivery reports, as a SystemError; here it is whole again.
-                error = refusal if isinstance(error, SystemError) else error
-            if isinstance(error, KafkaException):
-                raise self._failure(error.args[0]) from None
-            raise
-
-    def _produce(self, topic: str, value: bytes | None, key: bytes | None, partition: int, **headers: str) -> None:
-        send, note, now = self._producer.produce, self._on_delivery, self._clock
-        self._insist(lambda _: send(topic, value, key, partition, on_delivery=note, timestamp=now, headers={**headers}))
-
-    def _on_delivery(self, error: KafkaError | None, _message: Message) -> None:
-        self._delivered += error is None
-        self._refused = error if self._refused is None else self._refused
-
-    def _deliver(self, messages: int) -> None:
-        self._insist(self._producer.flush)
-        if self._delivered != messages:
-            raise self._failure(self._refused)
-
-    def _insist(self, call: Callable[[float], object]) -> None:
-        deadline = now_ms() + PATIENCE_MS
-        while True:
-            try:
-                if not call(TRY_SECONDS) or now_ms() > deadline:  # flush gives how many are still on their way
-                    return
-            except BufferError:  # the client's queue is full: answers make room
-                self._producer.poll(TRY_SECONDS)
-            except KafkaException as error:
-                if not error.args[0].retriable() or now_ms() > deadline:
-                    raise
-
-    def _failure(self, why: KafkaError | None) -> BrokerError:
-        if why is not None and why.code() in FENCED:
-            return FencedOutError(
-                "Another redrive of this deployment has taken over: let it finish, then see what is left."
-            )
-        return DeliveryFailed(
-            f"Kafka did not take a batch of the redrive ({why.str() if why else 'no answer'}): check that it runs at "
-            f"{self._kafka.bootstrap_servers}, that this user may write transactions, and that the input's "
-            "max.message.bytes has 1,000 bytes to spare, then run it again: it goes on where this one came to."
-        )
+        drafts = []
+        for reject, letter in batch:
+            # The source merges the inputs by time, so what moves on to the other one must have a later time.
+            self._clock = max(self._clock + (reject.topic != self._topic), now_ms())
+            self._topic = reject.topic
+            at = tuple(str(part).encode() for part in (reject.topic, reject.partition, reject.offset))
+            origin, mark = [(ORIGIN, b":".join(at))], list(zip(MARKER, at, strict=True))
+            drafts.append(Draft(reject.topic, reject.value, reject.key, origin, reject.partition, self._clock))
+            drafts.append(Draft(self._letters, None, letter.key(), mark, letter.partition() or 0, self._clock))
+        self._transactions.write(drafts)
 
 
 def redrive(

@@ -21,8 +21,8 @@ from dataflows.cli import main
 from dataflows.clock import now_ms
 from dataflows.redrive import Selection, Writer, redrive
 from dataflows.settings import Settings
-from dataflows.sinks.exactly_once import FencedOutError
 from dataflows.sinks.kafka import CheckedProducer, Outgoing
+from dataflows.sinks.transactions import FencedOutError
 from dataflows.testing import START
 from schemas.encoder import Decoder, Encoder
 from schemas.records import FeatureRow, Reject
@@ -41,7 +41,8 @@ HELD = """
 import sys
 from pathlib import Path
 
-import dataflows.redrive as module
+import dataflows.redrive
+import dataflows.sinks.transactions as module
 from dataflows.settings import Settings
 
 settings, when = Path(sys.argv[1]), sys.argv[2]
@@ -66,7 +67,7 @@ def hold():
 
 
 module.Producer = Held
-module.redrive(Settings.load(settings), module.Selection(), send=True, batch_records=20)
+dataflows.redrive.redrive(Settings.load(settings), dataflows.redrive.Selection(), send=True, batch_records=20)
 """
 """A redrive that stands still around its third commit, so that it can be killed exactly there."""
 

@@ -9,8 +9,9 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from dataflows.settings import KafkaSettings
-from dataflows.sinks.exactly_once import ID, ExactlyOnceSink, FencedOutError, State, Writer
+from dataflows.sinks.exactly_once import ID, ExactlyOnceSink, State, Writer
 from dataflows.sinks.kafka import DeliveryFailed, Outgoing
+from dataflows.sinks.transactions import FencedOutError
 from dataflows.topics import BrokerError
 
 pytestmark = pytest.mark.kafka
