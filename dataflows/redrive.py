@@ -140,8 +140,8 @@ class Writer:
             fenced="Another redrive of this deployment has taken over: let it finish, then see what is left.",
             failed=lambda _messages, why: DeliveryFailed(
                 f"Kafka did not take a batch of the redrive ({why}): check that it runs at {kafka.bootstrap_servers}, "
-                "that this user may write transactions, and that the input's max.message.bytes has 1,000 bytes to spare, "
-                "then run it again: it goes on where this one came to."
+                "that this user may write transactions, and that the input's max.message.bytes has 1,000 bytes to "
+                "spare, then run it again: it goes on where this one came to."
             ),
         )
 

@@ -147,6 +147,6 @@ def _avro(record: Record, subject: str, version: int, catalogue: Catalogue) -> b
     stream.write(SINGLE_OBJECT + catalogue.fingerprint(subject, version))
     try:
         schemaless_writer(stream, catalogue.schema(subject, version), record.model_dump(), disable_tuple_notation=True)
-    except Exception:
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):  # fastavro has no error of its own
         return None
     return stream.getvalue()

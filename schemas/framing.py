@@ -124,7 +124,7 @@ def _not_json(value: bytes) -> UnreadableError:
         json.loads(text, parse_constant=_non_finite, parse_float=_finite)
     except _NonFiniteError:
         return UnreadableError(RejectReason.NON_FINITE_NUMBER, "the JSON has a number that is not finite")
-    except Exception:
+    except (ValueError, RecursionError):
         return UnreadableError(RejectReason.MALFORMED_JSON, "not one JSON object")
     # What only the more lenient parser accepts, such as half of a surrogate pair.
     return UnreadableError(RejectReason.MALFORMED_JSON, "not strict JSON")
