@@ -14,7 +14,7 @@ from dataflows.cluster import REFUSED, run_cluster
 from dataflows.policy_file import load_policy
 from dataflows.redrive import Selection, redrive
 from dataflows.replay import load_model
-from dataflows.run import Place, prepare, run
+from dataflows.run import Place, clean_up, prepare, run
 from dataflows.settings import Settings
 from schemas.records import RejectReason
 
@@ -51,7 +51,7 @@ def run_command(
     policy = load_policy(chosen)
     if processes > 1 and place is None:
         prepare(settings, policy, version)
-        raise click.exceptions.Exit(run_cluster(sys.argv[1:], processes))
+        raise click.exceptions.Exit(run_cluster(sys.argv[1:], processes, lambda: clean_up(settings)))
     try:
         telemetry = run(settings, policy, model=version, workers=workers, stop_at_end=until_end, place=place)
     except (BytewaxRuntimeError, *EXPECTED) as error:

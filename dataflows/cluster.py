@@ -12,7 +12,7 @@ import shlex
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from honcho import manager as honcho
 
@@ -40,10 +40,10 @@ class _Printer:
         (sys.stderr if system else sys.stdout).flush()
 
 
-def run_cluster(arguments: Sequence[str], processes: int) -> int:
+def run_cluster(arguments: Sequence[str], processes: int, clean_up: Callable[[], None]) -> int:
     """Run `forewarn` with these arguments in `processes` processes until they end; the exit status.
 
-    When one dies, the rest is ended and all start again. A drain ends them all with 0.
+    When one dies, the rest is ended, and after a `clean_up` all start again. A drain ends them all with 0.
     """
     honcho.KILL_WAIT = DRAIN_SECONDS
     while True:
@@ -55,10 +55,12 @@ def run_cluster(arguments: Sequence[str], processes: int) -> int:
             cluster.add_process(f"process-{number}", f"exec {shlex.join(command)}")
         cluster.loop()
         ended: list[int] = [known["returncode"] for known in cluster._processes.values()]  # noqa: SLF001 - it has no other way
-        if cluster.returncode in STOPPED or not any(ended):
-            return max(0 if code == -signal.SIGTERM else abs(code) for code in ended)  # stopped before it had begun
         if REFUSED in ended:
             return REFUSED
+        if any(ended):
+            clean_up()
+        if cluster.returncode in STOPPED or not any(ended):
+            return max(0 if code == -signal.SIGTERM else abs(code) for code in ended)  # stopped before it had begun
         log.warning("A process of the cluster died: all %d start again from the last snapshot.", processes)
 
 

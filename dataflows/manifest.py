@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
-import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -23,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dataflows.engine import open_recovery
 from dataflows.recovery_lock import StoreError, StoreLock, unusable
+from dataflows.recovery_parts import NEW, RESTORE, damages, discard_unfinished, listed, unused
 from dataflows.settings import Settings
 from detectors import lane, learn, user
 from detectors.features.catalogue import NAMES
@@ -39,11 +38,6 @@ STATE_VERSIONS = {"user": user.STATE_VERSION, "learner": learn.STATE_VERSION, "l
 """The versions of the states in a snapshot, by what they are of; each reads all that came before it."""
 STATELESS = frozenset({"_noop", "branch", "flat_map_batch", "inspect_debug", "merge", "redistribute"})
 """The engine's operators that keep nothing. One that is not known here counts as stateful."""
-ENGINE_TABLES = ("exs", "fronts", "commits", "snaps")
-"""What the engine writes to in a part; all empty until a flow has run."""
-
-NEW = "start with a new recovery directory"
-RESTORE = f"restore the backup, or {NEW}."
 ITS_WRITER = f"run the version of forewarn that wrote it, or {NEW}."
 
 Count = Annotated[int, Field(gt=0)]
@@ -118,10 +112,8 @@ def _keeps_state(step: Operator) -> bool:
 def open_store(directory: Path, manifest: Manifest) -> None:
     """Check that the store in a directory fits the run that `manifest` describes, and note that run beside it.
 
-    Where nothing has run yet, the store is made. Only whoever holds its `StoreLock` may call this.
-
-    Whether a part is whole is not looked at, because that takes as long as reading all of it: it has to be one that
-    SQLite opens at its full length, and whose tables begin as they should. Damage further in shows when it is read.
+    Where nothing has run yet, the store is made. What an execution that was cut short left unfinished is taken out.
+    Only whoever holds its `StoreLock` may call this.
 
     Errors: `StoreError`, with a sentence for each thing that does not fit; nothing is changed then.
     """
@@ -132,9 +124,10 @@ def open_store(directory: Path, manifest: Manifest) -> None:
         else:
             _make(directory, manifest.recovery_partitions)
             stored = manifest
-        problems = [*_damages(directory, stored.recovery_partitions), *differences(stored, manifest, directory)]
+        problems = [*damages(directory, stored.recovery_partitions), *differences(stored, manifest, directory)]
         if problems:
             raise StoreError(*problems)
+        discard_unfinished(directory)
         _write(path, manifest)
     except OSError as error:
         raise unusable(directory, error) from None
@@ -148,7 +141,7 @@ def differences(stored: Manifest, now: Manifest, directory: Path) -> list[str]:
     problems = []
     gone, added = sorted({*stored.steps} - {*now.steps}), sorted({*now.steps} - {*stored.steps})
     if gone or added:
-        told = [f"{what} {_listed(steps)}" for what, steps in (("without", gone), ("with the new", added)) if steps]
+        told = [f"{what} {listed(steps)}" for what, steps in (("without", gone), ("with the new", added)) if steps]
         problems.append(
             f"The dataflow has other steps than {store} ({' and '.join(told)}), so state would be missing: {ITS_WRITER}"
         )
@@ -191,7 +184,7 @@ def _changes(stored: Manifest, now: Manifest) -> Iterator[str]:
     added = [name for name in now.features if name not in stored.features]
     removed = [name for name in stored.features if name not in now.features]
     if added or removed:
-        yield f"Features new to the recovery store, which start empty: {_listed(added)}; dropped: {_listed(removed)}."
+        yield f"Features new to the recovery store, which start empty: {listed(added)}; dropped: {listed(removed)}."
 
 
 def _filled(target: Mapping[str, Any]) -> dict[str, Any]:
@@ -214,7 +207,7 @@ def _read(path: Path) -> Manifest:
     except orjson.JSONDecodeError:
         why = "it is not JSON"
     except ValidationError as error:
-        why = f"look at {_listed(['.'.join(map(str, detail['loc'])) or 'its form' for detail in error.errors()])}"
+        why = f"look at {listed(['.'.join(map(str, detail['loc'])) or 'its form' for detail in error.errors()])}"
     raise StoreError(f"{path} is not the manifest of a recovery store ({why}): {RESTORE}")
 
 
@@ -235,60 +228,13 @@ def _write(path: Path, manifest: Manifest) -> None:
 
 def _make(directory: Path, partitions: int) -> None:
     """Make a store, anew where a first start was cut short before it had written the manifest."""
-    if not all(map(_unused, directory.glob("*.sqlite3"))):
+    if not all(map(unused, directory.glob("*.sqlite3"))):
         raise StoreError(
             f"Recovery directory {directory} has no {FILE_NAME} beside its store to say what wrote it: {RESTORE}"
         )
     for file in directory.glob("part-*.sqlite3*"):  # with what SQLite keeps beside each
         file.unlink()
     open_recovery(directory, partitions)
-
-
-def _unused(part: Path) -> bool:
-    """Whether no flow ever wrote to a part; one that cannot be read may have been written to."""
-    try:
-        with closing(_open(part)) as database:
-            made = {name for (name,) in database.execute("SELECT name FROM sqlite_master")}
-            return not any(_holds_rows(database, table) for table in ENGINE_TABLES if table in made)
-    except sqlite3.Error:
-        return False
-
-
-def _damages(directory: Path, partitions: int) -> list[str]:
-    """What is wrong with the files of a store that has so many parts, a sentence each."""
-    wanted = [f"part-{index}.sqlite3" for index in range(partitions)]
-    found = {path.name for path in directory.glob("*.sqlite3")}
-    problems = []
-    missing, extra = [name for name in wanted if name not in found], sorted(found - {*wanted})
-    if missing:
-        problems.append(f"Recovery directory {directory} lacks {_listed(missing)} of {partitions} parts: {RESTORE}")
-    if extra:  # the engine would read them too
-        problems.append(f"Recovery directory {directory} holds {_listed(extra)} beside its own parts: {RESTORE}")
-    for index, name in [(index, name) for index, name in enumerate(wanted) if name in found]:
-        try:
-            with closing(_open(directory / name)) as database:
-                rows = database.execute("SELECT part_index, part_count FROM parts").fetchall()
-                for table in ENGINE_TABLES:
-                    _holds_rows(database, table)
-            if rows != [(index, partitions)]:
-                problems.append(f"{directory / name} is not part {index} of {partitions} of this store: {RESTORE}")
-        except sqlite3.Error as error:
-            problems.append(f"{directory / name} cannot be read as part of a recovery store ({error}): {RESTORE}")
-    return problems
-
-
-def _open(part: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"{part.absolute().as_uri()}?mode=ro", uri=True)
-
-
-def _holds_rows(database: sqlite3.Connection, table: str) -> bool:
-    return database.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone() is not None  # noqa: S608 - names of ours
-
-
-def _listed(names: list[str]) -> str:
-    """Names in a sentence; of many, the first."""
-    shown = ", ".join(names[:8]) or "none"
-    return shown if len(names) <= 8 else f"{shown} and {len(names) - 8} more"
 
 
 def _json(value: object) -> str:

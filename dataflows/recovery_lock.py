@@ -19,7 +19,11 @@ class StoreError(ValueError):
 
 
 class StoreLock:
-    """Holds the file `lock` in the recovery directory for as long as the `with` block lasts.
+    """Holds a recovery directory for as long as the `with` block lasts: for itself, or as one process of a cluster.
+
+    Whoever holds it alone holds the file `lock`, and has seen that nobody holds one of the files `lock-1`, `lock-2` and
+    so on. `process` N of a cluster holds `lock-N`, and the first of them, 0, `lock`: so nothing starts beside what is
+    left of a cluster whose first process, or whose supervisor, has died.
 
     The kernel holds the lock, not the file: it ends with the process however that ends, and a file left behind is no
     obstacle. A child that inherits `fileno()` holds it too, until it ends. Other hosts are kept off only where the
@@ -28,32 +32,43 @@ class StoreLock:
     Errors: `StoreError`, when another process holds the lock or the directory cannot be used.
     """
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
+    def __init__(self, directory: Path, process: int | None = None) -> None:
+        self._directory, self._process = directory, process
         self._descriptor: int | None = None
 
     def __enter__(self) -> Self:
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self._directory / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            descriptor = self._take(f"{LOCK_NAME}-{self._process}" if self._process else LOCK_NAME)
+            try:
+                if self._process is None:
+                    for beside in self._directory.glob(f"{LOCK_NAME}-*"):
+                        os.close(self._take(beside.name))
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
+            except BaseException:
+                os.close(descriptor)
+                raise
         except OSError as error:
             raise unusable(self._directory, error) from None
+        self._descriptor = descriptor
+        return self
+
+    def _take(self, name: str) -> int:
+        """The descriptor that holds one of the files."""
+        descriptor = os.open(self._directory / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
-        except BlockingIOError:
+        except OSError as error:
             holder = _holder(descriptor)
             os.close(descriptor)
+            if not isinstance(error, BlockingIOError):
+                raise
             raise StoreError(
                 f"Recovery directory {self._directory} is in use by another forewarn run{holder}: "
                 "stop that one first, or give this one a recovery directory of its own."
             ) from None
-        except OSError as error:
-            os.close(descriptor)
-            raise unusable(self._directory, error) from None
-        self._descriptor = descriptor
-        return self
+        return descriptor
 
     def __exit__(self, *_: object) -> None:
         # closing is enough, and an unlock would take the lock from the children that share it;

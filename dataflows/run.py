@@ -17,6 +17,7 @@ from prometheus_client import start_http_server
 from dataflows.detect import build_flow
 from dataflows.engine import open_recovery, run_flow
 from dataflows.manifest import StoreLock, manifest_of, open_store
+from dataflows.recovery_parts import discard_unfinished
 from dataflows.settings import Settings
 from dataflows.sinks.live import kafka_sinks
 from dataflows.sources.kafka import MergedKafkaSource, input_partitions
@@ -74,7 +75,7 @@ def run(
         _serve_metrics(settings.run.metrics_port + process, telemetry)
     flow = _flow(settings, policy, telemetry, model=model, stop_at_end=stop_at_end, stop=stop)
     store = settings.recovery
-    lock = nullcontext() if store.directory is None or process else StoreLock(store.directory)
+    lock = nullcontext() if store.directory is None else StoreLock(store.directory, place and place.process)
     with lock, _draining(stop, last=place is not None):
         if place is None:
             _check(settings, policy, flow, model)
@@ -91,6 +92,13 @@ def prepare(settings: Settings, policy: Policy, model: ModelVersion | None) -> N
     if store.directory is not None:
         with StoreLock(store.directory):
             _check(settings, policy, flow, model)
+
+
+def clean_up(settings: Settings) -> None:
+    """What has to be done before the processes of a cluster start again, of which none is left."""
+    if settings.recovery.directory is not None:
+        with StoreLock(settings.recovery.directory):
+            discard_unfinished(settings.recovery.directory)
 
 
 def _check(settings: Settings, policy: Policy, flow: Dataflow, model: ModelVersion | None) -> None:

@@ -103,10 +103,17 @@ class Deployment:
         return self.lives[-1]
 
     def finish(self, *extra: str) -> Life:
-        """Run to the present end of the inputs."""
+        """Run to the present end of the inputs, for as long as that goes on."""
         life = self.start("--until-end", *extra)
-        status = life.wait(PATIENCE_SECONDS)
-        assert status == 0, life.said()
+        served, deadline = -1, 0.0
+        while life.process.poll() is None:
+            if (now := self.served()) > served:
+                served, deadline = now, time.monotonic() + PATIENCE_SECONDS
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                life.process.wait(1)
+            if time.monotonic() > deadline:
+                life.wait(0)
+        assert life.process.returncode == 0, life.said()
         return life
 
     def messages(self, topic: str) -> Iterator[Message]:
@@ -183,8 +190,16 @@ class Life:
         """Whether it ended, and what it had started has noticed."""
         return self.process.poll() is not None and not self.alive()
 
+    def listens(self) -> bool:
+        """Whether it has come so far that it catches SIGTERM; until then there is nothing to drain."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        caught = int(re.findall(r"^SigCgt:\s*(\w+)$", status, re.MULTILINE)[0], 16)
+        return bool(caught >> (signal.SIGTERM - 1) & 1)
+
     def drain(self) -> tuple[int, float]:
         """SIGTERM; the exit status and how many seconds that took."""
+        while not self.listens():
+            assert self.process.poll() is None, self.said()
         begin = time.monotonic()
         self.process.send_signal(signal.SIGTERM)
         return self.wait(60), time.monotonic() - begin

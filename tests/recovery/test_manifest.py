@@ -34,6 +34,7 @@ from dataflows.manifest import (
     open_store,
     stateful_steps,
 )
+from dataflows.recovery_parts import resume_epoch
 from dataflows.settings import KafkaSettings, RecoverySettings, RunSettings, Settings, TopicSettings
 from dataflows.sinks.memory import MemorySink
 from dataflows.telemetry import Telemetry
@@ -544,8 +545,11 @@ def test_a_store_that_was_written_to_when_its_process_was_killed_is_readable(sto
     assert subprocess.run(script, check=False, timeout=60).returncode == -signal.SIGKILL
     assert any(path.stat().st_size for path in store.glob("*.sqlite3-wal"))
     before = {path: path.read_bytes() for path in store.glob("*.sqlite3*") if path.suffix != ".sqlite3-shm"}
-    open_store(store, WRITTEN)
+    problems_of(store, changed(lanes=8))
     assert {path: path.read_bytes() for path in before} == before  # a check must not write
+    start = resume_epoch(store)
+    open_store(store, WRITTEN)
+    assert resume_epoch(store) == start == 21  # the first epoch is 1, and items 0 to 19 had one each
     (store / "manifest.json").unlink()
     assert "has no manifest.json" in problems_of(store)[0]  # seen to be used, by the log alone
 

@@ -1,0 +1,144 @@
+"""The parts of a recovery store: the SQLite files in which the engine keeps snapshots, looked at before it reads them.
+
+The engine writes the snapshots of an epoch part by part, and last of all how far each worker has come. A run that is
+killed in between leaves snapshots of an epoch that was never finished. The engine begins that epoch anew but leaves
+them where they are, and an epoch of the second life that is over before it touches a key again makes the first life's
+snapshot of that key count: what is read after another crash has then happened twice. So whatever a start does not
+resume from is taken out before the engine sees it.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from dataflows.recovery_lock import StoreError
+
+log = logging.getLogger(__name__)
+
+ENGINE_TABLES = ("exs", "fronts", "commits", "snaps")
+"""What the engine writes to in a part; all empty until a flow has run."""
+
+NEW = "start with a new recovery directory"
+RESTORE = f"restore the backup, or {NEW}."
+
+BEGUN = "SELECT ex_num, worker_count, resume_epoch FROM exs"
+REACHED = "SELECT ex_num, worker_index, worker_frontier FROM fronts"
+
+
+def unused(part: Path) -> bool:
+    """Whether no flow ever wrote to a part; one that cannot be read may have been written to."""
+    try:
+        with closing(_open(part)) as database:
+            made = {name for (name,) in database.execute("SELECT name FROM sqlite_master")}
+            return not any(_holds_rows(database, table) for table in ENGINE_TABLES if table in made)
+    except sqlite3.Error:
+        return False
+
+
+def damages(directory: Path, partitions: int) -> list[str]:
+    """What is wrong with the files of a store that has so many parts, a sentence each.
+
+    Whether a part is whole is not looked at, because that takes as long as reading all of it: it has to be one that
+    SQLite opens at its full length, and whose tables begin as they should.
+    """
+    wanted = [f"part-{index}.sqlite3" for index in range(partitions)]
+    found = {path.name for path in directory.glob("*.sqlite3")}
+    problems = []
+    missing, extra = [name for name in wanted if name not in found], sorted(found - {*wanted})
+    if missing:
+        problems.append(f"Recovery directory {directory} lacks {listed(missing)} of {partitions} parts: {RESTORE}")
+    if extra:  # the engine would read them too
+        problems.append(f"Recovery directory {directory} holds {listed(extra)} beside its own parts: {RESTORE}")
+    for index, name in [(index, name) for index, name in enumerate(wanted) if name in found]:
+        try:
+            with closing(_open(directory / name)) as database:
+                rows = database.execute("SELECT part_index, part_count FROM parts").fetchall()
+                for table in ENGINE_TABLES:
+                    _holds_rows(database, table)
+            if rows != [(index, partitions)]:
+                problems.append(f"{directory / name} is not part {index} of {partitions} of this store: {RESTORE}")
+        except sqlite3.Error as error:
+            problems.append(_unreadable(directory / name, error))
+    return problems
+
+
+def decay(directory: Path) -> list[str]:
+    """What is wrong inside the parts, a sentence each; it reads all of them."""
+    problems = []
+    for part in _parts(directory):
+        try:
+            with closing(_open(part)) as database:
+                (verdict,) = database.execute("PRAGMA quick_check(1)").fetchone()
+            if verdict != "ok":
+                problems.append(_unreadable(part, verdict.splitlines()[-1]))
+        except sqlite3.Error as error:
+            problems.append(_unreadable(part, error))
+    return problems
+
+
+def resume_epoch(directory: Path) -> int | None:
+    """The epoch that the engine will begin with: what no worker of the last execution had left behind.
+
+    None where nothing has run yet.
+    """
+    begun: dict[int, tuple[int, int]] = {}
+    reached: dict[tuple[int, int], int] = {}
+    for part in _parts(directory):
+        with closing(_open(part)) as database:
+            begun |= {execution: (workers, start) for execution, workers, start in database.execute(BEGUN)}
+            reached |= {(execution, worker): epoch for execution, worker, epoch in database.execute(REACHED)}
+    if not begun:
+        return None
+    last = max(begun)
+    workers, start = begun[last]
+    return min(max(start, reached.get((last, worker), start)) for worker in range(workers))
+
+
+def discard_unfinished(directory: Path) -> int:
+    """Take out the snapshots that the next start does not resume from; how many there were.
+
+    Only whoever holds the store's lock may call this. Errors: `StoreError`, when a part cannot be read or written.
+    """
+    discarded = 0
+    with _told(directory):
+        start = resume_epoch(directory)
+        for part in () if start is None else _parts(directory):
+            with closing(sqlite3.connect(part)) as database, database:
+                discarded += database.execute("DELETE FROM snaps WHERE snap_epoch >= ?", (start,)).rowcount
+    if discarded:
+        log.info("%d snapshots of an epoch that was cut short were dropped; it is read again.", discarded)
+    return discarded
+
+
+@contextmanager
+def _told(directory: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise StoreError(*decay(directory) or [_unreadable(directory, error)]) from None
+
+
+def listed(names: list[str]) -> str:
+    """Names in a sentence; of many, the first."""
+    shown = ", ".join(names[:8]) or "none"
+    return shown if len(names) <= 8 else f"{shown} and {len(names) - 8} more"
+
+
+def _unreadable(part: Path, why: object) -> str:
+    return f"{part} cannot be read as part of a recovery store ({why}): {RESTORE}"
+
+
+def _parts(directory: Path) -> list[Path]:
+    return sorted(directory.glob("part-*.sqlite3"))
+
+
+def _open(part: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"{part.absolute().as_uri()}?mode=ro", uri=True)
+
+
+def _holds_rows(database: sqlite3.Connection, table: str) -> bool:
+    return database.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone() is not None  # noqa: S608 - names of ours
