@@ -1,9 +1,9 @@
 # Each target works as the first command typed in an empty clone; only Python 3.11 or 3.12 and make must be there.
-# PYTHON=/some/python3.12 names an interpreter, ARGS="..." goes to pytest, to the benchmark or to chaos.
+# PYTHON=/some/python3.12 names an interpreter, ARGS="..." goes to pytest, to the benchmark, to chaos or to soak.
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check lint types documents released bench chaos topology docs lock clean
+.PHONY: help demo test check lint types documents released bench chaos soak topology docs lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -46,6 +46,9 @@ bench: $(READY) ## print events per second and microseconds per event of a repla
 
 chaos: $(READY) ## kill live runs 100 times on a real broker and count what is lost or doubled (ARGS="--kills 10")
 	@$(BIN)/python -m tests.recovery.chaos $(ARGS)
+
+soak: $(READY) ## watch the memory of two live runs for 30 minutes on a real broker (ARGS="--minutes 5")
+	@$(BIN)/python -m tests.recovery.soak $(ARGS)
 
 topology: $(READY) ## paste the dataflow as it is now into README.md
 	@$(BIN)/python -m tools.check_docs --write topology

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dataflows.engine import open_recovery
 from dataflows.recovery_lock import StoreError, StoreLock, unusable
-from dataflows.recovery_parts import NEW, RESTORE, damages, discard_unfinished, listed, unused
+from dataflows.recovery_parts import NEW, RESTORE, damages, listed, tidy, unused
 from dataflows.settings import Settings
 from detectors import lane, learn, user
 from detectors.features.catalogue import NAMES
@@ -127,7 +127,7 @@ def open_store(directory: Path, manifest: Manifest) -> None:
         problems = [*damages(directory, stored.recovery_partitions), *differences(stored, manifest, directory)]
         if problems:
             raise StoreError(*problems)
-        discard_unfinished(directory)
+        tidy(directory)
         _write(path, manifest)
     except OSError as error:
         raise unusable(directory, error) from None

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from dataflows.recovery_lock import StoreError
@@ -25,6 +25,12 @@ ENGINE_TABLES = ("exs", "fronts", "commits", "snaps")
 NEW = "start with a new recovery directory"
 RESTORE = f"restore the backup, or {NEW}."
 
+DELETE_GONE = """
+    DELETE FROM snaps WHERE (step_id, state_key) IN (
+        SELECT step_id, state_key FROM snaps AS last WHERE ser_change IS NULL AND snap_epoch = (
+            SELECT MAX(snap_epoch) FROM snaps WHERE (step_id, state_key) = (last.step_id, last.state_key)))
+"""
+"""All snapshots of keys whose last snapshot is empty: older ones may be there still, and must not come back."""
 BEGUN = "SELECT ex_num, worker_count, resume_epoch FROM exs"
 REACHED = "SELECT ex_num, worker_index, worker_frontier FROM fronts"
 
@@ -98,20 +104,32 @@ def resume_epoch(directory: Path) -> int | None:
     return min(max(start, reached.get((last, worker), start)) for worker in range(workers))
 
 
-def discard_unfinished(directory: Path) -> int:
-    """Take out the snapshots that the next start does not resume from; how many there were.
+def tidy(directory: Path) -> tuple[int, int]:
+    """Take out what the next start does not resume from; how many snapshots were unfinished, and how many of the gone.
+
+    A key that was dropped leaves a last, empty snapshot behind, which the engine never removes by itself.
 
     Only whoever holds the store's lock may call this. Errors: `StoreError`, when a part cannot be read or written.
     """
-    discarded = 0
+    unfinished = gone = 0
     with _told(directory):
         start = resume_epoch(directory)
         for part in () if start is None else _parts(directory):
             with closing(sqlite3.connect(part)) as database, database:
-                discarded += database.execute("DELETE FROM snaps WHERE snap_epoch >= ?", (start,)).rowcount
-    if discarded:
-        log.info("%d snapshots of an epoch that was cut short were dropped; it is read again.", discarded)
-    return discarded
+                unfinished += database.execute("DELETE FROM snaps WHERE snap_epoch >= ?", (start,)).rowcount
+                gone += database.execute(DELETE_GONE).rowcount
+    if unfinished:
+        log.info("%d snapshots of an epoch that was cut short were dropped; it is read again.", unfinished)
+    return unfinished, gone
+
+
+def size(directory: Path) -> int:
+    """Bytes on disk, with what SQLite keeps beside each part."""
+    total = 0
+    for file in directory.glob("part-*.sqlite3*"):
+        with suppress(FileNotFoundError):  # SQLite removes its log when the last reader leaves
+            total += file.stat().st_size
+    return total
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
+from functools import partial
 from threading import Event as Flag
 from typing import NamedTuple
 
@@ -17,7 +18,7 @@ from prometheus_client import start_http_server
 from dataflows.detect import build_flow
 from dataflows.engine import open_recovery, run_flow
 from dataflows.manifest import StoreLock, manifest_of, open_store
-from dataflows.recovery_parts import discard_unfinished
+from dataflows.recovery_parts import size, tidy
 from dataflows.settings import Settings
 from dataflows.sinks.live import kafka_sinks
 from dataflows.sources.kafka import MergedKafkaSource, input_partitions
@@ -75,6 +76,8 @@ def run(
         _serve_metrics(settings.run.metrics_port + process, telemetry)
     flow = _flow(settings, policy, telemetry, model=model, stop_at_end=stop_at_end, stop=stop)
     store = settings.recovery
+    if store.directory is not None:
+        telemetry.watch_store(partial(size, store.directory))
     lock = nullcontext() if store.directory is None else StoreLock(store.directory, place and place.process)
     with lock, _draining(stop, last=place is not None):
         if place is None:
@@ -98,7 +101,7 @@ def clean_up(settings: Settings) -> None:
     """What has to be done before the processes of a cluster start again, of which none is left."""
     if settings.recovery.directory is not None:
         with StoreLock(settings.recovery.directory):
-            discard_unfinished(settings.recovery.directory)
+            tidy(settings.recovery.directory)
 
 
 def _check(settings: Settings, policy: Policy, flow: Dataflow, model: ModelVersion | None) -> None:
@@ -126,6 +129,7 @@ def _flow(
         poll_ms=settings.run.poll_timeout_ms,
         stop_at_end=stop_at_end,
         stop=stop,
+        on_stall=None if settings.recovery.directory is None else telemetry.snapped,
     )
     return build_flow(
         source,

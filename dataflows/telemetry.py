@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from threading import Lock
 
-from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client import CollectorRegistry, Gauge, Histogram
 from prometheus_client import Counter as Metric
 
+from dataflows.clock import now_ms
 from detectors.lane import Publication
 from schemas.records import ChatMessage, Event, Reject, Tombstone
 
@@ -37,6 +38,27 @@ class Telemetry:
             )
         }
         self.profiles = Gauge("forewarn_profiles", "Users whose profiles are in memory.", registry=self.registry)
+        self._stalls = Histogram(
+            "forewarn_snapshot_seconds",
+            "How long a source partition stood still for a snapshot: until its epoch was worked off and written.",
+            buckets=(0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30),
+            registry=self.registry,
+        )
+        self._last_snapshot = Gauge(
+            "forewarn_last_snapshot_timestamp_seconds",
+            "When the last snapshot was written, in seconds since 1970.",
+            registry=self.registry,
+        )
+
+    def snapped(self, stall_ms: int) -> None:
+        """Note that a snapshot was written just now, for which a source partition stood still so long."""
+        self._stalls.observe(stall_ms / 1_000)
+        self._last_snapshot.set(now_ms() / 1_000)
+
+    def watch_store(self, size: Callable[[], float]) -> None:
+        """Expose the size (bytes) of the recovery store, asked for at each scrape."""
+        text = "Bytes of the recovery store on disk."
+        Gauge("forewarn_recovery_store_bytes", text, registry=self.registry).set_function(size)
 
     def add(self, name: str, counts: Counter[str]) -> None:
         """Count a batch."""

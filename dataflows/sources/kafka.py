@@ -7,6 +7,7 @@ both topics. Then a user's chat and sanctions reach the profile in order, even w
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from bytewax.inputs import FixedPartitionedSource
@@ -52,7 +53,8 @@ class MergedKafkaSource(FixedPartitionedSource[Raw, ResumeState]):
 
     The first start reads from the earliest record there is. With `stop_at_end` every partition completes at the end
     the topics had when it was built; once `stop` is set every partition completes without reading on, and what
-    recovery then holds is exact. `poll_ms` is how long a partition that had nothing waits before it looks again.
+    recovery then holds is exact. `poll_ms` is how long a partition that had nothing waits before it looks again;
+    `on_stall` is told how long (ms) it stood still for each snapshot.
 
     Errors, raised when the flow is built: `InputError` on a missing topic, unequal partition counts, offsets that are
     no longer there, a resume state of other topics; `BrokerError` when Kafka does not answer.
@@ -68,10 +70,11 @@ class MergedKafkaSource(FixedPartitionedSource[Raw, ResumeState]):
         stop_at_end: bool = False,
         stop: threading.Event | None = None,
         read_ahead: int = READ_AHEAD,
+        on_stall: Callable[[int], None] | None = None,
     ) -> None:
         self._kafka, self._topics = kafka, topics
         self._stop_at_end = stop_at_end
-        self._pace = Pace(batch_size, poll_ms, read_ahead, kafka.queued_max_kbytes * 1_024, stop)
+        self._pace = Pace(batch_size, poll_ms, read_ahead, kafka.queued_max_kbytes * 1_024, stop, on_stall)
 
     def list_parts(self) -> list[str]:
         """The partition numbers, padded so that the engine's sorting deals neighbours to different workers."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
@@ -73,6 +74,7 @@ class Pace(NamedTuple):
     ahead_records: int
     ahead_bytes: int
     stop: threading.Event | None
+    on_stall: Callable[[int], None] | None = None
 
 
 class _TopicFeed(Feed[Message]):
@@ -118,6 +120,7 @@ class MergedPartition(StatefulSourcePartition[Raw, ResumeState]):
         self._feeds: dict[str | None, _TopicFeed] = {feed.topic: feed for feed in (self._first, self._second)}
         self._seq, self._pace = seq, pace
         self._awake: int | None = None
+        self._snapped: int | None = None
         self._told: set[int] = set()
         self._commit_refused = False
         self._outage = False
@@ -130,6 +133,9 @@ class MergedPartition(StatefulSourcePartition[Raw, ResumeState]):
     def next_batch(self) -> list[Raw]:
         """The next records in time order; empty while there is nothing, or one topic is waited for."""
         pace = self._pace
+        if self._snapped is not None and pace.on_stall is not None:
+            pace.on_stall(now_ms() - self._snapped)
+        self._snapped = None
         if pace.stop is not None and pace.stop.is_set():
             raise StopIteration
         taken = take(self._first, self._second, pace.batch_size)
@@ -150,6 +156,7 @@ class MergedPartition(StatefulSourcePartition[Raw, ResumeState]):
 
     def snapshot(self) -> ResumeState:
         """Where to go on: after what was emitted, whatever was read ahead."""
+        self._snapped = now_ms()
         first, second = self._first, self._second
         return (1, ((first.topic, first.position), (second.topic, second.position)), self._seq)
 

@@ -33,6 +33,10 @@ class JvmBroker(Broker):
         self._home: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._log: IO[bytes] | None = None
+        self._java_options: list[str] = []
+        """What the broker's JVM is started with besides."""
+        self._format_options: list[str] = []
+        """What its storage is formatted with besides."""
 
     def start(self) -> None:
         if self._home is None:
@@ -41,7 +45,7 @@ class JvmBroker(Broker):
         self._log = (self._home / "broker.log").open("ab")
         heap = ["-Xms256m", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto"]
         quiet = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
-        command = [*self._jvm(heap=[*heap, quiet]), "kafka.Kafka", str(self._home / "server.properties")]
+        command = [*self._jvm(heap=[*heap, quiet, *self._java_options]), "kafka.Kafka", str(self._home / "server.properties")]
         self._process = subprocess.Popen(
             [sys.executable, "-c", DIE_WITH_PARENT, str(os.getpid()), *command],
             stdin=subprocess.DEVNULL,
@@ -96,18 +100,22 @@ class JvmBroker(Broker):
             controller=f"{LOOPBACK}:{controller}",
             log_dir=str(self._home / "data"),
         )
+        self._configure(self._home, settings)
         config = self._home / "server.properties"
         config.write_text("".join(f"{name}={value}\n" for name, value in settings.items()), encoding="utf-8")
         cluster = uuid.uuid4().hex[:22]
         command = [*self._jvm(heap=["-Xmx128m", "-XX:TieredStopAtLevel=1"]), "kafka.tools.StorageTool"]
         done = subprocess.run(
-            [*command, "format", "--cluster-id", cluster, "--config", str(config)],
+            [*command, "format", "--cluster-id", cluster, "--config", str(config), *self._format_options],
             capture_output=True,
             check=False,
             text=True,
         )
         if done.returncode != 0:
             raise NoBrokerError(f"Kafka's storage tool failed; it said: {done.stdout[-1_000:]}{done.stderr[-1_000:]}")
+
+    def _configure(self, home: Path, settings: dict[str, str]) -> None:
+        """Change the settings of the broker that is about to be formatted in `home`: for brokers of another kind."""
 
     def _jars(self) -> Path:
         """The directory of Kafka's jars: fetched by Maven once, moved into place whole so that no run sees a half."""

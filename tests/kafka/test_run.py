@@ -17,6 +17,10 @@ from click.testing import CliRunner, Result
 from confluent_kafka import Message, Producer
 
 from dataflows.cli import main
+from dataflows.clock import now_ms
+from dataflows.policy_file import load_policy
+from dataflows.run import run
+from dataflows.settings import Settings
 from schemas.encoder import Decoder
 from tests.kafka.logs import read_back
 
@@ -220,3 +224,26 @@ def test_simulate_sends_straight_to_the_input_topics(kafka: str, deployment: Pat
     assert sum(sent) >= 500
     found = [len(messages(kafka, deployment, topic)) for topic in ("chat_messages", "moderation_events")]
     assert found == sent
+
+
+def test_snapshots_and_the_size_of_their_store_are_metrics(deployment: Path, log: Path, tmp_path: Path) -> None:
+    """As an operator's dashboard reads them; without a recovery directory there are none."""
+    forewarn("produce", log, "--settings", deployment)
+    directory = tmp_path / "recovery"
+    text = f'\n[recovery]\ndirectory = "{directory}"\nepoch_interval_seconds = 0.05\n'
+    stored = deployment.with_name("stored.toml")
+    stored.write_text(deployment.read_text() + text)
+    policy = load_policy(EXAMPLE)
+    shown = run(Settings.load(stored), policy, stop_at_end=True).registry.get_sample_value
+    count, seconds = shown("forewarn_snapshot_seconds_count"), shown("forewarn_snapshot_seconds_sum")
+    assert count is not None
+    assert seconds is not None
+    assert count > PARTITIONS
+    assert seconds > 0
+    assert abs((shown("forewarn_last_snapshot_timestamp_seconds") or 0) - now_ms() / 1_000) < 60
+    assert shown("forewarn_recovery_store_bytes") == sum(
+        file.stat().st_size for file in directory.glob("part-*.sqlite3*")
+    )
+    shown = run(Settings.load(deployment), policy, stop_at_end=True).registry.get_sample_value
+    assert shown("forewarn_snapshot_seconds_count") == 0
+    assert shown("forewarn_recovery_store_bytes") is None

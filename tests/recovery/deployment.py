@@ -58,15 +58,27 @@ class Poisoning:
 class Deployment:
     """Settings, topics and recovery directory of one deployment, in `folder`."""
 
-    def __init__(self, address: str, folder: Path, policy: Path, model: Path | None) -> None:
+    def __init__(
+        self,
+        address: str,
+        folder: Path,
+        policy: Path,
+        model: Path | None,
+        *,
+        epoch_seconds: float = 0.3,
+        batch_size: int = 100,
+        metrics: int | None = None,
+    ) -> None:
         self.address, self.folder, self.policy, self.model = address, folder, policy, model
         name = uuid.uuid4().hex[:8]
         folder.mkdir(parents=True, exist_ok=True)
         self._file = folder / "settings.toml"
         self._file.write_text(
             f'[kafka]\nbootstrap_servers = "{address}"\ngroup_id = "{name}"\n'
-            f'[recovery]\ndirectory = "{folder / "recovery"}"\nepoch_interval_seconds = 0.3\n'
-            "[run]\nbatch_size = 100\n[topics]\n"
+            f'[recovery]\ndirectory = "{folder / "recovery"}"\nepoch_interval_seconds = {epoch_seconds}\n'
+            f"[run]\nbatch_size = {batch_size}\n"
+            + (f"metrics_port = {metrics}\n" if metrics else "")
+            + "[topics]\n"
             + "".join(f'{topic} = "{name}.{topic.replace("_", "-")}"\n' for topic in NAMES)
         )
         self.settings = Settings.load(self._file)

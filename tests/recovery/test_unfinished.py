@@ -17,7 +17,7 @@ from bytewax.testing import TestingSink
 
 from dataflows.engine import open_recovery, run_flow
 from dataflows.recovery_lock import StoreError
-from dataflows.recovery_parts import discard_unfinished, resume_epoch
+from dataflows.recovery_parts import resume_epoch, size, tidy
 
 ITEMS = ("ann", "bob", "cat", "ann", "bob", "cat")
 
@@ -83,7 +83,7 @@ def test_what_a_second_crash_would_bring_back_is_taken_out(tmp_path: Path, clean
 
     def start(script: list[int] | None) -> Counter[str]:
         if cleaned:
-            discard_unfinished(tmp_path)
+            tidy(tmp_path)
         return Counter(dict(live(tmp_path, script)))
 
     open_recovery(tmp_path, 2)
@@ -97,15 +97,15 @@ def test_only_what_the_start_does_not_resume_from_is_taken_out(tmp_path: Path) -
     """Earlier snapshots stay, and the engine goes on from where it would have gone on anyway."""
     open_recovery(tmp_path, 2)
     assert resume_epoch(tmp_path) is None
-    assert discard_unfinished(tmp_path) == 0
+    assert tidy(tmp_path) == (0, 0)
     live(tmp_path, [2, 2])
     before = snaps(tmp_path)
     start = resume_epoch(tmp_path)
     assert start is not None
-    taken = discard_unfinished(tmp_path)
+    taken, _ = tidy(tmp_path)
     assert snaps(tmp_path) == {snap for snap in before if snap[2] < start}
     assert taken == len(before) - len(snaps(tmp_path))
-    assert discard_unfinished(tmp_path) == 0
+    assert tidy(tmp_path) == (0, 0)
     assert live(tmp_path, None) == [("bob", 2), ("cat", 2)]
 
 
@@ -152,7 +152,7 @@ def test_damage_deep_in_a_part_is_told_with_the_file(tmp_path: Path) -> None:
     middle = len(whole) // 8192 * 4096
     damaged.write_bytes(whole[:middle] + b"\xa5" * 400_000 + whole[middle + 400_000 :])
     with pytest.raises(StoreError, match=r"part-1\.sqlite3 cannot be read as part of a recovery store .* restore the"):
-        discard_unfinished(tmp_path)
+        tidy(tmp_path)
 
 
 def snaps(directory: Path) -> set[tuple[str, str, int]]:
@@ -162,3 +162,27 @@ def snaps(directory: Path) -> set[tuple[str, str, int]]:
         with closing(sqlite3.connect(part)) as database:
             found.update(database.execute("SELECT step_id, state_key, snap_epoch FROM snaps").fetchall())
     return found
+
+
+def test_keys_that_are_gone_leave_nothing_behind_and_do_not_come_back(tmp_path: Path) -> None:
+    """The engine keeps an empty last snapshot for ever; older ones below it must not be what is left."""
+    open_recovery(tmp_path, 2)
+    live(tmp_path, [1, 1, 1])  # each name is counted once
+    for part in tmp_path.glob("part-*.sqlite3"):
+        with closing(sqlite3.connect(part)) as database, database:
+            database.execute(
+                "INSERT INTO snaps (step_id, state_key, snap_epoch, ser_change) "
+                "SELECT step_id, state_key, snap_epoch + 1, NULL FROM snaps WHERE state_key = 'ann'"
+            )
+    assert tidy(tmp_path)[1] == 2
+    assert "ann" not in {key for _, key, _ in snaps(tmp_path)}
+    assert Counter(dict(live(tmp_path, None))) == {"ann": 1, "bob": 2, "cat": 2}
+
+
+def test_the_size_counts_the_parts_and_what_lies_beside_them(tmp_path: Path) -> None:
+    """Not the manifest, and not the locks."""
+    open_recovery(tmp_path, 2)
+    live(tmp_path, [1])
+    (tmp_path / "manifest.json").write_text("{}")
+    beside = [path.stat().st_size for path in tmp_path.iterdir() if path.name != "manifest.json"]
+    assert size(tmp_path) == sum(beside) > 0
