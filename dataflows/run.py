@@ -77,7 +77,7 @@ def run(
     flow = _flow(settings, policy, telemetry, model=model, stop_at_end=stop_at_end, stop=stop)
     store = settings.recovery
     if store.directory is not None:
-        telemetry.watch_store(partial(size, store.directory))
+        telemetry.store.set_function(partial(size, store.directory))
     lock = nullcontext() if store.directory is None else StoreLock(store.directory, place and place.process)
     with lock, _draining(stop, last=place is not None):
         if place is None:

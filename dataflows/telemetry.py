@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from threading import Lock
 
 from prometheus_client import CollectorRegistry, Gauge, Histogram
@@ -49,16 +49,16 @@ class Telemetry:
             "When the last snapshot was written, in seconds since 1970.",
             registry=self.registry,
         )
+        self.store = Gauge(
+            "forewarn_recovery_store_bytes",
+            "Bytes of the recovery store on disk; 0 without one.",
+            registry=self.registry,
+        )
 
     def snapped(self, stall_ms: int) -> None:
         """Note that a snapshot was written just now, for which a source partition stood still so long."""
         self._stalls.observe(stall_ms / 1_000)
         self._last_snapshot.set(now_ms() / 1_000)
-
-    def watch_store(self, size: Callable[[], float]) -> None:
-        """Expose the size (bytes) of the recovery store, asked for at each scrape."""
-        text = "Bytes of the recovery store on disk."
-        Gauge("forewarn_recovery_store_bytes", text, registry=self.registry).set_function(size)
 
     def add(self, name: str, counts: Counter[str]) -> None:
         """Count a batch."""
