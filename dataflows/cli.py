@@ -24,7 +24,7 @@ from dataflows.replay import load_model, replay
 from dataflows.settings import Settings, kafka_client_config
 from dataflows.simulate import SimulationConfig, SimulationError, simulate, write_log
 from dataflows.sources.log import Item, LogSource, read_log
-from dataflows.topics import create_topics
+from dataflows.topics import create_topics, partition_counts
 from dataflows.topology import topology
 from schemas.check import check_all
 from schemas.encoder import Encoder
@@ -156,11 +156,15 @@ def produce_command(
 def _send(items: Iterable[Item], settings: Settings, pace: Pace) -> None:
     """Send records to the input topics and say how many arrived."""
     topics: dict[Subject, str] = {CHAT: settings.topics.chat_messages, MODERATION: settings.topics.moderation_events}
+    partition_counts(settings.kafka, topics.values())  # a login that fails is told at once
     with _bar("producing") as bar:
         task = bar.add_task("produce", total=None)
         sent = produce(
             items,
-            producer_config=kafka_client_config(settings.kafka),
+            producer_config={
+                **kafka_client_config(settings.kafka),
+                "message.timeout.ms": settings.kafka.delivery_timeout_ms,
+            },
             topics=topics,
             encoder=lambda subject: Encoder(subject, settings.registry, registered_as=f"{topics[subject]}-value"),
             pace=pace,

@@ -107,8 +107,8 @@ def clean_up(settings: Settings) -> None:
 def _check(settings: Settings, policy: Policy, flow: Dataflow, model: ModelVersion | None) -> None:
     """Refuse to go on from a recovery store that was written for something else."""
     directory = settings.recovery.directory
+    partitions = input_partitions(settings.kafka, settings.topics)  # or say why not before the engine has begun
     if directory is not None:
-        partitions = input_partitions(settings.kafka, settings.topics)
         pinned = None if model is None else model.name
         open_store(directory, manifest_of(flow, settings, policy, partitions, pinned=pinned))
 

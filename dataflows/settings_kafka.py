@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import quote, quote_plus, urlsplit
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
@@ -48,6 +50,10 @@ FIXED = frozenset(
     }
 )
 """librdkafka options that the delivery promises rest on."""
+
+
+SECRET_WORDS = ("password", "passphrase", "secret", "pem")
+"""What the name of a librdkafka option says when its value may be a secret."""
 
 
 class Section(BaseModel):
@@ -95,13 +101,20 @@ class KafkaSettings(Section):
                 raise ValueError(f"{name} has a setting of its own, use kafka.{own} instead")
             if name in FIXED:
                 raise ValueError(f"{name} may not be changed because delivery rests on it, remove it")
-            if any(word in name for word in ("password", "secret", "pem")):
+            if any(word in name for word in SECRET_WORDS):
                 raise ValueError(f"{name} would hold a secret, use the password and key file settings instead")
             try:
                 AdminClient({name: value, "log_level": 0})
             except KafkaException as error:
                 raise ValueError(f"librdkafka refuses the option {name}, check its name and value") from error
         return options
+
+    @field_validator("oauth_token_url")
+    @classmethod
+    def _bare_url(cls, url: str | None) -> str | None:
+        if url is not None and "@" in urlsplit(url).netloc:
+            raise ValueError("credentials do not belong in the url, set username and password")
+        return url
 
     @model_validator(mode="after")
     def _whole_login(self) -> Self:
@@ -116,7 +129,22 @@ class KafkaSettings(Section):
             raise ValueError("OAUTHBEARER needs oauth_token_url, the address that issues tokens")
         if (self.ssl_cert_file is None) != (self.ssl_key_file is None):
             raise ValueError("ssl_cert_file and ssl_key_file go together, set both or neither")
+        if self.security_protocol.endswith("SSL"):
+            self._try_tls()
         return self
+
+    def _try_tls(self) -> None:
+        """Have librdkafka read certificates and key now: later, every client of ours would fail at it."""
+        config = kafka_client_config(self)
+        tls = {name: value for name, value in config.items() if name.startswith("ssl.")}
+        try:
+            AdminClient({**tls, "security.protocol": "SSL", "log_level": 0})
+        except KafkaException as error:
+            said = withhold(error.args[0].str().rpartition("client: ")[2], self)
+            raise ValueError(
+                f"the TLS files do not open ({said}), check ssl_ca_file, ssl_cert_file, ssl_key_file and the key's "
+                "password"
+            ) from error
 
 
 def kafka_client_config(kafka: KafkaSettings) -> dict[str, Option]:
@@ -144,6 +172,19 @@ def kafka_client_config(kafka: KafkaSettings) -> dict[str, Option]:
     elif kafka.sasl_mechanism is not None:
         config |= {"sasl.username": kafka.username, "sasl.password": _reveal(kafka.password)}
     return {**{name: value for name, value in config.items() if value is not None}, **kafka.options}
+
+
+def withhold(text: str, kafka: KafkaSettings) -> str:
+    """The text without the secrets in it, also as an HTTP request would have carried them.
+
+    What refuses a login may answer with all that it was sent, and librdkafka passes on what it was answered.
+    """
+    for kept in (kafka.password, kafka.ssl_key_password):
+        if secret := _reveal(kept):
+            pair = base64.b64encode(f"{kafka.username}:{secret}".encode()).decode()
+            for form in (secret, quote(secret, safe=""), quote_plus(secret), pair):
+                text = text.replace(form, "***")
+    return text
 
 
 def with_secret(data: Any, name: str) -> Any:

@@ -12,10 +12,14 @@ from confluent_kafka.admin._config import ConfigResource  # the public name is n
 from confluent_kafka.cimpl import NewTopic
 
 from dataflows.clock import now_ms
+from dataflows.login import Login
 from dataflows.settings import KafkaSettings, Settings, kafka_client_config
 
 ANSWER_SECONDS = 15.0
 """How long Kafka may take to answer a question about topics."""
+
+LISTEN_SECONDS = 0.1
+"""How often, while an answer is waited for, it is looked whether there can be none."""
 
 DAY_MS = 86_400_000
 ENVELOPE_BYTES = 65_536
@@ -37,8 +41,7 @@ def partition_counts(kafka: KafkaSettings, names: Iterable[str]) -> dict[str, in
 
     Errors: `BrokerError` when Kafka does not answer or does not let us look.
     """
-    admin = AdminClient(kafka_client_config(kafka))
-    return _counts(admin, kafka, list(names))
+    return _counts(_Admin(kafka), list(names))
 
 
 def existing_partitions(
@@ -68,8 +71,8 @@ def create_topics(
     Errors: `BrokerError` when a topic exists with another number of partitions (then nothing is created), or Kafka
     refuses.
     """
-    admin = AdminClient(kafka_client_config(settings.kafka))
-    existing = _counts(admin, settings.kafka, list(settings.topics.model_dump().values()))
+    admin = _Admin(settings.kafka)
+    existing = _counts(admin, list(settings.topics.model_dump().values()))
     largest = _largest_input(admin, settings, existing)
     wanted = _wanted(settings, partitions, input_retention_ms, largest)
     for topic in wanted:
@@ -84,9 +87,9 @@ def create_topics(
         for topic in wanted
         if topic.name not in existing
     ]
-    for name, future in (admin.create_topics(new, operation_timeout=ANSWER_SECONDS) if new else {}).items():
-        _answer(future, f"Topic {name} could not be created", settings.kafka)
-    _wait_until_known(admin, settings.kafka, [topic.name for topic in wanted])
+    for name, future in (admin.client.create_topics(new, operation_timeout=ANSWER_SECONDS) if new else {}).items():
+        admin.answer(future, f"Topic {name} could not be created")
+    _wait_until_known(admin, [topic.name for topic in wanted])
     return [
         f"{topic.name}: {'exists' if topic.name in existing else 'created'}, {topic.partitions} "
         f"partition{'s' if topic.partitions > 1 else ''}"
@@ -118,43 +121,66 @@ def _wanted(settings: Settings, partitions: int, input_retention_ms: int | None,
     ]
 
 
-def _largest_input(admin: AdminClient, settings: Settings, existing: dict[str, int]) -> int:
+def _largest_input(admin: _Admin, settings: Settings, existing: dict[str, int]) -> int:
     """The largest record either input accepts, in bytes: by its own configuration, or as the broker would have it."""
     names = [name for name in (settings.topics.chat_messages, settings.topics.moderation_events) if name in existing]
     resources = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in names]
     limits = [1_048_588]  # Kafka's own default
-    for future in (admin.describe_configs(resources, request_timeout=ANSWER_SECONDS) if resources else {}).values():
-        entries = _answer(future, "The inputs' configuration could not be read", settings.kafka)
+    for future in (
+        admin.client.describe_configs(resources, request_timeout=ANSWER_SECONDS) if resources else {}
+    ).values():
+        entries = admin.answer(future, "The inputs' configuration could not be read")
         limits.append(int(entries["max.message.bytes"].value))
     return max(limits)
 
 
-def _wait_until_known(admin: AdminClient, kafka: KafkaSettings, names: list[str]) -> None:
+def _wait_until_known(admin: _Admin, names: list[str]) -> None:
     """The controller knows a new topic at once; the broker that the next command asks hears of it a little later."""
     deadline = now_ms() + ANSWER_SECONDS * 1_000
-    while len(_counts(admin, kafka, names)) < len(names):
+    while len(_counts(admin, names)) < len(names):
         if now_ms() > deadline:
             raise BrokerError("The topics were created but are not visible yet: wait a moment and ask again.")
 
 
-def _counts(admin: AdminClient, kafka: KafkaSettings, names: list[str]) -> dict[str, int]:
+def _counts(admin: _Admin, names: list[str]) -> dict[str, int]:
     found = {}
-    for name, future in admin.describe_topics(TopicCollection(names), request_timeout=ANSWER_SECONDS).items():
-        try:
-            found[name] = len(future.result().partitions)
-        except KafkaException as error:
-            if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
-                raise BrokerError(_refused(f"Topic {name} could not be looked at", kafka, error)) from None
+    asked = admin.client.describe_topics(TopicCollection(names), request_timeout=ANSWER_SECONDS)
+    for name, future in asked.items():
+        description = admin.answer(future, f"Topic {name} could not be looked at", KafkaError.UNKNOWN_TOPIC_OR_PART)
+        if description is not None:
+            found[name] = len(description.partitions)
     return found
 
 
-def _answer(future: Future[Any], what: str, kafka: KafkaSettings) -> Any:
-    try:
-        return future.result()
-    except KafkaException as error:
-        raise BrokerError(_refused(what, kafka, error)) from None
+class _Admin:
+    """An admin client, and what is said when it gets no answer."""
 
+    def __init__(self, kafka: KafkaSettings) -> None:
+        self._kafka, self._login = kafka, Login(kafka)
+        config: dict[str, Any] = {**kafka_client_config(kafka), "error_cb": self._login.on_error}
+        self.client = AdminClient(config)
 
-def _refused(what: str, kafka: KafkaSettings, error: KafkaException) -> str:
-    said = error.args[0].str()
-    return f"{what} ({said}): check that Kafka runs at {kafka.bootstrap_servers} and that this user is allowed to."
+    def answer(self, future: Future[Any], what: str, none: int | None = None) -> Any:
+        """What a request comes to; None if Kafka answers with the error code `none`.
+
+        Errors: `BrokerError`, as soon as it is clear that Kafka does not let us in, or when it refuses or is silent.
+        """
+        while True:
+            try:
+                return future.result(LISTEN_SECONDS)
+            except TimeoutError:
+                self.client.poll(0)
+                if sentence := self._login.refused:
+                    raise BrokerError(sentence) from None
+            except KafkaException as error:
+                if error.args[0].code() == none:
+                    return None
+                self.client.poll(0)
+                raise BrokerError(self._login.refused or self._unanswered(what, error.args[0])) from None
+
+    def _unanswered(self, what: str, error: KafkaError) -> str:
+        heard = f"; {self._login.heard}" if self._login.heard and error.code() == KafkaError._TIMED_OUT else ""  # noqa: SLF001
+        return (
+            f"{what} ({error.str()}{heard}): check that Kafka runs at {self._kafka.bootstrap_servers} and that this "
+            "user is allowed to."
+        )

@@ -45,7 +45,11 @@ class JvmBroker(Broker):
         self._log = (self._home / "broker.log").open("ab")
         heap = ["-Xms256m", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto"]
         quiet = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
-        command = [*self._jvm(heap=[*heap, quiet, *self._java_options]), "kafka.Kafka", str(self._home / "server.properties")]
+        command = [
+            *self._jvm(heap=[*heap, quiet, *self._java_options]),
+            "kafka.Kafka",
+            str(self._home / "server.properties"),
+        ]
         self._process = subprocess.Popen(
             [sys.executable, "-c", DIE_WITH_PARENT, str(os.getpid()), *command],
             stdin=subprocess.DEVNULL,
