@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dataflows.engine import open_recovery
 from dataflows.recovery_lock import StoreError, StoreLock, unusable
-from dataflows.recovery_parts import NEW, RESTORE, damages, listed, tidy, unused
+from dataflows.recovery_parts import NEW, RESTORE, damages, listed, of_other_times, tidy, unused
 from dataflows.settings import Settings
 from detectors import lane, learn, user
 from detectors.features.catalogue import NAMES
@@ -124,7 +124,8 @@ def open_store(directory: Path, manifest: Manifest) -> None:
         else:
             _make(directory, manifest.recovery_partitions)
             stored = manifest
-        problems = [*damages(directory, stored.recovery_partitions), *differences(stored, manifest, directory)]
+        problems = damages(directory, stored.recovery_partitions) or of_other_times(directory)
+        problems += differences(stored, manifest, directory)
         if problems:
             raise StoreError(*problems)
         tidy(directory)

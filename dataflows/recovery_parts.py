@@ -31,6 +31,11 @@ DELETE_GONE = """
             SELECT MAX(snap_epoch) FROM snaps WHERE (step_id, state_key) = (last.step_id, last.state_key)))
 """
 """All snapshots of keys whose last snapshot is empty: older ones may be there still, and must not come back."""
+NO_ROOM = ("SQLITE_FULL", "SQLITE_READONLY", "SQLITE_IOERR")
+"""How the errors begin with which SQLite says that the disk, and not the part, is at fault."""
+APART = 2
+"""Epochs that parts may be apart after a kill: the engine commits each part a moment after the others."""
+
 BEGUN = "SELECT ex_num, worker_count, resume_epoch FROM exs"
 REACHED = "SELECT ex_num, worker_index, worker_frontier FROM fronts"
 
@@ -104,6 +109,23 @@ def resume_epoch(directory: Path) -> int | None:
     return min(max(start, reached.get((last, worker), start)) for worker in range(workers))
 
 
+def of_other_times(directory: Path) -> list[str]:
+    """Parts older than the newest, a sentence each: not copied with the rest, and the engine might not notice."""
+    reached: dict[Path, int] = {}
+    with _told(directory):
+        for part in _parts(directory):
+            with closing(_open(part)) as database:
+                ((epoch,),) = database.execute("SELECT MAX(commit_epoch) FROM commits").fetchall()
+            reached[part] = epoch or 0
+    newest = max(reached.values(), default=0)
+    return [
+        f"{part} is of another time than the rest of its store (epoch {epoch} where others have reached {newest}): "
+        f"{RESTORE}"
+        for part, epoch in reached.items()
+        if newest - epoch > APART
+    ]
+
+
 def tidy(directory: Path) -> tuple[int, int]:
     """Take out what the next start does not resume from; how many snapshots were unfinished, and how many of the gone.
 
@@ -137,6 +159,11 @@ def _told(directory: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorname", "").startswith(NO_ROOM):
+            raise StoreError(
+                f"Recovery directory {directory} cannot be tidied ({error}): make room on its disk, or repair it, then "
+                "start again; nothing is lost."
+            ) from None
         raise StoreError(*decay(directory) or [_unreadable(directory, error)]) from None
 
 

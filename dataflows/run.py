@@ -18,6 +18,7 @@ from prometheus_client import start_http_server
 from dataflows.detect import build_flow
 from dataflows.engine import open_recovery, run_flow
 from dataflows.manifest import StoreLock, manifest_of, open_store
+from dataflows.recovery_faults import faults_told
 from dataflows.recovery_parts import size, tidy
 from dataflows.settings import Settings
 from dataflows.sinks.live import kafka_sinks
@@ -84,7 +85,8 @@ def run(
             _check(settings, policy, flow, model)
         recovery = None if store.directory is None else open_recovery(store.directory, store.partitions)
         epoch = timedelta(seconds=store.epoch_interval_seconds)
-        run_flow(flow, workers, epoch=epoch, recovery=recovery, process=process, addresses=addresses)
+        with faults_told(store.directory):
+            run_flow(flow, workers, epoch=epoch, recovery=recovery, process=process, addresses=addresses)
     return telemetry
 
 

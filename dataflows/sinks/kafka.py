@@ -37,7 +37,8 @@ class DeliveryFailed(BrokerError):  # noqa: N818 - it is what happened
 def not_taken(kafka: KafkaSettings, topic: str, messages: int, why: str) -> DeliveryFailed:
     """The error that says that a topic did not take messages, and what to do."""
     return DeliveryFailed(
-        f"Topic {topic} did not take {messages} messages ({why}): check that Kafka runs at {kafka.bootstrap_servers}, "
+        f"Topic {topic} did not take {messages} messages ({why}): check that Kafka runs at {kafka.bootstrap_servers} "
+        "with room on its disks, "
         "that this user may write, and that the topic's max.message.bytes has room, then start again; nothing is "
         "skipped."
     )

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 import sqlite3
 from collections import Counter
 from contextlib import closing, suppress
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import bytewax.operators as op
 import pytest
 from bytewax.dataflow import Dataflow
 from bytewax.errors import BytewaxRuntimeError
 from bytewax.inputs import AbortExecution, FixedPartitionedSource, StatefulSourcePartition
+from bytewax.recovery import InconsistentPartitionsError
 from bytewax.testing import TestingSink
 
+from dataflows import recovery_parts
 from dataflows.engine import open_recovery, run_flow
+from dataflows.recovery_faults import faults_told
 from dataflows.recovery_lock import StoreError
-from dataflows.recovery_parts import resume_epoch, size, tidy
+from dataflows.recovery_parts import of_other_times, resume_epoch, size, tidy
 
 ITEMS = ("ann", "bob", "cat", "ann", "bob", "cat")
 
@@ -186,3 +192,68 @@ def test_the_size_counts_the_parts_and_what_lies_beside_them(tmp_path: Path) -> 
     (tmp_path / "manifest.json").write_text("{}")
     beside = [path.stat().st_size for path in tmp_path.iterdir() if path.name != "manifest.json"]
     assert size(tmp_path) == sum(beside) > 0
+
+
+def test_a_part_of_another_time_is_named(tmp_path: Path) -> None:
+    """As when one file of a backup was restored over the others: the engine would go on without what it lacks."""
+    store, backup = tmp_path / "store", tmp_path / "backup"
+    open_recovery(store, 2)
+    live(store, [1])
+    shutil.copytree(store, backup)
+    for _ in range(4):
+        live(store, [0, 0, 0])
+    assert of_other_times(store) == []
+    for file in backup.glob("part-1.sqlite3*"):
+        shutil.copy(file, store)
+    (problem,) = of_other_times(store)
+    assert "part-1.sqlite3 is of another time than the rest of its store" in problem
+    assert "restore the backup" in problem
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            type("UnpicklingError", (Exception,), {})("pickle data was truncated"),
+            "cannot be resumed from (pickle data was truncated): restore",
+        ),
+        (InconsistentPartitionsError("too old\nsecond line"), "cannot be resumed from (too old): restore"),
+        (
+            RuntimeError('SqliteFailure(Error { code: DiskFull, extended_code: 13 }, Some("disk is full"))'),
+            "took no further snapshot (disk is full): make room on its disk",
+        ),
+    ],
+)
+def test_what_the_engine_says_of_the_store_is_answered_in_a_sentence(
+    tmp_path: Path, error: Exception, said: str
+) -> None:
+    """Damage that shows when it is read, parts that do not belong together, a disk that takes no more."""
+    open_recovery(tmp_path, 1)
+    with pytest.raises(StoreError, match=re.escape(said)), faults_told(tmp_path):
+        raise error
+
+
+@pytest.mark.parametrize("error", [RuntimeError("something else"), ValueError("a bug"), KeyboardInterrupt()])
+def test_what_is_not_the_stores_fault_is_let_through(tmp_path: Path, error: BaseException) -> None:
+    """It keeps its own type and text."""
+    open_recovery(tmp_path, 1)
+    with pytest.raises(type(error)) as raised, faults_told(tmp_path):
+        raise error
+    assert raised.value is error
+
+
+def test_a_disk_without_room_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is told to restore a backup may throw away a good store."""
+    open_recovery(tmp_path, 1)
+    live(tmp_path, [1])
+    monkeypatch.setattr(recovery_parts, "DELETE_GONE", "CREATE TABLE filler AS SELECT zeroblob(9000000)")
+    real = sqlite3.connect
+
+    def small(*arguments: Any, **named: Any) -> sqlite3.Connection:
+        database = real(*arguments, **named)
+        database.execute("PRAGMA max_page_count = 40")
+        return database
+
+    monkeypatch.setattr(sqlite3, "connect", small)
+    with pytest.raises(StoreError, match=r"cannot be tidied \(database or disk is full\): make room on its disk"):
+        tidy(tmp_path)

@@ -1,0 +1,75 @@
+"""Answers what goes wrong with a recovery store while the engine uses it: in a sentence, and with what to do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryFile
+
+from bytewax.recovery import InconsistentPartitionsError, MissingPartitionsError, NoPartitionsError
+
+from dataflows.recovery_lock import StoreError
+from dataflows.recovery_parts import RESTORE, decay
+
+REFUSED_SNAPSHOT = re.compile(r'code: (?:DiskFull|SystemIoFailure|ReadOnly|CannotOpen)\b[^}]*\}, Some\("([^"]*)"\)')
+"""What the engine says of a write to the recovery store that the disk did not take, and in it what SQLite says."""
+PROBE_BYTES = 1 << 20
+"""More than SQLite writes at a time: a disk that takes it has room again, or had it all along."""
+UNFIT = (InconsistentPartitionsError, MissingPartitionsError, NoPartitionsError)
+"""What the engine raises where parts do not belong together."""
+UNREADABLE = frozenset({"UnpicklingError", "EOFError"})
+"""The classes, by name, of what it raises where it cannot read a snapshot of its own."""
+
+
+@contextmanager
+def faults_told(directory: Path | None) -> Iterator[None]:
+    """Raise `StoreError` for what is the store's fault: a disk that takes no more, and damage, which is looked for.
+
+    The engine tells neither but by panicking. Anything else is let through.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if directory is None or isinstance(error, KeyboardInterrupt | SystemExit):
+            raise
+        if (why := _refused(error, directory)) is not None:
+            raise StoreError(
+                f"Recovery directory {directory} took no further snapshot ({why}): make room on its disk, or repair "
+                "it, then start again; nothing is lost, the next start goes on from the last snapshot."
+            ) from None
+        if isinstance(error, UNFIT) or type(error).__name__ in UNREADABLE:
+            problem = f"Recovery directory {directory} cannot be resumed from ({_first_line(error)}): {RESTORE}"
+            raise StoreError(*decay(directory) or [problem]) from None
+        if _from_store(error) and (problems := decay(directory)):
+            raise StoreError(*problems) from None
+        raise
+
+
+def _refused(error: BaseException, directory: Path) -> str | None:
+    """What the disk said if it refused a snapshot; None if it was something else that went wrong."""
+    if (said := REFUSED_SNAPSHOT.search(str(error))) is not None:
+        return said[1]
+    if not _panicked(error):
+        return None
+    # Of several workers, or processes, the engine does not say why one panicked; so the disk is asked.
+    try:
+        with TemporaryFile(dir=directory) as probe:
+            probe.write(bytes(PROBE_BYTES))
+    except OSError as refusal:
+        return refusal.strerror
+    return None
+
+
+def _from_store(error: BaseException) -> bool:
+    return _panicked(error) or "SqliteFailure" in str(error)
+
+
+def _panicked(error: BaseException) -> bool:
+    """Whether a thread of the engine's died; the class of that has no public name."""
+    return type(error).__name__ == "PanicException"
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
