@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from dataflows.cli_common import FILE, FOLDER, SETTINGS, Commands
+from dataflows.cli_evaluate import compare_command, evaluate_command
 from dataflows.cli_live import redrive_command, run_command
 from dataflows.console import print_replayed
 from dataflows.mapping import LogMapping
@@ -130,6 +131,8 @@ def replay_command(
     print_replayed(Console(soft_wrap=True), out, done, source.counts, top)
 
 
+main.add_command(evaluate_command)
+main.add_command(compare_command)
 main.add_command(run_command)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import click
 from bytewax.errors import BytewaxRuntimeError
 
+from dataflows.evaluation.outputs import EvaluationError
 from dataflows.manifest import StoreError
 from dataflows.mapping_errors import MappingError
 from dataflows.policy_file import PolicyError
@@ -23,6 +24,7 @@ from schemas.registry import RegistryUnavailable
 
 EXPECTED = (
     BrokerError,
+    EvaluationError,
     LogError,
     MappingError,
     PolicyError,

@@ -166,4 +166,5 @@ def _render_late(item: Late) -> dict[str, Any]:
 
 
 def _render_outcome(item: Outcome) -> dict[str, Any]:
-    return {"user_id": item.user_id, "as_of": item.as_of, "kind": item.kind, "offset": item.at.offset}
+    at = item.at
+    return {"user_id": item.user_id, "as_of": item.as_of, "kind": item.kind, "offset": at.offset, "seq": at.seq}

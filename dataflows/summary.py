@@ -11,6 +11,7 @@ import orjson
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from dataflows.evaluation.labels import label, upheld
 from dataflows.operators.profile import Outcome
 from dataflows.telemetry import Telemetry
 from detectors.lane import Publication
@@ -19,35 +20,6 @@ from detectors.policy import Policy
 from schemas.records import ModelVersion, RiskEvent
 
 Times = NDArray[np.int64]
-
-
-def matured_labels(
-    users: list[str],
-    as_of: Times,
-    places: Times,
-    outcomes: list[Outcome],
-    horizon: int,
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """For every point, whether its user escalated within the horizon, and whether the horizon has passed in the log.
-
-    `places` are the points' places in the log: an escalation is told from what came before it, not from the point its
-    own event made. One that was overturned later counts for nothing. Time has passed when two users have shown it, as
-    one poisoned clock must not make the log longer.
-    """
-    escalations: dict[str, list[tuple[int, int]]] = defaultdict(list)
-    for outcome in outcomes:
-        if outcome.kind == "escalated":
-            escalations[outcome.user_id].append((outcome.as_of, outcome.at.seq))
-        elif escalations[outcome.user_id]:
-            escalations[outcome.user_id].pop()
-    labels = np.zeros(len(users), dtype=np.bool_)
-    times = as_of.tolist()
-    latest = dict(zip(users, times, strict=True))  # a user's own points never go back in time
-    for row in [row for row, user in enumerate(users) if user in escalations]:
-        now, place = times[row], int(places[row])
-        labels[row] = any(now <= time <= now + horizon and place < seq for time, seq in escalations[users[row]])
-    passed = sorted(latest.values())[-2:]
-    return labels, as_of + horizon <= (passed[0] if passed else 0)
 
 
 def _progressive(labels: NDArray[np.bool_], scores: NDArray[np.float64], matured: NDArray[np.bool_]) -> dict[str, Any]:
@@ -109,7 +81,10 @@ def summarise(
     """The summary of a replay; `places` are the places in the log of the points `served`, row by row."""
     users: list[str] = served["user_id"].to_pylist()
     as_of: Times = served["as_of"].cast(pa.int64()).to_numpy()
-    labels, matured = matured_labels(users, as_of, places, outcomes, policy.target.horizon)
+    code = {user: number for number, user in enumerate(dict.fromkeys(users))}
+    escalations = upheld((code[o.user_id], o.kind, o.as_of, o.at.seq) for o in outcomes if o.user_id in code)
+    numbers = np.array([code[user] for user in users], dtype=np.int64)
+    labels, matured, _ = label("horizon", numbers, as_of, places, escalations, policy.target.horizon)
     escalated = {outcome.user_id for outcome in outcomes}
     points: dict[str, list[int]] = defaultdict(list)
     for user, time in zip(users, as_of.tolist(), strict=True):
@@ -150,6 +125,7 @@ def summarise(
             "version": policy.version,
             "target": policy.target.name,
             "horizon_ms": policy.target.horizon,
+            "expiry_ms": policy.warnings.expiry,
         },
     }
     document: dict[str, Any] = orjson.loads(orjson.dumps(summary))

@@ -78,6 +78,7 @@ class FeatureTable(MemorySink[ServedBatch]):
             "user_id": column(self._users),
             "as_of": pa.array(np.array(self._as_of, dtype=np.int64)[order], pa.timestamp("ms", tz="UTC")),
             "event_id": column(self._event_ids),
+            "seq": pa.array(np.array(self._seqs, dtype=np.int64)[order]),
         }
         served = {
             **identity,

@@ -90,6 +90,8 @@ def test_the_commands_are_those_that_are_promised() -> None:
     assert {" ".join(path) for path, command in COMMANDS.items() if not isinstance(command, click.Group)} == {
         "simulate",
         "replay",
+        "evaluate",
+        "compare",
         "run",
         "produce",
         "redrive",

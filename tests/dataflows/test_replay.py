@@ -27,7 +27,7 @@ from schemas.records import ModelVersion
 from tests.dataflows.conftest import Replays, Simulated
 
 BATCHES = (1, 100, 10_000)
-COLUMNS = ("user_id", "as_of", "event_id", "score", "insufficient_history", "tier", "model_version")
+COLUMNS = ("user_id", "as_of", "event_id", "seq", "score", "insufficient_history", "tier", "model_version")
 
 
 def files(folder: Path) -> dict[str, bytes]:

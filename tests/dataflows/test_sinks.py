@@ -123,7 +123,7 @@ def test_an_empty_feature_table_has_all_its_columns(tmp_path: Path) -> None:
     read = pq.read_table(tmp_path / "features.parquet")
     assert read.num_rows == 0
     assert read.column_names[-2:] == ["model_version", "first"]
-    assert shadow.column_names == ["user_id", "as_of", "event_id"]
+    assert shadow.column_names == ["user_id", "as_of", "event_id", "seq"]
 
 
 def test_the_same_rows_give_the_same_bytes(tmp_path: Path) -> None:

@@ -5,16 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import orjson
 import pytest
 
-from dataflows.operators.profile import Outcome
 from dataflows.replay import replay
 from dataflows.sources.log import LogSource
-from dataflows.summary import matured_labels
 from dataflows.testing import START, hand_made_model, small_policy
-from schemas.records import Position
 
 HOUR = 3_600_000
 DAY = 24 * HOUR
@@ -101,56 +97,6 @@ def test_the_model_and_the_policy_are_named(summary: dict[str, Any]) -> None:
     assert models["logistic"]["version"] == hand_made_model(0.2, {"report_count_24h": 1.0}).version
     assert (policy["name"], policy["target"], policy["horizon_ms"]) == ("small", "escalates", DAY)
     assert policy["version"] == small_policy(allowed_lateness="1h").version
-
-
-def outcome(user_id: str, at: int, seq: int, *, overturned: bool = False) -> Outcome:
-    return Outcome(user_id, at, "overturned" if overturned else "escalated", Position("t", 0, seq, seq))
-
-
-def labelled(points: list[tuple[str, int]], *outcomes: Outcome, horizon: int = 10) -> tuple[list[bool], list[bool]]:
-    """Labels and maturity of points at every other place of the log; a third user ends it at time 100."""
-    points = [*points, ("one", 100), ("two", 100)]
-    times = np.array([time for _, time in points], dtype=np.int64)
-    places = np.arange(len(points), dtype=np.int64) * 2
-    labels, matured = matured_labels([user for user, _ in points], times, places, list(outcomes), horizon)
-    return labels[:-2].tolist(), matured[:-2].tolist()
-
-
-def test_a_point_is_positive_if_its_user_escalates_within_the_horizon() -> None:
-    """From the point's own time to the horizon's end, both included; of that user only."""
-    points = [("ann", 4), ("ann", 5), ("bob", 9), ("ann", 15), ("ann", 15)]
-    labels, _ = labelled(points, outcome("ann", 15, 9))
-    assert labels == [False, True, False, True, True]
-
-
-def test_the_point_of_the_escalating_event_itself_is_not_a_prediction() -> None:
-    """Where users stay at risk, what escalates makes a point too, and its features know already."""
-    labels, _ = labelled([("ann", 5), ("ann", 5), ("ann", 5)], outcome("ann", 5, 2))
-    assert labels == [True, False, False]
-
-
-def test_an_overturned_escalation_counts_for_nothing() -> None:
-    """The one before it still does."""
-    points = [("ann", 5), ("ann", 30)]
-    assert labelled(points, outcome("ann", 30, 3), outcome("ann", 31, 5, overturned=True))[0] == [False, False]
-    both = labelled(points, outcome("ann", 6, 1), outcome("ann", 31, 3), outcome("ann", 32, 5, overturned=True))
-    assert both[0] == [True, False]
-
-
-def test_a_label_is_not_counted_before_its_time() -> None:
-    """A point is mature when the log goes on for its whole horizon."""
-    assert labelled([("ann", 89), ("ann", 90), ("ann", 91)])[1] == [True, True, False]
-
-
-def test_one_poisoned_clock_does_not_make_the_log_longer() -> None:
-    """A user a year ahead of all others lets nobody's label mature early."""
-    assert labelled([("ann", 91), ("mallory", 10**9)])[1] == [False, False]
-
-
-def test_no_points_have_no_labels() -> None:
-    """An empty log is no error."""
-    labels, matured = matured_labels([], np.empty(0, np.int64), np.empty(0, np.int64), [outcome("ann", 1, 1)], 10)
-    assert (labels.tolist(), matured.tolist()) == ([], [])
 
 
 def test_an_escalation_counts_as_warned_of_only_if_the_warning_is_its_own(tmp_path: Path) -> None:

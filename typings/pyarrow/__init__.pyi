@@ -41,6 +41,7 @@ class RecordBatch:
     def column(self, i: int | str) -> Array: ...
 
 class Table:
+    column_names: list[str]
     num_rows: int
     def __getitem__(self, key: str) -> ChunkedArray: ...
     @classmethod

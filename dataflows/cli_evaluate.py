@@ -1,0 +1,90 @@
+"""The commands that say how good a replay's warnings were, and what a change did to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import orjson
+
+from dataflows.cli_common import FILE
+from dataflows.evaluation.compare import compare
+from dataflows.evaluation.evaluate import Protocol, evaluate, write_evaluation
+from dataflows.evaluation.outputs import read_outputs
+from dataflows.evaluation.told import compared_lines, evaluated_lines
+from dataflows.mapping import LogMapping
+
+RUN_DIR = click.Path(path_type=Path, file_okay=False, exists=True)
+
+
+def _protocol_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in (
+        click.option("--json", "as_json", is_flag=True, help="Print the whole document instead of the summary."),
+        click.option("--skip-first", is_flag=True, help="Without each user's first point."),
+        click.option(
+            "--from-quantile",
+            type=click.FloatRange(0, 1, max_open=True),
+            default=0.0,
+            help="Only points from this quantile of their times on.",
+        ),
+        click.option(
+            "--question",
+            type=click.Choice(["horizon", "next"]),
+            default="horizon",
+            show_default=True,
+            help="Escalates within the horizon; or before anything else of the user is seen.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+@click.command("evaluate")
+@click.argument("run_dir", type=RUN_DIR)
+@click.option("--log", type=FILE, help="The log that was replayed: figures by channel, locale and age band as well.")
+@click.option("--mapping", type=FILE, help="The mapping that it was replayed with.")
+@click.option("--no-boosting", is_flag=True, help="Without the floor that takes longest, boosted trees.")
+@_protocol_options
+def evaluate_command(
+    run_dir: Path,
+    log: Path | None,
+    mapping: Path | None,
+    no_boosting: bool,
+    question: Any,
+    from_quantile: float,
+    skip_first: bool,
+    as_json: bool,
+) -> None:
+    """Say how good a replay's warnings were: right, early, calibrated, and better than trivial scores.
+
+    Reads the outputs in RUN_DIR and writes evaluation.json and evaluation.html there. Every prediction was made before
+    its label, a label counts only when its horizon has passed, and every interval is a bootstrap over users.
+    """
+    rules = None if mapping is None else LogMapping.load(mapping)
+    protocol = Protocol(question, from_quantile, skip_first, not no_boosting, log, rules)
+    document = evaluate(read_outputs(run_dir), protocol)
+    write_evaluation(document, run_dir)
+    _print(document, evaluated_lines(document), as_json=as_json)
+
+
+@click.command("compare")
+@click.argument("run_a", type=RUN_DIR)
+@click.argument("run_b", type=RUN_DIR)
+@_protocol_options
+def compare_command(
+    run_a: Path, run_b: Path, question: Any, from_quantile: float, skip_first: bool, as_json: bool
+) -> None:
+    """Lay two replays of one log side by side: RUN_A before a change of policy, features or model, RUN_B after it.
+
+    Figures with intervals and their difference, warnings gained and lost, users who changed tier, and the
+    counterexamples worth reading.
+    """
+    protocol = Protocol(question, from_quantile, skip_first)
+    document = compare(read_outputs(run_a), read_outputs(run_b), protocol)
+    _print(document, compared_lines(document), as_json=as_json)
+
+
+def _print(document: dict[str, Any], lines: list[str], *, as_json: bool) -> None:
+    click.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode() if as_json else "\n".join(lines))

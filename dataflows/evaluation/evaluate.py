@@ -1,0 +1,173 @@
+"""Evaluates a replay: one document with every figure, its interval and its floors, and no wall-clock value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+
+from dataflows.evaluation.boosting import boosted
+from dataflows.evaluation.calibration import calibration_error, reliability
+from dataflows.evaluation.curves import earliness, numbered, recovery, stability
+from dataflows.evaluation.episodes import Follow, Warnings
+from dataflows.evaluation.floors import floors
+from dataflows.evaluation.intervals import compare_scores
+from dataflows.evaluation.labels import Labels, Question, label
+from dataflows.evaluation.leaks import suspects
+from dataflows.evaluation.outputs import EvaluationError, Flags, Outputs, Values
+from dataflows.evaluation.slices import Slices, by_age, by_attribute, large_enough
+from dataflows.mapping import LogMapping
+from detectors.metrics import brier
+
+FORMAT = 1
+BUDGETS = (1.0, 5.0, 20.0)
+"""Warnings per 1,000 active users and day."""
+PRECISIONS = (0.2, 0.5, 0.8)
+BOOSTED = "boosted trees"
+
+
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """What is asked, and of which points: those from a quantile of the points' times on, without users' first points.
+
+    `log` and `mapping` are those replayed; with them figures are also given by channel, locale and age band.
+    """
+
+    question: Question = "horizon"
+    from_quantile: float = 0.0
+    skip_first: bool = False
+    boosting: bool = True
+    log: Path | None = None
+    mapping: LogMapping | None = None
+
+
+def evaluate(run: Outputs, protocol: Protocol) -> dict[str, Any]:
+    """Everything that is measured, as a document; the same outputs give the same bytes.
+
+    Raises:
+        EvaluationError: if no point is left to evaluate, or none of them positive.
+    """
+    labels = label(protocol.question, run.user, run.as_of, run.seq, run.escalations, run.horizon)
+    usable = usable_rows(run, labels, protocol)
+    champion = run.scores[run.champion]
+    scored = usable & ~np.isnan(champion)
+    if not labels.positive[scored].any():
+        raise EvaluationError(
+            f"Of {len(run):,} points {int(usable.sum()):,} can be evaluated and {int(scored.sum()):,} of them have a "
+            "score, but none of those is positive: choose a longer log, or another part of it."
+        )
+    trivial = floors(run)
+    if protocol.boosting:
+        trivial[BOOSTED] = boosted(run, labels)
+    follow = Follow(run, labels.mature)
+    budgets = {f"{budget:g}": _budgeted(follow, run, trivial, budget) for budget in BUDGETS}
+    middle = budgets[f"{BUDGETS[1]:g}"][run.champion]["threshold"]
+    cells: Slices = by_age(run) | ({} if protocol.log is None else by_attribute(run, protocol.log, protocol.mapping))
+    document = {
+        "format": FORMAT,
+        "log": run.name,
+        "policy": run.summary["policy"],
+        "models": {"champion": run.champion, "challengers": run.summary["models"]["challengers"]},
+        "protocol": {
+            "question": protocol.question,
+            "from_quantile": protocol.from_quantile,
+            "skip_first": protocol.skip_first,
+        },
+        "points": {
+            "all": len(run),
+            "censored": int((~labels.mature).sum()),
+            "evaluated": int(scored.sum()),
+            "unscored": int((usable & ~scored).sum()),
+            "positives": int(labels.positive[scored].sum()),
+            "base_rate": float(labels.positive[scored].mean()),
+            "users": len(np.unique(run.user[scored])),
+        },
+        "suspect_features": suspects({name: v[scored] for name, v in run.features.items()}, labels.positive[scored]),
+        "scores": _scores(run, labels, scored, trivial),
+        "reliability": [one._asdict() for one in reliability(labels.positive[scored], champion[scored])],
+        "published": _warnings(follow.outcome(np.array([one.row for one in run.warnings], dtype=np.int64))),
+        "at_budget": budgets,
+        "at_precision": {
+            f"{precision:g}": None if found is None else _warnings(found)
+            for precision in PRECISIONS
+            for found in [follow.at_precision(champion, precision)]
+        },
+        "earliness": [
+            {**one._asdict(), "roc_auc": one.roc_auc._asdict()}
+            for one in earliness(run, champion, labels, scored, follow, middle)
+        ],
+        "recovery": recovery(run, champion),
+        "stability": stability(run, follow.active_days),
+        "slices": _slices(run, labels, scored, cells),
+    }
+    plain: dict[str, Any] = orjson.loads(orjson.dumps(document, option=orjson.OPT_NON_STR_KEYS))
+    return plain
+
+
+def usable_rows(run: Outputs, labels: Labels, protocol: Protocol) -> Flags:
+    """Which points are evaluated: those that matured, and that the protocol asks for."""
+    usable = labels.mature.copy()
+    if protocol.from_quantile:
+        usable &= run.as_of >= np.quantile(run.as_of, protocol.from_quantile)
+    if protocol.skip_first:
+        usable &= numbered(run) > 1
+    return usable
+
+
+def _scores(run: Outputs, labels: Labels, scored: Flags, trivial: dict[str, Values]) -> dict[str, Any]:
+    """The figures of each model and floor on the same rows: those the champion scored."""
+    models = {name: np.nan_to_num(values[scored]) for name, values in run.scores.items()}
+    everything = models | {name: values[scored] for name, values in trivial.items()}
+    positive = labels.positive[scored]
+    compared = compare_scores(positive, run.user[scored], everything)
+    found: dict[str, Any] = {}
+    for name in everything:
+        found[name] = {
+            "kind": "model" if name in models else "floor",
+            "roc_auc": compared.roc_auc[name]._asdict(),
+            "average_precision": compared.average_precision[name]._asdict(),
+        }
+        if name in models:
+            found[name]["brier"] = brier(positive, models[name])
+            found[name]["calibration_error"] = calibration_error(reliability(positive, models[name]))
+        if name != run.champion:
+            found[name]["champion_above"] = {
+                "roc_auc": compared.roc_auc_above[name]._asdict(),
+                "average_precision": compared.average_precision_above[name]._asdict(),
+            }
+    return found
+
+
+def _budgeted(follow: Follow, run: Outputs, trivial: dict[str, Values], budget: float) -> dict[str, Any]:
+    scores = {run.champion: run.scores[run.champion]} | trivial
+    return {name: _warnings(follow.at_budget(values, budget)) for name, values in scores.items()}
+
+
+def _warnings(found: Warnings) -> dict[str, Any]:
+    return {**found._asdict(), "lead": found.lead._asdict()}
+
+
+def _slices(run: Outputs, labels: Labels, scored: Flags, cells: Slices) -> list[dict[str, Any]]:
+    found = []
+    champion = run.scores[run.champion]
+    for name, members in cells.items():
+        rows = scored & members
+        positive = labels.positive[rows]
+        cell: dict[str, Any] = {"slice": name, "points": len(positive), "positives": int(positive.sum())}
+        if large_enough(positive):
+            compared = compare_scores(positive, run.user[rows], {"score": champion[rows]})
+            cell["roc_auc"] = compared.roc_auc["score"]._asdict()
+            cell["average_precision"] = compared.average_precision["score"]._asdict()
+            cell["calibration_error"] = calibration_error(reliability(positive, champion[rows]))
+        found.append(cell)
+    return found
+
+
+def write_evaluation(document: dict[str, Any], run_dir: Path) -> Path:
+    """Write `evaluation.json` beside the outputs it is about; its path."""
+    path = run_dir / "evaluation.json"
+    path.write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    return path

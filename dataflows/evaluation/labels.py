@@ -1,0 +1,90 @@
+"""Labels as evaluation sees them: only what happened after a point, and only when its horizon has passed."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Flags = NDArray[np.bool_]
+Times = NDArray[np.int64]
+
+Question = Literal["horizon", "next"]
+"""What a score is asked: does the user escalate within the horizon; or before anything else of theirs is seen."""
+
+
+class Escalation(NamedTuple):
+    """An escalation that was not overturned later: when (ms), and its place in the log."""
+
+    as_of: int
+    seq: int
+
+
+class Labels(NamedTuple):
+    """For every point whether the answer is yes, whether the log is long enough to know it, and when it was known (ms).
+
+    A point whose horizon reaches beyond the log is censored whatever happened in between: to count its positives and
+    drop its negatives would flatter every score.
+    """
+
+    positive: Flags
+    mature: Flags
+    known_at: Times
+
+
+def upheld(outcomes: Iterable[tuple[int, str, int, int]]) -> dict[int, list[Escalation]]:
+    """Escalations by user, without those that were overturned, whenever that was.
+
+    `outcomes` are (user, kind, as of (ms), place in the log) in the order of the log.
+    """
+    found: dict[int, list[Escalation]] = defaultdict(list)
+    for user, kind, as_of, seq in outcomes:
+        if kind == "escalated":
+            found[user].append(Escalation(as_of, seq))
+        elif found[user]:
+            found[user].pop()
+    return {user: escalations for user, escalations in found.items() if escalations}
+
+
+def label(
+    question: Question,
+    user: NDArray[np.int64],
+    as_of: Times,
+    seq: Times,
+    escalations: Mapping[int, Sequence[Escalation]],
+    horizon: int,
+) -> Labels:
+    """The labels of points in the order of the log; `escalations` are those upheld, by user.
+
+    An escalation is told from what came before it in the log, not from the point that its own event made. The end of
+    the log is the latest time that two users have shown, as one poisoned clock must not make it longer. The question
+    *next* is the one that papers on ban prediction ask; every row of a log answers it, so that none is censored.
+    """
+    positive = np.zeros(len(user), dtype=np.bool_)
+    known_at = as_of.copy() if question == "next" else as_of + horizon
+    order = np.lexsort((seq, user))
+    starts = np.flatnonzero(np.diff(user[order], prepend=-1))
+    ends = np.append(starts, len(order))[1:]
+    bounds = dict(zip(user[order][starts].tolist(), zip(starts, ends, strict=True), strict=True))
+    for one, suffered in escalations.items():
+        if one not in bounds:
+            continue
+        rows = order[slice(*bounds[one])]
+        for escalation in suffered:
+            before = rows[seq[rows] < escalation.seq]
+            if question == "next":
+                positive[before[-1:]] = True
+                known_at[before[-1:]] = np.maximum(as_of[before[-1:]], escalation.as_of)
+            else:
+                # a user's own clock never goes back, but an escalation may carry an earlier time than the last point
+                times = as_of[before]
+                positive[before[(times <= escalation.as_of) & (escalation.as_of <= times + horizon)]] = True
+    if question == "next":
+        return Labels(positive, np.ones(len(user), dtype=np.bool_), known_at)
+    latest = np.zeros(int(user.max(initial=-1)) + 1, dtype=np.int64)
+    np.maximum.at(latest, user, as_of)
+    shown_by_two = np.sort(latest)[-2:]
+    return Labels(positive, known_at <= (shown_by_two[0] if len(latest) else 0), known_at)

@@ -1,0 +1,125 @@
+"""An evaluation and a comparison in lines for a terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dataflows.wording import quantity
+
+
+def evaluated_lines(document: dict[str, Any]) -> list[str]:
+    """The figures that decide, each beside its floors."""
+    points, policy = document["points"], document["policy"]
+    lines = [
+        f"{document['log']}: {policy['target']} within {_span(policy['horizon_ms'])}, policy {policy['name']}",
+        (
+            f"{quantity(points['evaluated'])} points of {quantity(points['users'])} users evaluated, "
+            f"{quantity(points['positives'])} positive (base rate {points['base_rate']:.4f}); "
+            f"{quantity(points['censored'])} censored, {quantity(points['unscored'])} without a score"
+        ),
+        *_suspicion(document["suspect_features"]),
+        "",
+        f"{'score':<30}{'ROC-AUC':<26}{'average precision':<30}{'calibration error'}",
+    ]
+    for name, score in document["scores"].items():
+        mark = {"model": "model ", "floor": "floor "}[score["kind"]]
+        error = "" if score.get("calibration_error") is None else f"{score['calibration_error']:.4f}"
+        figures = f"{_figure(score['roc_auc'], 3):<26}{_figure(score['average_precision'], 4):<30}{error}"
+        lines.append(f"{mark + name:<30}{figures}".rstrip())
+    lines += ["", *_published(document["published"]), ""]
+    for budget, scores in document["at_budget"].items():
+        told = ", ".join(f"{name} {_share(found['recall'])}" for name, found in scores.items())
+        lines.append(f"recall at {budget} warnings per 1,000 active users and day: {told}")
+    lines.append("")
+    for early in document["earliness"]:
+        events = early["events"]
+        lines.append(
+            f"after {events} event{'s' if events > 1 else ''}: ROC-AUC {_figure(early['roc_auc'], 3)}, "
+            f"recall {_share(early['recall'])}, {quantity(early['users'])} users"
+        )
+    return lines
+
+
+def compared_lines(document: dict[str, Any]) -> list[str]:
+    """What a change gained and lost."""
+    lines = [f"{document['log']}: {quantity(document['points'])} points scored by both"]
+    for which, run in document["runs"].items():
+        lines.append(
+            f"{which:<7} policy {run['policy']['name']} {run['policy']['version']}, champion {run['champion']}: "
+            f"ROC-AUC {_figure(run['roc_auc'], 3)}, average precision {_figure(run['average_precision'], 4)}"
+        )
+    above = document["after_above_before"]
+    if above is None:
+        lines.append("The targets differ, so each run is held against its own and no difference is given.")
+    else:
+        lines.append(
+            f"after above before: ROC-AUC {_figure(above['roc_auc'], 3, '+')}, "
+            f"average precision {_figure(above['average_precision'], 4, '+')}"
+        )
+    warnings, tiers = document["warnings"], document["tiers"]
+    lines.append(
+        f"warnings: {quantity(warnings['before'])} before, {quantity(warnings['after'])} after; "
+        f"{quantity(warnings['gained'])} gained, {quantity(warnings['lost'])} lost"
+    )
+    moves = ", ".join(f"{move} {quantity(number)}" for move, number in tiers["moves"].items())
+    lines.append(
+        f"users whose highest tier changed: {quantity(tiers['users_changed'])}{f' ({moves})' if moves else ''}"
+    )
+    for title, key in (
+        ("escalations announced before and missed now", "missed_now"),
+        ("escalations missed before and announced now", "announced_now"),
+        ("wrong warnings that are new", "wrong_now"),
+    ):
+        lines.append(f"{title}:{'' if document['worth_reading'][key] else ' none'}")
+        for example in document["worth_reading"][key]:
+            probability = example["probability"]
+            score = "a rule" if probability is None else f"p {probability:.3f}"
+            lines.append(
+                f"  {example['user_id']}: {example['tier']}, {score}, because of {', '.join(example['reasons'])}"
+            )
+    return lines
+
+
+def _suspicion(features: list[str]) -> list[str]:
+    if not features:
+        return []
+    return [
+        f"LEAK? {', '.join(features)}: too good to be true alone; see that nothing in it comes from after the point"
+    ]
+
+
+def _published(found: dict[str, Any]) -> list[str]:
+    lead = found["lead"]
+    given = f"{quantity(found['warnings'])} warnings, {_number(found['per_budget'])} per 1,000 active users and day"
+    announced = f"{_share(found['recall'])} of {quantity(found['escalations'])} escalations announced"
+    lines = [f"as published: {given}; right {_share(found['precision'])}; {announced}"]
+    if lead["median_ms"] is not None:
+        shares = ", ".join(f"at least {_span(int(span))}: {share:.0%}" for span, share in lead["at_least"].items())
+        lines.append(
+            f"lead of the first warning: median {_span(lead['median_ms'])} and {lead['median_events']:g} events, "
+            f"p10 {_span(lead['p10_ms'])} and {lead['p10_events']:g} events; {shares}"
+        )
+    return lines
+
+
+def _figure(figure: dict[str, float | None], digits: int, sign: str = "") -> str:
+    value, low, high = figure["value"], figure["low"], figure["high"]
+    if value is None:
+        return "not defined"
+    told = f"{value:{sign}.{digits}f}"
+    return told if low is None else f"{told} [{low:{sign}.{digits}f}, {high:{sign}.{digits}f}]"
+
+
+def _share(value: float | None) -> str:
+    return "nothing to divide by" if value is None else f"{value:.1%}"
+
+
+def _number(value: float | None) -> str:
+    return "none" if value is None else f"{value:,.1f}"
+
+
+def _span(ms: float) -> str:
+    for length, unit in ((86_400_000, "d"), (3_600_000, "h"), (60_000, "min")):
+        if ms >= length:
+            return f"{ms / length:.1f} {unit}".replace(".0 ", " ")
+    return f"{ms / 1000:g} s"

@@ -1,0 +1,77 @@
+"""Two replays side by side: what is gained, lost, moved, and worth reading."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import orjson
+import pytest
+from click.testing import CliRunner
+
+from dataflows.cli import main
+from dataflows.evaluation.compare import compare
+from dataflows.evaluation.evaluate import Protocol
+from dataflows.evaluation.outputs import EvaluationError, read_outputs
+from tests.dataflows.evaluation.kit import outputs
+
+POINTS = [(0, 0, 0.9), (1, 1, 0.8), (2, 2, 0.7), (0, 3, 0.9), (3, 4, 0.1), (4, 100, 0.0), (5, 100, 0.0)]
+ESCALATED = {0: [(5, 8)], 1: [(6, 9)]}
+
+
+def test_warnings_gained_and_lost_are_counted_and_shown() -> None:
+    """User 0 was announced before and is missed now, user 1 the other way round, and user 2 is warned of in vain."""
+    before, after = outputs(POINTS, ESCALATED, warned=[0, 3]), outputs(POINTS, ESCALATED, warned=[1, 2])
+    found = compare(before, after, Protocol())
+    assert found["warnings"] == {"before": 2, "after": 2, "gained": 2, "lost": 2}
+    assert found["tiers"] == {"users_changed": 3, "moves": {"none -> watch": 2, "watch -> none": 1}}
+    reading = {
+        kind: [(example["user_id"], example["probability"]) for example in examples]
+        for kind, examples in found["worth_reading"].items()
+    }
+    assert reading == {
+        "missed_now": [("user-0", 0.9)],
+        "announced_now": [("user-1", 0.8)],
+        "wrong_now": [("user-2", 0.7)],
+    }
+
+
+def test_a_run_beside_itself_differs_in_nothing(replays: Callable[..., Path]) -> None:
+    """No difference, and an interval of no width around it."""
+    run = read_outputs(replays())
+    found = compare(run, run, Protocol())
+    assert found["after_above_before"]["roc_auc"] == {"value": 0.0, "low": 0.0, "high": 0.0}
+    assert found["warnings"]["gained"] == found["warnings"]["lost"] == found["tiers"]["users_changed"] == 0
+    assert not any(found["worth_reading"].values())
+
+
+def test_runs_of_other_targets_are_each_held_against_their_own() -> None:
+    """No difference is given where it would have no meaning."""
+    run = outputs(POINTS, ESCALATED)
+    summary = {**run.summary, "policy": {**run.summary["policy"], "target": "something else"}}
+    found = compare(run, replace(run, summary=summary), Protocol())
+    assert found["same_target"] is False
+    assert found["after_above_before"] is None
+
+
+def test_runs_of_other_logs_are_refused() -> None:
+    """In a sentence that names both."""
+    run = outputs(POINTS, ESCALATED)
+    with pytest.raises(EvaluationError, match="made by hand and another: compare like with like"):
+        compare(run, replace(run, name="another"), Protocol())
+
+
+def test_the_command_compares_learning_with_a_pinned_model(replays: Callable[..., Path]) -> None:
+    """In lines, and as a document with --json."""
+    before, after = str(replays()), str(replays(pinned=True))
+    result = CliRunner().invoke(main, ["compare", before, after])
+    assert result.exit_code == 0, result.output
+    assert "after above before: ROC-AUC +" in result.output or "after above before: ROC-AUC -" in result.output
+    assert "escalations missed before and announced now:" in result.output
+    document = orjson.loads(CliRunner().invoke(main, ["compare", before, after, "--json"]).output)
+    assert document["points"] > 1_000
+    assert (
+        document["warnings"]["before"] - document["warnings"]["lost"] + document["warnings"]["gained"]
+        == (document["warnings"]["after"])
+    )

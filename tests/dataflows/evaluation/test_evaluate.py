@@ -1,0 +1,182 @@
+"""A real replay evaluated: what would fail if anything in it looked ahead, and what a reader may rely on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import orjson
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+
+from dataflows.cli import main
+from dataflows.evaluation.evaluate import Protocol, evaluate
+from dataflows.evaluation.floors import floors
+from dataflows.evaluation.labels import label
+from dataflows.evaluation.outputs import EvaluationError, Outputs, read_outputs
+from dataflows.policy_file import load_policy
+from dataflows.replay import replay
+from dataflows.sources.log import LogSource
+from tests.dataflows.evaluation.kit import outputs, shuffled
+
+Replays = Callable[..., Path]
+Simulated = tuple[Path, Path]
+
+
+@pytest.fixture(scope="module")
+def run(replays: Replays) -> Outputs:
+    """The outputs of a replay of the simulated log, learning on."""
+    return read_outputs(replays())
+
+
+def test_the_same_outputs_give_the_same_bytes(run: Outputs) -> None:
+    """So that two evaluations can be laid side by side: no wall clock, no chance that is not seeded."""
+    first, again = evaluate(run, Protocol()), evaluate(run, Protocol())
+    assert orjson.dumps(first) == orjson.dumps(again)
+    assert first["points"]["positives"] > 100
+
+
+def test_shuffled_labels_give_chance(run: Outputs) -> None:
+    """Models and floors, the refitted one too, which would soon know the answers if it were shown them too early."""
+    found = {name: [] for name in [*run.scores, "boosted trees"]}
+    for seed in range(3):
+        scores = evaluate(shuffled(run, seed), Protocol())["scores"]
+        for name, values in found.items():
+            values.append(scores[name]["roc_auc"]["value"])
+    means = {name: float(np.mean(values)) for name, values in found.items()}
+    assert means == {name: pytest.approx(0.5, abs=0.1) for name in means}
+
+
+def test_a_feature_that_leaks_the_future_is_caught(run: Outputs) -> None:
+    """Also one that leaks by being absent; of the real features none is suspected."""
+    labels = label("horizon", run.user, run.as_of, run.seq, run.escalations, run.horizon)
+    noise = np.random.default_rng(1).normal(size=len(run)) * 0.1
+    leaks = {"tomorrow": labels.positive + noise, "gap": np.where(labels.positive, np.nan, 1.0)}
+    leaking = replace(run, features={**run.features, **leaks})
+    assert evaluate(leaking, Protocol(boosting=False))["suspect_features"] == ["tomorrow", "gap"]
+    assert evaluate(run, Protocol(boosting=False))["suspect_features"] == []
+
+
+def test_what_was_served_does_not_depend_on_what_came_later(simulated: Simulated, tmp_path: Path) -> None:
+    """The log cut off after two thirds gives the same features and scores up to there, to the last bit."""
+    log, policy = simulated
+    lines = log.read_bytes().splitlines(keepends=True)
+    cut = tmp_path / "cut.jsonl"
+    cut.write_bytes(b"".join(lines[: len(lines) * 2 // 3]))
+    tables = []
+    for number, path in enumerate((log, cut)):
+        out = tmp_path / str(number)
+        replay(LogSource(path), load_policy(policy), out, log_name="same")
+        tables.append(pq.read_table(out / "features.parquet"))
+    whole, part = tables
+    assert part.num_rows > 5_000
+    assert whole.slice(0, part.num_rows).equals(part)
+
+
+def test_a_label_after_the_horizon_counts_for_nothing(run: Outputs) -> None:
+    """With every escalation moved beyond the horizon no point is positive, and that is said."""
+    later = {
+        user: [one._replace(as_of=one.as_of + 100 * run.horizon) for one in suffered]
+        for user, suffered in run.escalations.items()
+    }
+    with pytest.raises(EvaluationError, match="none of those is positive: choose a longer log"):
+        evaluate(replace(run, escalations=later), Protocol(boosting=False))
+
+
+def test_censored_points_are_left_out(run: Outputs) -> None:
+    """What remains and what was left out add up, and the last of the log is among the left out."""
+    points = evaluate(run, Protocol(boosting=False))["points"]
+    assert points["all"] == points["censored"] + points["evaluated"] + points["unscored"]
+    labels = label("horizon", run.user, run.as_of, run.seq, run.escalations, run.horizon)
+    assert not labels.mature[run.as_of > run.as_of.max() - run.horizon].any()
+
+
+def test_a_part_of_the_points_can_be_asked_for(run: Outputs) -> None:
+    """From a quantile of their times on, and without users' first points."""
+    late = evaluate(run, Protocol(boosting=False, question="next", from_quantile=0.5))["points"]
+    assert late["evaluated"] == pytest.approx(len(run) / 2, rel=0.02)
+    without = evaluate(run, Protocol(boosting=False, question="next", skip_first=True))["points"]
+    assert without["evaluated"] + without["unscored"] == len(run) - len(run.users)
+
+
+def test_floors_are_what_counting_the_log_gives(run: Outputs, simulated: Simulated) -> None:
+    """Events, violations and the last severity recounted from the log, for users whose events all came in order."""
+    found = floors(run)
+    rows = {event: row for row, event in enumerate(run.event_id)}
+    events: dict[str, int] = {}
+    violations: dict[str, int] = {}
+    severity: dict[str, float] = {}
+    reversed_users, checked = set(), 0
+    seen = set()
+    for line in simulated[0].read_bytes().splitlines():
+        event = orjson.loads(line)
+        user, kind = event.get("user_id"), event.get("kind", "message")
+        if event.get("event_id") in seen or event.get("event_id") not in rows:
+            if kind in {"reversal", "erasure"} or event.get("event_id") not in rows:
+                reversed_users.add(user)
+            continue
+        seen.add(event["event_id"])
+        row = rows[event["event_id"]]
+        events[user] = events.get(user, 0) + 1
+        if kind in {"reversal", "erasure"}:
+            reversed_users.add(user)
+        if kind in {"report", "sanction"}:
+            violations[user] = violations.get(user, 0) + 1
+        if kind == "sanction":
+            severity[user] = event["sanction"]["severity"]
+        if user in reversed_users:
+            continue
+        assert found["event count"][row] == events[user]
+        assert found["past violation rate"][row] == pytest.approx(violations.get(user, 0) / events[user])
+        assert found["last severity"][row] == severity.get(user, 0)
+        checked += 1
+    assert checked > 3_000
+
+
+def test_the_command_writes_the_document_and_says_what_decides(replays: Replays) -> None:
+    """Figures beside their floors in the terminal; the whole document with --json."""
+    directory = replays()
+    result = CliRunner().invoke(main, ["evaluate", str(directory), "--no-boosting"])
+    assert result.exit_code == 0, result.output
+    document = orjson.loads((directory / "evaluation.json").read_bytes())
+    value = document["scores"]["logistic"]["roc_auc"]["value"]
+    assert f"model logistic                {value:.3f} [" in result.output
+    assert "floor newness" in result.output
+    assert "recall at 5 warnings per 1,000 active users and day: logistic" in result.output
+    printed = CliRunner().invoke(main, ["evaluate", str(directory), "--no-boosting", "--json"])
+    assert orjson.loads(printed.output[: printed.output.rindex("}") + 1]) == document
+
+
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [
+        (lambda out: (out / "summary.json").unlink(), "not the outputs of a replay"),
+        (lambda out: (out / "features.parquet").write_bytes(b"no"), "not the outputs of a replay"),
+        (lambda out: (out / "outcomes.jsonl").write_bytes(b"{"), "not the outputs of a replay"),
+    ],
+)
+def test_what_is_no_replay_is_answered_in_a_sentence(
+    replays: Replays, tmp_path: Path, spoil: Callable[[Path], None], sentence: str
+) -> None:
+    """Missing files and damaged ones."""
+    for file in replays().glob("*.*"):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    spoil(tmp_path)
+    result = CliRunner().invoke(main, ["evaluate", str(tmp_path)])
+    assert result.exit_code == 1
+    assert sentence in result.output
+
+
+def test_a_slice_too_small_to_say_anything_shows_no_figure() -> None:
+    """It is listed with its size."""
+    points = [(user, float(hour), 0.1 * (user == 0)) for hour in range(100) for user in range(3)]
+    decays = {name: [0.0] * 300 for name in ("report_decay_7d", "sanction_decay_7d", "message_decay_7d")}
+    others = {name: [0.0] * 300 for name in ("strike_count", "sanction_severity_sum_30d")}
+    features = {**decays, **others, "first_since": [hour * 3_600.0 for hour in range(100) for _ in range(3)]}
+    run = outputs(points, {0: [(50, 301)]}, features=features)
+    cells = evaluate(run, Protocol(boosting=False))["slices"]
+    assert [(cell["slice"].split(" ")[0], cell["points"]) for cell in cells] == [("new", 72), ("old", 156)]
+    assert all("roc_auc" not in cell for cell in cells)
