@@ -3,12 +3,13 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check lint types documents released bench chaos soak topology docs lock clean
+.PHONY: help demo test check lint types documents released bench evaluate chaos soak topology docs lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO := out/demo
+LOGS := ../shared/datasets
 
 help: ## say what each target does
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -43,6 +44,9 @@ released: $(READY)
 
 bench: $(READY) ## print events per second and microseconds per event of a replay, per stage
 	@$(BIN)/python tests/bench/bench.py $(ARGS)
+
+evaluate: $(READY) ## measure the warnings on the public logs in LOGS, beside trivial scores (LOGS=../shared/datasets)
+	@$(BIN)/python -m tools.evaluate_logs $(LOGS) $(ARGS)
 
 chaos: $(READY) ## kill live runs 100 times on a real broker and count what is lost or doubled (ARGS="--kills 10")
 	@$(BIN)/python -m tests.recovery.chaos $(ARGS)

@@ -30,6 +30,12 @@ def _protocol_options(command: Callable[..., Any]) -> Callable[..., Any]:
             help="Only points from this quantile of their times on.",
         ),
         click.option(
+            "--until-quantile",
+            type=click.FloatRange(0, 1, min_open=True),
+            default=1.0,
+            help="Only points before this quantile of their times: what a choice may be made on.",
+        ),
+        click.option(
             "--question",
             type=click.Choice(["horizon", "next"]),
             default="horizon",
@@ -54,6 +60,7 @@ def evaluate_command(
     no_boosting: bool,
     question: Any,
     from_quantile: float,
+    until_quantile: float,
     skip_first: bool,
     as_json: bool,
 ) -> None:
@@ -63,7 +70,7 @@ def evaluate_command(
     its label, a label counts only when its horizon has passed, and every interval is a bootstrap over users.
     """
     rules = None if mapping is None else LogMapping.load(mapping)
-    protocol = Protocol(question, from_quantile, skip_first, not no_boosting, log, rules)
+    protocol = Protocol(question, from_quantile, until_quantile, skip_first, not no_boosting, log, rules)
     document = evaluate(read_outputs(run_dir), protocol)
     write_evaluation(document, run_dir)
     _print(document, evaluated_lines(document), as_json=as_json)
@@ -74,14 +81,20 @@ def evaluate_command(
 @click.argument("run_b", type=RUN_DIR)
 @_protocol_options
 def compare_command(
-    run_a: Path, run_b: Path, question: Any, from_quantile: float, skip_first: bool, as_json: bool
+    run_a: Path,
+    run_b: Path,
+    question: Any,
+    from_quantile: float,
+    until_quantile: float,
+    skip_first: bool,
+    as_json: bool,
 ) -> None:
     """Lay two replays of one log side by side: RUN_A before a change of policy, features or model, RUN_B after it.
 
     Figures with intervals and their difference, warnings gained and lost, users who changed tier, and the
     counterexamples worth reading.
     """
-    protocol = Protocol(question, from_quantile, skip_first)
+    protocol = Protocol(question, from_quantile, until_quantile, skip_first)
     document = compare(read_outputs(run_a), read_outputs(run_b), protocol)
     _print(document, compared_lines(document), as_json=as_json)
 

@@ -5,19 +5,14 @@ from __future__ import annotations
 import ast
 import os
 import re
-import subprocess
-import sys
 import tomllib
 from importlib import import_module
-from pathlib import Path
 from typing import Any, get_args
 
 import orjson
 import pytest
-from click.testing import CliRunner
 from pydantic import BaseModel
 
-from dataflows.cli import main
 from dataflows.settings import (
     KafkaSettings,
     PathSettings,
@@ -241,27 +236,3 @@ def test_every_rule_is_described_with_its_runbook_and_gaps(name: str) -> None:
     assert (
         f"Default limit: {rule.default_limit:g}. Reads {', '.join(f'`{name}`' for name in rule.features)}." in section
     )
-
-
-def test_the_floor_is_computed_on_the_very_points_of_the_summary(tmp_path: Path) -> None:
-    """The script in docs/datasets.md finds for the champion's score the figures of summary.json, and prints a floor."""
-    script, log, run = tmp_path / "floor.py", tmp_path / "log.jsonl", tmp_path / "run"
-    block = re.search(r"<!-- floor -->\n```python\n(.*?)```", text("datasets.md"), re.DOTALL)
-    assert block
-    script.write_text(block[1])
-    example = (ROOT / "deploy/policies/example.toml").read_text(encoding="utf-8")
-    policy = tmp_path / "policy.toml"
-    policy.write_text(re.sub(r"min_positives = \d+", "min_positives = 2", example))
-    for words in (
-        ["simulate", "--events", "6000", "--users", "150", "--seed", "5", "--out", str(log)],
-        ["replay", str(log), "--policy", str(policy), "--out", str(run)],
-    ):
-        result = CliRunner().invoke(main, words, catch_exceptions=False)
-        assert result.exit_code == 0, result.output
-    command = [sys.executable, str(script), str(run), "first_since", "-1"]
-    printed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    (name, auc, precision), floor = (line.split() for line in printed.splitlines())
-    figures = orjson.loads((run / "summary.json").read_bytes())["models"]["logistic"]["progressive"]
-    assert figures["positives"] > 0
-    assert (name, float(auc), float(precision)) == ("score", figures["roc_auc"], figures["average_precision"])
-    assert floor[0] == "first_since"

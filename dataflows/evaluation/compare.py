@@ -49,7 +49,12 @@ def compare(before: Outputs, after: Outputs, protocol: Protocol) -> dict[str, An
         raise EvaluationError("No point of both runs has a score and a matured label: there is nothing to compare.")
     document: dict[str, Any] = {
         "log": before.name,
-        "protocol": {"question": protocol.question, "from_quantile": protocol.from_quantile},
+        "protocol": {
+            "question": protocol.question,
+            "from_quantile": protocol.from_quantile,
+            "until_quantile": protocol.until_quantile,
+            "skip_first": protocol.skip_first,
+        },
         "points": len(rows),
         "same_target": same_target,
         "runs": {which: _figures(run, labels[which], rows[:, n]) for n, (which, run) in enumerate(runs.items())},

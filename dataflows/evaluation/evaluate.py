@@ -31,13 +31,14 @@ BOOSTED = "boosted trees"
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
-    """What is asked, and of which points: those from a quantile of the points' times on, without users' first points.
+    """What is asked, and of which points: those between quantiles of the points' times, without users' first points.
 
     `log` and `mapping` are those replayed; with them figures are also given by channel, locale and age band.
     """
 
     question: Question = "horizon"
     from_quantile: float = 0.0
+    until_quantile: float = 1.0
     skip_first: bool = False
     boosting: bool = True
     log: Path | None = None
@@ -74,6 +75,7 @@ def evaluate(run: Outputs, protocol: Protocol) -> dict[str, Any]:
         "protocol": {
             "question": protocol.question,
             "from_quantile": protocol.from_quantile,
+            "until_quantile": protocol.until_quantile,
             "skip_first": protocol.skip_first,
         },
         "points": {
@@ -112,6 +114,8 @@ def usable_rows(run: Outputs, labels: Labels, protocol: Protocol) -> Flags:
     usable = labels.mature.copy()
     if protocol.from_quantile:
         usable &= run.as_of >= np.quantile(run.as_of, protocol.from_quantile)
+    if protocol.until_quantile < 1:
+        usable &= run.as_of < np.quantile(run.as_of, protocol.until_quantile)
     if protocol.skip_first:
         usable &= numbered(run) > 1
     return usable

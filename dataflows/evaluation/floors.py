@@ -29,9 +29,12 @@ def floors(run: Outputs) -> dict[str, Values]:
     found = {
         "newness": -feature["first_since"],
         "event count": events,
+        "few events": -events,
+        "violations so far": violations,
         "past violation rate": violations / events,
         "strike count": feature["strike_count"],
         "last severity": _last_severity(feature["sanction_severity_sum_30d"], sanctions, first),
+        "recent violations": recently,
         "recent violation rate": recently / np.maximum(feature["message_decay_7d"] + recently, 1e-9),
     }
     return {name: values[back] for name, values in found.items()}

@@ -28,8 +28,10 @@ def evaluated_lines(document: dict[str, Any]) -> list[str]:
         lines.append(f"{mark + name:<30}{figures}".rstrip())
     lines += ["", *_published(document["published"]), ""]
     for budget, scores in document["at_budget"].items():
-        told = ", ".join(f"{name} {_share(found['recall'])}" for name, found in scores.items())
-        lines.append(f"recall at {budget} warnings per 1,000 active users and day: {told}")
+        champion = document["models"]["champion"]
+        best = max((name for name in scores if name != champion), key=lambda name: scores[name]["recall"] or 0.0)
+        told = ", ".join(f"{_share(scores[name]['recall'])} {name}" for name in (champion, best))
+        lines.append(f"announced at {budget} warnings per 1,000 active users and day: {told} (the best floor)")
     lines.append("")
     for early in document["earliness"]:
         events = early["events"]
