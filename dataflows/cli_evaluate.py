@@ -13,6 +13,7 @@ from dataflows.cli_common import FILE
 from dataflows.evaluation.compare import compare
 from dataflows.evaluation.evaluate import Protocol, evaluate, write_evaluation
 from dataflows.evaluation.outputs import read_outputs
+from dataflows.evaluation.page import write_page
 from dataflows.evaluation.told import compared_lines, evaluated_lines
 from dataflows.mapping import LogMapping
 
@@ -73,7 +74,8 @@ def evaluate_command(
     protocol = Protocol(question, from_quantile, until_quantile, skip_first, not no_boosting, log, rules)
     document = evaluate(read_outputs(run_dir), protocol)
     write_evaluation(document, run_dir)
-    _print(document, evaluated_lines(document), as_json=as_json)
+    page = write_page(document, run_dir)
+    _print(document, [*evaluated_lines(document), "", f"report: {page}"], as_json=as_json)
 
 
 @click.command("compare")

@@ -11,7 +11,7 @@ def evaluated_lines(document: dict[str, Any]) -> list[str]:
     """The figures that decide, each beside its floors."""
     points, policy = document["points"], document["policy"]
     lines = [
-        f"{document['log']}: {policy['target']} within {_span(policy['horizon_ms'])}, policy {policy['name']}",
+        f"{document['log']}: {policy['target']} within {span(policy['horizon_ms'])}, policy {policy['name']}",
         (
             f"{quantity(points['evaluated'])} points of {quantity(points['users'])} users evaluated, "
             f"{quantity(points['positives'])} positive (base rate {points['base_rate']:.4f}); "
@@ -24,20 +24,19 @@ def evaluated_lines(document: dict[str, Any]) -> list[str]:
     for name, score in document["scores"].items():
         mark = {"model": "model ", "floor": "floor "}[score["kind"]]
         error = "" if score.get("calibration_error") is None else f"{score['calibration_error']:.4f}"
-        figures = f"{_figure(score['roc_auc'], 3):<26}{_figure(score['average_precision'], 4):<30}{error}"
+        figures = f"{figure(score['roc_auc'], 3):<26}{figure(score['average_precision'], 4):<30}{error}"
         lines.append(f"{mark + name:<30}{figures}".rstrip())
     lines += ["", *_published(document["published"]), ""]
     for budget, scores in document["at_budget"].items():
         champion = document["models"]["champion"]
         best = max((name for name in scores if name != champion), key=lambda name: scores[name]["recall"] or 0.0)
-        told = ", ".join(f"{_share(scores[name]['recall'])} {name}" for name in (champion, best))
-        lines.append(f"announced at {budget} warnings per 1,000 active users and day: {told} (the best floor)")
+        told = ", ".join(f"{share(scores[name]['recall'])} {name}" for name in (champion, best))
+        lines.append(f"announced at a budget of {budget} per 1,000 active users and day: {told} (the best floor)")
     lines.append("")
     for early in document["earliness"]:
-        events = early["events"]
         lines.append(
-            f"after {events} event{'s' if events > 1 else ''}: ROC-AUC {_figure(early['roc_auc'], 3)}, "
-            f"recall {_share(early['recall'])}, {quantity(early['users'])} users"
+            f"after {events(early['events'])}: ROC-AUC {figure(early['roc_auc'], 3)}, "
+            f"recall {share(early['recall'])}, {quantity(early['users'])} users"
         )
     return lines
 
@@ -48,15 +47,15 @@ def compared_lines(document: dict[str, Any]) -> list[str]:
     for which, run in document["runs"].items():
         lines.append(
             f"{which:<7} policy {run['policy']['name']} {run['policy']['version']}, champion {run['champion']}: "
-            f"ROC-AUC {_figure(run['roc_auc'], 3)}, average precision {_figure(run['average_precision'], 4)}"
+            f"ROC-AUC {figure(run['roc_auc'], 3)}, average precision {figure(run['average_precision'], 4)}"
         )
     above = document["after_above_before"]
     if above is None:
         lines.append("The targets differ, so each run is held against its own and no difference is given.")
     else:
         lines.append(
-            f"after above before: ROC-AUC {_figure(above['roc_auc'], 3, '+')}, "
-            f"average precision {_figure(above['average_precision'], 4, '+')}"
+            f"after above before: ROC-AUC {figure(above['roc_auc'], 3, '+')}, "
+            f"average precision {figure(above['average_precision'], 4, '+')}"
         )
     warnings, tiers = document["warnings"], document["tiers"]
     lines.append(
@@ -92,36 +91,45 @@ def _suspicion(features: list[str]) -> list[str]:
 
 def _published(found: dict[str, Any]) -> list[str]:
     lead = found["lead"]
-    given = f"{quantity(found['warnings'])} warnings, {_number(found['per_budget'])} per 1,000 active users and day"
-    announced = f"{_share(found['recall'])} of {quantity(found['escalations'])} escalations announced"
-    lines = [f"as published: {given}; right {_share(found['precision'])}; {announced}"]
+    given = f"{quantity(found['warnings'])} warnings, {number(found['per_budget'])} per 1,000 active users and day"
+    announced = f"{share(found['recall'])} of {quantity(found['escalations'])} escalations announced"
+    lines = [f"as published: {given}; right {share(found['precision'])}; {announced}"]
     if lead["median_ms"] is not None:
-        shares = ", ".join(f"at least {_span(int(span))}: {share:.0%}" for span, share in lead["at_least"].items())
+        shares = ", ".join(f"at least {span(int(least))}: {part:.0%}" for least, part in lead["at_least"].items())
         lines.append(
-            f"lead of the first warning: median {_span(lead['median_ms'])} and {lead['median_events']:g} events, "
-            f"p10 {_span(lead['p10_ms'])} and {lead['p10_events']:g} events; {shares}"
+            f"lead of the first warning: median {span(lead['median_ms'])} and {events(lead['median_events'])}, "
+            f"shortest tenth {span(lead['p10_ms'])} and {events(lead['p10_events'])}; {shares}"
         )
     return lines
 
 
-def _figure(figure: dict[str, float | None], digits: int, sign: str = "") -> str:
-    value, low, high = figure["value"], figure["low"], figure["high"]
+def figure(found: dict[str, float | None], digits: int, sign: str = "") -> str:
+    """A figure with its interval, or that it is not defined."""
+    value, low, high = found["value"], found["low"], found["high"]
     if value is None:
         return "not defined"
     told = f"{value:{sign}.{digits}f}"
     return told if low is None else f"{told} [{low:{sign}.{digits}f}, {high:{sign}.{digits}f}]"
 
 
-def _share(value: float | None) -> str:
-    return "nothing to divide by" if value is None else f"{value:.1%}"
+def share(value: float | None) -> str:
+    """A share in percent, or why there is none."""
+    return "none" if value is None else f"{value:.1%}"
 
 
-def _number(value: float | None) -> str:
+def number(value: float | None) -> str:
+    """A number with one decimal, or none."""
     return "none" if value is None else f"{value:,.1f}"
 
 
-def _span(ms: float) -> str:
+def span(ms: float) -> str:
+    """A stretch of time (ms) in its largest unit."""
     for length, unit in ((86_400_000, "d"), (3_600_000, "h"), (60_000, "min")):
         if ms >= length:
             return f"{ms / length:.1f} {unit}".replace(".0 ", " ")
     return f"{ms / 1000:g} s"
+
+
+def events(many: float) -> str:
+    """How many events, in words."""
+    return f"{many:g} event{'' if many == 1 else 's'}"

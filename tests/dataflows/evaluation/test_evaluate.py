@@ -160,7 +160,7 @@ def test_the_command_writes_the_document_and_says_what_decides(replays: Replays)
     value = document["scores"]["logistic"]["roc_auc"]["value"]
     assert f"model logistic                {value:.3f} [" in result.output
     assert "floor newness" in result.output
-    assert re.search(r"announced at 5 warnings per 1,000 active users and day: .* \(the best floor\)", result.output)
+    assert re.search(r"announced at a budget of 5 per 1,000 active users and day: .* \(the best floor\)", result.output)
     printed = CliRunner().invoke(main, ["evaluate", str(directory), "--no-boosting", "--json"])
     assert orjson.loads(printed.output[: printed.output.rindex("}") + 1]) == document
 

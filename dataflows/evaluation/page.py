@@ -1,0 +1,111 @@
+"""The page of an evaluation: what decides in words, then pictures and tables, in the order a reader asks."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+
+from dataflows.evaluation import pictures
+from dataflows.evaluation.told import events, figure, number, share, span
+from dataflows.wording import quantity, visible
+
+
+def write_page(document: dict[str, Any], run_dir: Path) -> Path:
+    """Write `evaluation.html` beside the outputs it is about; its path.
+
+    The page needs no network, and the same document gives the same bytes.
+    """
+    path = run_dir / "evaluation.html"
+    path.write_text(render(document), encoding="utf-8", newline="\n")
+    return path
+
+
+def render(document: dict[str, Any]) -> str:
+    """The page of an evaluation."""
+    scores = document["scores"]
+    context = {
+        "document": document,
+        "verdict": verdict(document),
+        "asked": asked(document),
+        "ranking": pictures.ranking(scores),
+        "reliability": pictures.reliability(document["reliability"]),
+        "earliness": pictures.earliness(document["earliness"]),
+        "error": scores[document["models"]["champion"]]["calibration_error"],
+    }
+    return _template().render(context) + "\n"
+
+
+def verdict(document: dict[str, Any]) -> list[str]:
+    """Whether the champion is better than the best trivial score, in a sentence for each way to ask."""
+    champion, scores = document["models"]["champion"], document["scores"]
+    sentences = []
+    for key, what in (("roc_auc", "By area under the ROC curve"), ("average_precision", "By average precision")):
+        floors = {
+            name: score[key]["value"]
+            for name, score in scores.items()
+            if score["kind"] == "floor" and score[key]["value"] is not None
+        }
+        if not floors:
+            continue
+        best = max(floors, key=lambda name: floors[name])
+        lead = scores[best]["champion_above"][key]
+        digits = 3 if key == "roc_auc" else 4
+        told = f"{figure(scores[champion][key], digits)} against {figure(scores[best][key], digits)}"
+        if lead["low"] is None:
+            decided = f"cannot be told from the best floor, {best}"
+        elif lead["low"] > 0:
+            decided = f"is better than the best floor, {best}"
+        elif lead["high"] < 0:
+            decided = f"is worse than the best floor, {best}"
+        else:
+            decided = f"is not shown to be better than the best floor, {best}"
+        sentences.append(
+            f"{what} the champion, {champion}, {decided}: {told}; its lead is {figure(lead, digits, '+')}."
+        )
+    return sentences
+
+
+def asked(document: dict[str, Any]) -> str:
+    """The question and the points it was asked of."""
+    policy, protocol, points = document["policy"], document["protocol"], document["points"]
+    if protocol["question"] == "next":
+        question = f"Does the user reach the target ({policy['target']}) before anything else of theirs is seen?"
+    else:
+        question = f"Does the user reach the target ({policy['target']}) within {span(policy['horizon_ms'])}?"
+    parts = []
+    if protocol["from_quantile"]:
+        parts.append(f"from the {protocol['from_quantile']:g} quantile of their times on")
+    if protocol["until_quantile"] < 1:
+        parts.append(f"before the {protocol['until_quantile']:g} quantile of their times")
+    if protocol["skip_first"]:
+        parts.append("without each user's first")
+    of = ", ".join(["", *parts])
+    at = f"{quantity(points['evaluated'])} decision points of {quantity(points['users'])} users{of}"
+    return (
+        f"{question} Asked at {at}; "
+        f"for {quantity(points['positives'])} of them, {points['base_rate']:.2%}, the answer is yes. "
+        f"{quantity(points['censored'])} points are left out because their horizon reaches beyond the log, and "
+        f"{quantity(points['unscored'])} because the champion had no score yet."
+    )
+
+
+def mute(scores: dict[str, Any]) -> list[str]:
+    """The scores of which no threshold keeps to a budget."""
+    return [name for name, found in scores.items() if not found["warnings"]]
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(
+        loader=PackageLoader("dataflows", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(visible=visible, share=share, number=number, span=span, quantity=quantity)
+    environment.filters.update(figure=figure, events=events, select_mute=mute)
+    return environment.get_template("evaluation.html.j2")
