@@ -14,9 +14,10 @@ from pydantic_core import ErrorDetails
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from dataflows.cli_common import FILE, FOLDER, SETTINGS, Commands
+from dataflows.cli_common import FILE, FOLDER, SETTINGS, TEXT_MODEL, Commands
 from dataflows.cli_evaluate import compare_command, evaluate_command
 from dataflows.cli_live import redrive_command, run_command
+from dataflows.cli_text import train_text_command
 from dataflows.console import print_replayed
 from dataflows.mapping import LogMapping
 from dataflows.policy_file import load_policy
@@ -25,6 +26,7 @@ from dataflows.replay import load_model, replay
 from dataflows.settings import Settings, kafka_client_config
 from dataflows.simulate import SimulationConfig, SimulationError, simulate, write_log
 from dataflows.sources.log import Item, LogSource, read_log
+from dataflows.text_model import load_text_model
 from dataflows.topics import create_topics, partition_counts
 from dataflows.topology import topology
 from schemas.check import check_all
@@ -97,6 +99,7 @@ def _simulation_sentence(problem: ErrorDetails) -> str:
 @click.option("--policy", "policy_file", type=FILE, required=True, help="Target, tiers, rules (TOML).")
 @click.option("--out", type=FOLDER, required=True, help="Directory for everything the replay writes.")
 @click.option("--model", type=FILE, help="Score with this model version and learn nothing.")
+@TEXT_MODEL
 @click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Worker threads.")
 @click.option("--batch", type=click.IntRange(1), default=4_000, show_default=True, help="Records per source batch.")
 @click.option("--top", type=click.IntRange(0), default=5, show_default=True, help="Strongest warnings to print.")
@@ -106,6 +109,7 @@ def replay_command(
     policy_file: Path,
     out: Path,
     model: Path | None,
+    text_model: Path | None,
     workers: int,
     batch: int,
     top: int,
@@ -118,6 +122,7 @@ def replay_command(
     """
     policy = load_policy(policy_file)
     version = None if model is None else load_model(model)
+    text = None if text_model is None else load_text_model(text_model)
     rules = None if mapping is None else LogMapping.load(mapping)
     with _bar("replaying") as bar:
         task = bar.add_task("replay", total=1.0)
@@ -127,12 +132,13 @@ def replay_command(
             batch_size=batch,
             on_progress=lambda _rows: bar.update(task, completed=source.counts.fraction),
         )
-        done = replay(source, policy, out, log_name=log.name, model=version, workers=workers)
+        done = replay(source, policy, out, log_name=log.name, model=version, text=text, workers=workers)
     print_replayed(Console(soft_wrap=True), out, done, source.counts, top)
 
 
 main.add_command(evaluate_command)
 main.add_command(compare_command)
+main.add_command(train_text_command)
 main.add_command(run_command)
 
 

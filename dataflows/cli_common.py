@@ -19,7 +19,9 @@ from dataflows.run import RunError
 from dataflows.settings import SettingsError
 from dataflows.simulate import SimulationError
 from dataflows.sources.rows import LogError
+from dataflows.text_model import TextModelError
 from dataflows.topics import BrokerError
+from dataflows.train_text import TrainingError
 from schemas.registry import RegistryUnavailable
 
 EXPECTED = (
@@ -36,6 +38,8 @@ EXPECTED = (
     SettingsError,
     StoreError,
     SimulationError,
+    TextModelError,
+    TrainingError,
 )
 """Errors whose text is the answer; anything else is a bug and keeps its traceback."""
 
@@ -46,6 +50,9 @@ SETTINGS = click.option(
     "settings_file",
     type=FILE,
     help="Settings in TOML; FOREWARN_ environment variables win over it.",
+)
+TEXT_MODEL = click.option(
+    "--text-model", type=FILE, help="Score messages that bring no scores with this model of `forewarn train-text`."
 )
 
 

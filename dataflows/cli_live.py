@@ -9,13 +9,14 @@ from pathlib import Path
 import click
 from bytewax.errors import BytewaxRuntimeError
 
-from dataflows.cli_common import EXPECTED, FILE, SETTINGS, expected
+from dataflows.cli_common import EXPECTED, FILE, SETTINGS, TEXT_MODEL, expected
 from dataflows.cluster import REFUSED, run_cluster
 from dataflows.policy_file import load_policy
 from dataflows.redrive import Selection, redrive
 from dataflows.replay import load_model
 from dataflows.run import Place, clean_up, prepare, run
 from dataflows.settings import Settings
+from dataflows.text_model import load_text_model
 from schemas.records import RejectReason
 
 REASON = click.Choice([reason.value for reason in RejectReason])
@@ -26,6 +27,7 @@ TIME = click.DateTime([f"%Y-%m-%d{time}{zone}" for time in ("", "T%H:%M", "T%H:%
 @SETTINGS
 @click.option("--policy", "policy_file", type=FILE, help="Target, tiers, rules; overrides paths.policy.")
 @click.option("--model", type=FILE, help="Score with this model version and learn nothing.")
+@TEXT_MODEL
 @click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Worker threads.")
 @click.option("--processes", type=click.IntRange(1, 64), default=1, show_default=True, help="On this machine.")
 @click.option("--until-end", is_flag=True, help="Stop at the input topics' present end.")
@@ -34,6 +36,7 @@ def run_command(
     settings_file: Path | None,
     policy_file: Path | None,
     model: Path | None,
+    text_model: Path | None,
     workers: int,
     processes: int,
     until_end: bool,
@@ -49,11 +52,12 @@ def run_command(
         raise click.UsageError("Give a policy: --policy FILE, or paths.policy in the settings.")
     version = None if model is None else load_model(model)
     policy = load_policy(chosen)
+    text = None if text_model is None else load_text_model(text_model)
     if processes > 1 and place is None:
         prepare(settings, policy, version)
         raise click.exceptions.Exit(run_cluster(sys.argv[1:], processes, lambda: clean_up(settings)))
     try:
-        telemetry = run(settings, policy, model=version, workers=workers, stop_at_end=until_end, place=place)
+        telemetry = run(settings, policy, model=version, text=text, workers=workers, stop_at_end=until_end, place=place)
     except (BytewaxRuntimeError, *EXPECTED) as error:
         if place is None or (sentence := expected(error)) is None:
             raise

@@ -16,6 +16,7 @@ from dataflows.telemetry import Telemetry
 from detectors.lane import Lane, News, Publication, ServedBatch
 from detectors.models.version import FrozenModel
 from detectors.policy import Policy
+from detectors.text.scorer import TextScorer
 from detectors.user import Rulebook
 from schemas.codec import Codec
 from schemas.records import Raw, Reject
@@ -45,11 +46,13 @@ def build_flow(
     lanes: int = 16,
     pinned: FrozenModel | None = None,
     one_partition: bool = False,
+    text: TextScorer | None = None,
 ) -> Dataflow:
     """The dataflow that `run`, `replay` and the tests share; only source and sinks differ.
 
     With a `pinned` model nothing is learnt. `one_partition` says that the source is a single partition, as a file is:
     then lanes wait for the version that was in force at a point's position, and scores do not depend on batching.
+    `text` scores messages that bring no scores of their own.
     """
 
     def new_lane() -> Lane:
@@ -57,7 +60,7 @@ def build_flow(
 
     flow = Dataflow(FLOW_ID)
     records: Any = op.input("source", flow, source)
-    decoded = decode("decode", records, codec, telemetry)
+    decoded = decode("decode", records, codec, telemetry, text)
     profiled = profile("profile", decoded.events, Rulebook(policy), lanes, telemetry)
     rejects = op.merge("rejects", decoded.rejects, profiled.rejects)
     models = () if pinned is not None else (policy.learning.champion, *policy.learning.challengers)

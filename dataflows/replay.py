@@ -24,6 +24,7 @@ from detectors.lane import News, Publication
 from detectors.models.catalogue import MODELS, freeze
 from detectors.models.version import content_hash
 from detectors.policy import Policy
+from detectors.text.scorer import TextScorer
 from schemas.codec import Codec
 from schemas.encoder import encode_json
 from schemas.records import ModelVersion, Reject, RiskEvent
@@ -71,6 +72,7 @@ def replay(
     *,
     log_name: str,
     model: ModelVersion | None = None,
+    text: TextScorer | None = None,
     workers: int = 1,
     on_stage: Callable[[str], None] = lambda _stage: None,
 ) -> Replayed:
@@ -101,6 +103,7 @@ def replay(
         lanes=workers,
         pinned=None if model is None else freeze(model),
         one_partition=True,
+        text=text,
     )
     damage: list[LogError] = []
     source.on_damage = damage.append

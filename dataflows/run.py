@@ -26,6 +26,7 @@ from dataflows.sources.kafka import MergedKafkaSource, input_partitions
 from dataflows.telemetry import Telemetry
 from detectors.models.catalogue import freeze
 from detectors.policy import Policy
+from detectors.text.scorer import TextScorer
 from schemas.codec import Codec
 from schemas.records import ModelVersion
 
@@ -59,6 +60,7 @@ def run(
     policy: Policy,
     *,
     model: ModelVersion | None = None,
+    text: TextScorer | None = None,
     workers: int = 1,
     stop_at_end: bool = False,
     stop: Flag | None = None,
@@ -75,7 +77,7 @@ def run(
         threading.Thread(target=_watch, args=(place.supervisor,), daemon=True).start()
     if settings.run.metrics_port is not None:
         _serve_metrics(settings.run.metrics_port + process, telemetry)
-    flow = _flow(settings, policy, telemetry, model=model, stop_at_end=stop_at_end, stop=stop)
+    flow = _flow(settings, policy, telemetry, model=model, text=text, stop_at_end=stop_at_end, stop=stop)
     store = settings.recovery
     if store.directory is not None:
         telemetry.store.set_function(partial(size, store.directory))
@@ -121,6 +123,7 @@ def _flow(
     telemetry: Telemetry,
     *,
     model: ModelVersion | None,
+    text: TextScorer | None = None,
     stop_at_end: bool,
     stop: Flag,
 ) -> Dataflow:
@@ -145,6 +148,7 @@ def _flow(
         telemetry=telemetry,
         lanes=settings.run.lanes,
         pinned=None if model is None else freeze(model),
+        text=text,
     )
 
 

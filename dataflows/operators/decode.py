@@ -10,8 +10,9 @@ from bytewax.dataflow import Stream, operator
 from bytewax.operators import KeyedStream
 
 from dataflows.telemetry import Telemetry
+from detectors.text.scorer import NAME, TextScorer
 from schemas.codec import Codec
-from schemas.records import Event, Position, Raw, Reject
+from schemas.records import ChatMessage, Event, Position, Raw, Reject, ScorerResult
 
 
 class Decoded(NamedTuple):
@@ -35,12 +36,15 @@ class _Batch(NamedTuple):
 
 
 @operator
-def decode(step_id: str, up: Stream[Raw | Reject], codec: Codec, telemetry: Telemetry) -> DecodeOut:
-    """Turn records into Events by user, and Rejects."""
+def decode(
+    step_id: str, up: Stream[Raw | Reject], codec: Codec, telemetry: Telemetry, text: TextScorer | None
+) -> DecodeOut:
+    """Turn records into Events by user, and Rejects; with a text scorer, messages without scores get its own."""
 
     def decode_batch(batch: list[Raw | Reject]) -> list[_Batch]:
         users: dict[str, list[Decoded]] = {}
         rejects: list[Reject] = []
+        spoken: list[tuple[list[Decoded], int]] = []  # where the messages are that no scorer has seen
         for record in batch:
             if isinstance(record, Reject):
                 rejects.append(record)
@@ -52,7 +56,11 @@ def decode(step_id: str, up: Stream[Raw | Reject], codec: Codec, telemetry: Tele
                 bundle = users.get(event.user_id)
                 if bundle is None:
                     bundle = users[event.user_id] = []
+                if text is not None and isinstance(event, ChatMessage) and event.text and not event.scores:
+                    spoken.append((bundle, len(bundle)))
                 bundle.append(Decoded(event, record.at))
+        if text is not None and spoken:
+            _score(spoken, text)
         telemetry.decoded([event for bundle in users.values() for event, _ in bundle], rejects)
         return [_Batch(users, rejects)]
 
@@ -68,3 +76,13 @@ def decode(step_id: str, up: Stream[Raw | Reject], codec: Codec, telemetry: Tele
         events=op.flat_map_batch("events", decoded, to_events),
         rejects=op.flat_map_batch("rejects", decoded, to_rejects),
     )
+
+
+def _score(spoken: list[tuple[list[Decoded], int]], scorer: TextScorer) -> None:
+    """Put the scorer's results into messages, all of them in one go."""
+    messages = [bundle[place].event for bundle, place in spoken]
+    values = scorer.score_many([message.text or "" for message in messages if isinstance(message, ChatMessage)])
+    for (bundle, place), value in zip(spoken, values.tolist(), strict=True):
+        event, at = bundle[place]
+        result = ScorerResult(scorer=NAME, version=scorer.version, value=value)
+        bundle[place] = Decoded(event.model_copy(update={"scores": (result,)}), at)

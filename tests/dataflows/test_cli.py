@@ -92,6 +92,7 @@ def test_the_commands_are_those_that_are_promised() -> None:
         "replay",
         "evaluate",
         "compare",
+        "train-text",
         "run",
         "produce",
         "redrive",

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.datasets
 
 ROOT = Path(__file__).parents[2]
 DATASETS = ROOT.parent / "shared" / "datasets"
-IDENTITY = ("user_id", "as_of", "event_id", "score", "insufficient_history", "tier", "model_version")
+IDENTITY = ("user_id", "as_of", "event_id", "seq", "score", "insufficient_history", "tier", "model_version")
 DAY = 86_400_000
 
 

@@ -1,0 +1,36 @@
+"""Text models as files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import orjson
+
+from detectors.text.scorer import TextScorer
+
+ADVICE = "take one that `forewarn train-text` wrote"
+
+
+class TextModelError(ValueError):
+    """A text model that cannot be used; the text is one sentence with the file and what to do."""
+
+
+def save_text_model(scorer: TextScorer, path: Path) -> None:
+    """Write a text model as JSON."""
+    path.write_bytes(orjson.dumps(scorer.document(), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+
+
+def load_text_model(path: Path) -> TextScorer:
+    """The text model in a file.
+
+    Raises:
+        TextModelError: if there is none in it, or one that this version cannot use.
+    """
+    try:
+        return TextScorer.of(orjson.loads(path.read_bytes()))
+    except OSError as error:
+        raise TextModelError(f"{path}: cannot be read ({error.strerror}); {ADVICE}.") from None
+    except orjson.JSONDecodeError:
+        raise TextModelError(f"{path}: is no text model; {ADVICE}.") from None
+    except ValueError as error:
+        raise TextModelError(f"{path}: {error}; {ADVICE}.") from None

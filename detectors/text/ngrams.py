@@ -1,0 +1,55 @@
+"""Hashed character n-grams of many messages at once.
+
+Messages are laid end to end as one array of code points, and every n-gram's hash is made from that of the n-gram one
+shorter, so that a batch takes a handful of array operations instead of a loop over characters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.text.normalise import plain, skeleton
+
+LONGEST = 6
+"""Characters of the longest n-gram; all shorter ones are taken as well."""
+BITS = 17
+"""A message's n-grams are dealt over 2 ** 17 buckets."""
+
+_STEP, _MARK, _MIX, _LAST = (np.uint32(odd) for odd in (0x01000193, 0x9E3779B1, 0x85EBCA6B, 0xC2B2AE35))
+_KIND = 0x27D4EB2F
+
+
+def hashed(texts: Sequence[str]) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+    """The bucket of every n-gram of both forms of every text, and which text it is of."""
+    forms = [plain(text) for text in texts]
+    first = _hashed(forms, 0)
+    second = _hashed([skeleton(form) for form in forms], 1)
+    return np.concatenate([first[0], second[0]]), np.concatenate([first[1], second[1]])
+
+
+def _hashed(texts: Sequence[str], form: int) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+    """Every n-gram's bucket, and which text it is of.
+
+    A space before and after each text lets an n-gram tell the beginning and the end of words.
+    """
+    padded = [f" {text} " for text in texts]
+    lengths = np.array([len(text) for text in padded], dtype=np.int64)
+    points = np.frombuffer("".join(padded).encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+    owner = np.repeat(np.arange(len(texts)), lengths)
+    end = np.repeat(np.cumsum(lengths), lengths)
+    place = np.arange(len(points))
+    rolling = np.zeros(len(points), dtype=np.uint32)
+    buckets, owners = [], []
+    for length in range(1, LONGEST + 1):
+        many = max(len(points) - length + 1, 0)
+        rolling = rolling[:many] * _STEP + points[length - 1 :] * _MARK
+        within = place[:many] + length <= end[:many]
+        mixed = rolling[within]
+        mixed = (mixed ^ (mixed >> np.uint32(15))) * _MIX + np.uint32((2 * length + form) * _KIND & 0xFFFFFFFF)
+        mixed ^= mixed >> np.uint32(13)
+        buckets.append((mixed * _LAST) >> np.uint32(32 - BITS))
+        owners.append(owner[:many][within])
+    return np.concatenate(buckets), np.concatenate(owners)

@@ -1,0 +1,1 @@
+"""The part of SciPy that forewarn uses; it ships no types of its own."""
