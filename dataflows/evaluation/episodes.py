@@ -52,9 +52,7 @@ class Follow:
     def __init__(self, run: Outputs, mature: NDArray[np.bool_]) -> None:
         self._run, self._mature = run, mature
         self._order = np.lexsort((run.seq, run.user))
-        self._place = np.empty(len(run), dtype=np.int64)
-        starts = np.flatnonzero(np.diff(run.user[self._order], prepend=-1))
-        self._place[self._order] = np.arange(len(run)) - np.repeat(starts, np.diff([*starts, len(run)]))
+        self._ordered_users = run.user[self._order]
         self.active_days = len(np.unique(run.user * 100_000 + run.as_of // DAY - run.as_of.min() // DAY))
 
     def budget(self, warnings: int) -> float | None:
@@ -136,9 +134,8 @@ class Follow:
     def _between(self, user: int, row: int, escalation: Escalation) -> int:
         """Points of the user after the warning and before the escalation."""
         run = self._run
-        first = self._order[np.searchsorted(run.user[self._order], user) :]
-        size = int(np.searchsorted(run.user[first], user, side="right"))
-        own = first[:size]
+        first, last = (int(np.searchsorted(self._ordered_users, user, side=side)) for side in ("left", "right"))
+        own = self._order[first:last]
         return int(np.sum((run.seq[own] > run.seq[row]) & (run.seq[own] < escalation.seq)))
 
 

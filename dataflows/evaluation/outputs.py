@@ -26,14 +26,12 @@ class EvaluationError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Warned:
-    """A risk event that raised its user's tier: at which row of the points, as of when (ms), until when it held."""
+    """A risk event that raised its user's tier: at which row of the points, and as of when (ms)."""
 
     row: int
     user: int
     as_of: int
-    expires_at: int
     tier: str
-    previous: str
     probability: float | None
     reasons: tuple[str, ...]
 
@@ -43,7 +41,7 @@ class Outputs:
     """A replay's outputs. Points are rows in the order of the log; `user` indexes `users`.
 
     `scores` holds the champion's and the challengers' probabilities by model, NaN where absent. `features` holds the
-    columns as served. `escalations` are by index of the user. `tier` is each row's tier in force, by its rank.
+    columns as served. `escalations` are by index of the user.
     """
 
     name: str
@@ -56,7 +54,6 @@ class Outputs:
     champion: str
     scores: dict[str, Values]
     features: dict[str, Values]
-    tier: NDArray[np.int64]
     escalations: dict[int, list[Escalation]]
     warnings: list[Warned]
     tier_changes: NDArray[np.int64]
@@ -106,7 +103,6 @@ def read_outputs(run_dir: Path) -> Outputs:
     outcomes = [outcome for outcome in outcomes if outcome["user_id"] in code]  # others never had a decision point
     event_ids: list[str] = served["event_id"].to_pylist()
     raised, changes = _risk(risk, code, event_ids)
-    ranks = {tier.value: tier.rank for tier in Tier}
     return Outputs(
         name=summary["log"],
         summary=summary,
@@ -118,7 +114,6 @@ def read_outputs(run_dir: Path) -> Outputs:
         champion=champion,
         scores=scores,
         features={name: _floats(served, name) for name in served.column_names if name not in KEPT},
-        tier=np.array([ranks[tier] for tier in served["tier"].to_pylist()], dtype=np.int64),
         escalations=upheld(
             (code[o["user_id"]], o["kind"], o["as_of"], o["seq"]) for o in outcomes if o["user_id"] in code
         ),
@@ -153,9 +148,7 @@ def _risk(lines: list[dict[str, Any]], code: dict[str, int], events: list[str]) 
                     rows[line["trigger"]["event_id"]],
                     user,
                     line["as_of"],
-                    line["expires_at"],
                     line["tier"],
-                    line["previous_tier"],
                     line["probability"],
                     tuple(reason["feature"] for reason in line["reasons"]),
                 )

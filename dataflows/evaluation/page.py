@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from jinja2 import Template
 
 from dataflows.evaluation import pictures
 from dataflows.evaluation.told import events, figure, number, share, span
+from dataflows.report.templating import template
 from dataflows.wording import quantity, visible
 
 
@@ -99,13 +101,14 @@ def mute(scores: dict[str, Any]) -> list[str]:
 
 @cache
 def _template() -> Template:
-    environment = Environment(
-        loader=PackageLoader("dataflows", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(visible=visible, share=share, number=number, span=span, quantity=quantity)
-    environment.filters.update(figure=figure, events=events, select_mute=mute)
-    return environment.get_template("evaluation.html.j2")
+    filters: dict[str, Callable[..., object]] = {
+        "visible": visible,
+        "share": share,
+        "number": number,
+        "span": span,
+        "quantity": quantity,
+        "figure": figure,
+        "events": events,
+        "select_mute": mute,
+    }
+    return template("evaluation.html.j2", filters)

@@ -6,12 +6,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from jinja2 import Template
 from markupsafe import Markup
 
 from dataflows.report import pictures, tables, words
 from dataflows.report.ranking import highest_scored, strongest
 from dataflows.report.read import Run, Version, is_raise, read_run
+from dataflows.report.templating import template
 from dataflows.report.timelines import Timeline, draw_timeline, highest_probability, timelines
 from dataflows.report.weights import LINEAR, read_weights
 from dataflows.report.words import moment, percent
@@ -44,15 +45,7 @@ def render(run: Run) -> str:
 
 @cache
 def _template() -> Template:
-    environment = Environment(
-        loader=PackageLoader("dataflows", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(visible=visible, bound=words.bound)
-    return environment.get_template("report.html.j2")
+    return template("report.html.j2", {"visible": visible, "bound": words.bound})
 
 
 def _context(run: Run) -> dict[str, Any]:

@@ -50,16 +50,12 @@ def outputs(
         champion="model",
         scores={"model": score},
         features={name: np.array(values, dtype=np.float64) for name, values in (features or {}).items()},
-        tier=np.zeros(len(points), dtype=np.int64),
         escalations={
             user: [Escalation(round(hour * HOUR), seq) for hour, seq in suffered]
             for user, suffered in escalations.items()
         },
         warnings=[
-            Warned(
-                row, points[row][0], int(as_of[row]), int(as_of[row]) + expiry, "watch", "none", points[row][2], ("x",)
-            )
-            for row in warned or []
+            Warned(row, points[row][0], int(as_of[row]), "watch", points[row][2], ("x",)) for row in warned or []
         ],
         tier_changes=np.zeros(users, dtype=np.int64),
     )

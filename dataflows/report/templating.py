@@ -1,0 +1,20 @@
+"""Templates that escape whatever is put into them, and fail on a name that nobody gave them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+
+
+def template(name: str, filters: dict[str, Callable[..., object]]) -> Template:
+    """A template of ours, with these filters."""
+    environment = Environment(
+        loader=PackageLoader("dataflows", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(filters)
+    return environment.get_template(name)
