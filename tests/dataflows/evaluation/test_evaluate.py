@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -151,9 +152,9 @@ def test_floors_are_what_counting_the_log_gives(run: Outputs, simulated: Simulat
     assert checked > 3_000
 
 
-def test_the_command_writes_the_document_and_says_what_decides(replays: Replays) -> None:
+def test_the_command_writes_the_document_and_says_what_decides(replays: Replays, tmp_path: Path) -> None:
     """Figures beside their floors in the terminal; the whole document with --json."""
-    directory = replays()
+    directory = shutil.copytree(replays(), tmp_path / "run")
     result = CliRunner().invoke(main, ["evaluate", str(directory), "--no-boosting"])
     assert result.exit_code == 0, result.output
     document = orjson.loads((directory / "evaluation.json").read_bytes())
