@@ -10,6 +10,9 @@ from typing import Any
 from jinja2 import Template
 
 from dataflows.evaluation import pictures
+from dataflows.evaluation.evaluate import BUDGETS
+from dataflows.evaluation.intervals import SAMPLES
+from dataflows.evaluation.slices import LEAST_POINTS, LEAST_POSITIVES
 from dataflows.evaluation.told import events, figure, number, share, span
 from dataflows.report.templating import template
 from dataflows.wording import quantity, visible
@@ -33,6 +36,12 @@ def render(document: dict[str, Any]) -> str:
         "verdict": verdict(document),
         "asked": asked(document),
         "ranking": pictures.ranking(scores),
+        "none_true": pictures.left_out(document["reliability"]),
+        "budget": f"{BUDGETS[1]:g}",
+        "unannounced": all(early["recall"] is None for early in document["earliness"]),
+        "samples": SAMPLES,
+        "least_points": LEAST_POINTS,
+        "least_positives": LEAST_POSITIVES,
         "reliability": pictures.reliability(document["reliability"]),
         "earliness": pictures.earliness(document["earliness"]),
         "error": scores[document["models"]["champion"]]["calibration_error"],

@@ -17,8 +17,6 @@ WIDE = 9.2
 FIGURES = (("roc_auc", "area under the ROC curve"), ("average_precision", "average precision"))
 LINEAR_FROM = 0.3
 """Probabilities that reach so far are drawn on plain axes; rarer ones would all lie in a corner of them."""
-FAINTEST = 1e-5
-"""What a share of zero is drawn as on a logarithmic axis."""
 
 
 def ranking(scores: dict[str, Any]) -> Markup:
@@ -47,22 +45,38 @@ def ranking(scores: dict[str, Any]) -> Markup:
         return svg(figure, "ranking", "Each score's figures with their intervals, models above floors")
 
 
+def left_out(bins: list[dict[str, Any]]) -> int:
+    """How many bins the reliability curve cannot show: on logarithmic axes, those of which nothing came true."""
+    return len(bins) - sum(_positive(one) for one in bins) if _logarithmic(bins) else 0
+
+
+def _positive(one: dict[str, Any]) -> bool:
+    return bool(one["predicted"] > 0 and one["observed"] > 0)
+
+
+def _logarithmic(bins: list[dict[str, Any]]) -> bool:
+    reach = max((max(one["predicted"], one["observed"]) for one in bins), default=0.0)
+    return reach < LINEAR_FROM and any(map(_positive, bins))
+
+
 def reliability(bins: list[dict[str, Any]]) -> Markup | None:
-    """What was predicted against what came true, a dot for each bin; None without bins."""
+    """What was predicted against what came true, a dot for each bin that is not left out; None without bins."""
     if not bins:
         return None
+    logarithmic = _logarithmic(bins)
+    if logarithmic:
+        bins = [one for one in bins if _positive(one)]
     predicted = np.array([one["predicted"] for one in bins])
     observed = np.array([one["observed"] for one in bins])
     with settings():
         figure = Figure(figsize=(WIDE / 2, WIDE / 2.4), layout="constrained")
         axes: Axes = figure.subplots()
-        if max(predicted.max(), observed.max()) < LINEAR_FROM:
+        if logarithmic:
             axes.set_xscale("log")
             axes.set_yscale("log")
             for axis in (axes.xaxis, axes.yaxis):  # the default is written in mathematical text, which is switched off
                 axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
                 axis.set_minor_formatter(NullFormatter())
-            predicted, observed = np.maximum(predicted, FAINTEST), np.maximum(observed, FAINTEST)
         low, high = min(predicted.min(), observed.min()), max(predicted.max(), observed.max())
         axes.plot([low, high], [low, high], color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
         axes.plot(predicted, observed, "o-", color=RAISES, markersize=4, linewidth=1)
@@ -87,7 +101,8 @@ def earliness(curve: list[dict[str, Any]]) -> Markup | None:
         axes[0].plot(places, [early["roc_auc"]["value"] for early in known], "o-", color=RAISES, markersize=5)
         axes[0].axhline(0.5, color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
         axes[0].set_ylabel("area under the ROC curve")
-        axes[1].plot(places, [early["recall"] or 0.0 for early in known], "o-", color=LOWERS, markersize=5)
+        announced = [np.nan if early["recall"] is None else early["recall"] for early in known]  # NaN is not drawn
+        axes[1].plot(places, announced, "o-", color=LOWERS, markersize=5)
         axes[1].set_ylabel("escalations announced by then")
         axes[1].set_ylim(bottom=0)
         axes[1].yaxis.set_major_locator(MaxNLocator(5))

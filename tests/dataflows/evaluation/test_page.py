@@ -11,10 +11,11 @@ from typing import Any
 import orjson
 import pytest
 
+from dataflows.evaluation import pictures
 from dataflows.evaluation.evaluate import Protocol, evaluate
 from dataflows.evaluation.outputs import read_outputs
 from dataflows.evaluation.page import render, verdict, write_page
-from dataflows.evaluation.told import figure
+from dataflows.evaluation.told import figure, share
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
 
@@ -67,8 +68,73 @@ def test_every_score_stands_with_its_figures_and_intervals(document: dict[str, A
         assert f'<th scope="row">{name}</th>' in page
         assert figure(score["roc_auc"], 3) in page
         assert figure(score["average_precision"], 4) in page
+        if "champion_above" in score:
+            assert figure(score["champion_above"]["roc_auc"], 3, "+") in page
+            assert figure(score["champion_above"]["average_precision"], 4, "+") in page
+        if score["kind"] == "model":
+            cells = "".join(f'<td class="n">{score[key]:.4f}</td>' for key in ("calibration_error", "brier"))
+            assert f'<th scope="row">{name}</th>{cells}' in page
     for sentence in verdict(document):
         assert sentence in page
+
+
+def test_warnings_stand_with_what_they_came_to(document: dict[str, Any]) -> None:
+    """How many, how often right, what they announced and how much time they left, which is asked for in shares."""
+    changed = copied(document)
+    lead = {"median_ms": 5_400_000.0, "p10_ms": 60_000.0, "median_events": 4.0, "p10_events": 1.0}
+    lead["at_least"] = {"300000": 0.617, "3600000": 0.409}
+    changed["published"] |= {"warnings": 4_321, "precision": 0.123, "recall": 0.456, "lead": lead}
+    page = render(changed)
+    for text in ("4,321", "12.3%", "45.6%", "1.5 h, 4 events", "1 min, 1 event"):
+        assert f'<td class="n">{text}</td>' in page
+    assert "at least so long before: 5 min: 61.7%; 1 h: 40.9%." in page
+    for scores in document["at_budget"].values():
+        for found in scores.values():
+            assert not found["warnings"] or f'<td class="n">{share(found["recall"])}</td>' in page
+
+
+def test_a_slice_too_small_to_say_anything_shows_no_figure(document: dict[str, Any]) -> None:
+    """Its size only."""
+    changed = copied(document)
+    changed["slices"] = [{"slice": "channel a", "points": 7, "positives": 1}]
+    row = re.search(r"<tr>.*channel a.*</tr>", render(changed))
+    assert row is not None
+    assert "too few to say anything" in row[0]
+    assert re.findall(r'<td class="n">(.*?)</td>', row[0]) == ["7", "1"]
+
+
+def test_a_recall_that_is_not_defined_is_not_drawn_as_zero(document: dict[str, Any]) -> None:
+    """Where no threshold keeps to the budget nothing is known, and the page says so."""
+    zero, unknown = copied(document), copied(document)
+    for known, early in zip(zero["earliness"], unknown["earliness"], strict=True):
+        for one in (known, early):
+            one["roc_auc"] = {"value": 0.6, "low": 0.5, "high": 0.7}
+        known["recall"], early["recall"] = 0.0, None
+    drawn, empty = (str(pictures.earliness(one["earliness"])).count("<use") for one in (zero, unknown))
+    assert drawn > empty
+    assert "no threshold of the champion keeps to that budget" in render(unknown)
+    assert "no threshold of the champion keeps to that budget" not in render(zero)
+
+
+@pytest.mark.parametrize(("reach", "count"), [(0.01, 1), (0.9, 0)])
+def test_bins_that_a_logarithmic_scale_cannot_show_are_counted(
+    document: dict[str, Any], reach: float, count: int
+) -> None:
+    """On plain axes zero has its place."""
+    bins = [
+        {"low": 0.0, "high": 0.01, "points": 9, "predicted": 0.001, "observed": 0.0},
+        {"low": 0.01, "high": reach, "points": 9, "predicted": reach, "observed": reach},
+    ]
+    assert pictures.left_out(bins) == count
+    assert ("1 of the 2 bins came to nothing" in render(document | {"reliability": bins})) == bool(count)
+
+
+def test_the_protocol_is_that_of_the_question(document: dict[str, Any]) -> None:
+    """The question *next* censors nothing."""
+    following = copied(document)
+    following["protocol"]["question"] = "next"
+    assert "its whole horizon lies within the log" in render(document)
+    assert "its whole horizon lies within the log" not in render(following)
 
 
 @pytest.mark.parametrize(
