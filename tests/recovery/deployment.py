@@ -31,6 +31,7 @@ PARTITIONS = 4
 NAMES = ("chat_messages", "moderation_events", "risk_events", "risk_models", "risk_features", "dead_letters", "late")
 POISON = (b"", b"\x00\x00\x00\x00\x63poison", b"\xc3\x01short", b'{"event_id":', b"\xff\xfe\x00", b"{}" * 40)
 PATIENCE_SECONDS = 120.0
+ANSWER_SECONDS = 30.0
 
 
 class Poisoning:
@@ -144,12 +145,18 @@ class Deployment:
 
     def served(self) -> int:
         """How many decision points have been published so far."""
-        topic = self.settings.topics.risk_features
-        asking = Consumer({"bootstrap.servers": self.address, "group.id": "seen", "log_level": 0})
-        try:
-            return sum(_end(asking, TopicPartition(topic, number)) for number in range(PARTITIONS))
-        finally:
-            asking.close()
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            # A client for each try: one that asked while a partition had no leader may never learn of one.
+            asking = Consumer({"bootstrap.servers": self.address, "group.id": "seen", "log_level": 0})
+            try:
+                ends = [TopicPartition(self.settings.topics.risk_features, number) for number in range(PARTITIONS)]
+                return sum(int(asking.get_watermark_offsets(end, ANSWER_SECONDS)[1]) for end in ends)
+            except KafkaException:
+                if time.monotonic() > deadline:
+                    raise
+            finally:
+                asking.close()
 
     def close(self) -> None:
         """End whatever of it still runs."""
@@ -254,17 +261,6 @@ class Feeding:
         self._thread.join()
         if self._failure is not None:
             raise self._failure
-
-
-def _end(asking: Consumer, at: TopicPartition) -> int:
-    """Where a partition ends; one just created may take a moment to say."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while True:
-        try:
-            return int(asking.get_watermark_offsets(at, 30)[1])
-        except KafkaException:
-            if time.monotonic() > deadline:
-                raise
 
 
 def read_committed(address: str, topic: str) -> Iterator[Message]:
