@@ -121,7 +121,7 @@ def replay_command(
     depends on the batch size or the number of workers.
     """
     policy = load_policy(policy_file)
-    version = None if model is None else load_model(model)
+    version = None if model is None else load_model(model, policy)
     text = None if text_model is None else load_text_model(text_model)
     rules = None if mapping is None else LogMapping.load(mapping)
     with _bar("replaying") as bar:

@@ -50,8 +50,8 @@ def run_command(
     chosen = policy_file or settings.paths.policy
     if chosen is None:
         raise click.UsageError("Give a policy: --policy FILE, or paths.policy in the settings.")
-    version = None if model is None else load_model(model)
     policy = load_policy(chosen)
+    version = None if model is None else load_model(model, policy)
     text = None if text_model is None else load_text_model(text_model)
     if processes > 1 and place is None:
         prepare(settings, policy, version)

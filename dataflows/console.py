@@ -34,6 +34,9 @@ def print_replayed(console: Console, out: Path, done: Replayed, read: LogCounts,
         f"{summary['decision_points']:,} decision points of {summary['users']:,} users; warnings raised: {raised}",
         highlight=False,
     )
+    if summary["policy"]["budget"] is not None:
+        held = f"held back at {summary['held_back']:,} decision points by the budget"
+        console.print(f"{held} of {summary['policy']['budget']:,} newly warned users an hour", highlight=False)
     console.print(_lead(summary), highlight=False)
     if top:
         for event in strongest_warnings(out, top):

@@ -13,9 +13,10 @@ from bytewax.outputs import Sink
 from dataflows.operators import decode, judge, learn, profile
 from dataflows.operators.profile import Late, Outcome
 from dataflows.telemetry import Telemetry
-from detectors.lane import Lane, News, Publication, ServedBatch
+from detectors.lane import Lane, News, Publication
 from detectors.models.version import FrozenModel
 from detectors.policy import Policy
+from detectors.served import ServedBatch
 from detectors.text.scorer import TextScorer
 from detectors.user import Rulebook
 from schemas.codec import Codec
@@ -64,7 +65,7 @@ def build_flow(
     profiled = profile("profile", decoded.events, Rulebook(policy), lanes, telemetry)
     rejects = op.merge("rejects", decoded.rejects, profiled.rejects)
     models = () if pinned is not None else (policy.learning.champion, *policy.learning.challengers)
-    news = learn("learn", profiled.lessons, rejects, policy.learning, models)
+    news = learn("learn", profiled.lessons, rejects, policy, models)
     judged = judge("judge", profiled.points, news, new_lane, lanes, telemetry)
     op.output("risk_events", judged.events, sinks.risk)
     op.output("risk_features", judged.served, sinks.features)

@@ -45,15 +45,15 @@ class Replayed:
     report: Path
 
 
-def load_model(path: Path) -> ModelVersion:
-    """A model version from a file that a replay wrote.
+def load_model(path: Path, policy: Policy) -> ModelVersion:
+    """A model version from a file that a replay wrote, to be pinned under a policy.
 
     Raises:
-        ReplayError: if there is none in it.
+        ReplayError: if there is none in it, or it lacks the track record that the policy decides by.
     """
     try:
         version = ModelVersion.model_validate_json(path.read_bytes())
-        freeze(version)
+        track = freeze(version).track
     except OSError as error:
         raise ReplayError(f"{path}: cannot be read ({error.strerror}); a replay writes models/<name>.json.") from None
     except (ArithmeticError, LookupError, TypeError, ValueError):  # whatever its state may hold instead of a model
@@ -62,6 +62,11 @@ def load_model(path: Path) -> ModelVersion:
         raise ReplayError(f"{path}: changed since version {version.version} was made; take the file a replay wrote.")
     if version.features != NAMES:
         raise ReplayError(f"{path}: made for other features than this forewarn declares; replay without --model first.")
+    if policy.tracked and track is None:
+        raise ReplayError(
+            f"{path}: has no track record, which policy {policy.name} decides by: take a model learnt under a policy "
+            "that promises a precision or has a budget, or give the tiers numbers."
+        )
     return version
 
 

@@ -117,6 +117,7 @@ def summarise(
         "erased": outcomes_seen.get("erased", 0),
         "rejects": {"total": sum(rejects.values()), **rejects},
         "risk_events": {"total": telemetry.counts("published").get("risk_event", 0), "raised": raised},
+        "held_back": decisions.get("held_back", 0),
         "overturned": decisions.get("overturned", 0),
         **_lead(publications, outcomes, {user: np.array(times) for user, times in points.items()}),
         "models": models,
@@ -126,6 +127,8 @@ def summarise(
             "target": policy.target.name,
             "horizon_ms": policy.target.horizon,
             "expiry_ms": policy.warnings.expiry,
+            "promised": {str(t): tier.precision for t, tier in policy.tiers.items() if tier.precision is not None},
+            "budget": policy.warnings.budget,
         },
     }
     document: dict[str, Any] = orjson.loads(orjson.dumps(summary))

@@ -27,7 +27,11 @@ class Telemetry:
                 ("events", "kind", "Events decoded, by kind."),
                 ("rejects", "reason", "Records that could not become an Event, by reason."),
                 ("outcomes", "outcome", "What events came to: seen, late, duplicate, erased."),
-                ("decisions", "kind", "Decision points, escalations and overturned escalations."),
+                (
+                    "decisions",
+                    "kind",
+                    "Decision points, those held back by the budget, escalations, overturned ones.",
+                ),
                 (
                     "dropped",
                     "why",

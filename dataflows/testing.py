@@ -42,13 +42,14 @@ from dataflows.sinks.memory import MemorySink
 from dataflows.telemetry import Telemetry
 from detectors.features.catalogue import NAMES
 from detectors.features.declare import duration_ms
-from detectors.lane import News, Publication, Served, ServedBatch
+from detectors.lane import News, Publication
 from detectors.learn import Published
 from detectors.models.catalogue import MODELS, freeze
 from detectors.models.logistic import FAMILY
 from detectors.models.version import content_hash
 from detectors.policy import Policy, parse_policy
 from detectors.rules.catalogue import RULES
+from detectors.served import Served, ServedBatch
 from schemas.codec import Codec
 from schemas.records import CHAT, MODERATION, ModelVersion, Position, Raw, Reject, RiskEvent, Subject, Tombstone
 

@@ -8,8 +8,6 @@ scores at once.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
-from dataclasses import dataclass
 from hashlib import blake2b
 from math import isnan, nan
 from typing import Any, NamedTuple
@@ -17,12 +15,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from detectors.contract import DecisionPoint, Matrix, matrix_from
-from detectors.decide import CLEAR, Decider, Standing
+from detectors.decide import CLEAR, Decider, Standing, Thresholds
 from detectors.explain import explain
 from detectors.learn import Published
 from detectors.models.version import FrozenModel
 from detectors.policy import Policy
 from detectors.rules.catalogue import ActiveRule, active_rules
+from detectors.served import NONE_SERVED, ServedBatch
 from detectors.versions import Note, Versions
 from schemas.records import Position, RiskEvent, Tier, Tombstone, Trigger
 
@@ -30,6 +29,8 @@ STATE_VERSION = 1
 """Version of a lane's packed state."""
 CROWD = 50_000
 """A lane with fewer standings forgets none."""
+MOST_THRESHOLDS = 512
+"""Versions whose thresholds are remembered."""
 FORGET_AFTER = 30 * 86_400_000
 """How long after it has settled a standing may be forgotten (ms)."""
 
@@ -57,42 +58,6 @@ class Publication(NamedTuple):
     event: RiskEvent | Tombstone
 
 
-class Served(NamedTuple):
-    """A decision point as it was served. `shadow` holds the challengers' probabilities, NaN where absent."""
-
-    point: DecisionPoint
-    probability: float | None
-    tier: Tier
-    model_version: str
-    shadow: tuple[float, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ServedBatch:
-    """Decision points as a lane served them together, column by column; iterating gives them one by one.
-
-    `matrix` holds the points' vectors as rows, `probabilities` is NaN where absent, and `shadows` has a row for each
-    challenger, with a column for each point.
-    """
-
-    points: list[DecisionPoint]
-    matrix: Matrix
-    probabilities: Matrix
-    tiers: list[Tier]
-    versions: list[str]
-    shadows: Matrix
-
-    def __len__(self) -> int:
-        return len(self.points)
-
-    def __iter__(self) -> Iterator[Served]:
-        shadows = self.shadows.T.tolist()
-        for row in zip(self.points, self.probabilities.tolist(), self.tiers, self.versions, shadows, strict=True):
-            point, value, tier, version, shadow = row
-            yield Served(point, None if isnan(value) else value, tier, version, tuple(shadow))
-
-
-NONE_SERVED = ServedBatch([], np.empty((0, 0)), np.empty(0), [], [], np.empty((0, 0)))
 _Choice = tuple[FrozenModel | None, Note]
 
 
@@ -112,6 +77,9 @@ class Lane:
         self._clock = -1
         self._crowd = CROWD
         self._decider = Decider(policy)
+        self._fixed = None if policy.tracked else self._decider.thresholds(None)
+        self._thresholds: dict[str, Thresholds] = {}
+        self._held_back = 0
         self._rules = active_rules(policy)
         self._champion = learning.champion if pinned is None else pinned.name
         detectors = (self._champion, *(active.rule.name for active in self._rules))
@@ -141,7 +109,8 @@ class Lane:
         tiers = [Tier.NONE] * len(points)
         out: list[Publication] = []
         # nearly everybody is in no tier and stays there: nothing to decide
-        alarming = (probabilities >= self._decider.quiet_below).tolist()
+        thresholds = [self._thresholds_of(model) for model, _ in chosen]
+        alarming = (probabilities >= np.array([limits.quiet_below for limits in thresholds])).tolist()
         for row in fired:
             alarming[row] = True
         row, standings = -1, self._standings
@@ -151,14 +120,16 @@ class Lane:
                 continue
             row += 1
             if alarming[row] or item.user_id in standings:
-                event, tiers[row] = self._decide(item, float(probabilities[row]), *chosen[row], fired.get(row, []))
+                value = float(probabilities[row])
+                event, tiers[row] = self._decide(item, value, *chosen[row], thresholds[row], fired.get(row, []))
                 standings = self._standings
                 if event is not None:
                     out.append(Publication(item.at, event))
         for held in self._versions.values():
             held.trim(due[-1].at.seq, one_partition=self._wait)
         versions = ["" if model is None else model.version for model, _ in chosen]
-        return out, ServedBatch(points, matrix, probabilities, tiers, versions, shadows)
+        held_back, self._held_back = self._held_back, 0
+        return out, ServedBatch(points, matrix, probabilities, tiers, versions, shadows, held_back)
 
     def _erase(self, item: Erasure) -> Publication:
         self._standings.pop(item.user_id, None)
@@ -176,6 +147,18 @@ class Lane:
         champion, *challengers = [_probabilities(matrix, chosen) for chosen in choices]
         return choices[0], champion, np.array(challengers).reshape(len(challengers), len(points))
 
+    def _thresholds_of(self, model: FrozenModel | None) -> Thresholds:
+        """Where tiers are entered and left on the scores of a version."""
+        if self._fixed is not None:
+            return self._fixed
+        version = "" if model is None else model.version
+        found = self._thresholds.get(version)
+        if found is None:
+            if len(self._thresholds) > MOST_THRESHOLDS:
+                self._thresholds = {}
+            found = self._thresholds[version] = self._decider.thresholds(None if model is None else model.track)
+        return found
+
     def _fire(self, matrix: Matrix) -> dict[int, list[ActiveRule]]:
         """The rules that fire, by row of the matrix; rows on which none does are not there."""
         fired: dict[int, list[ActiveRule]] = {}
@@ -190,6 +173,7 @@ class Lane:
         value: float,
         model: FrozenModel | None,
         note: Note,
+        thresholds: Thresholds,
         fired: list[ActiveRule],
     ) -> tuple[RiskEvent | None, Tier]:
         """The risk event to publish, if the verdict changes, and the tier the user is in now; `value` may be NaN."""
@@ -201,8 +185,10 @@ class Lane:
         raised_to = max((active.tier for active in fired), key=lambda tier: tier.rank, default=Tier.NONE)
         standing = self._standings.get(user_id, CLEAR)
         decider = self._decider
-        after = decider.decide(standing, as_of, probability, raised_to)
+        after = decider.decide(standing, as_of, probability, raised_to, thresholds)
         before = standing.tier if as_of < standing.expires_at else Tier.NONE
+        if after.tier is Tier.NONE or after is standing:
+            self._held_back += decider.held_back(standing, as_of, probability, thresholds)
         if after is standing:
             return None, before
         self._standings[user_id] = after

@@ -8,19 +8,31 @@ enters a new interval, before the lesson that moved it is learnt, and says up to
 from __future__ import annotations
 
 from array import array
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import orjson
 
-from detectors.contract import Example, matrix_from
+from detectors.contract import Example, Vector, matrix_from
 from detectors.features.catalogue import NAMES
-from detectors.models.catalogue import MODELS
-from detectors.models.version import content_hash, squash
+from detectors.models.catalogue import MODELS, freeze
+from detectors.models.version import FrozenModel, content_hash, squash
 from detectors.policy import LearningPolicy
+from detectors.track import TrackRecord
+from detectors.user import Step
 from schemas.records import ModelVersion
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 """Version of a learner's packed state."""
+
+
+Change = Literal["escalated", "overturned"]
+
+
+class Asked(NamedTuple):
+    """A decision point whose score goes into the track record: as of when (ms), and the vector as served."""
+
+    as_of: int
+    vector: Vector
 
 
 class Lesson(NamedTuple):
@@ -28,6 +40,8 @@ class Lesson(NamedTuple):
 
     `time` is the event time, or -1 where the record was no event. `erased` says that the user asked to be forgotten:
     from there on the learner holds nothing that names them. What their earlier events taught stays in the weights.
+    Where a track record is kept, `asked` is the decision point the event made, and `changed` says whether the user
+    escalated by the event or an escalation was taken back.
     """
 
     partition: int
@@ -36,6 +50,18 @@ class Lesson(NamedTuple):
     time: int
     examples: tuple[Example, ...]
     erased: bool
+    asked: Asked | None = None
+    changed: Change | None = None
+
+
+def lesson_of(step: Step, tracked_from: int | None = None) -> Lesson:
+    """What a user's step teaches; `tracked_from` is the number of events from which points go into the track record."""
+    at, user_id, time, outcome, point, examples, escalated, overturned = step
+    if tracked_from is None:
+        return Lesson(at.partition, at.seq, user_id, time, examples, outcome == "erased")
+    asked = Asked(point.as_of, point.vector) if point is not None and point.events >= tracked_from else None
+    changed: Change | None = "escalated" if escalated else "overturned" if overturned else None
+    return Lesson(at.partition, at.seq, user_id, time, examples, outcome == "erased", asked, changed)
 
 
 class Published(NamedTuple):
@@ -107,11 +133,14 @@ class LogClock:
 
 
 class Learner:
-    """Learns one model and publishes its versions."""
+    """Learns one model and publishes its versions; with a `track`, keeps its record and publishes it with them."""
 
-    def __init__(self, name: str, learning: LearningPolicy) -> None:
+    def __init__(self, name: str, learning: LearningPolicy, track: TrackRecord | None = None) -> None:
         self.name = name
         self._learning = learning
+        self._track = track
+        self._in_force: ModelVersion | None = None
+        self._scorer: FrozenModel | None = None
         self._model = MODELS[name](learning)
         self._order = InOrder()
         self._clock = LogClock()
@@ -125,7 +154,8 @@ class Learner:
         """Learn what can be learnt in order; the versions published, and each partition's position reached."""
         published: list[Published] = []
         batch: list[Example] = []
-        clock, every = self._clock, self._learning.publish_every
+        watched: list[Lesson] = []
+        clock, every, track = self._clock, self._learning.publish_every, self._track
         for lesson in self._order.take(lessons):
             if lesson.time >= 0:
                 clock.advance(lesson.user_id, lesson.time)
@@ -134,14 +164,41 @@ class Learner:
                     self._interval = interval
                     self._learn(batch)
                     batch = []
+                    if track is not None:
+                        self._record(watched, track)
+                        watched = []
+                        track.settle(clock.now)
                     if self._fresh:
                         self._fresh = False
                         published.append(Published(self.version(), lesson.partition, lesson.seq))
+                        self._put_in_force(published[-1].version)
                 if lesson.erased:
                     clock.forget(lesson.user_id)
+                if track is not None:
+                    watched.append(lesson)
             batch.extend(lesson.examples)
         self._learn(batch)
+        if track is not None:
+            self._record(watched, track)
         return published, self._order.following
+
+    def _put_in_force(self, version: ModelVersion) -> None:
+        if self._track is not None:
+            self._in_force, self._scorer = version, freeze(version)
+
+    def _record(self, lessons: list[Lesson], track: TrackRecord) -> None:
+        """Enter lessons into the record, their points with the scores of the version in force."""
+        asked = [lesson.asked.vector for lesson in lessons if lesson.asked is not None]
+        scores = iter(self._scorer.probabilities(matrix_from(asked)).tolist() if self._scorer and asked else ())
+        for lesson in lessons:
+            if lesson.erased:
+                track.forget(lesson.user_id)
+            if lesson.changed == "escalated":
+                track.escalated(lesson.user_id, lesson.time)
+            elif lesson.changed == "overturned":
+                track.overturned(lesson.user_id)
+            if lesson.asked is not None and self._scorer is not None:
+                track.see(lesson.user_id, lesson.asked.as_of, next(scores))
 
     def _learn(self, batch: list[Example]) -> None:
         if not batch:
@@ -163,12 +220,14 @@ class Learner:
 
     def version(self) -> ModelVersion:
         """The model as it is now, as data."""
-        document = {
+        document: dict[str, Any] = {
             "model": self._model.dump(),
             "sample": self._learning.sample,
             "positive_weight": self._model.class_weight(self._learning.positive_weight),
             "min_positives": self._learning.min_positives,
         }
+        if self._track is not None:
+            document["track"] = self._track.document()
         record: dict[str, Any] = {
             "name": self.name,
             "family": self._model.family,
@@ -193,26 +252,36 @@ class Learner:
             "learned_until": self._learned_until,
             "examples": self._examples,
             "positives": self._positives,
+            "track": None if self._track is None else self._track.state(),
+            "in_force": None if self._in_force is None else self._in_force.model_dump(mode="json"),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a state."""
         self._model.load(state["model"])
         waiting = []
-        for partition, seq, user_id, time, examples, erased in state["waiting"]:
+        for partition, seq, user_id, time, examples, erased, *since_2 in state["waiting"]:
             taught = tuple(
                 Example(user, known_at, array("d", vector), label=label, weight=weight)
                 for user, known_at, vector, label, weight in examples
             )
-            waiting.append(Lesson(partition, seq, user_id, time, taught, erased))
+            point, changed = since_2 or (None, None)
+            asked = None if point is None else Asked(point[0], array("d", point[1]))
+            waiting.append(Lesson(partition, seq, user_id, time, taught, erased, asked, changed))
         self._order = InOrder(dict(state["following"]), waiting)
         self._clock = LogClock(*state["clock"])
         self._interval, self._fresh = state["interval"], state["fresh"]
         self._learned_until = state["learned_until"]
         self._examples, self._positives = state["examples"], state["positives"]
+        if self._track is not None and (record := state.get("track")) is not None:  # version 1 kept none
+            self._track.restore(record)
+            if state["in_force"] is not None:
+                self._put_in_force(ModelVersion.model_validate(state["in_force"]))
 
 
 def _plain(lesson: Lesson) -> tuple[Any, ...]:
     """A lesson as plain data."""
     examples = [(e.user_id, e.known_at, e.vector.tobytes(), e.label, e.weight) for e in lesson.examples]
-    return (lesson.partition, lesson.seq, lesson.user_id, lesson.time, examples, lesson.erased)
+    asked = None if lesson.asked is None else (lesson.asked.as_of, lesson.asked.vector.tobytes())
+    taught = (lesson.partition, lesson.seq, lesson.user_id, lesson.time, examples, lesson.erased)
+    return (*taught, asked, lesson.changed)

@@ -85,26 +85,52 @@ class LearningPolicy(_Section):
 
 
 class TierPolicy(_Section):
-    """A tier is entered at `enter` and left below `leave`, both probabilities."""
+    """When a tier is entered and left: at two probabilities, or by a promise.
 
-    enter: Unit
-    leave: Unit
+    It is entered at `enter` and left below `leave`; or it is entered where the model's track record shows that so many
+    of the warnings, its `precision`, are right, and left below half the odds of that.
+    """
+
+    enter: Unit | None = None
+    leave: Unit | None = None
+    precision: Annotated[float, Field(gt=0.0, lt=1.0, allow_inf_nan=False)] | None = None
 
     @model_validator(mode="after")
-    def _hysteresis(self) -> Self:
-        if self.leave > self.enter:
+    def _one_or_the_other(self) -> Self:
+        if self.precision is not None:
+            if self.enter is not None or self.leave is not None:
+                raise ValueError("a tier has enter and leave, or the precision it promises: give one or the other")
+        elif self.enter is None or self.leave is None:
+            raise ValueError("a tier needs both enter and leave, or the precision it promises")
+        elif self.leave > self.enter:
             raise ValueError(
                 f"leave {self.leave} lies above enter {self.enter}: a tier is left below where it is entered"
             )
         return self
 
+    @property
+    def numbers(self) -> tuple[float, ...]:
+        """The thresholds `enter` and `leave`; nothing where there is a promise instead."""
+        return () if self.enter is None or self.leave is None else (self.enter, self.leave)
+
 
 class WarningPolicy(_Section):
-    """How warnings behave: they lapse after `expiry`, and a tier is not entered again within `cooldown`."""
+    """How warnings behave: they lapse after `expiry`, and a tier is not entered again within `cooldown`.
+
+    `budget` is how many users may be newly warned of by their scores in an hour.
+    """
 
     expiry: PositiveDuration = 86_400_000
     cooldown: Duration = 3_600_000
+    budget: Annotated[int, Field(ge=1)] | None = None
     reasons: Annotated[int, Field(ge=1, le=16)] = 4
+
+
+class PromisePolicy(_Section):
+    """How promises of precision are held: with which confidence, and how long until evidence has half its weight."""
+
+    confidence: Annotated[float, Field(ge=0.5, lt=1.0)] = 0.95
+    memory: PositiveDuration = 2_592_000_000
 
 
 class RulePolicy(_Section):
@@ -125,6 +151,7 @@ class Policy(_Section):
     target: TargetPolicy
     learning: LearningPolicy = LearningPolicy()
     tiers: dict[Literal[Tier.WATCH, Tier.ELEVATED, Tier.HIGH], TierPolicy]
+    promises: PromisePolicy = PromisePolicy()
     warnings: WarningPolicy = WarningPolicy()
     rules: dict[str, RulePolicy] = {}
 
@@ -149,9 +176,22 @@ class Policy(_Section):
             raise ValueError("no tier has thresholds: give [tiers.watch], [tiers.elevated] or [tiers.high]")
         ordered = sorted(self.tiers.items(), key=lambda item: item[0].rank)
         for (low, below), (high, above) in pairwise(ordered):
-            if above.enter < below.enter or above.leave < below.leave:
+            if not all(lower <= higher for lower, higher in zip(below.numbers, above.numbers, strict=False)):
                 raise ValueError(f"tier {high} has lower thresholds than {low}: thresholds rise with the tier")
+            if above.precision is not None and above.precision < (below.precision or 0.0):
+                raise ValueError(f"tier {high} promises a lower precision than {low}: promises rise with the tier")
         return self
+
+    @property
+    def tracked(self) -> bool:
+        """Whether anything is decided by a model's track record."""
+        promised = any(tier.precision is not None for tier in self.tiers.values())
+        return promised or self.warnings.budget is not None
+
+    @property
+    def lowest_threshold(self) -> float:
+        """The lowest probability at which a track record matters: a promise may be kept by a score that says less."""
+        return min(low for tier in self.tiers.values() for low in (*tier.numbers[:1], (tier.precision or 4.0) / 4))
 
     @property
     def version(self) -> str:

@@ -51,13 +51,17 @@ class Step(NamedTuple):
 
 
 class Rulebook:
-    """What every user is treated by: the compiled features, target, lateness and profile TTL of a policy."""
+    """What every user is treated by: the compiled features, target, lateness and profile TTL of a policy.
+
+    `tracked_from` is the number of events from which a user's points go into the track record; None without one.
+    """
 
     def __init__(self, policy: Policy) -> None:
         self.plan: Plan = compile_plan(CATALOGUE, policy.strike_expiry)
         self.target = Target(policy)
         self.lateness = policy.allowed_lateness
         self.ttl = policy.profile_ttl
+        self.tracked_from: int | None = policy.learning.min_events if policy.tracked else None
 
 
 class User:

@@ -23,19 +23,27 @@ def main() -> int:
     found = [name for name in NAMES if (arguments.logs / name / "events.csv.gz").exists()]
     for name in found:
         click.echo(f"== {name}")
-        out = arguments.out / name
-        rules = ("--mapping", f"deploy/mappings/{name}.toml", "--policy", f"deploy/policies/{name}.toml")
-        forewarn("replay", arguments.logs / name / "events.csv.gz", *rules, "--out", out, "--top", 0)
+        out, log = arguments.out / name, arguments.logs / name / "events.csv.gz"
+        replay(log, name, f"deploy/policies/{name}.toml", out)
         if name == "wikipedia_bans":
             for also in ((), ("--skip-first",)):
                 click.echo(f"\n== {name} as papers ask it: {' '.join((*PUBLISHED, *also))}")
                 forewarn("evaluate", out, *PUBLISHED, *also)
             click.echo(f"\n== {name} as the policy asks it")
         forewarn("evaluate", out)
+        click.echo(f"\n== {name} with thresholds by promise")
+        replay(log, name, f"deploy/policies/promised/{name}.toml", out / "promised")
+        forewarn("evaluate", out / "promised", "--no-boosting")
         click.echo()
     for name in sorted(set(NAMES) - set(found)):
         click.echo(f"{name}: not in {arguments.logs}; docs/datasets.md says where to get it", err=True)
     return 0 if found else 1
+
+
+def replay(log: Path, name: str, policy: str, out: Path) -> None:
+    """Replay a log by its mapping and a policy."""
+    rules = ("--mapping", f"deploy/mappings/{name}.toml", "--policy", policy)
+    forewarn("replay", log, *rules, "--out", out, "--top", 0)
 
 
 def forewarn(*arguments: object) -> None:

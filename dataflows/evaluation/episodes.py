@@ -71,6 +71,12 @@ class Follow:
                 last_user, until = user, time + run.expiry
         return rows[np.array(kept, dtype=np.int64)]
 
+    def right(self, row: int) -> bool | None:
+        """Whether a warning at this row came before an escalation of its user; None if that is not known yet."""
+        if not self._mature[row]:
+            return None
+        return any(_announces(self._run, row, e) for e in self._run.escalations.get(int(self._run.user[row]), ()))
+
     def outcome(self, rows: NDArray[np.int64], threshold: float | None = None) -> Warnings:
         """What warnings at these rows came to."""
         run = self._run
@@ -78,12 +84,11 @@ class Follow:
         for row in rows[np.argsort(run.seq[rows], kind="stable")].tolist():
             by_user.setdefault(int(run.user[row]), []).append(row)
         right = matured = 0
-        for user, warned in by_user.items():
-            upheld = run.escalations.get(user, [])
-            for row in warned:
-                if self._mature[row]:
-                    matured += 1
-                    right += any(_announces(run, row, escalation) for escalation in upheld)
+        for row in rows.tolist():
+            held = self.right(row)
+            if held is not None:
+                matured += 1
+                right += held
         escalations, leads, events = 0, [], []
         for user, upheld in run.escalations.items():
             for escalation in upheld:

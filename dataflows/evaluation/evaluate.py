@@ -18,6 +18,7 @@ from dataflows.evaluation.intervals import compare_scores
 from dataflows.evaluation.labels import Labels, Question, label
 from dataflows.evaluation.leaks import suspects
 from dataflows.evaluation.outputs import EvaluationError, Flags, Outputs, Values
+from dataflows.evaluation.promises import promises
 from dataflows.evaluation.slices import Slices, by_age, by_attribute, large_enough
 from dataflows.mapping import LogMapping
 from detectors.metrics import brier
@@ -90,6 +91,7 @@ def evaluate(run: Outputs, protocol: Protocol) -> dict[str, Any]:
         "suspect_features": suspects({name: v[scored] for name, v in run.features.items()}, labels.positive[scored]),
         "scores": _scores(run, labels, scored, trivial),
         "reliability": [one._asdict() for one in reliability(labels.positive[scored], champion[scored])],
+        "promises": promises(run, follow),
         "published": _warnings(follow.outcome(np.array([one.row for one in run.warnings], dtype=np.int64))),
         "at_budget": budgets,
         "at_precision": {

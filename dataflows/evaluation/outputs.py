@@ -26,12 +26,14 @@ class EvaluationError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Warned:
-    """A risk event that raised its user's tier: at which row of the points, and as of when (ms)."""
+    """A risk event that raised its user's tier: at which row of the points, as of when (ms), by a rule or a score."""
 
     row: int
     user: int
     as_of: int
     tier: str
+    previous: Tier
+    by_rule: bool
     probability: float | None
     reasons: tuple[str, ...]
 
@@ -91,7 +93,7 @@ def read_outputs(run_dir: Path) -> Outputs:
     except (OSError, orjson.JSONDecodeError, pa.ArrowException) as error:
         what = getattr(error, "strerror", None) or type(error).__name__
         raise EvaluationError(f"{run_dir}: not the outputs of a replay ({what}): give the --out of one.") from None
-    if "seq" not in served.column_names or "expiry_ms" not in summary.get("policy", {}):
+    if "seq" not in served.column_names or "promised" not in summary.get("policy", {}):
         raise EvaluationError(f"{run_dir}: written by an older forewarn: replay the log again.")
     if not served.num_rows:
         raise EvaluationError(f"{run_dir}: holds no decision points, so there is nothing to evaluate.")
@@ -149,6 +151,8 @@ def _risk(lines: list[dict[str, Any]], code: dict[str, int], events: list[str]) 
                     user,
                     line["as_of"],
                     line["tier"],
+                    Tier(line["previous_tier"]),
+                    any(reason["contribution"] is None for reason in line["reasons"]),
                     line["probability"],
                     tuple(reason["feature"] for reason in line["reasons"]),
                 )

@@ -13,7 +13,7 @@ from dataflows.evaluation import pictures
 from dataflows.evaluation.evaluate import BUDGETS
 from dataflows.evaluation.intervals import SAMPLES
 from dataflows.evaluation.slices import LEAST_POINTS, LEAST_POSITIVES
-from dataflows.evaluation.told import events, figure, number, share, span
+from dataflows.evaluation.told import events, figure, kept, number, share, span, within
 from dataflows.report.templating import template
 from dataflows.wording import quantity, visible
 
@@ -113,6 +113,8 @@ def _template() -> Template:
     filters: dict[str, Callable[..., object]] = {
         "visible": visible,
         "share": share,
+        "kept": kept,
+        "within": within,
         "number": number,
         "span": span,
         "quantity": quantity,

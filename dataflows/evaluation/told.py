@@ -26,7 +26,7 @@ def evaluated_lines(document: dict[str, Any]) -> list[str]:
         error = "" if score.get("calibration_error") is None else f"{score['calibration_error']:.4f}"
         figures = f"{figure(score['roc_auc'], 3):<26}{figure(score['average_precision'], 4):<30}{error}"
         lines.append(f"{mark + name:<30}{figures}".rstrip())
-    lines += ["", *_published(document["published"]), ""]
+    lines += ["", *_published(document["published"]), *_promises(document["promises"]), ""]
     for budget, scores in document["at_budget"].items():
         champion = document["models"]["champion"]
         best = max((name for name in scores if name != champion), key=lambda name: scores[name]["recall"] or 0.0)
@@ -101,6 +101,31 @@ def _published(found: dict[str, Any]) -> list[str]:
             f"shortest tenth {span(lead['p10_ms'])} and {events(lead['p10_events'])}; {shares}"
         )
     return lines
+
+
+def _promises(found: dict[str, Any]) -> list[str]:
+    lines = []
+    for tier, one in found["tiers"].items():
+        told = f"{tier} promises {one['promised']:.0%}: right {share(one['precision'])} of {quantity(one['matured'])}"
+        lines.append(f"{told}; {kept(one)}")
+    if found["budget"] is not None:
+        lines.append(within(found["budget"]))
+    return lines
+
+
+def kept(one: dict[str, Any]) -> str:
+    """In how many windows a promise was kept, in words."""
+    windows = len(one["windows"])
+    if not windows:
+        return f"too few to measure it, which takes {quantity(one['window'])}"
+    return f"kept in {one['kept']} of {windows} windows of {quantity(one['window'])}, refuted in {one['refuted']}"
+
+
+def within(one: dict[str, Any]) -> str:
+    """How a budget was kept, in words."""
+    above, hours, most, held = (quantity(one[key]) for key in ("hours_above", "hours", "most", "held_back"))
+    budget = f"budget of {quantity(one['budget'])} newly warned users an hour"
+    return f"{budget}: {above} of {hours} hours above it, at most {most}; held back at {held} points"
 
 
 def figure(found: dict[str, float | None], digits: int, sign: str = "") -> str:

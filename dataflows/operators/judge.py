@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -12,7 +13,8 @@ from bytewax.operators import KeyedStream, StatefulBatchLogic
 
 from dataflows.telemetry import Telemetry
 from detectors.contract import DecisionPoint
-from detectors.lane import STATE_VERSION, Erasure, Lane, News, Publication, ServedBatch
+from detectors.lane import STATE_VERSION, Erasure, Lane, News, Publication
+from detectors.served import ServedBatch
 from detectors.storage import pack, unpack
 
 
@@ -80,6 +82,7 @@ def judge(
         return [(item.event.user_id, item) for item in events]
 
     def to_served(batch: list[tuple[str, Judgement]]) -> list[ServedBatch]:
+        telemetry.add("decisions", Counter(held_back=sum(judgement.served.held_back for _, judgement in batch)))
         return [judgement.served for _, judgement in batch if judgement.served]
 
     return JudgeOut(

@@ -10,8 +10,9 @@ from bytewax.operators import StatefulBatchLogic
 
 from detectors.lane import News
 from detectors.learn import STATE_VERSION, Learner, Lesson
-from detectors.policy import LearningPolicy
+from detectors.policy import Policy
 from detectors.storage import pack, unpack
+from detectors.track import TrackRecord
 from schemas.records import Reject
 
 
@@ -25,19 +26,23 @@ class Lessons(NamedTuple):
 class LearnLogic(StatefulBatchLogic[Lessons, News, bytes]):
     """One model's learner, made when its first lessons or its snapshot name the model."""
 
-    def __init__(self, learning: LearningPolicy, snapshot: bytes | None) -> None:
-        self._learning = learning
+    def __init__(self, policy: Policy, snapshot: bytes | None) -> None:
+        self._policy = policy
         self._learner: Learner | None = None
         if snapshot is not None:
             _, state = unpack(snapshot, STATE_VERSION, "learner")
-            self._learner = Learner(state["name"], learning)
+            self._learner = self._new(state["name"])
             self._learner.restore(state)
+
+    def _new(self, model: str) -> Learner:
+        policy = self._policy
+        return Learner(model, policy.learning, TrackRecord(policy) if policy.tracked else None)
 
     def on_batch(self, values: list[Lessons]) -> tuple[list[News], bool]:
         """Learn what is in order, and tell the lanes how far that went."""
         learner = self._learner
         if learner is None:
-            learner = self._learner = Learner(values[0].model, self._learning)
+            learner = self._learner = self._new(values[0].model)
         published, reached = learner.take([lesson for bundle in values for lesson in bundle.lessons])
         return [News(learner.name, published, dict(reached))], False
 
@@ -51,7 +56,7 @@ def learn(
     step_id: str,
     lessons: Stream[Lesson],
     rejects: Stream[Reject],
-    learning: LearningPolicy,
+    policy: Policy,
     models: tuple[str, ...],
 ) -> Stream[News]:
     """Teach every model the same lessons; none, where the model is pinned.
@@ -67,4 +72,4 @@ def learn(
 
     places = op.flat_map_batch("places", rejects, place)
     bundles = op.flat_map_batch("bundles", op.merge("lessons", lessons, places), to_models)
-    return op.key_rm("news", op.stateful_batch("models", bundles, lambda snapshot: LearnLogic(learning, snapshot)))
+    return op.key_rm("news", op.stateful_batch("models", bundles, lambda snapshot: LearnLogic(policy, snapshot)))

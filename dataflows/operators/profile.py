@@ -19,7 +19,7 @@ from dataflows.telemetry import Telemetry
 from detectors.contract import DecisionPoint
 from detectors.features.signals import stable_hash
 from detectors.lane import Erasure
-from detectors.learn import Lesson
+from detectors.learn import Lesson, lesson_of
 from detectors.user import Home, Rulebook, User
 from schemas.records import CHAT, MODERATION, ChatMessage, Event, Position, Reject, RejectReason
 
@@ -110,7 +110,7 @@ class ProfileLogic(StatefulBatchLogic[list[Decoded] | Expire, Profiled, bytes]):
         rejects: list[Reject] = []
         outcomes: list[Outcome] = []
         duplicates = erased = 0
-        user = self._user
+        user, tracked_from = self._user, self._rules.tracked_from
         silent_since = 0
         for value in values:
             if isinstance(value, Expire):
@@ -118,12 +118,13 @@ class ProfileLogic(StatefulBatchLogic[list[Decoded] | Expire, Profiled, bytes]):
                 continue
             for event, at in value:
                 try:
-                    _, user_id, time, outcome, point, examples, escalated, overturned = user.step(event, at)
+                    step = user.step(event, at)
                 except Exception as error:
                     user.profile.unsee(stable_hash(event.event_id))
                     rejects.append(reject_of(event, at, "profile", error))
                     continue
-                lessons.append(Lesson(at.partition, at.seq, user_id, time, examples, outcome == "erased"))
+                lessons.append(lesson_of(step, tracked_from))
+                _, user_id, time, outcome, point, _, escalated, overturned = step
                 if point is not None:
                     points.append(point)
                 if escalated or overturned:

@@ -16,7 +16,8 @@ from dataflows.sinks.kafka import KafkaSink, Outgoing
 from dataflows.sinks.memory import NullSink
 from detectors.features.catalogue import NAMES
 from detectors.features.signals import stable_hash
-from detectors.lane import News, Publication, Served, ServedBatch
+from detectors.lane import News, Publication
+from detectors.served import Served, ServedBatch
 from schemas.encoder import Encoder
 from schemas.records import ChatMessage, FeatureRow, Reject, RiskEvent
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from dataflows.sinks.memory import MemorySink
 from detectors.contract import Matrix
-from detectors.lane import ServedBatch
+from detectors.served import ServedBatch
 
 ROWS = 65_536
 """Rows in a row group."""

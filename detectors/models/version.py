@@ -10,6 +10,7 @@ import numpy as np
 import orjson
 
 from detectors.contract import Matrix, Vector, matrix_from
+from detectors.track import track_of
 from schemas.records import ModelVersion, Reason
 
 
@@ -44,9 +45,9 @@ def content_hash(record: dict[str, Any]) -> str:
 
 
 class FrozenModel:
-    """A version at work. `ready` is whether it has seen enough positives to say anything."""
+    """A version at work. `ready` is whether it has seen enough positives to say anything; `track` its track record."""
 
-    __slots__ = ("_correction", "_names", "_terms", "learned_until", "name", "ready", "version")
+    __slots__ = ("_correction", "_names", "_terms", "learned_until", "name", "ready", "track", "version")
 
     def __init__(self, record: ModelVersion, terms: Terms) -> None:
         document = orjson.loads(record.state)
@@ -54,6 +55,7 @@ class FrozenModel:
         self.version = record.version
         self.learned_until = record.learned_until
         self.ready: bool = min(record.positives, record.examples - record.positives) >= document["min_positives"]
+        self.track = track_of(document["track"]) if "track" in document else None
         self._names = record.features
         self._correction: float = document["sample"] / document["positive_weight"]
         self._terms = terms(document["model"], record.features)

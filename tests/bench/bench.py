@@ -29,7 +29,7 @@ from dataflows.sources.log import Item, LogSource, read_log
 from detectors.contract import DecisionPoint
 from detectors.features.catalogue import NAMES
 from detectors.lane import Erasure, Lane, News
-from detectors.learn import Learner, Lesson
+from detectors.learn import Learner, Lesson, lesson_of
 from detectors.policy import Policy
 from detectors.user import Rulebook, User
 from schemas.codec import Codec
@@ -113,7 +113,7 @@ def by_stage(items: Iterator[Item], policy: Policy) -> tuple[int, int, Stages]:
                     user = users[event.user_id] = User(rules)
                 step = user.step(event, item.at)
                 erased = step.outcome == "erased"
-                lessons.append(Lesson(0, step.at.seq, step.user_id, step.time, step.examples, erased))
+                lessons.append(lesson_of(step))
                 due.extend(_due(step.point, Erasure(step.user_id, step.time, step.at) if erased else None))
                 if erased:
                     del users[event.user_id]

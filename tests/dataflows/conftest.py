@@ -74,10 +74,10 @@ def replays(simulated: Simulated, tmp_path_factory: pytest.TempPathFactory) -> R
     def replayed(*, batch: int = 100, workers: int = 1, pinned: bool = False) -> Path:
         asked = batch, workers, pinned
         if asked not in made:
-            model = load_model(replayed() / "models" / "logistic.json") if pinned else None
+            policy = load_policy(simulated.policy)
+            model = load_model(replayed() / "models" / "logistic.json", policy) if pinned else None
             made[asked] = tmp_path_factory.mktemp("replay")
             source = LogSource(simulated.log, batch_size=batch)
-            policy = load_policy(simulated.policy)
             replay(source, policy, made[asked], log_name="log.jsonl", model=model, workers=workers)
         return made[asked]
 

@@ -17,7 +17,7 @@ from dataflows.telemetry import Telemetry
 from dataflows.testing import START, small_policy
 from detectors.contract import DecisionPoint
 from detectors.lane import Erasure, Lane, News
-from detectors.learn import Lesson
+from detectors.learn import Lesson, lesson_of
 from detectors.storage import StateVersionError
 from detectors.user import Rulebook, Step, User
 from schemas.records import (
@@ -91,7 +91,7 @@ def steps_of(lives: Iterable[list[Decoded]]) -> list[Step]:
 
 
 def lessons_of(steps: Iterable[Step]) -> list[Lesson]:
-    return [Lesson(0, s.at.seq, s.user_id, s.time, s.examples, s.outcome == "erased") for s in steps]
+    return [lesson_of(step) for step in steps]
 
 
 STEPS = steps_of([life_of("ann", 0, 2), life_of("bob", 1, 2), life_of("cid", 32, 2), life_of("dan", 33, 2)])
@@ -99,7 +99,7 @@ LESSONS = lessons_of(STEPS)
 
 
 def news_of(batches: Iterable[list[Lesson]]) -> list[News]:
-    logic = LearnLogic(POLICY.learning, None)
+    logic = LearnLogic(POLICY, None)
     return [news for batch in batches for news in logic.on_batch([Lessons("logistic", batch)])[0]]
 
 
@@ -130,12 +130,12 @@ def counting(snapshot: bytes | None = None, idle: Idle | None = None) -> Profile
 KINDS: dict[str, tuple[Callable[[bytes | None], Any], list[list[Any]]]] = {
     "profile": (counting, [[[event]] for event in life_of("ann", 0, 1)]),
     "learn": (
-        lambda snapshot: LearnLogic(POLICY.learning, snapshot),
+        lambda snapshot: LearnLogic(POLICY, snapshot),
         [[Lessons("bayes", LESSONS[n : n + 3][::-1])] for n in range(0, 64, 3)],
     ),
     "judge": (lambda snapshot: JudgeLogic(lane(), snapshot), heard_and_seen()),
 }
-VERSIONS = {"profile": 2, "learn": 1, "judge": 1}
+VERSIONS = {"profile": 2, "learn": 2, "judge": 1}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -290,7 +290,7 @@ def test_a_user_has_the_same_lane_in_every_process() -> None:
 
 def test_a_learner_waits_for_what_is_missing_before_a_lesson() -> None:
     """Lessons that came early teach nothing until every earlier place is accounted for, then all of it in order."""
-    logic = LearnLogic(POLICY.learning, None)
+    logic = LearnLogic(POLICY, None)
     early = [Lessons("logistic", LESSONS[1:])]
     assert logic.on_batch(early) == ([News("logistic", [], {0: 0})], False)
     (news,), _ = logic.on_batch([Lessons("logistic", LESSONS[:1])])

@@ -30,8 +30,8 @@ TIERS = "is none of the choices: choose from watch, elevated, high."
 
 WRONG = {
     # a name that is not there
-    "foo = 1": "foo is not a setting: choose from allowed_lateness, learning, name, profile_ttl, rules, strike_expiry, "
-    "target, tiers, warnings.",
+    "foo = 1": "foo is not a setting: choose from allowed_lateness, learning, name, profile_ttl, promises, rules, "
+    "strike_expiry, target, tiers, warnings.",
     "[learning]\nchampoin = 'bayes'": "learning.champoin is not a setting: did you mean champion?",
     "[warnings]\nexpires = '1d'": "warnings.expires is not a setting: did you mean expiry?",
     "[rules.velocity]\nlimits = 3": "rules.velocity.limits is not a setting: did you mean limit?",
@@ -53,7 +53,7 @@ WRONG = {
     "[learning]\nchallengers = 'bayes'": "learning.challengers must be a list: write it in [brackets].",
     "[rules.velocity]\nlimit = 0": "rules.velocity.limit cannot be used: it must be greater than 0.",
     "[rules.velocity]\nenabled = 'maybe'": "rules.velocity.enabled cannot be used: it must be a valid boolean.",
-    "[tiers.high]\nenter = 0.9": "tiers.high.leave is missing: set it.",
+    "[tiers.high]\nenter = 0.9": "tiers.high: a tier needs both enter and leave, or the precision it promises.",
     "[tiers.high]\nenter = nan\nleave = 0.1": "tiers.high.enter cannot be used: it must be a finite number.",
     "[tiers.high]\nenter = 2\nleave = 0.1": "tiers.high.enter cannot be used: it must be less than or equal to 1.",
     # values that do not go together
@@ -106,7 +106,7 @@ def test_the_policy_the_wrong_ones_are_made_of_is_good(tmp_path: Path) -> None:
     assert list(policy.tiers) == [Tier.WATCH]
 
 
-@pytest.mark.parametrize("path", sorted(POLICIES.glob("*.toml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(POLICIES.rglob("*.toml")), ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_every_policy_we_hand_out_is_good(path: Path) -> None:
     """An example that is refused teaches nothing; each is named after its file."""
     assert load_policy(path).name == path.stem

@@ -239,7 +239,7 @@ def test_a_file_that_holds_no_model_is_named_in_one_sentence(content: bytes, tmp
     path = tmp_path / "model.json"
     path.write_bytes(content)
     with pytest.raises(ReplayError) as caught:
-        load_model(path)
+        load_model(path, small_policy())
     assert str(caught.value) == f"{path}: not a model version; a replay writes models/<name>.json."
 
 
@@ -248,7 +248,7 @@ def test_a_model_changed_by_hand_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "model.json"
     path.write_bytes(encode_json(MODEL.model_copy(update={"examples": 7})))
     with pytest.raises(ReplayError, match=f"changed since version {MODEL.version} was made"):
-        load_model(path)
+        load_model(path, small_policy())
 
 
 def test_a_model_of_other_features_is_refused(tmp_path: Path) -> None:
@@ -257,18 +257,18 @@ def test_a_model_of_other_features_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "model.json"
     path.write_bytes(encode_json(ModelVersion(version=content_hash(record), **record)))
     with pytest.raises(ReplayError, match="made for other features than this forewarn declares"):
-        load_model(path)
+        load_model(path, small_policy())
 
 
 def test_a_model_file_that_is_not_there_is_said_to_be_missing(tmp_path: Path) -> None:
     """With its name and where to get one."""
     with pytest.raises(ReplayError, match=r"nowhere\.json: cannot be read"):
-        load_model(tmp_path / "nowhere.json")
+        load_model(tmp_path / "nowhere.json", small_policy())
 
 
 def test_a_model_file_of_a_replay_is_read_back_as_it_was(replays: Replays) -> None:
     """What a replay wrote is the version it published last."""
     for name in ("logistic", "bayes"):
-        version = load_model(replays() / "models" / f"{name}.json")
+        version = load_model(replays() / "models" / f"{name}.json", small_policy())
         last = [line for line in lines(replays() / "models" / "versions.jsonl") if line["name"] == name][-1]
         assert orjson.loads(encode_json(version)) == last

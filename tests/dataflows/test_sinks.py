@@ -16,7 +16,7 @@ from dataflows.sinks.jsonl import JsonlSink
 from dataflows.sinks.memory import MemorySink, NullSink
 from dataflows.sinks.parquet import FeatureTable, write_table
 from detectors.contract import DecisionPoint, matrix_from, vector_from
-from detectors.lane import Served, ServedBatch
+from detectors.served import Served, ServedBatch
 from schemas.records import Position, Tier
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from math import nan
 from typing import TypeVar
 
+from detectors import learn
 from detectors.contract import DecisionPoint, Example, Vector, vector_from
 from detectors.features.catalogue import NAMES
 from detectors.lane import Erasure, News
@@ -123,11 +124,8 @@ def steps_of(events: list[Event], rules: Policy = COMMUNITY) -> list[Step]:
 
 
 def lessons_of(steps: list[Step]) -> list[Lesson]:
-    """The lessons of a log, one for every event."""
-    return [
-        Lesson(step.at.partition, step.at.seq, step.user_id, step.time, step.examples, step.outcome == "erased")
-        for step in steps
-    ]
+    """The lessons of a log, one for every event, with what a track record is made of."""
+    return [learn.lesson_of(step, 1) for step in steps]
 
 
 def items_of(steps: list[Step]) -> list[DecisionPoint | Erasure]:

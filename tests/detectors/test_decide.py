@@ -23,6 +23,9 @@ def decider(expiry: int = EXPIRY, cooldown: int = COOLDOWN) -> Decider:
     return Decider(policy(tiers=TIERS, warnings={"expiry": expiry, "cooldown": cooldown}))
 
 
+FIXED = decider().thresholds(None)
+
+
 class Row(NamedTuple):
     """One decision point of a golden table, and the tier the user is in after it."""
 
@@ -111,7 +114,7 @@ def test_a_golden_table_of_decisions(table: list[Row]) -> None:
     judge, standing, tier = decider(), CLEAR, Tier.NONE
     for row in table:
         before = in_force(standing, row.as_of)
-        standing = judge.decide(standing, row.as_of, row.probability, row.rule)
+        standing = judge.decide(standing, row.as_of, row.probability, row.rule, FIXED)
         tier = in_force(standing, row.as_of)
         assert (tier, tier is not before) == (row.tier, row.published), row
         if tier.rank:
@@ -175,7 +178,7 @@ def test_standings_are_what_the_words_of_the_policy_say(points: list[tuple[int, 
     for number, (gap, probability, rule) in enumerate(points):
         now += gap + 1
         before = in_force(standing, now)
-        after = judge.decide(standing, now, probability, rule)
+        after = judge.decide(standing, now, probability, rule, FIXED)
         tier = in_force(after, now)
         row = Row(now, probability, rule, tier, tier is not before, after.expires_at if tier.rank else 0)
         assert tier is expected(past, row), f"point {number}"
@@ -196,7 +199,7 @@ def test_no_law_of_tiers_is_ever_broken(
     for gap, probability, rule in points:
         now += gap
         before = in_force(standing, now)
-        after = judge.decide(standing, now, probability, rule)
+        after = judge.decide(standing, now, probability, rule, FIXED)
         tier = in_force(after, now)
         if tier is before:
             assert after.tier is standing.tier
@@ -218,7 +221,7 @@ def test_no_law_of_tiers_is_ever_broken(
         ):
             assert tier is H
         standing = after
-    assert judge.decide(standing, max(now, standing.expires_at), None, N) is standing
+    assert judge.decide(standing, max(now, standing.expires_at), None, N, FIXED) is standing
     assert in_force(standing, max(now, standing.expires_at)) is N
 
 
@@ -232,7 +235,7 @@ def test_a_settled_standing_can_be_forgotten(
     judge, standing, now = decider(), CLEAR, 0
     for gap, probability, rule in before:
         now += gap
-        standing = judge.decide(standing, now, probability, rule)
+        standing = judge.decide(standing, now, probability, rule, FIXED)
     now = max(now, standing.expires_at, standing.entered_at + COOLDOWN)
     assert judge.settled(standing, now)
     assert standing is CLEAR or not judge.settled(
@@ -241,7 +244,10 @@ def test_a_settled_standing_can_be_forgotten(
     fresh = CLEAR
     for gap, probability, rule in after:
         now += gap
-        standing, fresh = judge.decide(standing, now, probability, rule), judge.decide(fresh, now, probability, rule)
+        standing, fresh = (
+            judge.decide(standing, now, probability, rule, FIXED),
+            judge.decide(fresh, now, probability, rule, FIXED),
+        )
         assert in_force(standing, now) is in_force(fresh, now)
         assert not fresh.tier.rank or standing == fresh
 
@@ -249,5 +255,5 @@ def test_a_settled_standing_can_be_forgotten(
 def test_quiet_is_below_every_threshold() -> None:
     """A user never warned of and below `quiet_below` stays so whatever the tiers are."""
     judge = decider()
-    assert judge.quiet_below == 0.1
-    assert judge.decide(CLEAR, 5, 0.0999, N) is CLEAR
+    assert FIXED.quiet_below == 0.1
+    assert judge.decide(CLEAR, 5, 0.0999, N, FIXED) is CLEAR

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detectors.contract import DecisionPoint
-from detectors.lane import Erasure, Lane, News, Publication, Served, ServedBatch
+from detectors.lane import Erasure, Lane, News, Publication
 from detectors.models.catalogue import freeze
+from detectors.served import Served, ServedBatch
 from detectors.storage import pack, unpack
 from schemas.records import RiskEvent, Tombstone
 from tests.detectors.kit import (

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import random
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detectors.contract import Example
+from detectors.contract import Example, matrix_from
 from detectors.learn import InOrder, Learner, Lesson, LogClock, Published
-from detectors.models.catalogue import MODELS
+from detectors.models.catalogue import MODELS, freeze
 from detectors.storage import pack, unpack
+from detectors.track import TrackRecord
 from tests.detectors.kit import (
     COMMUNITY,
     HOUR,
@@ -27,6 +29,8 @@ from tests.detectors.kit import (
 from tests.properties.streams import DAY, LAWFUL
 
 LESSONS = lessons_of(steps_of(community(seed=3, length=400)))
+OLDER = 1
+"""The layout before there was a track record."""
 rngs = st.integers(0, 2**32).map(random.Random)
 
 
@@ -40,9 +44,14 @@ def told(published: list[Published]) -> list[tuple[str, int | None, int]]:
     return [(item.version.version, item.version.learned_until, item.seq) for item in published]
 
 
+def new(name: str) -> Learner:
+    """A fresh learner that keeps a track record."""
+    return Learner(name, COMMUNITY.learning, TrackRecord(COMMUNITY))
+
+
 def learn(name: str, batches: list[list[Lesson]]) -> tuple[list[Published], Learner]:
     """A fresh learner that took the batches."""
-    learner = Learner(name, COMMUNITY.learning)
+    learner = new(name)
     return [item for batch in batches for item in learner.take(batch)[0]], learner
 
 
@@ -91,15 +100,67 @@ def test_a_learner_restored_at_any_point_goes_on_identically(name: str, rng: ran
     """Packed and unpacked between any two batches, even with lessons waiting, it publishes the same versions."""
     straight, last = STRAIGHT[name]
     window = [lesson for block in cut(LESSONS, rng, 40) for lesson in rng.sample(block, len(block))]
-    learner, published = Learner(name, COMMUNITY.learning), []
+    learner, published = new(name), []
     for batch in cut(window, rng, 60):
-        resumed = Learner(name, COMMUNITY.learning)
+        resumed = new(name)
         resumed.restore(unpack(pack(learner.state(), 1), 1, "learner")[1])
         assert pack(resumed.state(), 1) == pack(learner.state(), 1)
         learner = resumed
         published += learner.take(batch)[0]
     assert told(published) == told(straight)
     assert learner.version() == last.version()
+
+
+def test_the_record_is_of_the_scores_that_lanes_give() -> None:
+    """Every point is entered with the probability of the version in force at its position."""
+    entered: list[tuple[str, int, float]] = []
+
+    class Spy(TrackRecord):
+        def see(self, user_id: str, as_of: int, probability: float) -> None:
+            entered.append((user_id, as_of, probability))
+            super().see(user_id, as_of, probability)
+
+    published, _ = learn("logistic", [LESSONS])
+    Learner("logistic", COMMUNITY.learning, Spy(COMMUNITY)).take(LESSONS)
+    expected = []
+    for lesson in LESSONS:
+        in_force = [item.version for item in published if item.seq <= lesson.seq]
+        if lesson.asked is not None and in_force:
+            probability = freeze(in_force[-1]).probabilities(matrix_from([lesson.asked.vector]))[0]
+            expected.append((lesson.user_id, lesson.asked.as_of, float(probability)))
+    assert np.array_equal([one[2] for one in entered], [one[2] for one in expected], equal_nan=True)
+    assert [one[:2] for one in entered] == [one[:2] for one in expected]
+    assert sum(probability > 0 for _, _, probability in entered) > 100
+
+
+def test_a_track_record_travels_with_the_versions_and_names_nobody() -> None:
+    """What lanes decide by is in the version they score with."""
+    lessons = lessons_of(steps_of(community(seed=3, length=2_000)))
+    published, learner = learn("logistic", [lessons])
+    track = freeze(published[-1].version).track
+    assert track is not None
+    assert track.warnings.sum() > track.right.sum() > 0
+    assert not any(f'"{lesson.user_id}"' in published[-1].version.state for lesson in lessons)
+    gone = next(iter(learner.state()["track"]["users"]))
+    learner.take([Lesson(0, len(lessons), gone, lessons[-1].time, (), erased=True)])
+    assert gone not in learner.state()["track"]["users"]
+
+
+def test_a_learner_of_the_version_before_goes_on_with_an_empty_record() -> None:
+    """Its lessons that waited had no points of a record."""
+    learner = Learner("logistic", COMMUNITY.learning)
+    learner.take([lesson._replace(asked=None, changed=None) for lesson in (*LESSONS[:200], *LESSONS[210:300])])
+    state = learner.state()
+    del state["track"], state["in_force"]
+    state["waiting"] = [waiting[:6] for waiting in state["waiting"]]
+    loaded = new("logistic")
+    loaded.restore(unpack(pack(state, OLDER), OLDER, "learner")[1])
+    plain = Learner("logistic", COMMUNITY.learning)
+    plain.take([lesson._replace(asked=None, changed=None) for lesson in LESSONS])
+    loaded.take(LESSONS[200:210])
+    loaded.take(LESSONS[300:])
+    assert loaded.state()["model"] == plain.state()["model"]
+    assert "track" in loaded.version().state
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -9,6 +9,7 @@ import numpy as np
 
 from dataflows.evaluation.labels import Escalation
 from dataflows.evaluation.outputs import Outputs, Warned
+from schemas.records import Tier
 
 HOUR = 3_600_000
 DAY = 24 * HOUR
@@ -39,7 +40,10 @@ def outputs(
                 "target": "escalates",
                 "horizon_ms": horizon,
                 "expiry_ms": expiry,
+                "promised": {},
+                "budget": None,
             },
+            "held_back": 0,
             "models": {"champion": "model", "challengers": []},
         },
         users=[f"user-{number}" for number in range(users)],
@@ -55,7 +59,8 @@ def outputs(
             for user, suffered in escalations.items()
         },
         warnings=[
-            Warned(row, points[row][0], int(as_of[row]), "watch", points[row][2], ("x",)) for row in warned or []
+            Warned(row, points[row][0], int(as_of[row]), "watch", Tier.NONE, False, points[row][2], ("x",))
+            for row in warned or []
         ],
         tier_changes=np.zeros(users, dtype=np.int64),
     )

@@ -1,0 +1,4 @@
+class _Binomial:
+    def cdf(self, k: int, n: int, p: float) -> float: ...
+
+binom: _Binomial
