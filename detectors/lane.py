@@ -109,8 +109,9 @@ class Lane:
         tiers = [Tier.NONE] * len(points)
         out: list[Publication] = []
         # nearly everybody is in no tier and stays there: nothing to decide
-        thresholds = [self._thresholds_of(model) for model, _ in chosen]
-        alarming = (probabilities >= np.array([limits.quiet_below for limits in thresholds])).tolist()
+        fixed = self._fixed
+        limits = [self._thresholds_of(model).quiet_below for model, _ in chosen] if fixed is None else fixed.quiet_below
+        alarming = (probabilities >= np.array(limits)).tolist()
         for row in fired:
             alarming[row] = True
         row, standings = -1, self._standings
@@ -121,7 +122,7 @@ class Lane:
             row += 1
             if alarming[row] or item.user_id in standings:
                 value = float(probabilities[row])
-                event, tiers[row] = self._decide(item, value, *chosen[row], thresholds[row], fired.get(row, []))
+                event, tiers[row] = self._decide(item, value, *chosen[row], fired.get(row, []))
                 standings = self._standings
                 if event is not None:
                     out.append(Publication(item.at, event))
@@ -173,7 +174,6 @@ class Lane:
         value: float,
         model: FrozenModel | None,
         note: Note,
-        thresholds: Thresholds,
         fired: list[ActiveRule],
     ) -> tuple[RiskEvent | None, Tier]:
         """The risk event to publish, if the verdict changes, and the tier the user is in now; `value` may be NaN."""
@@ -184,7 +184,7 @@ class Lane:
         self._clock = max(self._clock, as_of)
         raised_to = max((active.tier for active in fired), key=lambda tier: tier.rank, default=Tier.NONE)
         standing = self._standings.get(user_id, CLEAR)
-        decider = self._decider
+        decider, thresholds = self._decider, self._thresholds_of(model)
         after = decider.decide(standing, as_of, probability, raised_to, thresholds)
         before = standing.tier if as_of < standing.expires_at else Tier.NONE
         if after.tier is Tier.NONE or after is standing:
