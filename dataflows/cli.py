@@ -17,11 +17,13 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from dataflows.cli_common import FILE, FOLDER, SETTINGS, TEXT_MODEL, Commands
 from dataflows.cli_evaluate import compare_command, evaluate_command
 from dataflows.cli_live import redrive_command, run_command
+from dataflows.cli_models import models_group
 from dataflows.cli_text import train_text_command
 from dataflows.console import print_replayed
 from dataflows.mapping import LogMapping
 from dataflows.policy_file import load_policy
 from dataflows.produce import Pace, produce
+from dataflows.promote import changed_champion
 from dataflows.replay import load_model, replay
 from dataflows.settings import Settings, kafka_client_config
 from dataflows.simulate import SimulationConfig, SimulationError, simulate, write_log
@@ -99,6 +101,7 @@ def _simulation_sentence(problem: ErrorDetails) -> str:
 @click.option("--policy", "policy_file", type=FILE, required=True, help="Target, tiers, rules (TOML).")
 @click.option("--out", type=FOLDER, required=True, help="Directory for everything the replay writes.")
 @click.option("--model", type=FILE, help="Score with this model version and learn nothing.")
+@click.option("--champion", help="Let this challenger of the policy decide, as if it had been promoted.")
 @TEXT_MODEL
 @click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Worker threads.")
 @click.option("--batch", type=click.IntRange(1), default=4_000, show_default=True, help="Records per source batch.")
@@ -109,6 +112,7 @@ def replay_command(
     policy_file: Path,
     out: Path,
     model: Path | None,
+    champion: str | None,
     text_model: Path | None,
     workers: int,
     batch: int,
@@ -120,7 +124,11 @@ def replay_command(
     probabilities), outcomes.jsonl, models/, rejects.jsonl, late.jsonl, summary.json and report.html. Nothing written
     depends on the batch size or the number of workers.
     """
+    if model is not None and champion is not None:
+        raise click.UsageError("Give --model or --champion, not both: a pinned model decides by itself.")
     policy = load_policy(policy_file)
+    if champion is not None:
+        policy = changed_champion(policy, champion)
     version = None if model is None else load_model(model, policy)
     text = None if text_model is None else load_text_model(text_model)
     rules = None if mapping is None else LogMapping.load(mapping)
@@ -139,6 +147,7 @@ def replay_command(
 main.add_command(evaluate_command)
 main.add_command(compare_command)
 main.add_command(train_text_command)
+main.add_command(models_group)
 main.add_command(run_command)
 
 

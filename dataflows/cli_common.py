@@ -13,6 +13,7 @@ from dataflows.manifest import StoreError
 from dataflows.mapping_errors import MappingError
 from dataflows.policy_file import PolicyError
 from dataflows.produce import ProduceError
+from dataflows.promote import PromotionError
 from dataflows.redrive import RedriveError
 from dataflows.replay import ReplayError
 from dataflows.run import RunError
@@ -31,6 +32,7 @@ EXPECTED = (
     MappingError,
     PolicyError,
     ProduceError,
+    PromotionError,
     RedriveError,
     RegistryUnavailable,
     ReplayError,

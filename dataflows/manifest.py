@@ -8,7 +8,6 @@ fit, and says what changed and what to do. What an upgrade may change is let thr
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,6 +19,7 @@ from bytewax.outputs import FixedPartitionedSink
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dataflows.engine import open_recovery
+from dataflows.files import write_whole
 from dataflows.recovery_lock import StoreError, StoreLock, unusable
 from dataflows.recovery_parts import NEW, RESTORE, damages, listed, of_other_times, tidy, unused
 from dataflows.settings import Settings
@@ -180,8 +180,10 @@ def differences(stored: Manifest, now: Manifest, directory: Path) -> list[str]:
 
 def _changes(stored: Manifest, now: Manifest) -> Iterator[str]:
     """What an upgrade or another policy changed that the store can live with, a line each."""
-    if stored.models != now.models:
+    if {*stored.models} != {*now.models}:
         yield f"The models were {', '.join(stored.models)} and are {', '.join(now.models)}; a new one starts untaught."
+    if stored.models[0] != now.models[0]:
+        yield f"The champion was {stored.models[0]} and is {now.models[0]}."
     added = [name for name in now.features if name not in stored.features]
     removed = [name for name in stored.features if name not in now.features]
     if added or removed:
@@ -213,18 +215,7 @@ def _read(path: Path) -> Manifest:
 
 
 def _write(path: Path, manifest: Manifest) -> None:
-    """Put the manifest in place whole or not at all, whenever the power goes."""
-    fresh = path.with_suffix(".new")
-    with fresh.open("wb") as file:
-        file.write(manifest.model_dump_json(indent=2).encode() + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
-    descriptor = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    write_whole(path, manifest.model_dump_json(indent=2).encode() + b"\n")
 
 
 def _make(directory: Path, partitions: int) -> None:

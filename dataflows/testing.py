@@ -154,6 +154,7 @@ class FlowDriver:
         self._reached = [0] * partitions
         self._records: list[Raw] = []
         self._stops: list[tuple[int, bool]] = []
+        self._policies = {0: policy}
 
     def advance(self, duration: str) -> None:
         """Move the clock."""
@@ -199,9 +200,11 @@ class FlowDriver:
         """A request to be forgotten, now."""
         self.moderate(user_id, "erasure", **fields)
 
-    def restart(self) -> None:
-        """Here the process is drained and started anew; takes a `run` with `recovery`."""
+    def restart(self, policy: Policy | None = None) -> None:
+        """Here the process is drained and started anew, maybe with another policy; takes a `run` with `recovery`."""
         self._stops.append((len(self._records), False))
+        if policy is not None:
+            self._policies[len(self._stops)] = policy
 
     def crash(self) -> None:
         """Here the process dies and is started anew; takes a `run` with `recovery` and one worker."""
@@ -234,10 +237,11 @@ class FlowDriver:
         telemetry = Telemetry()
         epoch = timedelta(0) if recovery is not None and snapshot_each_batch else NO_EPOCHS
         for life in range(len(self._stops) + 1):
+            policy = self._policies[max(since for since in self._policies if since <= life)]
             flow = build_flow(
                 TestingSource(self._input(life), batch_size=batch_size),
                 Sinks(risk=risk, features=served, models=news, rejects=rejects, late=late, outcomes=outcomes),
-                self.policy,
+                policy,
                 self._codec,
                 telemetry=telemetry,
                 lanes=lanes,

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import orjson
 
+from dataflows.evaluation.calibration import calibration_error, reliability
 from dataflows.evaluation.episodes import Follow
 from dataflows.evaluation.evaluate import Protocol, usable_rows
 from dataflows.evaluation.intervals import Figure, compare_scores
@@ -89,6 +90,7 @@ def _figures(run: Outputs, labels: Labels, rows: np.ndarray[Any, np.dtype[np.int
         "positives": int(labels.positive[rows].sum()),
         "roc_auc": compared.roc_auc["score"]._asdict(),
         "average_precision": compared.average_precision["score"]._asdict(),
+        "calibration_error": calibration_error(reliability(labels.positive[rows], score)),
         "published": {**published._asdict(), "lead": published.lead._asdict()},
     }
 

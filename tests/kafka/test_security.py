@@ -315,6 +315,9 @@ COMMANDS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("evaluate",): ("{folder}",),
     ("compare",): ("{folder}", "{folder}"),
     ("train-text",): ("{log}", "--text", "text", "--label", "kind", "--positive", "x", "--out", "{folder}/text.json"),
+    ("models", "promote"): ("bayes", "--policy", str(POLICY), "--evidence", "{folder}/compared.json"),
+    ("models", "rollback"): ("--policy", str(POLICY)),
+    ("models", "show"): ("--policy", str(POLICY)),
     ("run",): ("--policy", str(POLICY), "--until-end", *SETTINGS),
     ("produce",): ("{log}", *SETTINGS),
     ("redrive",): ("--send", *SETTINGS),
@@ -325,7 +328,7 @@ COMMANDS: dict[tuple[str, ...], tuple[str, ...]] = {
 """Every command, as it is used; a test sees to it that none is missing."""
 NEEDING = {command for command, arguments in COMMANDS.items() if "{file}" in arguments}
 """Those that read the settings."""
-WANTING = {("evaluate",), ("compare",), ("train-text",)}
+WANTING = {("evaluate",), ("compare",), ("train-text",), ("models", "promote"), ("models", "rollback")}
 """Those that find nothing to work on here, and say so."""
 
 

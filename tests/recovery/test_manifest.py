@@ -208,6 +208,10 @@ ALLOWED: dict[str, tuple[dict[str, Any], list[str]]] = {
             )
         ],
     ),
+    "a challenger promoted": (
+        {"models": ("bayes", "logistic")},
+        ["The champion was logistic and is bayes."],
+    ),
     "a model pinned": (
         {"models": ("logistic",)},
         ["The models were logistic, bayes and are logistic; a new one starts untaught."],
@@ -412,10 +416,10 @@ def test_a_crash_while_writing_leaves_the_old_manifest_whole(
         with pytest.raises(Crashed):
             open_store(store, upgraded)
     assert stored(store) == WRITTEN
-    assert (store / "manifest.new").exists()
+    assert (store / "manifest.json.new").exists()
     open_store(store, upgraded)
     assert stored(store) == upgraded
-    assert not (store / "manifest.new").exists()
+    assert not (store / "manifest.json.new").exists()
 
 
 def test_the_manifest_is_on_the_disk_before_it_takes_the_old_ones_place(
@@ -436,7 +440,7 @@ def test_the_manifest_is_on_the_disk_before_it_takes_the_old_ones_place(
     monkeypatch.setattr(os, "fsync", note_fsync)
     monkeypatch.setattr(os, "replace", note_replace)
     open_store(store, WRITTEN)
-    assert done == ["fsync manifest.new", "replace", "fsync store"]
+    assert done == ["fsync manifest.json.new", "replace", "fsync store"]
 
 
 def test_a_full_disk_is_told_in_a_sentence(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,236 @@
+"""A challenger becomes the champion on evidence, or not at all, and one command takes that back."""
+
+from __future__ import annotations
+
+import stat
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from click.testing import CliRunner
+
+from dataflows.cli import main
+from dataflows.policy_file import load_policy
+from dataflows.promote import PromotionError, changed_champion, changes, promote, roll_back
+from dataflows.simulate import SimulationConfig, write_log
+from dataflows.testing import DriverResult, FlowDriver
+from tests.dataflows import small_platform
+from tests.dataflows.conftest import POLICY
+
+BEFORE = POLICY.replace(
+    "[learning]\n",
+    '[learning]  # who decides\nchampion = "bayes"   # since the beginning\nchallengers = ["logistic"]\n',
+)
+
+
+def said(*arguments: object, status: int = 0) -> str:
+    """What a command printed."""
+    done = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    assert done.exit_code == status, done.output
+    return done.output
+
+
+@pytest.fixture(scope="module")
+def evidence(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """A comparison of a log long enough, replayed with naive Bayes and with logistic regression as champion."""
+    folder = tmp_path_factory.mktemp("evidence")
+    log, policy = folder / "log.jsonl", folder / "policy.toml"
+    write_log(SimulationConfig(events=20_000, users=300, days=14, seed=7, drifting=0.4), log)
+    policy.write_text(BEFORE)
+    replayed = ("replay", log, "--policy", policy, "--top", 0, "--out")
+    said(*replayed, folder / "a")
+    said(*replayed, folder / "b", "--champion", "logistic")
+    document: dict[str, Any] = orjson.loads(said("compare", folder / "a", folder / "b", "--json"))
+    return document
+
+
+class Place:
+    """A policy file and the evidence beside it."""
+
+    def __init__(self, folder: Path, evidence: dict[str, Any]) -> None:
+        self.policy, self.evidence = folder / "policy.toml", folder / "compared.json"
+        self.policy.write_text(BEFORE)
+        self.weigh(evidence)
+
+    def weigh(self, evidence: dict[str, Any]) -> None:
+        """Take other evidence."""
+        self.evidence.write_bytes(orjson.dumps(evidence))
+
+    def refused(self, name: str = "logistic") -> str:
+        """Why a promotion is refused; the policy is then as it was."""
+        text = self.policy.read_text()
+        with pytest.raises(PromotionError) as caught:
+            promote(self.policy, name, self.evidence)
+        assert self.policy.read_text() == text
+        assert changes(self.policy) == []
+        return str(caught.value)
+
+
+@pytest.fixture
+def place(tmp_path: Path, evidence: dict[str, Any]) -> Place:
+    """The policy before the promotion, with the evidence for it."""
+    return Place(tmp_path, deepcopy(evidence))
+
+
+def test_a_challenger_that_is_shown_to_be_better_becomes_the_champion(place: Place) -> None:
+    """Two lines of the file change, its comments stay, and the old champion goes on learning."""
+    place.policy.chmod(0o640)
+    before = load_policy(place.policy)
+    out = said("models", "promote", "logistic", "--policy", place.policy, "--evidence", place.evidence)
+    assert "the champion was bayes and is logistic by average precision, +0." in out
+    after = load_policy(place.policy)
+    assert after == changed_champion(before, "logistic")
+    assert (after.learning.champion, after.learning.challengers) == ("logistic", ("bayes",))
+    old, new = BEFORE.splitlines(), place.policy.read_text().splitlines()
+    assert [line for line in new if line not in old] == [
+        'champion = "logistic"   # since the beginning',
+        'challengers = ["bayes"]',
+    ]
+    assert len(new) == len(old)
+    assert stat.S_IMODE(place.policy.stat().st_mode) == 0o640
+    (change,) = changes(place.policy)
+    assert (change.what, change.policy_before, change.policy_after) == ("promoted", before.version, after.version)
+    assert change.evidence is not None
+    assert change.evidence["lead"]["low"] > 0
+    assert "promoted: bayes -> logistic" in said("models", "show", "--policy", place.policy)
+
+
+def test_it_may_be_better_by_one_figure_and_not_by_another(place: Place) -> None:
+    """On this log the areas under the curves cannot be told apart."""
+    out = said(
+        *("models", "promote", "logistic", "--policy", place.policy, "--evidence", place.evidence, "--by", "roc_auc"),
+        status=1,
+    )
+    assert "not shown to be better than bayes by the area under the ROC curve" in out
+    assert place.policy.read_text() == BEFORE
+
+
+def test_a_promotion_is_rolled_back_by_one_command(place: Place) -> None:
+    """To the very policy it was, and not twice."""
+    promote(place.policy, "logistic", place.evidence)
+    assert "was logistic and is bayes" in said("models", "rollback", "--policy", place.policy)
+    assert place.policy.read_text() == BEFORE
+    assert [change.what for change in changes(place.policy)] == ["promoted", "rolled back"]
+    assert "no promotion is left to roll back" in said("models", "rollback", "--policy", place.policy, status=1)
+
+
+def test_a_rollback_keeps_what_was_changed_besides(place: Place) -> None:
+    """Thresholds tuned since are no reason to keep a bad champion."""
+    promote(place.policy, "logistic", place.evidence)
+    place.policy.write_text(place.policy.read_text().replace("enter = 0.05", "enter = 0.06"))
+    roll_back(place.policy)
+    assert place.policy.read_text() == BEFORE.replace("enter = 0.05", "enter = 0.06")
+
+
+def test_a_champion_changed_by_hand_is_not_rolled_back(place: Place) -> None:
+    """Nobody knows what was meant."""
+    promote(place.policy, "logistic", place.evidence)
+    place.policy.write_text(BEFORE)
+    with pytest.raises(PromotionError, match="but the latest promotion made it logistic: somebody changed it by hand"):
+        roll_back(place.policy)
+    assert place.policy.read_text() == BEFORE
+
+
+def test_a_policy_without_a_word_about_models_gets_its_words(place: Place) -> None:
+    """Its champion and challengers were the defaults."""
+    place.policy.write_text(POLICY)
+    changed = load_policy(place.policy)
+    document = orjson.loads(place.evidence.read_bytes())
+    document["runs"]["before"]["policy"]["version"] = changed.version
+    document["runs"]["after"]["policy"]["version"] = changed_champion(changed, "bayes").version
+    document["runs"]["after"]["calibration_error"] = 0.01
+    place.weigh(document)
+    promote(place.policy, "bayes", place.evidence)
+    assert load_policy(place.policy) == changed_champion(changed, "bayes")
+
+
+WRONG: dict[str, tuple[dict[str, Any], str]] = {
+    "another policy before": ({"runs.before.policy.version": "0"}, "the first run is of policy 0 and not of "),
+    "another policy after": ({"runs.after.policy.version": "0"}, "the second run is of policy 0 and not of "),
+    "few positives": ({"runs.after.positives": 29}, "29 positive points decide nothing, it takes 30"),
+    "a lead that may be none": (
+        {"after_above_before.average_precision": {"value": 0.01, "low": -0.002, "high": 0.03}},
+        "not shown to be better than bayes by average precision: its lead is +0.0100, between -0.0020 and +0.0300, and",
+    ),
+    "no interval": (
+        {"after_above_before.average_precision": {"value": 0.01, "low": None, "high": None}},
+        "its lead is not defined, and the whole",
+    ),
+    "bad probabilities": (
+        {"runs.after.calibration_error": 0.21, "runs.before.calibration_error": 0.2},
+        "the calibration error of logistic is 0.2100, above 0.02 and that of bayes, 0.2000",
+    ),
+    "other targets": ({"after_above_before": None}, "the targets differ"),
+    "nothing of the kind": ({"runs": []}, "not what `forewarn compare RUN_A RUN_B --json` prints"),
+}
+
+
+@pytest.mark.parametrize(("change", "sentence"), WRONG.values(), ids=WRONG)
+def test_evidence_that_does_not_suffice_is_refused(place: Place, change: dict[str, Any], sentence: str) -> None:
+    """In a sentence that says what would."""
+    document = orjson.loads(place.evidence.read_bytes())
+    for path, value in change.items():
+        *parents, last = path.split(".")
+        at = document
+        for parent in parents:
+            at = at[parent]
+        at[last] = value
+    place.weigh(document)
+    assert sentence in place.refused()
+
+
+def test_a_calibration_error_may_be_large_if_it_was_larger(place: Place) -> None:
+    """A promotion that makes things better is not held up by what is not good yet."""
+    document = orjson.loads(place.evidence.read_bytes())
+    document["runs"]["after"]["calibration_error"], document["runs"]["before"]["calibration_error"] = 0.1, 0.2
+    place.weigh(document)
+    assert promote(place.policy, "logistic", place.evidence).after == "logistic"
+
+
+def test_only_a_challenger_has_learnt_to_be_champion(place: Place) -> None:
+    """The champion is it already, and anything else would start untaught."""
+    assert place.refused("bayes") == "bayes is the champion of policy simulated already."
+    assert place.refused("forest") == (
+        "forest is no challenger of policy simulated, so it has learnt nothing: name one of logistic."
+    )
+    place.evidence.unlink()
+    assert "compared.json: cannot be read (No such file or directory)." in place.refused()
+
+
+def test_a_record_that_is_none_is_refused(place: Place) -> None:
+    """It is not overwritten."""
+    place.policy.with_name("policy.toml.promotions.jsonl").write_text("[]\n")
+    with pytest.raises(PromotionError, match="not a record of promotions"):
+        promote(place.policy, "logistic", place.evidence)
+    assert place.policy.read_text() == BEFORE
+
+
+def test_a_promoted_challenger_decides_at_once_by_what_it_has_learnt(tmp_path: Path) -> None:
+    """Its scores after the restart are those it would have given in shadow, and what it warns of is its own."""
+    policy = small_platform.POLICY.model_copy(
+        update={"learning": small_platform.POLICY.learning.model_copy(update={"challengers": ("bayes",)})}
+    )
+
+    def lived(recovery: Path, *, promoted: bool) -> DriverResult:
+        driver = FlowDriver(policy)
+        for number, happen in enumerate(small_platform.life(driver, 96)):
+            happen()
+            if number == 47:
+                driver.restart(changed_champion(policy, "bayes") if promoted else None)
+        recovery.mkdir()
+        return driver.run(recovery=recovery, batch_size=4)
+
+    straight, after = lived(tmp_path / "straight", promoted=False), lived(tmp_path / "promoted", promoted=True)
+    seen = 0
+    for old, new in zip(straight.served, after.served, strict=True):
+        if new.point.at.offset < 48:
+            assert new.probability == old.probability
+            continue
+        (shadow,) = old.shadow
+        assert new.probability in (shadow, None)
+        seen += new.probability is not None
+    assert seen > 20
+    decided = {(event.trigger.offset >= 48, event.model) for event in after.risk_events}
+    assert decided == {(False, "logistic"), (True, "bayes")}
