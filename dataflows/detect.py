@@ -11,9 +11,10 @@ from bytewax.inputs import Source
 from bytewax.outputs import Sink
 
 from dataflows.operators import decode, judge, learn, profile
-from dataflows.operators.profile import Late, Outcome
+from dataflows.operators.profile import Late
 from dataflows.telemetry import Telemetry
 from detectors.lane import Lane, News, Publication
+from detectors.live.live import Outcome
 from detectors.models.version import FrozenModel
 from detectors.policy import Policy
 from detectors.served import ServedBatch
@@ -66,7 +67,7 @@ def build_flow(
     rejects = op.merge("rejects", decoded.rejects, profiled.rejects)
     models = () if pinned is not None else (policy.learning.champion, *policy.learning.challengers)
     news = learn("learn", profiled.lessons, rejects, policy, models)
-    judged = judge("judge", profiled.points, news, new_lane, lanes, telemetry)
+    judged = judge("judge", profiled.items, decoded.scored, news, new_lane, lanes, telemetry)
     op.output("risk_events", judged.events, sinks.risk)
     op.output("risk_features", judged.served, sinks.features)
     op.output("risk_models", news, sinks.models)

@@ -11,7 +11,7 @@ import orjson
 
 from dataflows.detect import Sinks, build_flow
 from dataflows.engine import FEW, run_flow
-from dataflows.operators.profile import Late, Outcome
+from dataflows.operators.profile import Late
 from dataflows.report import write_report
 from dataflows.sinks.jsonl import JsonlSink
 from dataflows.sinks.memory import MemorySink
@@ -21,6 +21,7 @@ from dataflows.summary import summarise
 from dataflows.telemetry import Telemetry
 from detectors.features.catalogue import NAMES
 from detectors.lane import News, Publication
+from detectors.live.live import Outcome
 from detectors.models.catalogue import MODELS, freeze
 from detectors.models.version import content_hash
 from detectors.policy import Policy

@@ -12,9 +12,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from dataflows.evaluation.labels import label, upheld
-from dataflows.operators.profile import Outcome
+from dataflows.live_figures import figures, measure
 from dataflows.telemetry import Telemetry
 from detectors.lane import Publication
+from detectors.live.live import Outcome
 from detectors.metrics import average_precision, brier, roc_auc
 from detectors.policy import Policy
 from schemas.records import ModelVersion, RiskEvent
@@ -121,6 +122,7 @@ def summarise(
         "overturned": decisions.get("overturned", 0),
         **_lead(publications, outcomes, {user: np.array(times) for user, times in points.items()}),
         "models": models,
+        "live": figures(measure(policy, served, places, publications, outcomes), telemetry),
         "policy": {
             "name": policy.name,
             "version": policy.version,

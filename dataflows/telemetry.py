@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from threading import Lock
 
 from prometheus_client import CollectorRegistry, Gauge, Histogram
@@ -39,6 +39,15 @@ class Telemetry:
                 ),
                 ("raised", "tier", "Warnings published that raised a user's tier, by tier."),
                 ("published", "kind", "Risk events and tombstones published."),
+                ("matured_points", "bin", "Sampled decision points with a mature label, by bin of their probability."),
+                ("matured_positives", "bin", "Those among them whose users escalated within the horizon."),
+                ("matured_probability_millionths", "bin", "The sum of their probabilities, in millionths."),
+                ("matured_warnings", "tier", "Warnings with a mature label, by tier."),
+                ("matured_right", "tier", "Those among them whose users escalated within the horizon."),
+                ("drift_windows", "over", "Windows of decision points that were compared with their reference."),
+                ("drifts", "what", "Windows in which a feature, or the score, had drifted."),
+                ("scorer_versions", "scorer", "New versions of toxicity scorers that were compared with the last."),
+                ("scorer_shifts", "scorer", "Those among them whose values are distributed otherwise."),
             )
         }
         self.profiles = Gauge("forewarn_profiles", "Users whose profiles are in memory.", registry=self.registry)
@@ -82,6 +91,12 @@ class Telemetry:
         """Count a decoded batch."""
         self.add("events", Counter(["chat_message" if isinstance(e, ChatMessage) else e.kind for e in events]))
         self.add("rejects", Counter([reject.reason.value for reject in rejects]))
+
+    def measured(self, batches: Iterable[Mapping[str, Counter[str]]]) -> None:
+        """Count what lanes measured of themselves."""
+        for counts in batches:
+            for name, labelled in counts.items():
+                self.add(name, labelled)
 
     def judged(self, publications: Sequence[Publication]) -> None:
         """Count what is published."""

@@ -37,13 +37,14 @@ from bytewax.testing import TestingSource
 
 from dataflows.detect import Sinks, build_flow
 from dataflows.engine import NO_EPOCHS, open_recovery, run_flow
-from dataflows.operators.profile import Late, Outcome
+from dataflows.operators.profile import Late
 from dataflows.sinks.memory import MemorySink
 from dataflows.telemetry import Telemetry
 from detectors.features.catalogue import NAMES
 from detectors.features.declare import duration_ms
 from detectors.lane import News, Publication
 from detectors.learn import Published
+from detectors.live.live import Outcome
 from detectors.models.catalogue import MODELS, freeze
 from detectors.models.logistic import FAMILY
 from detectors.models.version import content_hash

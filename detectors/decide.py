@@ -10,6 +10,7 @@ from __future__ import annotations
 from math import inf
 from typing import NamedTuple
 
+from detectors.models.version import FrozenModel
 from detectors.policy import Policy
 from detectors.track import Track
 from schemas.records import Tier
@@ -43,6 +44,10 @@ class Thresholds(NamedTuple):
     quiet_below: float
 
 
+MOST_VERSIONS = 512
+"""Versions whose thresholds are remembered."""
+
+
 class Decider:
     """Applies a policy's tiers. Holds no user's state."""
 
@@ -51,6 +56,20 @@ class Decider:
         self._rising = sorted(policy.tiers.items(), key=lambda item: item[0].rank)
         self._expiry = policy.warnings.expiry
         self._cooldown = policy.warnings.cooldown
+        self._fixed = None if policy.tracked else self.thresholds(None)
+        self._by_version: dict[str, Thresholds] = {}
+
+    def limits(self, model: FrozenModel | None) -> Thresholds:
+        """The thresholds on the scores of a version, looked up where it was met before."""
+        if self._fixed is not None:
+            return self._fixed
+        version = "" if model is None else model.version
+        found = self._by_version.get(version)
+        if found is None:
+            if len(self._by_version) > MOST_VERSIONS:
+                self._by_version = {}
+            found = self._by_version[version] = self.thresholds(None if model is None else model.track)
+        return found
 
     def thresholds(self, track: Track | None) -> Thresholds:
         """The thresholds that the policy gives, and where it asks for more than numbers, the track record.

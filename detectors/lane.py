@@ -15,22 +15,22 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from detectors.contract import DecisionPoint, Matrix, matrix_from
-from detectors.decide import CLEAR, Decider, Standing, Thresholds
+from detectors.decide import CLEAR, Decider, Standing
 from detectors.explain import explain
 from detectors.learn import Published
+from detectors.live.live import SAMPLE, Counts, Live, Outcome, keys_of
+from detectors.live.scorers import Scored
 from detectors.models.version import FrozenModel
 from detectors.policy import Policy
 from detectors.rules.catalogue import ActiveRule, active_rules
 from detectors.served import NONE_SERVED, ServedBatch
-from detectors.versions import Note, Versions
+from detectors.versions import Choice, Note, Versions, probabilities_of
 from schemas.records import Position, RiskEvent, Tier, Tombstone, Trigger
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 """Version of a lane's packed state."""
 CROWD = 50_000
 """A lane with fewer standings forgets none."""
-MOST_THRESHOLDS = 512
-"""Versions whose thresholds are remembered."""
 FORGET_AFTER = 30 * 86_400_000
 """How long after it has settled a standing may be forgotten (ms)."""
 
@@ -58,7 +58,8 @@ class Publication(NamedTuple):
     event: RiskEvent | Tombstone
 
 
-_Choice = tuple[FrozenModel | None, Note]
+LaneItem = DecisionPoint | Erasure | Outcome
+"""What reaches a lane of its users, each user's items in the order of the log."""
 
 
 class Lane:
@@ -72,13 +73,12 @@ class Lane:
         models = () if pinned is not None else (learning.champion, *learning.challengers)
         self._versions = {model: Versions(learning.keep_versions) for model in models}
         self._reached: dict[str, int] = dict.fromkeys(models, 0)
-        self._waiting: list[DecisionPoint | Erasure] = []
+        self._live = Live(policy)
+        self._waiting: list[LaneItem] = []
         self._standings: dict[str, Standing] = {}
         self._clock = -1
         self._crowd = CROWD
         self._decider = Decider(policy)
-        self._fixed = None if policy.tracked else self._decider.thresholds(None)
-        self._thresholds: dict[str, Thresholds] = {}
         self._held_back = 0
         self._rules = active_rules(policy)
         self._champion = learning.champion if pinned is None else pinned.name
@@ -90,75 +90,84 @@ class Lane:
         self._versions[news.model].hear(news.published)
         self._reached[news.model] = max(self._reached[news.model], *news.reached.values(), 0)
 
-    def take(self, arrived: list[DecisionPoint | Erasure]) -> tuple[list[Publication], ServedBatch]:
+    def take(self, arrived: list[LaneItem]) -> tuple[list[Publication], ServedBatch]:
         """Score and decide what can be: risk events and tombstones to publish, and the points as served."""
-        due = arrived
+        # users' bundles back in the order of the log, so that no clock runs ahead within a batch
+        due = sorted([*self._waiting, *arrived], key=lambda item: item.at.seq)
         if self._wait:
-            self._waiting.extend(arrived)
-            self._waiting.sort(key=lambda item: item.at.seq)
             reached = min(self._reached.values())
-            split = next((i for i, item in enumerate(self._waiting) if item.at.seq >= reached), len(self._waiting))
-            due, self._waiting = self._waiting[:split], self._waiting[split:]
+            split = next((i for i, item in enumerate(due) if item.at.seq >= reached), len(due))
+            due, self._waiting = due[:split], due[split:]
         points = [item for item in due if isinstance(item, DecisionPoint)]
         if not points:
-            return [self._erase(item) for item in due if isinstance(item, Erasure)], NONE_SERVED
+            return [publication for item in due for publication in self._note(item)], NONE_SERVED
         matrix = matrix_from([point.vector for point in points])
         chosen, probabilities, shadows = self._score(points, matrix)
         probabilities[np.array([point.events for point in points]) < self._policy.learning.min_events] = nan
         fired = self._fire(matrix)
         tiers = [Tier.NONE] * len(points)
         out: list[Publication] = []
+        keys = keys_of(np.array([point.at.seq for point in points]))
+        sampled = keys < SAMPLE
         # nearly everybody is in no tier and stays there: nothing to decide
-        fixed = self._fixed
-        limits = [self._thresholds_of(model).quiet_below for model, _ in chosen] if fixed is None else fixed.quiet_below
-        alarming = (probabilities >= np.array(limits)).tolist()
+        limits = self._decider.limits
+        alarming = (probabilities >= np.array([limits(model).quiet_below for model, _ in chosen])).tolist()
         for row in fired:
             alarming[row] = True
-        row, standings = -1, self._standings
+        row, standings, live, looked_at = -1, self._standings, self._live, sampled.tolist()
         for item in due:
-            if isinstance(item, Erasure):
-                out.append(self._erase(item))
+            if not isinstance(item, DecisionPoint):
+                out.extend(self._note(item))
                 continue
             row += 1
+            if looked_at[row]:
+                _, partition, _, seq = item.at
+                live.point(item.user_id, item.as_of, partition, seq, int(keys[row]), float(probabilities[row]))
             if alarming[row] or item.user_id in standings:
                 value = float(probabilities[row])
                 event, tiers[row] = self._decide(item, value, *chosen[row], fired.get(row, []))
                 standings = self._standings
                 if event is not None:
                     out.append(Publication(item.at, event))
+                    if event.tier.rank > event.previous_tier.rank:
+                        _, partition, _, seq = item.at
+                        live.warning(item.user_id, item.as_of, partition, seq, int(keys[row]), event.tier)
+        live.rows(matrix[sampled], probabilities[sampled])
         for held in self._versions.values():
             held.trim(due[-1].at.seq, one_partition=self._wait)
         versions = ["" if model is None else model.version for model, _ in chosen]
         held_back, self._held_back = self._held_back, 0
         return out, ServedBatch(points, matrix, probabilities, tiers, versions, shadows, held_back)
 
-    def _erase(self, item: Erasure) -> Publication:
-        self._standings.pop(item.user_id, None)
-        return Publication(item.at, Tombstone(user_id=item.user_id, as_of=item.as_of))
+    def scored(self, results: list[Scored]) -> None:
+        """Take in what toxicity scorers said of a sample of messages."""
+        self._live.scored(results)
 
-    def _score(self, points: list[DecisionPoint], matrix: Matrix) -> tuple[list[_Choice], Matrix, Matrix]:
+    def measured(self) -> Counts:
+        """What was measured since the last call: see `Live`."""
+        return self._live.take()
+
+    def _note(self, item: LaneItem) -> list[Publication]:
+        """Take in what is no decision point: an erasure, of which subscribers are told, or an outcome."""
+        if isinstance(item, Outcome):
+            self._live.outcome(item)
+        elif isinstance(item, Erasure):
+            self._standings.pop(item.user_id, None)
+            self._live.erase(item.user_id, item.at.partition)
+            return [Publication(item.at, Tombstone(user_id=item.user_id, as_of=item.as_of))]
+        return []
+
+    def _score(self, points: list[DecisionPoint], matrix: Matrix) -> tuple[list[Choice], Matrix, Matrix]:
         """The champion's version and note for each point, its probabilities, and the challengers', a row for each."""
         if self._pinned is not None:
             pinned, until = self._pinned, self._pinned.learned_until
-            ready: list[_Choice] = [
+            ready: list[Choice] = [
                 (pinned, "ahead" if until is not None and until >= point.as_of else "ok") for point in points
             ]
             return ready, pinned.probabilities(matrix), np.empty((0, len(points)))
         choices = [held.choose_all(points, one_partition=self._wait) for held in self._versions.values()]
-        champion, *challengers = [_probabilities(matrix, chosen) for chosen in choices]
+        champion, *challengers = [probabilities_of(matrix, chosen) for chosen in choices]
         return choices[0], champion, np.array(challengers).reshape(len(challengers), len(points))
-
-    def _thresholds_of(self, model: FrozenModel | None) -> Thresholds:
-        """Where tiers are entered and left on the scores of a version."""
-        if self._fixed is not None:
-            return self._fixed
-        version = "" if model is None else model.version
-        found = self._thresholds.get(version)
-        if found is None:
-            if len(self._thresholds) > MOST_THRESHOLDS:
-                self._thresholds = {}
-            found = self._thresholds[version] = self._decider.thresholds(None if model is None else model.track)
-        return found
 
     def _fire(self, matrix: Matrix) -> dict[int, list[ActiveRule]]:
         """The rules that fire, by row of the matrix; rows on which none does are not there."""
@@ -184,7 +193,7 @@ class Lane:
         self._clock = max(self._clock, as_of)
         raised_to = max((active.tier for active in fired), key=lambda tier: tier.rank, default=Tier.NONE)
         standing = self._standings.get(user_id, CLEAR)
-        decider, thresholds = self._decider, self._thresholds_of(model)
+        decider, thresholds = self._decider, self._decider.limits(model)
         after = decider.decide(standing, as_of, probability, raised_to, thresholds)
         before = standing.tier if as_of < standing.expires_at else Tier.NONE
         if after.tier is Tier.NONE or after is standing:
@@ -244,41 +253,35 @@ class Lane:
                 for u, s in self._standings.items()
             },
             "clock": self._clock,
+            "live": self._live.state(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a state."""
+        """Go on from a state, of this version or of version 1, which had no live evaluation."""
         for model, versions in state["versions"].items():
             if model in self._versions:
                 self._versions[model].restore(versions)
         self._reached.update({m: reached for m, reached in state["reached"].items() if m in self._reached})
-        self._waiting = [
-            Erasure._make((*fields[:-1], Position(*fields[-1])))
-            if erased
-            else DecisionPoint._make((*fields[:3], array("d", fields[3]), fields[4], Position(*fields[5])))
-            for erased, fields in state["waiting"]
-        ]
+        self._waiting = [_read(kind, fields) for kind, fields in state["waiting"]]
         self._standings = {
             user: Standing(Tier(tier), expires_at, entered_at, Tier(entered), Tier(floor))
             for user, (tier, expires_at, entered_at, entered, floor) in state["standings"].items()
         }
         self._clock = state["clock"]
+        if "live" in state:
+            self._live.restore(state["live"])
 
 
-def _probabilities(matrix: Matrix, chosen: list[_Choice]) -> Matrix:
-    """Each row scored by the version chosen for it; NaN without one."""
-    values = np.full(len(matrix), nan)
-    rows: dict[FrozenModel, list[int]] = {}
-    for row, (model, _) in enumerate(chosen):
-        if model is not None:
-            rows.setdefault(model, []).append(row)
-    for model, indexes in rows.items():
-        values[indexes] = model.probabilities(matrix[indexes])
-    return values
+def _plain(item: LaneItem) -> tuple[int, tuple[Any, ...]]:
+    """Which kind of item it is, and its fields as plain data."""
+    if isinstance(item, DecisionPoint):
+        return 0, (*item[:3], item.vector.tobytes(), *item[4:])
+    return (1 if isinstance(item, Erasure) else 2), tuple(item)
 
 
-def _plain(item: DecisionPoint | Erasure) -> tuple[bool, tuple[Any, ...]]:
-    """Whether it is an erasure, and its fields as plain data."""
-    if isinstance(item, Erasure):
-        return True, tuple(item)
-    return False, (*item[:3], item.vector.tobytes(), *item[4:])
+def _read(kind: int, fields: list[Any]) -> LaneItem:
+    """The item that `_plain` turned into data; version 1 had no outcomes, and false and true for 0 and 1."""
+    at = Position(*fields[-1])
+    if kind == 0:
+        return DecisionPoint._make((*fields[:3], array("d", fields[3]), fields[4], at))
+    return Erasure._make((*fields[:-1], at)) if kind == 1 else Outcome._make((*fields[:-1], at))

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from math import nan
 from typing import Any, NamedTuple
 
-from detectors.contract import DecisionPoint
+import numpy as np
+
+from detectors.contract import DecisionPoint, Matrix
 from detectors.learn import Published
 from detectors.models.catalogue import freeze
 from detectors.models.version import FrozenModel
@@ -13,6 +16,8 @@ from schemas.records import ModelVersion
 
 Note = str
 """`ok`, `ahead`, `no_version` or `insufficient_history`, as in RiskEvent."""
+
+Choice = tuple[FrozenModel | None, Note]
 
 
 class _Held(NamedTuple):
@@ -47,14 +52,14 @@ class Versions:
             self._held.append(_Held(version, choice, partition, seq, until))
             self._seqs.append(seq)
 
-    def choose_all(self, points: list[DecisionPoint], *, one_partition: bool) -> list[tuple[FrozenModel | None, Note]]:
+    def choose_all(self, points: list[DecisionPoint], *, one_partition: bool) -> list[Choice]:
         """`choose` for each point; quick where, as nearly always, the newest version in force is old enough.
 
         With `one_partition` the points are in the order of the log.
         """
         held, seqs, most = self._held, self._seqs, len(self._held)
         newest = bisect_right(seqs, points[0].at.seq) if one_partition else most
-        chosen: list[tuple[FrozenModel | None, Note]] = []
+        chosen: list[Choice] = []
         for _, as_of, _, _, _, (_, partition, _, seq) in points:
             if one_partition:
                 while newest < most and seqs[newest] <= seq:
@@ -69,7 +74,7 @@ class Versions:
             chosen.append(self.choose(as_of, partition, seq, one_partition=one_partition))
         return chosen
 
-    def choose(self, as_of: int, partition: int, seq: int, *, one_partition: bool) -> tuple[FrozenModel | None, Note]:
+    def choose(self, as_of: int, partition: int, seq: int, *, one_partition: bool) -> Choice:
         """The version for a point and, if there is none, why."""
         held = self._held
         newest = bisect_right(self._seqs, seq) if one_partition else len(held)
@@ -100,3 +105,15 @@ class Versions:
         self.hear(
             [Published(ModelVersion.model_validate(record), partition, seq) for record, partition, seq in state[1]]
         )
+
+
+def probabilities_of(matrix: Matrix, chosen: list[Choice]) -> Matrix:
+    """Each row scored by the version chosen for it; NaN without one."""
+    values = np.full(len(matrix), nan)
+    rows: dict[FrozenModel, list[int]] = {}
+    for row, (model, _) in enumerate(chosen):
+        if model is not None:
+            rows.setdefault(model, []).append(row)
+    for model, indexes in rows.items():
+        values[indexes] = model.probabilities(matrix[indexes])
+    return values

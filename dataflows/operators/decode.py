@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import NamedTuple
 
 import bytewax.operators as op
@@ -10,6 +11,7 @@ from bytewax.dataflow import Stream, operator
 from bytewax.operators import KeyedStream
 
 from dataflows.telemetry import Telemetry
+from detectors.live.scorers import Scored, looked_at
 from detectors.text.scorer import NAME, TextScorer
 from schemas.codec import Codec
 from schemas.records import ChatMessage, Event, Position, Raw, Reject, ScorerResult
@@ -24,15 +26,20 @@ class Decoded(NamedTuple):
 
 @dataclass(frozen=True)
 class DecodeOut:
-    """Events by user, a batch's events of one user in one bundle, and what could not become an event."""
+    """Events by user, a batch's events of one user in one bundle, and what could not become an event.
+
+    `scored` is a sample of what toxicity scorers said, a batch's in one bundle, in the order of the log.
+    """
 
     events: KeyedStream[list[Decoded]]
+    scored: Stream[list[Scored]]
     rejects: Stream[Reject]
 
 
 class _Batch(NamedTuple):
     users: dict[str, list[Decoded]]
     rejects: list[Reject]
+    scored: list[Scored]
 
 
 @operator
@@ -62,10 +69,13 @@ def decode(
         if text is not None and spoken:
             _score(spoken, text)
         telemetry.decoded([event for bundle in users.values() for event, _ in bundle], rejects)
-        return [_Batch(users, rejects)]
+        return [_Batch(users, rejects, _scored(users))]
 
     def to_events(batches: list[_Batch]) -> list[tuple[str, list[Decoded]]]:
         return [bundle for batch in batches for bundle in batch.users.items()]
+
+    def to_scored(batches: list[_Batch]) -> list[list[Scored]]:
+        return [batch.scored for batch in batches if batch.scored]
 
     def to_rejects(batches: list[_Batch]) -> list[Reject]:
         return [reject for batch in batches for reject in batch.rejects]
@@ -74,8 +84,21 @@ def decode(
     decoded = op.flat_map_batch("records", up, decode_batch)
     return DecodeOut(
         events=op.flat_map_batch("events", decoded, to_events),
+        scored=op.flat_map_batch("scored", decoded, to_scored),
         rejects=op.flat_map_batch("rejects", decoded, to_rejects),
     )
+
+
+def _scored(users: dict[str, list[Decoded]]) -> list[Scored]:
+    """A sample of what scorers said, ours among them, in the order of the log."""
+    chosen = [
+        (at.seq, event.scores)
+        for bundle in users.values()
+        for event, at in bundle
+        if isinstance(event, ChatMessage) and event.scores and looked_at(at.seq)
+    ]
+    chosen.sort(key=itemgetter(0))
+    return [Scored(one.scorer, one.version, one.value) for _, results in chosen for one in results]
 
 
 def _score(spoken: list[tuple[list[Decoded], int]], scorer: TextScorer) -> None:

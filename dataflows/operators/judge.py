@@ -11,9 +11,11 @@ import bytewax.operators as op
 from bytewax.dataflow import Stream, operator
 from bytewax.operators import KeyedStream, StatefulBatchLogic
 
+from dataflows.operators.profile import lane_of
 from dataflows.telemetry import Telemetry
-from detectors.contract import DecisionPoint
-from detectors.lane import STATE_VERSION, Erasure, Lane, News, Publication
+from detectors.lane import STATE_VERSION, Lane, LaneItem, News, Publication
+from detectors.live.live import Counts
+from detectors.live.scorers import Scored, ScoredBatch
 from detectors.served import ServedBatch
 from detectors.storage import pack, unpack
 
@@ -31,6 +33,7 @@ class Judgement(NamedTuple):
 
     events: list[Publication]
     served: ServedBatch
+    measured: Counts
 
 
 class JudgeLogic(StatefulBatchLogic[Any, Judgement, bytes]):
@@ -41,16 +44,19 @@ class JudgeLogic(StatefulBatchLogic[Any, Judgement, bytes]):
         if snapshot is not None:
             lane.restore(unpack(snapshot, STATE_VERSION, "lane")[1])
 
-    def on_batch(self, values: list[News | list[DecisionPoint | Erasure]]) -> tuple[list[Judgement], bool]:
-        """Hear the news, then take the points."""
-        arrived: list[DecisionPoint | Erasure] = []
+    def on_batch(self, values: list[News | ScoredBatch | list[LaneItem]]) -> tuple[list[Judgement], bool]:
+        """Hear the news and what scorers said, then take the points."""
+        arrived: list[LaneItem] = []
         for value in values:
             if isinstance(value, News):
                 self._lane.hear(value)
+            elif isinstance(value, ScoredBatch):
+                self._lane.scored(value.results)
             else:
                 arrived.extend(value)
         events, served = self._lane.take(arrived)
-        return ([Judgement(events, served)] if events or served else []), False
+        measured = self._lane.measured()
+        return ([Judgement(events, served, measured)] if events or served or measured else []), False
 
     def snapshot(self) -> bytes:
         """The lane's state as versioned bytes."""
@@ -60,25 +66,35 @@ class JudgeLogic(StatefulBatchLogic[Any, Judgement, bytes]):
 @operator
 def judge(
     step_id: str,
-    points: KeyedStream[list[DecisionPoint | Erasure]],
+    items: KeyedStream[list[LaneItem]],
+    scored: Stream[list[Scored]],
     news: Stream[News],
     new_lane: Callable[[], Lane],
     lanes: int,
     telemetry: Telemetry,
 ) -> JudgeOut:
-    """Score the points of each lane in batches and decide; every lane hears all news."""
+    """Score the points of each lane in batches and decide; every lane hears all news, one lane all of a scorer."""
     names = [f"{lane:03d}" for lane in range(lanes)]
 
     def broadcast(batch: list[News]) -> list[tuple[str, News]]:
         return [(lane, item) for item in batch for lane in names]
 
-    # the merged stream carries both kinds of value, which the engine's own types cannot say
-    heard: KeyedStream[Any] = op.merge("heard", points, op.flat_map_batch("broadcast", news, broadcast))
+    def deal(batches: list[list[Scored]]) -> list[tuple[str, ScoredBatch]]:
+        dealt: dict[str, ScoredBatch] = {}
+        for results in batches:
+            for result in results:
+                dealt.setdefault(lane_of(result.scorer, lanes), ScoredBatch([])).results.append(result)
+        return list(dealt.items())
+
+    # the merged stream carries all kinds of value, which the engine's own types cannot say
+    spoken: KeyedStream[Any] = op.flat_map_batch("scorers", scored, deal)
+    heard: KeyedStream[Any] = op.merge("heard", items, spoken, op.flat_map_batch("broadcast", news, broadcast))
     judged = op.stateful_batch("lanes", heard, lambda snapshot: JudgeLogic(new_lane(), snapshot))
 
     def to_events(batch: list[tuple[str, Judgement]]) -> list[tuple[str, Publication]]:
         events = [event for _, judgement in batch for event in judgement.events]
         telemetry.judged(events)
+        telemetry.measured([judgement.measured for _, judgement in batch])
         return [(item.event.user_id, item) for item in events]
 
     def to_served(batch: list[tuple[str, Judgement]]) -> list[ServedBatch]:

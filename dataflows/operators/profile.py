@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import chain
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 from zlib import crc32
 
 import bytewax.operators as op
@@ -16,10 +16,10 @@ from bytewax.operators import KeyedStream, StatefulBatchLogic
 from dataflows.operators.decode import Decoded
 from dataflows.operators.idle import DAY, NEVER, Expire, Idle
 from dataflows.telemetry import Telemetry
-from detectors.contract import DecisionPoint
 from detectors.features.signals import stable_hash
-from detectors.lane import Erasure
+from detectors.lane import Erasure, LaneItem
 from detectors.learn import Lesson, lesson_of
+from detectors.live.live import Outcome
 from detectors.user import Home, Rulebook, User
 from schemas.records import CHAT, MODERATION, ChatMessage, Event, Position, Reject, RejectReason
 
@@ -36,20 +36,11 @@ class Late(NamedTuple):
     at: Position
 
 
-class Outcome(NamedTuple):
-    """A user escalated, or an escalation was overturned: what warnings are measured against."""
-
-    user_id: str
-    as_of: int
-    kind: Literal["escalated", "overturned"]
-    at: Position
-
-
 @dataclass(frozen=True)
 class ProfileOut:
-    """What every event came to: points and erasures for the lanes, lessons, lates and rejects."""
+    """What every event came to: points, outcomes and erasures for the lanes, lessons, lates and rejects."""
 
-    points: KeyedStream[list[DecisionPoint | Erasure]]
+    items: KeyedStream[list[LaneItem]]
     lessons: Stream[Lesson]
     lates: Stream[Late]
     rejects: Stream[Reject]
@@ -78,7 +69,7 @@ def reject_of(event: Event, at: Position, stage: str, error: Exception) -> Rejec
 class Profiled(NamedTuple):
     """What a batch of one user's events came to, ready for the streams it goes to."""
 
-    points: list[DecisionPoint | Erasure]
+    items: list[LaneItem]
     lessons: list[Lesson]
     lates: list[Late]
     rejects: list[Reject]
@@ -104,7 +95,7 @@ class ProfileLogic(StatefulBatchLogic[list[Decoded] | Expire, Profiled, bytes]):
         long as it says; such a user goes without a word. Every event gives one lesson, or a Reject in its place: the
         learner must hear of every place in the order.
         """
-        points: list[DecisionPoint | Erasure] = []
+        items: list[LaneItem] = []
         lessons: list[Lesson] = []
         lates: list[Late] = []
         rejects: list[Reject] = []
@@ -125,10 +116,12 @@ class ProfileLogic(StatefulBatchLogic[list[Decoded] | Expire, Profiled, bytes]):
                     continue
                 lessons.append(lesson_of(step, tracked_from))
                 _, user_id, time, outcome, point, _, escalated, overturned = step
-                if point is not None:
-                    points.append(point)
                 if escalated or overturned:
+                    # lanes hear of it too, before the point of the same event, which has not foretold it
                     outcomes.append(Outcome(user_id, time, "escalated" if escalated else "overturned", at))
+                    items.append(outcomes[-1])
+                if point is not None:
+                    items.append(point)
                 if outcome == "seen":
                     continue
                 if outcome == "late":
@@ -137,7 +130,7 @@ class ProfileLogic(StatefulBatchLogic[list[Decoded] | Expire, Profiled, bytes]):
                     duplicates += 1
                 else:
                     erased += 1
-                    points.append(Erasure(user_id, time, at))
+                    items.append(Erasure(user_id, time, at))
                     user = self._user = User(self._rules, user.home)
         clock = user.profile.clock
         nothing_left = user.profile.events == 0 and not user.profile.seen
@@ -149,7 +142,7 @@ class ProfileLogic(StatefulBatchLogic[list[Decoded] | Expire, Profiled, bytes]):
             user.home = Home(event.user_id, at.partition)
             self._day = self._idle.move(user.home, clock, self._day)
         heard = lessons or rejects
-        return [Profiled(points, lessons, lates, rejects, outcomes, duplicates, erased)] if heard else [], gone
+        return [Profiled(items, lessons, lates, rejects, outcomes, duplicates, erased)] if heard else [], gone
 
     def snapshot(self) -> bytes:
         """The user's state as versioned bytes."""
@@ -187,10 +180,10 @@ def profile(
     bundles = op.flat_map_batch("idle", up, ask_the_idle)
     steps = op.stateful_batch("users", bundles, lambda snapshot: ProfileLogic(rules, snapshot, idle))
 
-    def to_lanes(batch: list[tuple[str, Profiled]]) -> Iterable[tuple[str, list[DecisionPoint | Erasure]]]:
-        bundles: dict[str, list[DecisionPoint | Erasure]] = {}
+    def to_lanes(batch: list[tuple[str, Profiled]]) -> Iterable[tuple[str, list[LaneItem]]]:
+        bundles: dict[str, list[LaneItem]] = {}
         for user_id, profiled in batch:
-            bundles.setdefault(lane_of(user_id, lanes), []).extend(profiled.points)
+            bundles.setdefault(lane_of(user_id, lanes), []).extend(profiled.items)
         return bundles.items()
 
     def to_lessons(batch: list[tuple[str, Profiled]]) -> list[Lesson]:
@@ -207,7 +200,7 @@ def profile(
         return [outcome for _, profiled in batch for outcome in profiled.outcomes]
 
     return ProfileOut(
-        points=op.flat_map_batch("points", steps, to_lanes),
+        items=op.flat_map_batch("items", steps, to_lanes),
         lessons=op.flat_map_batch("lessons", steps, to_lessons),
         lates=op.flat_map_batch("lates", steps, to_lates),
         rejects=op.flat_map_batch("rejects", steps, to_rejects),
@@ -221,7 +214,7 @@ def _count(batch: list[Profiled], telemetry: Telemetry) -> None:
     seen = taken - late - duplicate - erased
     telemetry.add("outcomes", Counter(seen=seen, late=late, duplicate=duplicate, erased=erased))
     escalated = Counter(outcome.kind for profiled in batch for outcome in profiled.outcomes)
-    points = sum(len(p.points) for p in batch) - erased
+    points = sum(len(p.items) - len(p.outcomes) for p in batch) - erased
     overturned = escalated["overturned"]
     decisions = Counter(decision_points=points, escalations=escalated["escalated"], overturned=overturned)
     telemetry.add("decisions", decisions)

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
 from dataflows.detect import Sinks
-from dataflows.operators.profile import Late, Outcome
+from dataflows.operators.profile import Late
 from dataflows.settings import Settings
 from dataflows.sinks.exactly_once import ExactlyOnceSink
 from dataflows.sinks.kafka import KafkaSink, Outgoing
@@ -17,6 +17,7 @@ from dataflows.sinks.memory import NullSink
 from detectors.features.catalogue import NAMES
 from detectors.features.signals import stable_hash
 from detectors.lane import News, Publication
+from detectors.live.live import Outcome
 from detectors.served import Served, ServedBatch
 from schemas.encoder import Encoder
 from schemas.records import ChatMessage, FeatureRow, Reject, RiskEvent

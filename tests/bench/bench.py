@@ -26,12 +26,12 @@ from dataflows.replay import replay
 from dataflows.simulate import SimulationConfig, write_log
 from dataflows.sinks.parquet import FeatureTable
 from dataflows.sources.log import Item, LogSource, read_log
-from detectors.contract import DecisionPoint
 from detectors.features.catalogue import NAMES
-from detectors.lane import Erasure, Lane, News
+from detectors.lane import Erasure, Lane, LaneItem, News
 from detectors.learn import Learner, Lesson, lesson_of
+from detectors.live.live import Outcome
 from detectors.policy import Policy
-from detectors.user import Rulebook, User
+from detectors.user import Rulebook, Step, User
 from schemas.codec import Codec
 from schemas.records import Reject
 
@@ -114,7 +114,7 @@ def by_stage(items: Iterator[Item], policy: Policy) -> tuple[int, int, Stages]:
                 step = user.step(event, item.at)
                 erased = step.outcome == "erased"
                 lessons.append(lesson_of(step))
-                due.extend(_due(step.point, Erasure(step.user_id, step.time, step.at) if erased else None))
+                due.extend(_due(step))
                 if erased:
                     del users[event.user_id]
                 events += 1
@@ -129,8 +129,16 @@ def by_stage(items: Iterator[Item], policy: Policy) -> tuple[int, int, Stages]:
         points += len(served)
 
 
-def _due(point: DecisionPoint | None, erasure: Erasure | None) -> list[DecisionPoint | Erasure]:
-    return [item for item in (point, erasure) if item is not None]
+def _due(step: Step) -> list[LaneItem]:
+    """What a step brings its lane, as the flow's profile step gives it."""
+    due: list[LaneItem] = []
+    if step.escalated or step.overturned:
+        due.append(Outcome(step.user_id, step.time, "escalated" if step.escalated else "overturned", step.at))
+    if step.point is not None:
+        due.append(step.point)
+    if step.outcome == "erased":
+        due.append(Erasure(step.user_id, step.time, step.at))
+    return due
 
 
 def main() -> None:

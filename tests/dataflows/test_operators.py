@@ -18,6 +18,7 @@ from dataflows.testing import START, small_policy
 from detectors.contract import DecisionPoint
 from detectors.lane import Erasure, Lane, News
 from detectors.learn import Lesson, lesson_of
+from detectors.live.live import Outcome
 from detectors.storage import StateVersionError
 from detectors.user import Rulebook, Step, User
 from schemas.records import (
@@ -135,7 +136,7 @@ KINDS: dict[str, tuple[Callable[[bytes | None], Any], list[list[Any]]]] = {
     ),
     "judge": (lambda snapshot: JudgeLogic(lane(), snapshot), heard_and_seen()),
 }
-VERSIONS = {"profile": 2, "learn": 2, "judge": 1}
+VERSIONS = {"profile": 2, "learn": 2, "judge": 2}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -174,7 +175,13 @@ def test_every_event_of_a_user_gives_one_lesson_and_a_late_one_is_kept_beside_it
     (out,), done = counting().on_batch([life])
     assert repr(out.lessons) == repr(lessons_of(steps_of([life])))
     assert [lesson.seq for lesson in out.lessons] == list(range(16))
-    assert repr(out.points) == repr([step.point for step in steps_of([life]) if step.point is not None])
+    steps = steps_of([life])
+    assert repr([item for item in out.items if isinstance(item, DecisionPoint)]) == repr(
+        [step.point for step in steps if step.point is not None]
+    )
+    assert [item for item in out.items if isinstance(item, Outcome)] == out.outcomes
+    assert [outcome.at for outcome in out.outcomes] == [s.at for s in steps if s.escalated or s.overturned]
+    assert out.outcomes
     assert [(item.event.event_id, item.at.seq) for item in out.lates] == [("m-10", 10)]
     assert [(turn.kind, turn.at.seq) for turn in out.outcomes] == [
         ("escalated", 6),
@@ -224,7 +231,7 @@ def test_a_user_who_is_back_in_the_batch_that_asks_stays(*, heard_first: bool) -
     logic.on_batch([[message(0)]])
     (out,), gone = logic.on_batch([back, question] if heard_first else [question, back])
     assert not gone
-    assert [point.events for point in out.points if isinstance(point, DecisionPoint)] == [1]
+    assert [point.events for point in out.items if isinstance(point, DecisionPoint)] == [1]
 
 
 def test_a_late_event_in_the_batch_that_asks_is_handed_on() -> None:
@@ -256,7 +263,7 @@ def test_an_event_that_breaks_a_step_is_a_reject_and_the_next_event_is_counted(
     (out,), _ = counting().on_batch([[message(0), message(1), message(2)]])
     (reject,) = out.rejects
     assert [lesson.seq for lesson in out.lessons] == [0, 2]
-    assert [point.events for point in out.points if isinstance(point, DecisionPoint)] == [1, 2]
+    assert [point.events for point in out.items if isinstance(point, DecisionPoint)] == [1, 2]
     assert isinstance(reject, Reject)
     assert (reject.reason, reject.stage, reject.detail) == (RejectReason.INTERNAL_ERROR, "profile", "LookupError")
     assert (reject.topic, reject.partition, reject.offset, reject.seq) == at(1)
@@ -279,7 +286,7 @@ def test_an_event_that_broke_a_step_is_no_duplicate_when_it_comes_again(monkeypa
     monkeypatch.undo()
     (mended,), _ = profiles.on_batch([[Decoded(message(1).event, at(2))]])
     assert (mended.duplicates, [lesson.seq for lesson in mended.lessons]) == (0, [2])
-    assert len(mended.points) == 1
+    assert len(mended.items) == 1
 
 
 def test_a_user_has_the_same_lane_in_every_process() -> None:
@@ -327,7 +334,7 @@ def high(user_id: str, seq: int) -> DecisionPoint:
     logic = counting()
     reports = [moderation(seq - 3 + n, "report", user_id, reporter_id=f"r{n}") for n in range(3)]
     (out,), _ = logic.on_batch([reports])
-    point = out.points[-1]
+    point = out.items[-1]
     assert isinstance(point, DecisionPoint)
     return point
 

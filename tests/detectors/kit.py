@@ -10,8 +10,9 @@ from typing import TypeVar
 from detectors import learn
 from detectors.contract import DecisionPoint, Example, Vector, vector_from
 from detectors.features.catalogue import NAMES
-from detectors.lane import Erasure, News
+from detectors.lane import Erasure, LaneItem, News
 from detectors.learn import Learner, Lesson
+from detectors.live.live import Outcome
 from detectors.policy import LearningPolicy, Policy
 from detectors.user import Rulebook, Step, User
 from schemas.records import Event
@@ -128,10 +129,12 @@ def lessons_of(steps: list[Step]) -> list[Lesson]:
     return [learn.lesson_of(step, 1) for step in steps]
 
 
-def items_of(steps: list[Step]) -> list[DecisionPoint | Erasure]:
+def items_of(steps: list[Step]) -> list[LaneItem]:
     """What a lane is given of a log."""
-    items: list[DecisionPoint | Erasure] = []
+    items: list[LaneItem] = []
     for step in steps:
+        if step.escalated or step.overturned:
+            items.append(Outcome(step.user_id, step.time, "escalated" if step.escalated else "overturned", step.at))
         if step.point is not None:
             items.append(step.point)
         elif step.outcome == "erased":

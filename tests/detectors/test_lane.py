@@ -8,8 +8,8 @@ from math import isnan
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detectors.contract import DecisionPoint
-from detectors.lane import Erasure, Lane, News, Publication
+from detectors.lane import STATE_VERSION, Erasure, Lane, LaneItem, News, Publication
+from detectors.live.live import Outcome
 from detectors.models.catalogue import freeze
 from detectors.served import Served, ServedBatch
 from detectors.storage import pack, unpack
@@ -33,16 +33,16 @@ Output = tuple[list[Publication], list[Served]]
 rngs = st.integers(0, 2**32).map(random.Random)
 
 
-def run(lane: Lane, actions: list[News | list[DecisionPoint | Erasure]], hop: random.Random | None = None) -> Output:
+def run(lane: Lane, actions: list[News | list[LaneItem]], hop: random.Random | None = None) -> Output:
     """What a lane makes of news and batches in this order; with `hop` it is dumped and restored on the way."""
     published: list[Publication] = []
     served: list[Served] = []
     for action in [*actions, []]:
         if hop is not None and hop.random() < 0.3:
-            state = pack(lane.state(), 1)
+            state = pack(lane.state(), STATE_VERSION)
             lane = Lane(COMMUNITY, wait=lane._wait, pinned=lane._pinned)
-            lane.restore(unpack(state, 1, "lane")[1])
-            assert pack(lane.state(), 1) == state
+            lane.restore(unpack(state, STATE_VERSION, "lane")[1])
+            assert pack(lane.state(), STATE_VERSION) == state
         if isinstance(action, News):
             lane.hear(action)
         else:
@@ -143,7 +143,7 @@ def test_a_waiting_lane_scores_with_the_newest_version_in_force_that_is_old_enou
 @given(rngs)
 def test_a_pinned_lane_does_not_mind_how_users_are_mixed_or_batched(rng: random.Random) -> None:
     """With a pinned model each user's output is a function of that user's points alone."""
-    queues: dict[str, list[DecisionPoint | Erasure]] = {}
+    queues: dict[str, list[LaneItem]] = {}
     for item in ITEMS:
         queues.setdefault(item.user_id, []).append(item)
     straight = run(Lane(COMMUNITY, pinned=PINNED), [[item] for item in ITEMS])
@@ -175,3 +175,20 @@ def test_points_that_wait_are_given_when_every_model_has_reached_them() -> None:
     lane.hear(News("bayes", [], {0: 4}))
     _, [row] = lane.take([])
     assert row.point == point
+
+
+def test_a_state_of_version_1_is_read_and_what_it_did_not_have_begins_empty() -> None:
+    """As version 1 wrote it: no live evaluation, and items that wait marked as erasures or not."""
+    erased = next(number for number, item in enumerate(ITEMS) if isinstance(item, Erasure))
+    lane = Lane(COMMUNITY, wait=True)
+    lane.take([item for item in ITEMS[: erased + 9] if not isinstance(item, Outcome)])
+    state = lane.state()
+    del state["live"]
+    state["waiting"] = [(bool(kind), fields) for kind, fields in state["waiting"]]
+    version, old = unpack(pack(state, 1), STATE_VERSION, "lane")
+    assert version == 1
+    back = Lane(COMMUNITY, wait=True)
+    back.restore(old)
+    rest = [*NEWS["logistic"], *NEWS["bayes"], ITEMS[erased + 9 :]]
+    assert repr(run(back, rest)) == repr(run(lane, rest))
+    assert repr(back.measured()) == repr(lane.measured())
