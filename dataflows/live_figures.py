@@ -14,7 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from dataflows.telemetry import Telemetry
-from detectors.features.catalogue import NAMES
+from detectors.features.catalogue import NUMBERS
 from detectors.lane import Publication
 from detectors.live.bins import BINS
 from detectors.live.live import MILLION, SAMPLE, Counts, Live, Outcome, keys_of
@@ -50,7 +50,7 @@ def measure(
         live.point(user, as_of, 0, seq, key, score)
     for _, _, other in others[done:]:
         _take(live, other)
-    matrix = [sample[name].to_numpy(zero_copy_only=False) for name in NAMES]
+    matrix = [sample[name].to_numpy(zero_copy_only=False) for name in NUMBERS]
     live.rows(np.column_stack(matrix), scores)
     return live.take()
 

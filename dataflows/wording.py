@@ -11,12 +11,15 @@ import math
 import re
 import unicodedata
 
+from detectors.features.tokens import FIRST, GAPS, tokens
 from schemas.records import Reason
 
 _SPAN = r"\d+(?:ms|s|m|h|d)"
 _WINDOW = re.compile(rf"(?P<signal>\w+)_(?P<what>count|sum|mean|max|distinct|decay|ratio)_(?P<span>{_SPAN})", re.ASCII)
 _TREND = re.compile(rf"(?P<signal>\w+)_trend_(?P<short>{_SPAN})_(?P<long>{_SPAN})", re.ASCII)
 _SINCE = re.compile(r"(?P<signal>\w+)_since", re.ASCII)
+
+_SEQUENCE = re.compile(r"sequence_(?P<length>\d+)", re.ASCII)
 
 # Signals that are counted: one of them, several of them.
 _COUNTED = {
@@ -50,6 +53,8 @@ def describe_feature(name: str, value: float | None) -> str:
     '7 reports in 24 h'
     >>> describe_feature("message_since", 40.0)
     'last message 40 s ago'
+    >>> describe_feature("sequence_4", 0x02A9)
+    'latest: message within 1 min, report within 10 s'
     """
     if value is None or not math.isfinite(value):
         return f"{name_feature(name)}: not known"
@@ -66,6 +71,8 @@ def describe_feature(name: str, value: float | None) -> str:
     if since := _SINCE.fullmatch(name):
         ago = "just now" if value == 0 else f"{duration(value * 1_000)} ago"
         return f"first seen {ago}" if since["signal"] == "first" else f"last {_one(since['signal'])} {ago}"
+    if _SEQUENCE.fullmatch(name) and (read := tokens(value)):
+        return f"latest: {', '.join(_token(kind, gap) for kind, gap in read)}"
     return f"{_plainly(name)} {said}"
 
 
@@ -83,6 +90,8 @@ def name_feature(name: str) -> str:
         return f"{_one(trend['signal'])} rate, {_span(trend['short'])} against {_span(trend['long'])}"
     if since := _SINCE.fullmatch(name):
         return "time since first seen" if since["signal"] == "first" else f"time since last {_one(since['signal'])}"
+    if sequence := _SEQUENCE.fullmatch(name):
+        return f"latest {_count(int(sequence['length']), 'events')}"
     return _plainly(name)
 
 
@@ -128,6 +137,13 @@ def _name_window(signal: str, what: str, span: str) -> str:
         "mean": f"mean {_measured(signal)} over {span}",
         "max": f"highest {_measured(signal)} in {span}",
     }[what]
+
+
+def _token(kind: str, gap: int) -> str:
+    said = _COUNTED[kind][0] if kind in _COUNTED else kind
+    if gap == FIRST:
+        return f"{said} as first event"
+    return f"{said} within {_span(GAPS[gap])}" if gap < len(GAPS) else f"{said} after {_span(GAPS[-1])}"
 
 
 def _one(signal: str) -> str:

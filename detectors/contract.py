@@ -9,12 +9,15 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Sequence
 from struct import pack
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from schemas.records import Position, Reason
+
+if TYPE_CHECKING:
+    from detectors.models.version import Reads
 
 Vector: TypeAlias = "array[float]"
 """One value per declared feature, as packed doubles; NaN where absent. It is never changed once made."""
@@ -102,13 +105,14 @@ class OnlineModel(Protocol):
     """A model that learns example by example and is published as data."""
 
     family: str
+    reads: Reads
 
     def class_weight(self, asked: float) -> float:
         """What a positive weighs against a negative in what this model learns, when `asked` is the policy's wish."""
         ...
 
     def learn_one(self, features: dict[str, float], *, label: bool, weight: float) -> None:
-        """Learn one example: squashed features without absent ones."""
+        """Learn one example: what it reads of a vector, without absent features."""
         ...
 
     def dump(self) -> dict[str, Any]:

@@ -7,7 +7,6 @@ scores at once.
 
 from __future__ import annotations
 
-from array import array
 from hashlib import blake2b
 from math import isnan, nan
 from typing import Any, NamedTuple
@@ -17,6 +16,7 @@ import numpy as np
 from detectors.contract import DecisionPoint, Matrix, matrix_from
 from detectors.decide import CLEAR, Decider, Standing
 from detectors.explain import explain
+from detectors.features.upgrade import stored_vector
 from detectors.learn import Published
 from detectors.live.live import SAMPLE, Counts, Live, Outcome, keys_of
 from detectors.live.scorers import Scored
@@ -283,5 +283,5 @@ def _read(kind: int, fields: list[Any]) -> LaneItem:
     """The item that `_plain` turned into data; version 1 had no outcomes, and false and true for 0 and 1."""
     at = Position(*fields[-1])
     if kind == 0:
-        return DecisionPoint._make((*fields[:3], array("d", fields[3]), fields[4], at))
+        return DecisionPoint._make((*fields[:3], stored_vector(fields[3]), fields[4], at))
     return Erasure._make((*fields[:-1], at)) if kind == 1 else Outcome._make((*fields[:-1], at))

@@ -18,7 +18,7 @@ import msgpack
 import numpy as np
 
 from detectors.contract import DecisionPoint, Example, Matrix, Score, Vector, matrix_from, vector_from
-from detectors.features.catalogue import NAMES
+from detectors.features.catalogue import NAMES, NUMBERS
 from detectors.learn import Learner, Lesson
 from detectors.models.catalogue import MODELS, freeze
 from detectors.models.version import FrozenModel
@@ -134,9 +134,8 @@ class ModelUnderTest:
 
 def candidates() -> dict[str, Make]:
     """Every detector a policy can name, ready to be tried: all rules and all models."""
-    learning = LearningPolicy()
     rules: dict[str, Make] = {name: partial(lambda rule: RuleUnderTest(rule()), rule) for name, rule in RULES.items()}
-    return rules | {name: partial(ModelUnderTest, name, learning) for name in MODELS}
+    return rules | {name: partial(ModelUnderTest, name, LearningPolicy()) for name in MODELS}
 
 
 def scoring_leaves_the_state_unchanged(make: Make) -> None:
@@ -260,9 +259,10 @@ def _demand(holds: bool, detector: Candidate, otherwise: str) -> None:
 
 
 def _matrix(rows: int, gaps: float = 0.2, seed: int = 1) -> Matrix:
-    """Seeded vectors of the kinds of numbers that features are: counts, gaps in seconds, and nothing at all."""
+    """Seeded vectors of what features are: counts, gaps in seconds, codes without end, and nothing at all."""
     rng, shape = np.random.default_rng(seed), (rows, len(NAMES))
     values = np.where(rng.random(shape) < 0.7, rng.poisson(4.0, shape), rng.exponential(3_000.0, shape))
+    values[:, len(NUMBERS) :] = rng.integers(1, 2**32, (rows, len(NAMES) - len(NUMBERS)))
     matrix: Matrix = np.where(rng.random(shape) < gaps, nan, values)
     return matrix
 

@@ -7,15 +7,15 @@ enters a new interval, before the lesson that moved it is learnt, and says up to
 
 from __future__ import annotations
 
-from array import array
 from typing import Any, Literal, NamedTuple
 
 import orjson
 
 from detectors.contract import Example, Vector, matrix_from
 from detectors.features.catalogue import NAMES
+from detectors.features.upgrade import stored_vector
 from detectors.models.catalogue import MODELS, freeze
-from detectors.models.version import FrozenModel, content_hash, squash
+from detectors.models.version import FrozenModel, content_hash
 from detectors.policy import LearningPolicy
 from detectors.track import TrackRecord
 from detectors.user import Step
@@ -204,10 +204,10 @@ class Learner:
         if not batch:
             return
         model = self._model
-        squashed = squash(matrix_from([example.vector for example in batch])).tolist()
-        for example, row in zip(batch, squashed, strict=True):
+        readings = model.reads.read(matrix_from([example.vector for example in batch])).tolist()
+        for example, row in zip(batch, readings, strict=True):
             # x == x is false only for NaN, which stands for absent and must never reach a model
-            features = {name: value for name, value in zip(NAMES, row, strict=True) if value == value}  # noqa: PLR0124
+            features = {name: value for name, value in zip(model.reads.names, row, strict=True) if value == value}  # noqa: PLR0124
             model.learn_one(features, label=example.label, weight=self._weight(example))
             taken_back = example.weight < 0
             self._examples += -1 if taken_back else 1
@@ -216,7 +216,8 @@ class Learner:
         self._fresh = True
 
     def _weight(self, example: Example) -> float:
-        return example.weight * self._learning.positive_weight if example.label else example.weight
+        wish = self._learning.positive_weight
+        return example.weight * self._model.class_weight(wish) if example.label else example.weight
 
     def version(self) -> ModelVersion:
         """The model as it is now, as data."""
@@ -262,11 +263,11 @@ class Learner:
         waiting = []
         for partition, seq, user_id, time, examples, erased, *since_2 in state["waiting"]:
             taught = tuple(
-                Example(user, known_at, array("d", vector), label=label, weight=weight)
+                Example(user, known_at, stored_vector(vector), label=label, weight=weight)
                 for user, known_at, vector, label, weight in examples
             )
             point, changed = since_2 or (None, None)
-            asked = None if point is None else Asked(point[0], array("d", point[1]))
+            asked = None if point is None else Asked(point[0], stored_vector(point[1]))
             waiting.append(Lesson(partition, seq, user_id, time, taught, erased, asked, changed))
         self._order = InOrder(dict(state["following"]), waiting)
         self._clock = LogClock(*state["clock"])

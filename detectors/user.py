@@ -13,13 +13,14 @@ from detectors.features.catalogue import CATALOGUE
 from detectors.features.plan import Plan, compile_plan
 from detectors.features.profile import Profile
 from detectors.features.signals import read_signals, stable_hash
-from detectors.features.upgrade import upgrade_from_1
+from detectors.features.tokens import message_token, moderation_token
+from detectors.features.upgrade import upgrade_from_1, upgrade_from_2
 from detectors.policy import Policy
 from detectors.storage import pack, unpack
 from detectors.target import History, Target
 from schemas.records import ChatMessage, Event, ModerationEvent, Position
 
-STATE_VERSION = 2
+STATE_VERSION = 3
 """Version of a dumped user."""
 
 
@@ -99,9 +100,13 @@ class User:
         learnt: list[Example] = []
         escalated = overturned = False
         if isinstance(event, ChatMessage):
-            profile.add(read_signals(event, profile.texts), time)
+            signals = read_signals(event, profile.texts)
+            profile.trail += message_token(event, signals, profile.channel)
+            profile.channel = signals[1][1]
+            profile.add(signals, time)
         else:
             target.at_risk(history, profile.clock)  # a reset that is due comes before what happens now
+            profile.trail += moderation_token(event)
             profile.add(read_signals(event, profile.texts), time)
             escalated, overturned = self._moderate(event, learnt)
             if event.reversal is not None:
@@ -144,6 +149,8 @@ class User:
         version, state = unpack(data, STATE_VERSION, "user")
         if version == 1:
             state = upgrade_from_1(state)
+        if version <= 2:
+            state = upgrade_from_2(state)
         user.profile = Profile.from_state(state, rules.plan)
         user.history = History.from_state(state["history"])
         home = state.get("home")  # earlier states do not say it

@@ -21,6 +21,7 @@ from dataflows.evaluation.outputs import EvaluationError, Flags, Outputs, Values
 from dataflows.evaluation.promises import promises
 from dataflows.evaluation.slices import Slices, by_age, by_attribute, large_enough
 from dataflows.mapping import LogMapping
+from detectors.features.catalogue import CODES
 from detectors.metrics import brier
 
 FORMAT = 1
@@ -88,7 +89,10 @@ def evaluate(run: Outputs, protocol: Protocol) -> dict[str, Any]:
             "base_rate": float(labels.positive[scored].mean()),
             "users": len(np.unique(run.user[scored])),
         },
-        "suspect_features": suspects({name: v[scored] for name, v in run.features.items()}, labels.positive[scored]),
+        "suspect_features": suspects(
+            {name: values[scored] for name, values in run.features.items() if name not in CODES},
+            labels.positive[scored],
+        ),
         "scores": _scores(run, labels, scored, trivial),
         "reliability": [one._asdict() for one in reliability(labels.positive[scored], champion[scored])],
         "promises": promises(run, follow),

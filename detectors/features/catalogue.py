@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from detectors.features.declare import Decay, Feature, Ratio, Since, StrikeCount, Trend, Window
+from detectors.features.declare import Decay, Feature, Ratio, Recent, Since, StrikeCount, Trend, Window
 
 CATALOGUE: tuple[Feature, ...] = (
     # how much the user talks, and whether that is changing
@@ -43,7 +43,13 @@ CATALOGUE: tuple[Feature, ...] = (
     # lessons already given
     Window("exposure", "count", "7d"),
     Since("exposure"),
+    # what happened last, in its order
+    Recent(4),
 )
 
 NAMES: tuple[str, ...] = tuple(feature.name for feature in CATALOGUE)
 """Column names of a feature vector, in order."""
+CODES: tuple[str, ...] = tuple(feature.name for feature in CATALOGUE if isinstance(feature, Recent))
+"""The columns that hold categories. They come last."""
+NUMBERS: tuple[str, ...] = tuple(name for name in NAMES if name not in CODES)
+"""The columns that hold quantities, what all models but `sequence` read."""

@@ -129,4 +129,22 @@ class StrikeCount:
         return "strike_count"
 
 
-Feature = Window | Decay | Since | Ratio | Trend | StrikeCount
+@dataclass(frozen=True, slots=True)
+class Recent:
+    """The code of the user's latest tokens, up to `length` of them and the triggering event's among them.
+
+    A code is a category: it can be looked up, and neither added nor compared. See `detectors.features.tokens`.
+
+    >>> Recent(3).name
+    'sequence_3'
+    """
+
+    length: int
+
+    @property
+    def name(self) -> str:
+        """The column this feature is."""
+        return f"sequence_{self.length}"
+
+
+Feature = Window | Decay | Since | Ratio | Trend | StrikeCount | Recent

@@ -11,8 +11,20 @@ from operator import itemgetter
 from struct import Struct
 from typing import Any, NamedTuple
 
-from detectors.features.declare import HOPS, Decay, Feature, Ratio, Since, StrikeCount, Trend, Window, duration_ms
-from detectors.features.signals import DISTINCT_SIGNALS, LEDGER_SIGNALS, SIGNALS
+from detectors.features.check import check
+from detectors.features.declare import (
+    HOPS,
+    Decay,
+    Feature,
+    Ratio,
+    Recent,
+    Since,
+    StrikeCount,
+    Trend,
+    Window,
+    duration_ms,
+)
+from detectors.features.signals import LEDGER_SIGNALS, SIGNALS
 from detectors.features.strikes import Ledger
 from detectors.features.window import LastSeen, Peaks, Span
 
@@ -108,6 +120,7 @@ class Plan:
         self.reads: list[tuple[int, int, Read]] = []
         self.ledger_reads: list[tuple[int, LedgerRead]] = []
         self.since_reads: list[tuple[int, int]] = []
+        self.trail_reads: list[tuple[int, int]] = []
         self.quotients: list[tuple[int, int, int, float]] = []
         self.first_slot = self.sanction_since_slot = -1
         self._slots: dict[str, int] = {}
@@ -227,6 +240,10 @@ class Plan:
                 self.since_reads.append((len(self.lasts), slot - self.sums))
                 self.lasts.append(signal)
                 return slot
+            case Recent(length):
+                slot = self._slot(name, nan)
+                self.trail_reads.append((slot, (1 << 8 * length) - 1))
+                return slot
             case StrikeCount():
                 slot = self._slot(name, 0)
                 self.ledger_reads.append((slot, lambda ledger, now: ledger.count(now - strike_expiry)))
@@ -249,28 +266,6 @@ def _summed(feature: Feature) -> list[tuple[str, str, str]]:
     return [column for column in found if column[0] not in LEDGER_SIGNALS]
 
 
-def _check(feature: Feature) -> None:
-    """Refuse a feature that cannot mean what its name says."""
-    name, aggregate = feature.name, getattr(feature, "aggregate", "")
-    signal = getattr(feature, "signal", "first")
-    plain = isinstance(feature, Since | StrikeCount)
-    if signal not in SIGNALS and not (plain and signal == "first"):
-        raise ValueError(f"feature {name} is over an unknown signal: choose one of {', '.join(SIGNALS)}")
-    if (aggregate == "distinct") != (signal in DISTINCT_SIGNALS and not plain):
-        raise ValueError(f"feature {name}: distinct counts go with {', '.join(sorted(DISTINCT_SIGNALS))}")
-    if signal in LEDGER_SIGNALS and aggregate not in ("", "count", "sum"):
-        raise ValueError(f"feature {name}: sanctions are counted or summed, because they can be overturned")
-    if signal == "sanction_severity" and aggregate != "sum":
-        raise ValueError(f"feature {name}: severities are only summed; declare it over sanction")
-    if isinstance(feature, Ratio) and feature.per not in SIGNALS:
-        raise ValueError(f"feature {name} is per {feature.per}: choose one of {', '.join(SIGNALS)}")
-    if isinstance(feature, Decay) and not duration_ms(feature.half_life):
-        raise ValueError(f"feature {name} has no half-life: give one above zero")
-    for part in ("span", "short", "long"):
-        if getattr(feature, part, "1h") not in HOPS:
-            raise ValueError(f"feature {name} has span {getattr(feature, part)}: choose one of {', '.join(HOPS)}")
-
-
 def compile_plan(features: Iterable[Feature], strike_expiry: int) -> Plan:
     """The plan of a feature catalogue; `strike_expiry` is how long (ms) a sanction counts as a strike.
 
@@ -282,5 +277,5 @@ def compile_plan(features: Iterable[Feature], strike_expiry: int) -> Plan:
     for feature in features:
         if names.count(feature.name) > 1:
             raise ValueError(f"feature {feature.name} is declared twice: remove one")
-        _check(feature)
+        check(feature)
     return Plan(features, strike_expiry)

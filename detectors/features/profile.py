@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_left
 from math import exp2, nan
 from typing import Any
 
@@ -10,6 +11,7 @@ from detectors.contract import Vector
 from detectors.features.plan import Plan
 from detectors.features.signals import Signal
 from detectors.features.strikes import Entry, Ledger
+from detectors.features.tokens import EARLIER, FIRST, GAP_LIMITS
 from detectors.features.window import LastSeen, Peaks, Rows, row_at, trim
 
 SEEN_CAP = 64
@@ -28,6 +30,7 @@ class Profile:
 
     __slots__ = (
         "cells",
+        "channel",
         "clock",
         "current",
         "events",
@@ -40,6 +43,7 @@ class Profile:
         "sums",
         "texts",
         "tiles",
+        "trail",
     )
 
     def __init__(self, plan: Plan) -> None:
@@ -56,6 +60,8 @@ class Profile:
         self.ledger = Ledger()
         self.seen = bytearray()
         self.texts: list[int] = []
+        self.trail = 0  # the latest tokens
+        self.channel: float = -1  # the key of the latest message's
 
     def is_duplicate(self, key: int) -> bool:
         """Whether the event of this id hash is among the latest `SEEN_CAP`; remembers it if not."""
@@ -84,9 +90,12 @@ class Profile:
         if self.first < 0 or time < self.first:
             self.first = time
         now = self.clock
+        gap = 0
         if time > now:
+            gap = FIRST if now < 0 else bisect_left(GAP_LIMITS, time - now)
             self._move(time)
             self.clock = now = time
+        self.trail = (self.trail & EARLIER) << 8 | gap  # whoever knows what happened adds that
         self.events += 1
         scratch = plan.absent.copy()
         for index, slot in plan.since_reads:
@@ -177,6 +186,8 @@ class Profile:
                 scratch[slot] = read_ledger(self.ledger, now)
         if plan.first_slot >= 0:
             scratch[plan.first_slot] = (now - self.first) / 1000
+        for slot, mask in plan.trail_reads:
+            scratch[slot] = self.trail & mask
         for slot, top, bottom, factor in plan.quotients:
             if scratch[bottom]:
                 scratch[slot] = factor * scratch[top] / scratch[bottom]
@@ -201,6 +212,8 @@ class Profile:
             "ledger": [list(entry) for entry in self.ledger.entries],
             "seen": bytes(self.seen),
             "texts": self.texts,
+            "trail": self.trail,
+            "channel": self.channel,
         }
 
     @classmethod
@@ -223,6 +236,7 @@ class Profile:
         profile.ledger = Ledger([Entry(*entry) for entry in state["ledger"]])
         profile.seen = bytearray(state["seen"])
         profile.texts = list(state["texts"])
+        profile.trail, profile.channel = state["trail"], state["channel"]
         return profile
 
 

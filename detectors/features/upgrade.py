@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from math import exp2
+from array import array
+from math import exp2, nan
 from typing import Any
 
+from detectors.contract import Vector
+from detectors.features.catalogue import NAMES
 from detectors.features.declare import HOPS, duration_ms
 
 
@@ -39,3 +42,18 @@ def upgrade_from_1(state: dict[str, Any]) -> dict[str, Any]:
             rows[span] = (list(columns), {tile: [column.get(tile, 0) for column in columns.values()] for tile in tiles})
     seen = b"".join(key.to_bytes(8, "big") for key in state["seen"])
     return {**state, "sums": sums, "rows": rows, "cells": cells, "lasts": lasts, "seen": seen}
+
+
+def stored_vector(data: bytes) -> Vector:
+    """A vector as it was stored; features that were declared behind it since then are absent in it."""
+    vector = array("d", data)
+    vector.extend([nan] * (len(NAMES) - len(vector)))
+    return vector
+
+
+def upgrade_from_2(state: dict[str, Any]) -> dict[str, Any]:
+    """A user's state of version 2, which kept no trail of tokens, as version 3: the trail begins with what comes."""
+    facts, pending, *between, learnt = state["history"]
+    pending = [(priority, as_of, stored_vector(vector).tobytes()) for priority, as_of, vector in pending]
+    learnt = [(stored_vector(vector).tobytes(), weight) for vector, weight in learnt]
+    return {**state, "history": [facts, pending, *between, learnt], "trail": 0, "channel": -1}

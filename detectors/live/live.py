@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.contract import Matrix
-from detectors.features.catalogue import NAMES
+from detectors.features.catalogue import NUMBERS
 from detectors.learn import LogClock
 from detectors.live.bins import BINS, bin_of
 from detectors.live.drift import Drift
@@ -57,7 +57,7 @@ class Live:
         self.points = Pending(horizon, grace, POINTS, SAMPLE)
         self.warnings = Pending(horizon, grace, WARNINGS)
         self._clocks: dict[int, LogClock] = {}
-        self._drift = Drift(len(NAMES) + 1)
+        self._drift = Drift(len(NUMBERS) + 1)
         self._scorers = Scorers()
         self._counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
 
@@ -89,13 +89,13 @@ class Live:
             self._clocks[partition].forget(user_id)
 
     def rows(self, matrix: Matrix, probabilities: Matrix) -> None:
-        """Sampled points' vectors, and their probabilities, in the order they were served: looked through for drift."""
+        """Sampled points' vectors, codes or not behind the numbers, and their probabilities: looked through for drift."""
         if not len(matrix):
             return
-        for drifted in self._drift.take(np.column_stack([matrix, probabilities])):
+        for drifted in self._drift.take(np.column_stack([matrix[:, : len(NUMBERS)], probabilities])):
             self._count("drift_windows", "all", 1)
             for column in drifted:
-                self._count("drifts", NAMES[column] if column < len(NAMES) else "score", 1)
+                self._count("drifts", NUMBERS[column] if column < len(NUMBERS) else "score", 1)
 
     def scored(self, results: list[Scored]) -> None:
         """Scorers' results, in the order of the log."""
@@ -138,7 +138,7 @@ class Live:
             "points": self.points.state(),
             "warnings": self.warnings.state(),
             "clocks": {partition: (c.leader, c.latest, c.now) for partition, c in self._clocks.items()},
-            "features": NAMES,
+            "features": NUMBERS,
             "drift": self._drift.state(),
             "scorers": self._scorers.state(),
         }
@@ -148,6 +148,6 @@ class Live:
         self.points.restore(state["points"])
         self.warnings.restore(state["warnings"])
         self._clocks = {partition: LogClock(*clock) for partition, clock in state["clocks"].items()}
-        if tuple(state["features"]) == NAMES:
+        if tuple(state["features"]) == NUMBERS:
             self._drift.restore(state["drift"])
         self._scorers.restore(state["scorers"])

@@ -1,6 +1,6 @@
 """Online models, one River pipeline per file, and the frozen versions that score.
 
-Every model is given squashed features: `sign(x) * log1p(|x|)`, because counts and gaps are heavy-tailed. An absent
+A model of numbers is given them squashed: `sign(x) * log1p(|x|)`, because counts and gaps are heavy-tailed. An absent
 feature is left out of what a model learns and adds nothing to what it scores.
 
 What a model publishes is a probability that undoes how it was taught. Decision points are learnt at once as

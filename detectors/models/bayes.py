@@ -10,7 +10,7 @@ import numpy as np
 from river import naive_bayes, proba
 
 from detectors.contract import Matrix
-from detectors.models.version import LinearTerms, aligned
+from detectors.models.version import QUANTITIES, LinearTerms, aligned
 
 FAMILY = "gaussian_naive_bayes"
 NARROWEST = 0.01
@@ -26,6 +26,7 @@ class Bayes:
     """
 
     family = FAMILY
+    reads = QUANTITIES
 
     def __init__(self) -> None:
         make: Callable[[], Any] = naive_bayes.GaussianNB  # River annotates only part of its classes

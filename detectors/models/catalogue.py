@@ -7,15 +7,17 @@ from collections.abc import Callable
 from detectors.contract import OnlineModel
 from detectors.models.bayes import Bayes
 from detectors.models.logistic import Logistic
-from detectors.models.version import FrozenModel, Terms
+from detectors.models.sequence import Sequence
+from detectors.models.version import Family, FrozenModel
 from detectors.policy import LearningPolicy
 from schemas.records import ModelVersion
 
 MODELS: dict[str, Callable[[LearningPolicy], OnlineModel]] = {
     "logistic": lambda learning: Logistic(learning.learning_rate, learning.l2),
     "bayes": lambda _learning: Bayes(),
+    "sequence": lambda _learning: Sequence(),
 }
-TERMS: dict[str, Terms] = {Logistic.family: Logistic.terms, Bayes.family: Bayes.terms}
+FAMILIES: dict[str, Family] = {model.family: Family(model.reads, model.terms) for model in (Logistic, Bayes, Sequence)}
 
 
 def freeze(record: ModelVersion) -> FrozenModel:
@@ -24,6 +26,8 @@ def freeze(record: ModelVersion) -> FrozenModel:
     Raises:
         ValueError: if the family is unknown here.
     """
-    if record.family not in TERMS:
-        raise ValueError(f"model family {record.family!r} is unknown: this forewarn scores {', '.join(sorted(TERMS))}")
-    return FrozenModel(record, TERMS[record.family])
+    if record.family not in FAMILIES:
+        raise ValueError(
+            f"model family {record.family!r} is unknown: this forewarn scores {', '.join(sorted(FAMILIES))}"
+        )
+    return FrozenModel(record, FAMILIES[record.family])

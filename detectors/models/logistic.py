@@ -9,7 +9,7 @@ from river import compose, linear_model, optim, preprocessing
 from river.utils import VectorDict
 
 from detectors.contract import Matrix
-from detectors.models.version import LinearTerms, aligned
+from detectors.models.version import QUANTITIES, LinearTerms, aligned
 
 FAMILY = "logistic_regression"
 FLATTEST = 1e-6
@@ -26,6 +26,7 @@ class Logistic:
     """
 
     family = FAMILY
+    reads = QUANTITIES
 
     def __init__(self, learning_rate: float = 0.05, l2: float = 0.0) -> None:
         self.scaler: Any = preprocessing.StandardScaler()

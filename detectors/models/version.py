@@ -10,6 +10,7 @@ import numpy as np
 import orjson
 
 from detectors.contract import Matrix, Vector, matrix_from
+from detectors.features.catalogue import CODES, NAMES, NUMBERS
 from detectors.track import track_of
 from schemas.records import ModelVersion, Reason
 
@@ -17,8 +18,8 @@ from schemas.records import ModelVersion, Reason
 class LinearTerms(NamedTuple):
     """A score as a sum: an intercept, and every feature's contribution, in log-odds.
 
-    `contributions` maps squashed columns, shape (features, points), to contributions of the same shape; NaN where
-    the feature is absent.
+    `contributions` maps the columns a family reads, shape (features, points), to contributions of the same shape; NaN
+    or zero where the feature is absent.
     """
 
     intercept: float
@@ -26,6 +27,32 @@ class LinearTerms(NamedTuple):
 
 
 Terms = Callable[[dict[str, Any], tuple[str, ...]], LinearTerms]
+
+
+class Reads(NamedTuple):
+    """Which features a family of models reads: their names, their columns in a vector, and whether squashed."""
+
+    names: tuple[str, ...]
+    columns: slice
+    squashed: bool
+
+    def read(self, matrix: Matrix) -> Matrix:
+        """The readings, shape (points, names), of whole vectors."""
+        picked = matrix[:, self.columns]
+        return squash(picked) if self.squashed else picked
+
+
+QUANTITIES = Reads(NUMBERS, slice(0, len(NUMBERS)), squashed=True)
+"""What a model reads that reckons with numbers."""
+CATEGORIES = Reads(CODES, slice(len(NUMBERS), len(NAMES)), squashed=False)
+"""What a model reads that looks codes up."""
+
+
+class Family(NamedTuple):
+    """How versions of a family are read: what of a vector, and which terms a dumped state stands for."""
+
+    reads: Reads
+    terms: Terms
 
 
 def squash(matrix: Matrix) -> Matrix:
@@ -47,18 +74,18 @@ def content_hash(record: dict[str, Any]) -> str:
 class FrozenModel:
     """A version at work. `ready` is whether it has seen enough positives to say anything; `track` its track record."""
 
-    __slots__ = ("_correction", "_names", "_terms", "learned_until", "name", "ready", "track", "version")
+    __slots__ = ("_correction", "_reads", "_terms", "learned_until", "name", "ready", "track", "version")
 
-    def __init__(self, record: ModelVersion, terms: Terms) -> None:
+    def __init__(self, record: ModelVersion, family: Family) -> None:
         document = orjson.loads(record.state)
         self.name = record.name
         self.version = record.version
         self.learned_until = record.learned_until
         self.ready: bool = min(record.positives, record.examples - record.positives) >= document["min_positives"]
         self.track = track_of(document["track"]) if "track" in document else None
-        self._names = record.features
+        self._reads = family.reads
         self._correction: float = document["sample"] / document["positive_weight"]
-        self._terms = terms(document["model"], record.features)
+        self._terms = family.terms(document["model"], family.reads.names)
 
     def probabilities(self, matrix: Matrix) -> Matrix:
         """Calibrated probabilities, one per row of raw features; NaN where the model is not ready.
@@ -68,18 +95,21 @@ class FrozenModel:
         """
         if not self.ready:
             return np.full(len(matrix), np.nan)
-        parts = self._terms.contributions(np.ascontiguousarray(squash(matrix).T))
+        parts = self._contributions(matrix)
         logit = self._terms.intercept + np.add.accumulate(np.where(np.isnan(parts), 0.0, parts), axis=0)[-1]
         odds = np.exp(np.clip(logit, -50.0, 50.0))
         probabilities: Matrix = np.minimum(odds * self._correction, 1.0)
         return probabilities
 
+    def _contributions(self, matrix: Matrix) -> Matrix:
+        return self._terms.contributions(np.ascontiguousarray(self._reads.read(matrix).T))
+
     def explain(self, vector: Vector, most: int) -> tuple[Reason, ...]:
         """The present features with the largest contributions, largest first, in log-odds."""
-        contributions = self._terms.contributions(squash(matrix_from([vector])).T)[:, 0].tolist()
+        contributions = self._contributions(matrix_from([vector]))[:, 0].tolist()
         parts = [
             (part, name, value)
-            for part, name, value in zip(contributions, self._names, vector, strict=True)
+            for part, name, value in zip(contributions, self._reads.names, vector[self._reads.columns], strict=True)
             if value == value  # noqa: PLR0124 - only NaN differs from itself
         ]
         parts.sort(key=lambda part: (-abs(part[0]), part[1]))

@@ -34,6 +34,10 @@ from schemas.records import Reason
         ("sanction_severity_sum_30d", 9.0, "sanction severity adding up to 9 in 30 days"),
         ("strike_count", 2.0, "2 strikes"),
         ("mention_count_1d", 3.0, "3 mention events in 1 day"),
+        ("sequence_4", 3.0, "latest: message within 10 min"),
+        ("sequence_4", float(0x02A9), "latest: message within 1 min, report within 10 s"),
+        ("sequence_4", float(0x0823), "latest: message as first event, message elsewhere within 10 min"),
+        ("sequence_4", float(0xC1), "sequence 4 193"),
         ("something_else", 3.0, "something else 3"),
     ],
 )

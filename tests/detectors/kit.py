@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from detectors import learn
 from detectors.contract import DecisionPoint, Example, Vector, vector_from
-from detectors.features.catalogue import NAMES
+from detectors.features.catalogue import NAMES, NUMBERS
 from detectors.lane import Erasure, LaneItem, News
 from detectors.learn import Learner, Lesson
 from detectors.live.live import Outcome
@@ -47,9 +47,11 @@ def point_of(vector: Vector, *, user: str = "ann", as_of: int = START, events: i
 
 
 def random_vector(rng: random.Random, gaps: float = 0.1) -> Vector:
-    """A vector of the kinds of numbers that features are: counts, fractions, gaps in seconds, and nothing at all."""
+    """A vector of what features are: counts, fractions, gaps in seconds, trails of a few tokens, and nothing at all."""
     kinds = (lambda: float(rng.randrange(9)), rng.random, lambda: rng.expovariate(1e-4), lambda: 0.0)
-    return vector_from(nan if rng.random() < gaps else rng.choice(kinds)() for _ in NAMES)
+    trail = float(int.from_bytes(bytes(rng.choices((1, 2, 3, 169, 170, 171), k=rng.randint(1, 4)))))
+    numbers = [nan if rng.random() < gaps else rng.choice(kinds)() for _ in NUMBERS]
+    return vector_from((*numbers, nan if rng.random() < gaps else trail))
 
 
 def separable(rng: random.Random, number: int) -> tuple[Vector, bool]:

@@ -7,8 +7,19 @@ from math import isnan
 
 import pytest
 
-from detectors.features.catalogue import CATALOGUE, NAMES
-from detectors.features.declare import HOPS, Decay, Feature, Ratio, Since, StrikeCount, Trend, Window, duration_ms
+from detectors.features.catalogue import CATALOGUE, CODES, NAMES, NUMBERS
+from detectors.features.declare import (
+    HOPS,
+    Decay,
+    Feature,
+    Ratio,
+    Recent,
+    Since,
+    StrikeCount,
+    Trend,
+    Window,
+    duration_ms,
+)
 from detectors.features.plan import compile_plan, tail_of
 from detectors.features.signals import RECENT_TEXTS, SIGNALS, read_signals, stable_hash
 from detectors.features.strikes import LEDGER_CAP, Ledger
@@ -28,6 +39,7 @@ from tests.properties.streams import DAY, HOUR, START, exposure, message, place,
         (Ratio("repeat", "24h"), "repeat_ratio_24h"),
         (Trend("message", "1h", "24h"), "message_trend_1h_24h"),
         (StrikeCount(), "strike_count"),
+        (Recent(3), "sequence_3"),
     ],
 )
 def test_a_features_name_derives_from_its_declaration(feature: Feature, name: str) -> None:
@@ -36,12 +48,14 @@ def test_a_features_name_derives_from_its_declaration(feature: Feature, name: st
 
 
 def test_the_catalogue_covers_every_kind_of_feature_under_distinct_names() -> None:
-    """Windows of every aggregate, decays, since, ratios, trends and strikes; every signal is used."""
+    """Windows of every aggregate, decays, since, ratios, trends, strikes and n-grams, which come last."""
     assert len(set(NAMES)) == len(NAMES)
-    assert {type(feature) for feature in CATALOGUE} == {Window, Decay, Since, Ratio, Trend, StrikeCount}
+    assert {type(feature) for feature in CATALOGUE} == {Window, Decay, Since, Ratio, Trend, StrikeCount, Recent}
     aggregates = {feature.aggregate for feature in CATALOGUE if isinstance(feature, Window)}
     assert aggregates == {"count", "sum", "mean", "max", "distinct"}
     assert {getattr(feature, "signal", "first") for feature in CATALOGUE} - {"first"} == set(SIGNALS)
+    assert (*NUMBERS, *CODES) == NAMES
+    assert CODES == ("sequence_4",)
 
 
 @pytest.mark.parametrize(
@@ -59,6 +73,8 @@ def test_the_catalogue_covers_every_kind_of_feature_under_distinct_names() -> No
         ([Ratio("repeat", "24h", per="mood")], "feature repeat_ratio_24h is per mood: choose one of message,"),
         ([Ratio("repeat", "2h")], "feature repeat_ratio_2h has span 2h: choose one of 5m, 1h, 24h, 7d, 30d"),
         ([Trend("message", "1h", "2d")], "feature message_trend_1h_2d has span 2d: choose one of"),
+        ([Recent(0)], "feature sequence_0 is over 0 tokens: choose 1 to 4"),
+        ([Recent(5)], "feature sequence_5 is over 5 tokens: choose 1 to 4"),
         ([Decay("message", "0h")], "feature message_decay_0h has no half-life: give one above zero"),
         ([Decay("message", "soon")], "'soon' is not a duration: write a whole number and a unit"),
     ],

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detectors.contract import Example, matrix_from
+from detectors.features.catalogue import NUMBERS
 from detectors.learn import InOrder, Learner, Lesson, LogClock, Published
 from detectors.models.catalogue import MODELS, freeze
 from detectors.storage import pack, unpack
@@ -257,3 +258,20 @@ def test_what_is_taken_back_no_longer_counts_as_learnt(name: str) -> None:
     after = learner.version()
     assert (after.examples, after.positives) == (before.examples - 1, before.positives - 1)
     assert after.state != before.state
+
+
+def test_what_waits_since_before_a_feature_was_declared_is_learnt_without_it() -> None:
+    """A vector stored shorter is one in which what was declared behind it is absent."""
+    rng = random.Random(8)
+    early = lesson_of(1, random_vector(rng), label=True)
+    old, new = Learner("sequence", COMMUNITY.learning), Learner("sequence", COMMUNITY.learning)
+    old.take([early])
+    state = old.state()
+    (place, seq, user, time, ((who, known_at, vector, label, weight),), erased) = state["waiting"][0]
+    cut_off = (who, known_at, vector[: 8 * len(NUMBERS)], label, weight)
+    new.restore({**state, "waiting": [(place, seq, user, time, [cut_off], erased)]})
+    new.take([empty(0, 0)])
+    assert new.version().positives == 1
+    assert not new._model.dump()["codes"]
+    old.take([empty(0, 0)])
+    assert old._model.dump()["codes"]

@@ -11,11 +11,11 @@ import orjson
 import pytest
 
 from detectors.contract import Example, Vector, vector_from
-from detectors.features.catalogue import NAMES
+from detectors.features.catalogue import NAMES, NUMBERS
 from detectors.learn import Learner, Lesson
 from detectors.models.bayes import LOUDEST, NARROWEST
 from detectors.models.catalogue import MODELS, freeze
-from detectors.models.version import content_hash, squash
+from detectors.models.version import QUANTITIES, Reads, content_hash, squash
 from detectors.policy import LearningPolicy
 from tests.detectors.kit import START, lesson_of, random_vector, separable, taught, vector_of
 
@@ -23,9 +23,33 @@ FAMILIES = sorted(MODELS)
 
 
 def squashed(vector: Vector) -> dict[str, float]:
-    """The features a model is given: squashed, without absent ones."""
-    row = squash(np.array([vector]))[0].tolist()
-    return {name: value for name, value in zip(NAMES, row, strict=True) if not isnan(value)}
+    """What a model of numbers is given: squashed, without absent ones."""
+    return given(QUANTITIES, vector)
+
+
+def given(reads: Reads, vector: Vector) -> dict[str, float]:
+    """What a model is given of a vector."""
+    row = [value for name, value in zip(NAMES, vector, strict=True) if name in reads.names]
+    values = squash(np.array([row]))[0].tolist() if reads.squashed else row
+    return {name: value for name, value in zip(reads.names, values, strict=True) if not isnan(value)}
+
+
+@pytest.mark.parametrize("name", sorted(set(MODELS) - {"sequence"}))
+def test_a_model_of_numbers_learns_and_scores_the_same_whatever_the_codes(name: str) -> None:
+    """A code is a category: nothing that reckons may take it for a quantity."""
+    rng = random.Random(3)
+    examples = [separable(rng, number) for number in range(40)]
+    versions = []
+    for code in (1.0, 4_000_000_000.0, nan):
+        learner = Learner(name, LearningPolicy(min_positives=5))
+        vectors = [vector_from((*vector[: len(NUMBERS)], code)) for vector, _ in examples]
+        lessons = [
+            lesson_of(n, vector, label) for n, (vector, (_, label)) in enumerate(zip(vectors, examples, strict=True))
+        ]
+        learner.take(lessons)
+        version = learner.version()
+        versions.append((version.state, freeze(version).probabilities(np.array(vectors)).tobytes()))
+    assert versions[0] == versions[1] == versions[2]
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -34,7 +58,7 @@ def test_a_rows_probability_is_the_same_in_any_company_to_the_last_bit(name: str
     model, rng = freeze(taught(name).version()), random.Random(2)
     matrix = np.array([random_vector(rng, gaps=rng.choice((0.0, 0.3, 1.0))) for _ in range(200)])
     alone = np.concatenate([model.probabilities(matrix[row : row + 1]) for row in range(200)])
-    assert len(np.unique(alone)) > 60
+    assert len(np.unique(alone)) > (30 if name == "sequence" else 60)  # few n-grams are known well enough to differ
     for rows in range(1, 201):
         start = rng.randint(0, 200 - rows)
         beside = model.probabilities(matrix[start : start + rows])
@@ -158,7 +182,7 @@ def test_a_model_loaded_from_its_dump_is_the_same_model(name: str) -> None:
     twin.load(state)
     for number in range(30):
         assert twin.dump() == learner._model.dump()
-        features = squashed(random_vector(rng))
+        features = given(twin.reads, random_vector(rng))
         weight = -1.0 if number % 10 == 9 else 1.0
         for model in (twin, learner._model):
             model.learn_one(dict(features), label=number % 3 == 0, weight=weight)

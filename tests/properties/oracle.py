@@ -4,9 +4,21 @@ from __future__ import annotations
 
 from math import nan
 
-from detectors.features.declare import HOPS, Decay, Feature, Ratio, Since, StrikeCount, Trend, Window, duration_ms
+from detectors.features.declare import (
+    HOPS,
+    Decay,
+    Feature,
+    Ratio,
+    Recent,
+    Since,
+    StrikeCount,
+    Trend,
+    Window,
+    duration_ms,
+)
 from detectors.features.profile import SEEN_CAP
 from detectors.features.signals import RECENT_TEXTS, SHORTEST_REPEAT
+from detectors.features.tokens import FIRST, GAPS, KINDS
 from detectors.features.window import DISTINCT_CAP
 from schemas.records import ChatMessage, Event
 
@@ -129,9 +141,39 @@ def feature(declared: Feature, events: list[Event], strike_expiry: int) -> float
             current = [] if signal == "sanction" and not _is_sanction(events[-1]) else [events[-1]]
             before = [time for name, _, time in occurrences(events[: len(events) - len(current)]) if name == signal]
             return (now - max(before)) / 1000 if before else nan
+        case Recent(length):
+            places = range(max(0, len(events) - length), len(events))
+            return sum(token(events, place) * 256 ** (len(events) - 1 - place) for place in places)
         case StrikeCount():
             return sum(1 for time, _ in upheld(events) if time >= now - strike_expiry)
 
 
 def _is_sanction(event: Event) -> bool:
     return not isinstance(event, ChatMessage) and event.sanction is not None
+
+
+def token(events: list[Event], place: int) -> int:
+    """The number of the kind and the gap of the event at this place, counted from 1."""
+    event, before = events[place], events[:place]
+    if not before:
+        gap = FIRST
+    else:
+        passed = max(0, event.event_time - max(earlier.event_time for earlier in before))
+        gap = sum(passed > duration_ms(limit) for limit in GAPS)
+    return 1 + KINDS.index(kind(event, before)) * 8 + gap
+
+
+def kind(event: Event, before: list[Event]) -> str:
+    """The kind of an event, in words."""
+    if not isinstance(event, ChatMessage):
+        return event.kind if event.sanction is None else f"sanction of severity {event.sanction.severity}"
+    messages = [earlier for earlier in before if isinstance(earlier, ChatMessage)]
+    words = ["message"]
+    if any(name == "repeat" for name, _, _ in occurrences([*messages, event])[len(occurrences(messages)) :]):
+        words.insert(0, "repeated")
+    if messages and messages[-1].channel != event.channel:
+        words.append("elsewhere")
+    if event.scores:
+        toxicity = max(score.value for score in event.scores)
+        words.append(f"of {'low' if toxicity <= 0.3 else 'some' if toxicity <= 0.7 else 'high'} toxicity")
+    return " ".join(words)

@@ -8,6 +8,7 @@ from typing import Any
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
 
+from detectors.models.catalogue import MODELS
 from detectors.policy import Policy, parse_policy
 from schemas.records import ChatMessage, Event, Exposure, ModerationEvent, Position, Report, Reversal, Sanction
 
@@ -62,9 +63,7 @@ def policy(target: dict[str, Any] | None = None, learning: dict[str, Any] | None
         "learning": {"challengers": []} | (learning or {}),
         "tiers": {"watch": {"enter": 0.2, "leave": 0.1}},
     } | over
-    return parse_policy(
-        document, {"velocity", "report_burst", "repeated_text", "many_strangers"}, {"logistic", "bayes"}
-    )
+    return parse_policy(document, {"velocity", "report_burst", "repeated_text", "many_strangers"}, set(MODELS))
 
 
 def place(seq: int) -> Position:

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 
 from detectors.features.catalogue import CATALOGUE
-from detectors.features.declare import HOPS, Decay, Feature, Ratio, Since, StrikeCount, Trend, Window
+from detectors.features.declare import HOPS, Decay, Feature, Ratio, Recent, Since, StrikeCount, Trend, Window
 from detectors.features.plan import compile_plan
 from detectors.features.signals import SIGNALS
+from detectors.features.tokens import LONGEST
 from detectors.user import Rulebook, User
 from schemas.records import Event
 from tests.properties import oracle
@@ -22,7 +23,7 @@ POLICY = policy(target={"recurring": True}, profile_ttl=TTL)  # everybody stays 
 
 def declarable() -> list[Feature]:
     """Everything that can be declared: every aggregate of every signal over every span that goes together."""
-    wanted: list[Feature] = [StrikeCount(), Since("first")]
+    wanted: list[Feature] = [StrikeCount(), Since("first"), *map(Recent, range(1, LONGEST + 1))]
     for signal in SIGNALS:
         wanted += [Since(signal), Decay(signal, "90s"), Decay(signal, "30d")]
         wanted += [Window(signal, aggregate, span) for aggregate, span in product(_AGGREGATES, HOPS)]
@@ -48,7 +49,7 @@ def _goes_together(feature: Feature) -> bool:
 
 def exact(feature: Feature) -> bool:
     """Whether a feature is a whole number or a plain difference of times, and so agrees to the last bit."""
-    return isinstance(feature, Since | StrikeCount) or (
+    return isinstance(feature, Since | StrikeCount | Recent) or (
         isinstance(feature, Window) and feature.aggregate in ("count", "distinct", "max")
     )
 
