@@ -89,7 +89,7 @@ class Live:
             self._clocks[partition].forget(user_id)
 
     def rows(self, matrix: Matrix, probabilities: Matrix) -> None:
-        """Sampled points' vectors, codes or not behind the numbers, and their probabilities: looked through for drift."""
+        """Sampled points, whose vectors begin with the numbers, and their probabilities: looked through for drift."""
         if not len(matrix):
             return
         for drifted in self._drift.take(np.column_stack([matrix[:, : len(NUMBERS)], probabilities])):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 from detectors.contract import OnlineModel
 from detectors.models.bayes import Bayes
@@ -17,11 +18,14 @@ MODELS: dict[str, Callable[[LearningPolicy], OnlineModel]] = {
     "bayes": lambda _learning: Bayes(),
     "sequence": lambda _learning: Sequence(),
 }
+SHARED = 256
+"""Versions whose frozen form is kept for the next lane that hears of them."""
 FAMILIES: dict[str, Family] = {model.family: Family(model.reads, model.terms) for model in (Logistic, Bayes, Sequence)}
 
 
+@lru_cache(maxsize=SHARED)
 def freeze(record: ModelVersion) -> FrozenModel:
-    """The version at work.
+    """The version at work; the same object for the same record, because every lane asks for it.
 
     Raises:
         ValueError: if the family is unknown here.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from math import isnan
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from detectors.contract import Example, matrix_from
 from detectors.features.catalogue import NUMBERS
+from detectors.features.upgrade import stored_vector
 from detectors.learn import InOrder, Learner, Lesson, LogClock, Published
 from detectors.models.catalogue import MODELS, freeze
 from detectors.storage import pack, unpack
@@ -269,6 +271,7 @@ def test_what_waits_since_before_a_feature_was_declared_is_learnt_without_it() -
     state = old.state()
     (place, seq, user, time, ((who, known_at, vector, label, weight),), erased) = state["waiting"][0]
     cut_off = (who, known_at, vector[: 8 * len(NUMBERS)], label, weight)
+    assert isnan(stored_vector(cut_off[2])[-1])
     new.restore({**state, "waiting": [(place, seq, user, time, [cut_off], erased)]})
     new.take([empty(0, 0)])
     assert new.version().positives == 1
