@@ -9,12 +9,12 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Sequence
 from struct import pack
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.records import Position, Reason
+from schemas.records import Exemplar, Position, Reason
 
 if TYPE_CHECKING:
     from detectors.models.version import Reads
@@ -51,11 +51,23 @@ class DecisionPoint(NamedTuple):
     at: Position
 
 
+class Origin(NamedTuple):
+    """The decision point an example is of: the hash of its event's id, its as-of time, and when its horizon is over.
+
+    Times are event times in ms. A negative is a label for good only once its horizon is over.
+    """
+
+    key: int
+    as_of: int
+    over_at: int
+
+
 class Example(NamedTuple):
     """A decision point's vector as served, with a label and a weight.
 
     `known_at` is the event time (ms) at which the label was known, what `learned_until` is made of. A negative weight
-    takes back what was learnt with the same positive weight (an overturned sanction).
+    takes back what was learnt with the same positive weight (an overturned sanction). `origin` is None where it is no
+    longer known.
     """
 
     user_id: str
@@ -63,6 +75,7 @@ class Example(NamedTuple):
     vector: Vector
     label: bool
     weight: float
+    origin: Origin | None = None
 
 
 class Score(NamedTuple):
@@ -92,12 +105,19 @@ class Scorer(Protocol):
     A row's probability does not depend on the rows beside it, to the last bit.
     """
 
-    def probabilities(self, matrix: Matrix) -> Matrix:
-        """Calibrated probabilities, one per row; NaN where history is insufficient."""
+    def probabilities(self, matrix: Matrix, users: Sequence[str] = ()) -> Matrix:
+        """Calibrated probabilities, one per row; NaN where history is insufficient.
+
+        `users` are the rows' users, where that is known: nobody is compared with themselves.
+        """
         ...
 
-    def explain(self, vector: Vector, most: int) -> tuple[Reason, ...]:
+    def explain(self, point: DecisionPoint, most: int) -> tuple[Reason, ...]:
         """The features that moved the score most, with raw counters and contributions in log-odds."""
+        ...
+
+    def exemplars(self, point: DecisionPoint, most: int) -> tuple[Exemplar, ...]:
+        """The users who escalated that the point is most like, nearest first; none, unless the model keeps any."""
         ...
 
 
@@ -111,8 +131,8 @@ class OnlineModel(Protocol):
         """What a positive weighs against a negative in what this model learns, when `asked` is the policy's wish."""
         ...
 
-    def learn_one(self, features: dict[str, float], *, label: bool, weight: float) -> None:
-        """Learn one example: what it reads of a vector, without absent features."""
+    def learn_one(self, features: dict[str, float], example: Example) -> None:
+        """Learn one example: what the model reads of its vector, without absent features, its label and weight."""
         ...
 
     def dump(self) -> dict[str, Any]:
@@ -121,4 +141,17 @@ class OnlineModel(Protocol):
 
     def load(self, state: dict[str, Any]) -> None:
         """Become the model that was dumped."""
+        ...
+
+
+@runtime_checkable
+class Remembers(Protocol):
+    """What a model that keeps examples themselves has to hear of besides: time, and who is to be forgotten."""
+
+    def advance(self, now: int) -> bool:
+        """Take in that event time is `now` (ms); whether that changes what it scores."""
+        ...
+
+    def forget(self, user_id: str) -> bool:
+        """Keep nothing that names the user or holds their vector; whether there was anything."""
         ...

@@ -19,5 +19,5 @@ def explain(
     """
     reasons = [reason for active in fired for reason in active.rule.score_one(point).reasons]
     if scorer is not None:
-        reasons.extend(scorer.explain(point.vector, most))
+        reasons.extend(scorer.explain(point, most))
     return tuple(reasons)

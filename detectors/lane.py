@@ -29,6 +29,8 @@ from schemas.records import Position, RiskEvent, Tier, Tombstone, Trigger
 
 STATE_VERSION = 2
 """Version of a lane's packed state."""
+MOST_ALIKE = 3
+"""How many exemplars a risk event names."""
 CROWD = 50_000
 """A lane with fewer standings forgets none."""
 FORGET_AFTER = 30 * 86_400_000
@@ -164,9 +166,10 @@ class Lane:
             ready: list[Choice] = [
                 (pinned, "ahead" if until is not None and until >= point.as_of else "ok") for point in points
             ]
-            return ready, pinned.probabilities(matrix), np.empty((0, len(points)))
+            users = [point.user_id for point in points]
+            return ready, pinned.probabilities(matrix, users), np.empty((0, len(points)))
         choices = [held.choose_all(points, one_partition=self._wait) for held in self._versions.values()]
-        champion, *challengers = [probabilities_of(matrix, chosen) for chosen in choices]
+        champion, *challengers = [probabilities_of(points, matrix, chosen) for chosen in choices]
         return choices[0], champion, np.array(challengers).reshape(len(challengers), len(points))
 
     def _fire(self, matrix: Matrix) -> dict[int, list[ActiveRule]]:
@@ -207,6 +210,7 @@ class Lane:
             self._forget()
         policy = self._policy
         identity = f"{user_id}\0{point.event_id}\0{self._detector_set}".encode("utf-8", "surrogatepass")
+        scorer = None if probability is None else model
         event = RiskEvent(
             risk_event_id=blake2b(identity, digest_size=16).hexdigest(),
             user_id=user_id,
@@ -217,7 +221,8 @@ class Lane:
             target=policy.target.name,
             horizon_ms=policy.target.horizon,
             expires_at=after.expires_at if after.tier.rank else as_of,
-            reasons=explain(point, None if probability is None else model, fired, policy.warnings.reasons),
+            reasons=explain(point, scorer, fired, policy.warnings.reasons),
+            exemplars=() if scorer is None else scorer.exemplars(point, MOST_ALIKE),
             model=self._champion,
             model_version="" if model is None else model.version,
             learned_until=None if model is None else model.learned_until,

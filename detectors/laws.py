@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import msgpack
 import numpy as np
 
-from detectors.contract import DecisionPoint, Example, Matrix, Score, Vector, matrix_from, vector_from
+from detectors.contract import DecisionPoint, Example, Matrix, Origin, Score, Vector, matrix_from, vector_from
 from detectors.features.catalogue import NAMES, NUMBERS
 from detectors.learn import Learner, Lesson
 from detectors.models.catalogue import MODELS, freeze
@@ -104,7 +104,7 @@ class ModelUnderTest:
         value = float(self.score_many(matrix_from([point.vector]))[0])
         if isnan(value):
             return Score(self.name, None)
-        return Score(self.name, value, self._frozen().explain(point.vector, 4))
+        return Score(self.name, value, self._frozen().explain(point, 4))
 
     def score_many(self, matrix: Matrix) -> Matrix:
         """The frozen version's probabilities."""
@@ -268,10 +268,11 @@ def _matrix(rows: int, gaps: float = 0.2, seed: int = 1) -> Matrix:
 
 
 def _examples(count: int, gaps: float = 0.2, seed: int = 2) -> Iterator[Example]:
-    """Seeded examples, three of ten positive, a minute apart."""
+    """Seeded examples, three of ten positive, a minute apart and with ten minutes of horizon."""
     labels = (np.random.default_rng(seed).random(count) < 0.3).tolist()
     for number, (row, label) in enumerate(zip(_matrix(count, gaps, seed).tolist(), labels, strict=True)):
-        yield Example(f"u{number % 9}", _START + number * 60_000, vector_from(row), label=label, weight=1.0)
+        user, time = f"{'bad' if label else 'ok'}{number % 9}", _START + number * 60_000
+        yield Example(user, time, vector_from(row), label, 1.0, Origin(1_000_000 - number, time, time + 600_000))
 
 
 def _taught(make: Make, examples: int) -> Candidate:

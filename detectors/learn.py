@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 import orjson
 
-from detectors.contract import Example, Vector, matrix_from
+from detectors.contract import Example, Origin, Remembers, Vector, matrix_from
 from detectors.features.catalogue import NAMES
 from detectors.features.upgrade import stored_vector
 from detectors.models.catalogue import MODELS, freeze
@@ -21,7 +21,7 @@ from detectors.track import TrackRecord
 from detectors.user import Step
 from schemas.records import ModelVersion
 
-STATE_VERSION = 2
+STATE_VERSION = 3
 """Version of a learner's packed state."""
 
 
@@ -142,6 +142,7 @@ class Learner:
         self._in_force: ModelVersion | None = None
         self._scorer: FrozenModel | None = None
         self._model = MODELS[name](learning)
+        self._memory = self._model if isinstance(self._model, Remembers) else None
         self._order = InOrder()
         self._clock = LogClock()
         self._interval = -1
@@ -168,12 +169,17 @@ class Learner:
                         self._record(watched, track)
                         watched = []
                         track.settle(clock.now)
+                    self._age()
                     if self._fresh:
                         self._fresh = False
                         published.append(Published(self.version(), lesson.partition, lesson.seq))
                         self._put_in_force(published[-1].version)
                 if lesson.erased:
                     clock.forget(lesson.user_id)
+                    if self._memory is not None:
+                        self._learn(batch)
+                        batch = []
+                        self._fresh |= self._memory.forget(lesson.user_id)
                 if track is not None:
                     watched.append(lesson)
             batch.extend(lesson.examples)
@@ -182,6 +188,11 @@ class Learner:
             self._record(watched, track)
         return published, self._order.following
 
+    def _age(self) -> None:
+        """Let a model that keeps examples know what time it is, as far as `learned_until` will say it has learnt."""
+        if self._memory is not None and self._learned_until >= 0:
+            self._fresh |= self._memory.advance(min(self._clock.now, self._learned_until))
+
     def _put_in_force(self, version: ModelVersion) -> None:
         if self._track is not None:
             self._in_force, self._scorer = version, freeze(version)
@@ -189,7 +200,8 @@ class Learner:
     def _record(self, lessons: list[Lesson], track: TrackRecord) -> None:
         """Enter lessons into the record, their points with the scores of the version in force."""
         asked = [lesson.asked.vector for lesson in lessons if lesson.asked is not None]
-        scores = iter(self._scorer.probabilities(matrix_from(asked)).tolist() if self._scorer and asked else ())
+        users = [lesson.user_id for lesson in lessons if lesson.asked is not None]
+        scores = iter(self._scorer.probabilities(matrix_from(asked), users).tolist() if self._scorer and asked else ())
         for lesson in lessons:
             if lesson.erased:
                 track.forget(lesson.user_id)
@@ -208,7 +220,7 @@ class Learner:
         for example, row in zip(batch, readings, strict=True):
             # x == x is false only for NaN, which stands for absent and must never reach a model
             features = {name: value for name, value in zip(model.reads.names, row, strict=True) if value == value}  # noqa: PLR0124
-            model.learn_one(features, label=example.label, weight=self._weight(example))
+            model.learn_one(features, example._replace(weight=self._weight(example)))
             taken_back = example.weight < 0
             self._examples += -1 if taken_back else 1
             self._positives += (-1 if taken_back else 1) if example.label else 0
@@ -263,8 +275,8 @@ class Learner:
         waiting = []
         for partition, seq, user_id, time, examples, erased, *since_2 in state["waiting"]:
             taught = tuple(
-                Example(user, known_at, stored_vector(vector), label=label, weight=weight)
-                for user, known_at, vector, label, weight in examples
+                Example(user, known, stored_vector(vector), label, weight, Origin(*origin[0]) if any(origin) else None)
+                for user, known, vector, label, weight, *origin in examples
             )
             point, changed = since_2 or (None, None)
             asked = None if point is None else Asked(point[0], stored_vector(point[1]))
@@ -282,7 +294,7 @@ class Learner:
 
 def _plain(lesson: Lesson) -> tuple[Any, ...]:
     """A lesson as plain data."""
-    examples = [(e.user_id, e.known_at, e.vector.tobytes(), e.label, e.weight) for e in lesson.examples]
+    examples = [(e.user_id, e.known_at, e.vector.tobytes(), e.label, e.weight, e.origin) for e in lesson.examples]
     asked = None if lesson.asked is None else (lesson.asked.as_of, lesson.asked.vector.tobytes())
     taught = (lesson.partition, lesson.seq, lesson.user_id, lesson.time, examples, lesson.erased)
     return (*taught, asked, lesson.changed)

@@ -82,6 +82,9 @@ class LearningPolicy(_Section):
     min_events: Annotated[int, Field(ge=1)] = 1
     pending: Annotated[int, Field(ge=1, le=64)] = 8
     keep_versions: Annotated[int, Field(ge=1, le=256)] = 32
+    exemplars: Annotated[int, Field(ge=16, le=256)] = 64
+    exemplar_age: PositiveDuration = 2_592_000_000
+    neighbours: Annotated[int, Field(ge=1, le=16)] = 5
 
 
 class TierPolicy(_Section):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from array import array
 from typing import Any, NamedTuple
 
-from detectors.contract import DecisionPoint, Example, Vector
+from detectors.contract import DecisionPoint, Example, Origin, Vector
 from detectors.features.signals import stable_hash
 from detectors.policy import Clause, Policy
 from schemas.records import ModerationEvent
@@ -126,7 +126,8 @@ class Target:
         # the low bits decide the sample and the high bits the reservoir, so that the two are independent
         if key % 2**20 >= self._sample:
             return None
-        return Example(point.user_id, as_of, point.vector, label=False, weight=1.0)
+        origin = Origin(key, as_of, as_of + horizon)
+        return Example(point.user_id, as_of, point.vector, label=False, weight=1.0, origin=origin)
 
     def count(self, history: History, event: ModerationEvent, severity: int) -> list[Example] | None:
         """Count an upheld sanction, or a report (severity 0): the positives to learn if the user escalates by it.
@@ -153,7 +154,10 @@ class Target:
         weight = min(HEAVIEST, max(1.0, offered / len(due))) if due else 1.0
         history.learnt = [(waiting.vector, weight) for waiting in due]
         history.pending, history.offered, history.highest = [], {}, -1
-        return [Example(event.user_id, now, vector, label=True, weight=weight) for vector, weight in history.learnt]
+        return [
+            Example(event.user_id, now, vector, label=True, weight=weight, origin=Origin(key, as_of, as_of + horizon))
+            for key, as_of, vector in due
+        ]
 
     def overturn(self, history: History, event: ModerationEvent, sanction_id: str) -> list[Example] | None:
         """Forget an overturned sanction: what was learnt from it, to be taken back, if it had made the user escalate.

@@ -107,7 +107,7 @@ class Versions:
         )
 
 
-def probabilities_of(matrix: Matrix, chosen: list[Choice]) -> Matrix:
+def probabilities_of(points: list[DecisionPoint], matrix: Matrix, chosen: list[Choice]) -> Matrix:
     """Each row scored by the version chosen for it; NaN without one."""
     values = np.full(len(matrix), nan)
     rows: dict[FrozenModel, list[int]] = {}
@@ -115,5 +115,5 @@ def probabilities_of(matrix: Matrix, chosen: list[Choice]) -> Matrix:
         if model is not None:
             rows.setdefault(model, []).append(row)
     for model, indexes in rows.items():
-        values[indexes] = model.probabilities(matrix[indexes])
+        values[indexes] = model.probabilities(matrix[indexes], [points[row].user_id for row in indexes])
     return values

@@ -163,6 +163,18 @@ class Reason(Record):
     contribution: Finite | None
 
 
+class Exemplar(Record):
+    """Somebody who escalated, and whom the user is like.
+
+    `exemplar_id` is a hash of the event whose decision point the exemplar is, `distance` is in standard deviations of
+    a feature, and `known_at` the event time at which the escalation was known.
+    """
+
+    exemplar_id: Label
+    distance: Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+    known_at: TimeMs
+
+
 class Trigger(Record):
     """The event that made the verdict change, and its coordinates."""
 
@@ -189,6 +201,7 @@ class RiskEvent(Record):
     horizon_ms: Annotated[int, Field(gt=0)]
     expires_at: Annotated[int, Field(ge=0)]
     reasons: tuple[Reason, ...]
+    exemplars: tuple[Exemplar, ...] = ()
     model: Label
     model_version: str
     learned_until: int | None

@@ -1,4 +1,4 @@
-"""Online models, one River pipeline per file, and the frozen versions that score.
+"""Online models, one per file, and the frozen versions that score; `lookalike` also has files for what it is made of.
 
 A model of numbers is given them squashed: `sign(x) * log1p(|x|)`, because counts and gaps are heavy-tailed. An absent
 feature is left out of what a model learns and adds nothing to what it scores.

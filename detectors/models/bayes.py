@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from river import naive_bayes, proba
 
-from detectors.contract import Matrix
+from detectors.contract import Example, Matrix
 from detectors.models.version import QUANTITIES, LinearTerms, aligned
 
 FAMILY = "gaussian_naive_bayes"
@@ -36,9 +36,10 @@ class Bayes:
         """What a positive weighs against a negative in what this model learns: the same."""
         return 1.0
 
-    def learn_one(self, features: dict[str, float], *, label: bool, weight: float) -> None:
+    def learn_one(self, features: dict[str, float], example: Example) -> None:
         """Learn one example; with a negative weight, take one back exactly."""
-        if weight >= 0:
+        label = example.label
+        if example.weight >= 0:
             self.model.learn_one(features, label)
             return
         if self.model.class_counts[label] <= 1:
@@ -92,4 +93,4 @@ class Bayes:
             return bounded
 
         prior = log(max(state["positive_count"], 1) / max(state["negative_count"], 1))
-        return LinearTerms(intercept=prior, contributions=contributions)
+        return LinearTerms(intercept=prior, parts=contributions)

@@ -8,7 +8,7 @@ import numpy as np
 from river import compose, linear_model, optim, preprocessing
 from river.utils import VectorDict
 
-from detectors.contract import Matrix
+from detectors.contract import Example, Matrix
 from detectors.models.version import QUANTITIES, LinearTerms, aligned
 
 FAMILY = "logistic_regression"
@@ -42,8 +42,9 @@ class Logistic:
         """What a positive weighs against a negative in what this model learns."""
         return asked
 
-    def learn_one(self, features: dict[str, float], *, label: bool, weight: float) -> None:
+    def learn_one(self, features: dict[str, float], example: Example) -> None:
         """Learn one example; with a negative weight, take one back (its features have been seen already)."""
+        label, weight = example.label, example.weight
         if weight < 0:
             self.regression.learn_one(self.scaler.transform_one(features), label, w=weight)
         else:
@@ -87,4 +88,4 @@ class Logistic:
             parts: Matrix = (columns - means) * slopes
             return parts
 
-        return LinearTerms(intercept=float(state["intercept"]), contributions=contributions)
+        return LinearTerms(intercept=float(state["intercept"]), parts=contributions)

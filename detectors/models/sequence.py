@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from detectors.contract import Matrix
+from detectors.contract import Example, Matrix
 from detectors.features.tokens import LONGEST
 from detectors.models.version import CATEGORIES, LinearTerms
 
@@ -48,8 +48,9 @@ class Sequence:
         """What a positive weighs against a negative in what this model learns: the same."""
         return 1.0
 
-    def learn_one(self, features: dict[str, float], *, label: bool, weight: float) -> None:
+    def learn_one(self, features: dict[str, float], example: Example) -> None:
         """Learn one example; with a negative weight, take one back, exactly as long as its n-grams are remembered."""
+        label, weight = example.label, example.weight
         if label:
             self.positives = max(self.positives + weight, 0.0)
         else:
@@ -104,7 +105,7 @@ class Sequence:
             parts: Matrix = np.log(ratios / whole)
             return parts
 
-        return LinearTerms(intercept=log(whole), contributions=contributions)
+        return LinearTerms(log(whole), contributions)
 
 
 def _ngrams(trail: int) -> Iterator[int]:

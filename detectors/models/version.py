@@ -2,31 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import orjson
 
-from detectors.contract import Matrix, Vector, matrix_from
+from detectors.contract import DecisionPoint, Matrix, matrix_from
 from detectors.features.catalogue import CODES, NAMES, NUMBERS
 from detectors.track import track_of
-from schemas.records import ModelVersion, Reason
+from schemas.records import Exemplar, ModelVersion, Reason
+
+
+class Terms(Protocol):
+    """A dumped model at work on squashed columns, shape (features, points)."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether it holds what it takes to say anything."""
+        ...
+
+    def logits(self, columns: Matrix, users: Sequence[str]) -> Matrix:
+        """Log-odds of every point; a point's bits do not depend on the points beside it. NaN where it cannot say."""
+        ...
+
+    def contributions(self, column: Matrix, user: str | None) -> Matrix:
+        """What each feature of a single point adds to its log-odds; NaN or 0 where nothing."""
+        ...
+
+    def exemplars(self, column: Matrix, user: str | None, most: int) -> tuple[Exemplar, ...]:
+        """The nearest exemplars that escalated, where it keeps any."""
+        ...
 
 
 class LinearTerms(NamedTuple):
     """A score as a sum: an intercept, and every feature's contribution, in log-odds.
 
-    `contributions` maps the columns a family reads, shape (features, points), to contributions of the same shape; NaN
-    or zero where the feature is absent.
+    `parts` maps the columns a family reads, shape (features, points), to contributions of the same shape; NaN or zero
+    where the feature is absent.
     """
 
     intercept: float
-    contributions: Callable[[Matrix], Matrix]
+    parts: Callable[[Matrix], Matrix]
 
+    @property
+    def ready(self) -> bool:
+        """A sum can always be added up."""
+        return True
 
-Terms = Callable[[dict[str, Any], tuple[str, ...]], LinearTerms]
+    def logits(self, columns: Matrix, users: Sequence[str]) -> Matrix:  # noqa: ARG002 - a sum knows no users
+        """Contributions accumulated feature by feature.
+
+        A row's bits must not depend on how many rows stand beside it, which neither a matrix product nor a sum would
+        promise.
+        """
+        parts = self.parts(columns)
+        logits: Matrix = self.intercept + np.add.accumulate(np.where(np.isnan(parts), 0.0, parts), axis=0)[-1]
+        return logits
+
+    def contributions(self, column: Matrix, user: str | None) -> Matrix:  # noqa: ARG002 - a sum knows no users
+        """What each feature adds; NaN where it is absent."""
+        parts: Matrix = self.parts(column)[:, 0]
+        return parts
+
+    def exemplars(self, column: Matrix, user: str | None, most: int) -> tuple[Exemplar, ...]:  # noqa: ARG002
+        """A sum keeps none."""
+        return ()
 
 
 class Reads(NamedTuple):
@@ -52,7 +94,7 @@ class Family(NamedTuple):
     """How versions of a family are read: what of a vector, and which terms a dumped state stands for."""
 
     reads: Reads
-    terms: Terms
+    terms: Callable[[dict[str, Any], tuple[str, ...]], Terms]
 
 
 def squash(matrix: Matrix) -> Matrix:
@@ -81,32 +123,31 @@ class FrozenModel:
         self.name = record.name
         self.version = record.version
         self.learned_until = record.learned_until
-        self.ready: bool = min(record.positives, record.examples - record.positives) >= document["min_positives"]
         self.track = track_of(document["track"]) if "track" in document else None
         self._reads = family.reads
         self._correction: float = document["sample"] / document["positive_weight"]
         self._terms = family.terms(document["model"], family.reads.names)
+        seen = min(record.positives, record.examples - record.positives)
+        self.ready: bool = seen >= document["min_positives"] and self._terms.ready
 
-    def probabilities(self, matrix: Matrix) -> Matrix:
+    def probabilities(self, matrix: Matrix, users: Sequence[str] = ()) -> Matrix:
         """Calibrated probabilities, one per row of raw features; NaN where the model is not ready.
 
-        Contributions are accumulated feature by feature: a row's bits must not depend on how many rows stand beside
-        it, which neither a matrix product nor a sum would promise.
+        `users` are the rows' users, where that is known: nobody is compared with themselves.
         """
         if not self.ready:
             return np.full(len(matrix), np.nan)
-        parts = self._contributions(matrix)
-        logit = self._terms.intercept + np.add.accumulate(np.where(np.isnan(parts), 0.0, parts), axis=0)[-1]
-        odds = np.exp(np.clip(logit, -50.0, 50.0))
+        odds = np.exp(np.clip(self._terms.logits(self._columns(matrix), users), -50.0, 50.0))
         probabilities: Matrix = np.minimum(odds * self._correction, 1.0)
         return probabilities
 
-    def _contributions(self, matrix: Matrix) -> Matrix:
-        return self._terms.contributions(np.ascontiguousarray(self._reads.read(matrix).T))
+    def _columns(self, matrix: Matrix) -> Matrix:
+        return np.ascontiguousarray(self._reads.read(matrix).T)
 
-    def explain(self, vector: Vector, most: int) -> tuple[Reason, ...]:
+    def explain(self, point: DecisionPoint, most: int) -> tuple[Reason, ...]:
         """The present features with the largest contributions, largest first, in log-odds."""
-        contributions = self._contributions(matrix_from([vector]))[:, 0].tolist()
+        vector = point.vector
+        contributions = self._terms.contributions(self._columns(matrix_from([vector])), point.user_id).tolist()
         parts = [
             (part, name, value)
             for part, name, value in zip(contributions, self._reads.names, vector[self._reads.columns], strict=True)
@@ -118,3 +159,7 @@ class FrozenModel:
             for part, name, value in parts[:most]
             if part
         )
+
+    def exemplars(self, point: DecisionPoint, most: int) -> tuple[Exemplar, ...]:
+        """The users who escalated that the point is most like, nearest first; none, unless the model keeps any."""
+        return self._terms.exemplars(self._columns(matrix_from([point.vector])), point.user_id, most)

@@ -24,15 +24,15 @@ def test_a_released_file_that_went_or_came_or_is_misnamed_is_caught(folder: Path
     """With the line to add where a new version is meant."""
     (folder / "avro" / "reject.v1.avsc").unlink()
     (folder / "avro" / "Reject.avsc").write_text("{}")
-    problems = lock_problems(release(folder, "risk_event", 3, {}))
+    problems = lock_problems(release(folder, "risk_event", 4, {}))
     assert problems == [
         "avro/Reject.avsc is not named <subject>.v<version>.avsc: rename or remove it.",
         (
-            'avro/risk_event.v3.avsc is not locked: to release it, add "risk_event.v3.avsc": '
+            'avro/risk_event.v4.avsc is not locked: to release it, add "risk_event.v4.avsc": '
             '"44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a" to lock.json.'
         ),
         "avro/reject.v1.avsc is locked but gone: restore it, records written with it may still be read.",
-        "risk_event has versions [1, 3]: they count from 1 without gaps.",
+        "risk_event has versions [1, 2, 4]: they count from 1 without gaps.",
     ]
 
 

@@ -39,7 +39,7 @@ WRONG = {
     "[tiers.critical]\nenter = 0.9\nleave = 0.8": f"tiers.critical {TIERS}",
     "[tiers.none]\nenter = 0.9\nleave = 0.8": f"tiers.none {TIERS}",
     "[rules.velocity]\ntier = 'none'": f"rules.velocity.tier {TIERS}",
-    "[learning]\nchampion = 'forest'": "unknown model 'forest': choose from bayes, logistic, sequence.",
+    "[learning]\nchampion = 'forest'": "unknown model 'forest': choose from bayes, logistic, lookalike, sequence.",
     "[learning]\nchampion = 'bayes'": "model 'bayes' is champion and challenger: name it once.",
     # a value that cannot be
     "[warnings]\nexpiry = '0s'": "warnings.expiry cannot be used: it must be greater than 0.",

@@ -8,8 +8,9 @@ from math import nan
 from typing import TypeVar
 
 from detectors import learn
-from detectors.contract import DecisionPoint, Example, Vector, vector_from
+from detectors.contract import DecisionPoint, Example, Origin, Vector, vector_from
 from detectors.features.catalogue import NAMES, NUMBERS
+from detectors.features.signals import stable_hash
 from detectors.lane import Erasure, LaneItem, News
 from detectors.learn import Learner, Lesson
 from detectors.live.live import Outcome
@@ -74,8 +75,10 @@ def taught(name: str, examples: int = 120, seed: int = 1, **learning: object) ->
 def lesson_of(seq: int, vector: Vector, label: bool, weight: float = 1.0) -> Lesson:
     """A lesson of one example."""
     time = START + seq * MINUTE
-    user = f"u{seq % 7}"
-    return Lesson(0, seq, user, time, (Example(user, time, vector, label=label, weight=weight),), erased=False)
+    user = f"{'bad' if label else 'ok'}{seq % 7}"
+    origin = Origin(stable_hash(f"e{seq}"), time, time + 5 * MINUTE)
+    example = Example(user, time, vector, label=label, weight=weight, origin=origin)
+    return Lesson(0, seq, user, time, (example,), erased=False)
 
 
 def community(seed: int, length: int, users: int = 12) -> list[Event]:

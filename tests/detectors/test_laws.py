@@ -276,7 +276,7 @@ class Unguarded(ModelUnderTest):
     def learn_one(self, example: Example) -> None:
         super().learn_one(example)
         features = dict(zip(NAMES, example.vector, strict=True))
-        self._learner._model.learn_one(features, label=example.label, weight=1.0)
+        self._learner._model.learn_one(features, example)
 
 
 @pytest.mark.parametrize("name", RIVERS)

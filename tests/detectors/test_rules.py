@@ -110,7 +110,7 @@ def test_an_explanation_gives_the_rules_first_and_then_what_moved_the_model() ->
     model = freeze(taught("logistic").version())
     reasons = explain(point, model, fired, 3)
     assert [reason.detector for reason in reasons] == ["velocity", "logistic", "logistic", "logistic"]
-    assert reasons[1:] == model.explain(point.vector, 3)
+    assert reasons[1:] == model.explain(point, 3)
     for reason in reasons:
         assert reason.value == point.vector[NAMES.index(reason.feature)]
     assert [reason.detector for reason in explain(point, None, fired, 3)] == ["velocity"]
@@ -120,9 +120,9 @@ def test_an_explanation_gives_the_rules_first_and_then_what_moved_the_model() ->
 def test_a_model_explains_with_present_features_only() -> None:
     """What was absent did not move the score, and is not shown as a reason."""
     model = freeze(taught("bayes").version())
-    reasons = model.explain(vector_of(absent=nan, report_count_24h=9.0), 16)
+    reasons = model.explain(point_of(vector_of(absent=nan, report_count_24h=9.0)), 16)
     assert [(reason.feature, reason.value) for reason in reasons] == [("report_count_24h", 9.0)]
-    assert model.explain(vector_of(absent=nan), 16) == ()
+    assert model.explain(point_of(vector_of(absent=nan)), 16) == ()
 
 
 @pytest.mark.parametrize("name", RULES)
