@@ -59,11 +59,12 @@ class Neighbours:
     def __init__(self, escalated: list[Exemplar], ordinary: list[Exemplar], metric: Metric, k: int) -> None:
         self.exemplars = [*escalated, *ordinary]
         self._split, self._k = len(escalated), k
-        judged = metric.variances >= FLATTEST
-        self._scale = np.where(judged, 1.0 / np.sqrt(np.where(judged, metric.variances, 1.0)), 0.0)[:, None]
-        self._weights = np.where(judged, metric.weights, 0.0)[:, None]
+        # features that count for nothing are not even subtracted
+        self._counts = np.flatnonzero((metric.variances >= FLATTEST) & (metric.weights > 0.0))
+        self._scale = 1.0 / np.sqrt(metric.variances[self._counts])[:, None]
+        self._weights = metric.weights[self._counts, None]
         vectors = b"".join([exemplar.vector for exemplar in self.exemplars])
-        self._columns = unpacked(vectors, len(judged)) * self._scale
+        self._columns = unpacked(vectors, len(metric.variances))[self._counts] * self._scale
         self._users: Keys = np.array([exemplar.user for exemplar in self.exemplars], dtype=np.int64)
         self._known_at = np.array([exemplar.known_at for exemplar in self.exemplars], dtype=np.int64)
 
@@ -78,7 +79,7 @@ class Neighbours:
         A user is not compared with exemplars of their own, where `users` are given, and none is looked at whose
         outcome was not known before the time `before`. A point's bits do not depend on the points beside it.
         """
-        points = columns.shape[1]
+        columns, points = columns[self._counts], columns.shape[1]
         contrasts = np.empty(points)
         buffer = np.empty((len(columns), min(points, _AT_ONCE), len(self.exemplars)))
         for start in range(0, points, _AT_ONCE):
@@ -91,12 +92,14 @@ class Neighbours:
 
     def find(self, column: Matrix, user: int | None) -> Found:
         """The neighbours of one point, given as a column; none of the user's own."""
-        parts = self._parts(column, np.empty((len(column), 1, len(self.exemplars))))
-        distances = _total(parts)
+        counting = self._parts(column[self._counts], np.empty((len(self._counts), 1, len(self.exemplars))))
+        parts = np.zeros((len(column), len(self.exemplars)))
+        parts[self._counts] = counting[:, 0]
+        distances = _total(counting)
         self._leave_out(distances, None if user is None else np.array([user], dtype=np.int64), None)
         order = [n for n in np.argsort(distances[0], kind="stable").tolist() if distances[0, n] < np.inf]
         escalated = [n for n in order if n < self._split][: self._k]
-        return Found(parts[:, 0], distances[0], escalated, [n for n in order if n >= self._split][: self._k])
+        return Found(parts, distances[0], escalated, [n for n in order if n >= self._split][: self._k])
 
     def _parts(self, columns: Matrix, parts: Matrix) -> Matrix:
         """Each feature's part in the distances, written into `parts`, shape (features, points, exemplars)."""

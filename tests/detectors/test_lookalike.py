@@ -323,6 +323,45 @@ def test_ordinary_exemplars_are_a_sample_of_all_times_and_users() -> None:
     assert min(offered[key] for key in waiting["keys"]) >= START + 1_200 * 20_000 - HORIZON - 20 * MINUTE
 
 
+def ordinary(user: str, time: int, key: int) -> Example:
+    """A negative whose point was made at `time`."""
+    return Example(user, time, vector_of(), label=False, weight=1.0, origin=Origin(key, time, time + HORIZON))
+
+
+def test_the_lowest_hashes_of_each_part_wait_and_one_of_each_user() -> None:
+    """Against all that were offered in each part of a horizon."""
+    model, rng, share = (
+        Lookalike(LEARNING.model_copy(update={"exemplars": 64})),
+        random.Random(2),
+        64 // (PARTS * HORIZONS),
+    )
+    wanted = set()
+    for part in range(PARTS):
+        now = START // HORIZON * HORIZON + part * HORIZON // PARTS
+        model.advance(now)
+        offered = [(rng.randrange(10**6), f"u{rng.randrange(9)}") for _ in range(60)]
+        for key, user in offered:
+            model.learn_one({}, ordinary(user, now, key))
+        lowest = sorted(min(key for key, other in offered if other == user) for user in {user for _, user in offered})
+        wanted |= set(lowest[:share])
+    assert set(model.dump()["waiting"]["keys"]) == wanted
+
+
+def test_points_ahead_of_the_log_do_not_crowd_out_what_waits() -> None:
+    """However many poisoned clocks there are: what waits is bounded, and honest points are among it to the end."""
+    model = Lookalike(LEARNING)
+    for part in range(100):
+        now = START + part * HORIZON // PARTS
+        model.advance(now)
+        model.learn_one({}, ordinary(f"ahead{part}", now + 900 * DAY, 2 * part))
+        model.advance(now + 1)
+        if part % 2:
+            model.learn_one({}, ordinary(f"honest{part}", now, 2 * part - 1))
+    assert len(model.dump()["waiting"]["keys"]) <= PARTS + 2
+    assert len(model.dump()["ordinary"]["keys"]) == LEARNING.exemplars
+    assert all(known_at < START + 100 * DAY for known_at in model.dump()["ordinary"]["known_at"])
+
+
 def test_the_metric_is_recomputed_from_the_examples() -> None:
     """Variance of all that was seen, and how far the positives' mean lies from it; a taken back positive leaves it."""
     moments, rng = Moments(), random.Random(3)
