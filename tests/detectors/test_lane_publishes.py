@@ -10,6 +10,7 @@ from detectors.contract import Vector, matrix_from
 from detectors.lane import Erasure, Lane, News
 from detectors.learn import Published
 from detectors.models.catalogue import freeze
+from detectors.models.version import FrozenModel
 from detectors.policy import Policy
 from detectors.storage import pack, unpack
 from schemas.records import RiskEvent, Tombstone
@@ -74,6 +75,31 @@ def test_a_risk_event_names_what_it_came_from() -> None:
     [other], _ = Lane(rules, pinned=PINNED).take([point._replace(event_id="another")])
     assert isinstance(other.event, RiskEvent)
     assert other.event.risk_event_id != event.risk_event_id
+
+
+def test_a_risk_event_names_the_exemplars_of_its_model_and_only_where_that_scored() -> None:
+    """Nearest first, never the user's own; none where a rule alone raised the tier, and none of a model without any."""
+    model = freeze(taught("lookalike", examples=300).version())
+    rules = policy(
+        tiers={"watch": {"enter": 0.0, "leave": 0.0}},
+        rules={"velocity": {"tier": "elevated"}},
+        learning={"min_events": 5},
+    )
+
+    def published(user: str, events: int, pinned: FrozenModel = model) -> RiskEvent:
+        point = point_of(vector_of(message_count_5m=40, report_count_24h=7), user=user, events=events)
+        [publication], _ = Lane(rules, pinned=pinned).take([point])
+        assert isinstance(publication.event, RiskEvent)
+        return publication.event
+
+    event = published("ann", 5)
+    assert len(event.exemplars) == 3
+    assert [near.distance for near in event.exemplars] == sorted(near.distance for near in event.exemplars)
+    assert {reason.detector for reason in event.reasons} == {"velocity", "lookalike"}
+    nearest = event.exemplars[0]
+    assert [nearest in published(f"bad{number}", 5).exemplars for number in range(7)].count(False) == 1
+    assert published("ann", 4).exemplars == ()
+    assert published("ann", 5, PINNED).exemplars == ()
 
 
 def test_an_erased_user_is_forgotten_and_announced() -> None:
