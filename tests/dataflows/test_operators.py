@@ -136,7 +136,7 @@ KINDS: dict[str, tuple[Callable[[bytes | None], Any], list[list[Any]]]] = {
     ),
     "judge": (lambda snapshot: JudgeLogic(lane(), snapshot), heard_and_seen()),
 }
-VERSIONS = {"profile": 3, "learn": 2, "judge": 2}
+VERSIONS = {"profile": 3, "learn": 3, "judge": 2}
 
 
 @pytest.mark.parametrize("kind", KINDS)

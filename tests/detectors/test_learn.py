@@ -150,12 +150,14 @@ def test_a_track_record_travels_with_the_versions_and_names_nobody() -> None:
 
 
 def test_a_learner_of_the_version_before_goes_on_with_an_empty_record() -> None:
-    """Its lessons that waited had no points of a record."""
+    """Its lessons that waited had no points of a record, and their examples no origin."""
     learner = Learner("logistic", COMMUNITY.learning)
     learner.take([lesson._replace(asked=None, changed=None) for lesson in (*LESSONS[:200], *LESSONS[210:300])])
     state = learner.state()
     del state["track"], state["in_force"]
-    state["waiting"] = [waiting[:6] for waiting in state["waiting"]]
+    state["waiting"] = [
+        (*waiting[:4], [example[:5] for example in waiting[4]], waiting[5]) for waiting in state["waiting"]
+    ]
     loaded = new("logistic")
     loaded.restore(unpack(pack(state, OLDER), OLDER, "learner")[1])
     plain = Learner("logistic", COMMUNITY.learning)
