@@ -102,9 +102,7 @@ class ModelUnderTest:
     def score_one(self, point: DecisionPoint) -> Score:
         """The frozen version's probability and reasons."""
         value = float(self.score_many(matrix_from([point.vector]))[0])
-        if isnan(value):
-            return Score(self.name, None)
-        return Score(self.name, value, self._frozen().explain(point, 4))
+        return Score(self.name, None) if isnan(value) else Score(self.name, value, self._frozen().explain(point, 4))
 
     def score_many(self, matrix: Matrix) -> Matrix:
         """The frozen version's probabilities."""

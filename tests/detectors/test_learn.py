@@ -271,8 +271,8 @@ def test_what_waits_since_before_a_feature_was_declared_is_learnt_without_it() -
     old, new = Learner("sequence", COMMUNITY.learning), Learner("sequence", COMMUNITY.learning)
     old.take([early])
     state = old.state()
-    (place, seq, user, time, ((who, known_at, vector, label, weight),), erased, *_) = state["waiting"][0]
-    cut_off = (who, known_at, vector[: 8 * len(NUMBERS)], label, weight)
+    (place, seq, user, time, ((who, known_at, vector, *rest),), erased, *_) = state["waiting"][0]
+    cut_off = (who, known_at, vector[: 8 * len(NUMBERS)], *rest)
     assert isnan(stored_vector(cut_off[2])[-1])
     new.restore({**state, "waiting": [(place, seq, user, time, [cut_off], erased)]})
     new.take([empty(0, 0)])

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detectors.contract import Example, Origin, Vector
-from detectors.features.catalogue import NAMES
+from detectors.features.catalogue import NUMBERS
 from detectors.features.signals import stable_hash
 from detectors.learn import Learner, Lesson
 from detectors.models.catalogue import freeze
@@ -22,7 +22,7 @@ from detectors.models.exemplars import LARGEST, Exemplar, Pool, dumped, loaded, 
 from detectors.models.lookalike import HORIZONS, PARTS, Lookalike
 from detectors.models.moments import FEW, Moments
 from detectors.models.neighbours import FARTHEST, NEAREST, Metric, Neighbours
-from detectors.models.version import squash
+from detectors.models.version import QUANTITIES
 from detectors.policy import LearningPolicy
 from tests.detectors.kit import DAY, HOUR, MINUTE, START, point_of, random_vector, separable, taught, vector_of
 from tests.properties.streams import LAWFUL
@@ -365,7 +365,7 @@ def test_points_ahead_of_the_log_do_not_crowd_out_what_waits() -> None:
 def test_the_metric_is_recomputed_from_the_examples() -> None:
     """Variance of all that was seen, and how far the positives' mean lies from it; a taken back positive leaves it."""
     moments, rng = Moments(), random.Random(3)
-    rows = [squash(np.array([separable(rng, number)[0]]))[0] for number in range(50)]
+    rows = [QUANTITIES.read(np.array([separable(rng, number)[0]]))[0] for number in range(50)]
     for row in rows:
         moments.see(row)
     for row in [*rows[:9], rows[20]]:
@@ -385,11 +385,11 @@ def test_the_version_is_its_own_definition_and_learns_to_tell_users_apart() -> N
     state = learner._model.dump()
     frozen = freeze(learner.version())
     metric = Metric(np.array(state["variances"]), np.array(state["weights"]))
-    pools = [loaded(state[pool], state["features"], NAMES) for pool in ("escalated", "ordinary")]
+    pools = [loaded(state[pool], state["features"], NUMBERS) for pool in ("escalated", "ordinary")]
     fresh = [separable(rng, number + 2) for number in range(200)]
     scores = frozen.probabilities(np.array([vector for vector, _ in fresh]))
     for (vector, _), score in zip(fresh[:40], scores, strict=False):
-        row = squash(np.array([vector]))[0].tolist()
+        row = QUANTITIES.read(np.array([vector]))[0].tolist()
         near, far = (sum(sorted(distances(row, pool, metric))[:5]) / 5 for pool in pools)
         logit = state["intercept"] + state["slope"] * log((far + NEAREST) / (near + NEAREST))
         assert score == pytest.approx(min(1.0, exp(logit) * 0.5 / 2.0), rel=1e-9)
@@ -404,8 +404,10 @@ def test_the_nearest_exemplars_are_named_by_an_event_and_never_by_a_user() -> No
     frozen, state = freeze(learner.version()), learner._model.dump()["escalated"]
     metric = Metric(*(np.array(learner._model.dump()[key]) for key in ("variances", "weights")))
     vector = random_vector(random.Random(4))
-    pool = loaded(state, list(NAMES), NAMES)
-    ranked = sorted(zip(distances(squash(np.array([vector]))[0].tolist(), pool, metric), pool, strict=True))[:3]
+    pool = loaded(state, list(NUMBERS), NUMBERS)
+    ranked = sorted(zip(distances(QUANTITIES.read(np.array([vector]))[0].tolist(), pool, metric), pool, strict=True))[
+        :3
+    ]
     got = frozen.exemplars(point_of(vector), 3)
     assert [near.exemplar_id for near in got] == [f"{exemplar.key:016x}" for _, exemplar in ranked]
     assert [near.known_at for near in got] == [exemplar.known_at for _, exemplar in ranked]

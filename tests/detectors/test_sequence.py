@@ -19,7 +19,7 @@ from detectors.models.catalogue import freeze
 from detectors.models.sequence import DOUBT, FORGOTTEN, MOST, Sequence
 from detectors.models.version import FrozenModel
 from detectors.policy import LearningPolicy
-from tests.detectors.kit import START, vector_of
+from tests.detectors.kit import START, point_of, vector_of
 
 MESSAGE, REPORT = 1, 1 + KINDS.index("report") * 8
 
@@ -116,12 +116,17 @@ def _again(seq: int, vector: Vector) -> Lesson:
     return Lesson(0, seq, "u", START, (Example("u", START, vector, label=False, weight=1.0),), erased=False)
 
 
+def taught(label: bool, weight: float) -> Example:
+    """An example of which the model is given the trail apart."""
+    return Example("u", START, vector_of(), label=label, weight=weight)
+
+
 def test_taking_back_what_was_forgotten_or_never_learnt_makes_nothing_negative() -> None:
     """Counts stay counts, and nothing is remembered for it."""
     model = Sequence()
-    model.learn_one({"sequence_4": 5.0}, label=True, weight=-2.0)
-    model.learn_one({"sequence_4": 6.0}, label=True, weight=1.0)
-    model.learn_one({"sequence_4": 6.0}, label=True, weight=-3.0)
+    model.learn_one({"sequence_4": 5.0}, taught(True, -2.0))
+    model.learn_one({"sequence_4": 6.0}, taught(True, 1.0))
+    model.learn_one({"sequence_4": 6.0}, taught(True, -3.0))
     assert (model.positives, model.seen) == (0.0, {6: [0.0, 0.0]})
 
 
@@ -132,7 +137,7 @@ def test_the_rarest_n_grams_are_forgotten_first_and_of_equally_rare_ones_the_old
     trails += [earlier << 16 | MESSAGE << 8 | MESSAGE for earlier in range(1, MOST + 2 - 256)]
     for number, code in enumerate(trails):
         for _ in range(1 + number % 2):
-            model.learn_one({"sequence_4": float(code)}, label=False, weight=1.0)
+            model.learn_one({"sequence_4": float(code)}, taught(False, 1.0))
     assert len(model.seen) == MOST + 1 - FORGOTTEN
     gone = [code for code in trails if code not in model.seen]
     assert gone == trails[2 : 2 * FORGOTTEN + 1 : 2]
@@ -144,7 +149,7 @@ def test_a_version_stays_small_whatever_is_learnt() -> None:
     rng, model = random.Random(4), Sequence()
     for number in range(20_000):
         features = {"sequence_4": float(rng.randrange(1, 256**LONGEST))}
-        model.learn_one(features, label=number % 3 == 0, weight=rng.random() * 4)
+        model.learn_one(features, taught(number % 3 == 0, rng.random() * 4))
     assert LARGEST / 4 < len(orjson.dumps(model.dump())) < LARGEST
 
 
@@ -154,7 +159,7 @@ def test_the_reason_is_the_trail_as_served() -> None:
     learner = learnt(walks(rng, 500), sample=0.1)
     frozen = freeze(learner.version())
     vector = trail(MESSAGE, REPORT, REPORT)
-    (reason,) = frozen.explain(vector, 9)
+    (reason,) = frozen.explain(point_of(vector), 9)
     assert (reason.feature, reason.value) == ("sequence_4", codes_of(vector)[-1])
     whole = learner._model.dump()
     logit = log(whole["positives"] / whole["negatives"]) + (reason.contribution or 0.0)
