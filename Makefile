@@ -47,6 +47,7 @@ bench: $(READY) ## print events per second and microseconds per event of a repla
 
 evaluate: $(READY) ## measure the warnings on the public logs in LOGS, beside trivial scores (LOGS=../shared/datasets)
 	@$(BIN)/python -m tools.evaluate_logs $(LOGS) $(ARGS)
+	@$(BIN)/python -m tools.compare_feedback $(LOGS)
 
 chaos: $(READY) ## kill live runs 100 times on a real broker and count what is lost or doubled (ARGS="--kills 10")
 	@$(BIN)/python -m tests.recovery.chaos $(ARGS)

@@ -1,0 +1,202 @@
+"""Compares ways to learn from labels that come late, on the public logs: what docs/learning.md shows comes from here.
+
+A point's label is known when its horizon is over, or earlier if the user escalates. *Fake negatives* learns it at once
+as a negative, and again as a positive if the user escalates, and undoes the bias in the probability (Ktena et al.,
+RecSys 2019). *Waiting* learns it when its label is known. Each is shown as it is and with its probabilities calibrated
+online: log-odds times a slope plus an intercept, learnt from labels that were known before the point.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import deque
+from dataclasses import dataclass
+from math import exp, sqrt
+from pathlib import Path
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+
+from dataflows.evaluation.calibration import calibration_error, reliability
+from dataflows.evaluation.intervals import compare_scores
+from dataflows.evaluation.labels import Labels, label, upheld
+from dataflows.evaluation.told import figure
+from dataflows.mapping import LogMapping
+from dataflows.policy_file import load_policy
+from dataflows.sources.log import read_log
+from detectors.contract import DecisionPoint, Example, matrix_from
+from detectors.learn import Learner, Lesson, LogClock, Published, lesson_of
+from detectors.metrics import brier
+from detectors.policy import Policy
+from detectors.user import Rulebook, User
+from detectors.versions import Versions, probabilities_of
+from schemas.codec import Codec
+from schemas.records import Reject
+from tools.evaluate_logs import NAMES
+
+Values = NDArray[np.float64]
+CHOSEN_BEFORE = 0.85
+"""Choices are made on points before this quantile of their times."""
+STEP = 0.02
+"""Step size of the online calibration (AdaGrad)."""
+LEAST_ODDS = 1e-9
+
+
+@dataclass(frozen=True)
+class Told:
+    """A log as learners are told it, and the points that are scored."""
+
+    lessons: list[Lesson]
+    points: list[DecisionPoint]
+    labels: Labels
+    users: NDArray[np.int64]
+
+
+def told(log_file: Path, mapping: LogMapping | None, policy: Policy) -> Told:
+    """What every event of a log comes to, in its order."""
+    codec, rules = Codec(), Rulebook(policy)
+    users: dict[str, User] = {}
+    lessons: list[Lesson] = []
+    points: list[DecisionPoint] = []
+    outcomes: list[tuple[str, str, int, int]] = []
+    for item in read_log(log_file, mapping):
+        event = item if isinstance(item, Reject) else codec.decode(item)
+        if isinstance(event, Reject):
+            lessons.append(Lesson(event.partition, event.seq, "", -1, (), erased=False))
+        if isinstance(item, Reject) or isinstance(event, Reject):
+            continue
+        step = users.setdefault(event.user_id, User(rules)).step(event, item.at)
+        lessons.append(lesson_of(step))
+        if step.point is not None:
+            points.append(step.point)
+        if step.escalated or step.overturned:
+            outcomes.append((step.user_id, "escalated" if step.escalated else "overturned", step.time, step.at.seq))
+        if step.outcome == "erased":
+            del users[event.user_id]
+    code = {user: number for number, user in enumerate(dict.fromkeys(point.user_id for point in points))}
+    numbers = np.array([code[point.user_id] for point in points], dtype=np.int64)
+    as_of = np.array([point.as_of for point in points], dtype=np.int64)
+    places = np.array([point.at.seq for point in points], dtype=np.int64)
+    escalations = upheld((code[user], kind, time, seq) for user, kind, time, seq in outcomes if user in code)
+    labels = label("horizon", numbers, as_of, places, escalations, policy.target.horizon)
+    return Told(lessons, points, labels, numbers)
+
+
+def waiting(lessons: list[Lesson], horizon: int) -> list[Lesson]:
+    """The same lessons with every negative put off until its horizon is over, or left out if its user escalates."""
+    clock = LogClock()
+    held: deque[tuple[int, int, int]] = deque()
+    examples: dict[int, Example] = {}
+    of_user: dict[str, list[int]] = {}
+    found = []
+    for number, lesson in enumerate(lessons):
+        if lesson.time >= 0:
+            clock.advance(lesson.user_id, lesson.time)
+        now_known = [example for example in lesson.examples if example.label]
+        if any(example.weight > 0 for example in now_known):
+            for key in of_user.pop(lesson.user_id, ()):
+                if key in examples and examples[key].known_at >= lesson.time - horizon:
+                    del examples[key]
+        while held and held[0][0] < clock.now:
+            due, _, key = held.popleft()
+            if key in examples:
+                now_known.append(examples.pop(key)._replace(known_at=due))
+        for example in lesson.examples:
+            if not example.label:
+                examples[number] = example
+                held.append((example.known_at + horizon, lesson.seq, number))
+                of_user.setdefault(lesson.user_id, []).append(number)
+        found.append(lesson._replace(examples=tuple(now_known)))
+    return found
+
+
+def scored(told_log: Told, lessons: list[Lesson], policy: Policy) -> Values:
+    """Each point's probability by the champion that was in force at its place in the log; NaN where it said nothing."""
+    learning = policy.learning
+    published: list[Published] = Learner(learning.champion, learning).take(lessons)[0]
+    versions = Versions(learning.keep_versions)
+    versions.hear(published)
+    points = told_log.points
+    chosen = versions.choose_all(points, one_partition=True)
+    values = probabilities_of(points, matrix_from([point.vector for point in points]), chosen)
+    values[np.array([point.events for point in points]) < learning.min_events] = np.nan
+    return values
+
+
+def calibrated(told_log: Told, values: Values) -> Values:
+    """Probabilities calibrated by labels that were known before each point, on the clock of the log."""
+    slope, intercept, steep, high = 1.0, 0.0, 1.0, 1.0
+    clock, known = LogClock(), told_log.labels
+    open_points: deque[int] = deque()
+    found = np.full(len(values), np.nan)
+    logits = np.log(np.clip(values, LEAST_ODDS, 1 - LEAST_ODDS) / np.clip(1 - values, LEAST_ODDS, 1)).tolist()
+    for row, point in enumerate(told_log.points):
+        clock.advance(point.user_id, point.as_of)
+        while open_points and known.known_at[open_points[0]] < clock.now:
+            past = open_points.popleft()
+            miss = 1 / (1 + exp(-slope * logits[past] - intercept)) - known.positive[past]
+            steep, high = steep + (miss * logits[past]) ** 2, high + miss**2
+            slope -= STEP * miss * logits[past] / sqrt(steep)
+            intercept -= STEP * miss / sqrt(high)
+        if values[row] == values[row]:
+            found[row] = 1 / (1 + exp(-slope * logits[row] - intercept))
+            open_points.append(row)
+    return found
+
+
+def compared(told_log: Told, ways: dict[str, Values]) -> list[str]:
+    """A table of every way's figures, on the points where choices are made and on those after them."""
+    as_of = np.array([point.as_of for point in told_log.points])
+    usable = told_log.labels.mature & ~np.any([np.isnan(values) for values in ways.values()], axis=0)
+    split = np.quantile(as_of, CHOSEN_BEFORE)
+    lines = ["| points | way | AUC | AP | calibration error | Brier | lead in AP of the first way |", "|" + "---|" * 7]
+    for part, rows in (("before", usable & (as_of < split)), ("after", usable & (as_of >= split))):
+        positive = told_log.labels.positive[rows]
+        found = compare_scores(positive, told_log.users[rows], {name: values[rows] for name, values in ways.items()})
+        for name, values in ways.items():
+            error = calibration_error(reliability(positive, values[rows]))
+            lead = found.average_precision_above.get(name)
+            cells = (
+                part,
+                name,
+                figure(found.roc_auc[name]._asdict(), 3),
+                figure(found.average_precision[name]._asdict(), 4),
+                "not defined" if error is None else f"{error:.4f}",
+                f"{brier(positive, values[rows]):.5f}",
+                "" if lead is None else figure(lead._asdict(), 4, "+"),
+            )
+            lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def ways_of(told_log: Told, policy: Policy) -> dict[str, Values]:
+    """The probabilities of each way to learn, with and without online calibration."""
+    fake = scored(told_log, told_log.lessons, policy)
+    # a negative that waited is none that has to be undone: odds are odds
+    odds = scored(told_log, waiting(told_log.lessons, policy.target.horizon), policy)
+    waited = odds / (1 + odds)
+    return {
+        "fake negatives": fake,
+        "waiting": waited,
+        "fake negatives, calibrated": calibrated(told_log, fake),
+        "waiting, calibrated": calibrated(told_log, waited),
+    }
+
+
+def main() -> int:
+    """Compare on the logs that are there; 1 if none is."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("logs", type=Path, help="the folder that holds them, each in one of its own")
+    logs: Path = parser.parse_args().logs
+    found = [name for name in NAMES if (logs / name / "events.csv.gz").exists()]
+    for name in found:
+        policy = load_policy(Path(f"deploy/policies/{name}.toml"))
+        told_log = told(logs / name / "events.csv.gz", LogMapping.load(Path(f"deploy/mappings/{name}.toml")), policy)
+        click.echo(f"== {name}\n" + "\n".join(compared(told_log, ways_of(told_log, policy))))
+    return 0 if found else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
