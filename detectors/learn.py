@@ -14,6 +14,7 @@ import orjson
 from detectors.contract import Example, Origin, Remembers, Vector, matrix_from
 from detectors.features.catalogue import NAMES
 from detectors.features.upgrade import stored_vector
+from detectors.log_clock import LogClock
 from detectors.models.catalogue import MODELS, freeze
 from detectors.models.version import FrozenModel, content_hash
 from detectors.policy import LearningPolicy
@@ -105,31 +106,15 @@ class InOrder:
             following[partition] = seq
         return ready
 
+    def begin_where_heard(self) -> None:
+        """Pass over what is missing before the lessons that wait: nothing earlier is under way any more."""
+        for partition, seq in sorted(self._waiting, reverse=True):
+            self.following[partition] = seq
+
     @property
     def waiting(self) -> list[Lesson]:
         """Lessons that came early, in order."""
         return [self._waiting[key] for key in sorted(self._waiting)]
-
-
-class LogClock:
-    """Event time as two different users have shown it: one user's poisoned clock cannot move it."""
-
-    def __init__(self, leader: str = "", latest: int = -1, now: int = -1) -> None:
-        self.leader, self.latest, self.now = leader, latest, now
-
-    def advance(self, user_id: str, time: int) -> None:
-        """See a user at an event time; `now` becomes the largest time that another user has reached as well."""
-        if user_id == self.leader:
-            self.latest = max(self.latest, time)
-        elif time > self.latest:
-            self.now, self.leader, self.latest = self.latest, user_id, time
-        elif time > self.now:
-            self.now = time
-
-    def forget(self, user_id: str) -> None:
-        """Forget a user, and with them a time that nobody else has reached."""
-        if user_id == self.leader:
-            self.leader, self.latest = "", self.now
 
 
 class Learner:
@@ -193,6 +178,14 @@ class Learner:
         if self._memory is not None and self._learned_until >= 0:
             self._fresh |= self._memory.advance(min(self._clock.now, self._learned_until))
 
+    def join(self) -> None:
+        """Begin where the lessons that wait do, or go on there: every lesson of before has come, or never will.
+
+        A model that joins a deployment, or comes back to it, has missed what others learnt meanwhile. What waits is
+        learnt with the next lessons of its partition.
+        """
+        self._order.begin_where_heard()
+
     def _put_in_force(self, version: ModelVersion) -> None:
         if self._track is not None:
             self._in_force, self._scorer = version, freeze(version)
@@ -218,12 +211,14 @@ class Learner:
         model = self._model
         readings = model.reads.read(matrix_from([example.vector for example in batch])).tolist()
         for example, row in zip(batch, readings, strict=True):
+            sign = -1 if example.weight < 0 else 1
+            if sign < 0 and self._positives <= 0:
+                continue  # what is taken back was learnt before this model joined
             # x == x is false only for NaN, which stands for absent and must never reach a model
             features = {name: value for name, value in zip(model.reads.names, row, strict=True) if value == value}  # noqa: PLR0124
             model.learn_one(features, example._replace(weight=self._weight(example)))
-            taken_back = example.weight < 0
-            self._examples += -1 if taken_back else 1
-            self._positives += (-1 if taken_back else 1) if example.label else 0
+            self._examples += sign
+            self._positives += sign if example.label else 0
             self._learned_until = max(self._learned_until, example.known_at)
         self._fresh = True
 

@@ -27,7 +27,8 @@ from dataflows.mapping import LogMapping
 from dataflows.policy_file import load_policy
 from dataflows.sources.log import read_log
 from detectors.contract import DecisionPoint, Example, matrix_from
-from detectors.learn import Learner, Lesson, LogClock, Published, lesson_of
+from detectors.learn import Learner, Lesson, Published, lesson_of
+from detectors.log_clock import LogClock
 from detectors.metrics import brier
 from detectors.policy import Policy
 from detectors.user import Rulebook, User

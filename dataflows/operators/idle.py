@@ -16,7 +16,7 @@ from threading import Lock
 from typing import Literal, NamedTuple
 
 from dataflows.telemetry import Telemetry
-from detectors.learn import LogClock
+from detectors.log_clock import LogClock
 from detectors.user import Home, Rulebook
 
 DAY = 86_400_000

@@ -47,7 +47,9 @@ class LearnLogic(StatefulBatchLogic[Lessons, News, bytes]):
         return [News(learner.name, published, dict(reached))], False
 
     def snapshot(self) -> bytes:
-        """The learner's state as versioned bytes."""
+        """The learner's state as versioned bytes; the engine asks when an epoch is complete, with all its lessons."""
+        if self._learner is not None:
+            self._learner.join()
         return pack({} if self._learner is None else self._learner.state(), STATE_VERSION)
 
 

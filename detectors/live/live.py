@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from detectors.contract import Matrix
 from detectors.features.catalogue import NUMBERS
-from detectors.learn import LogClock
 from detectors.live.bins import BINS, bin_of
 from detectors.live.drift import Drift
 from detectors.live.pending import KEYS, Item, Pending
 from detectors.live.scorers import Scored, Scorers
+from detectors.log_clock import LogClock
 from detectors.policy import Policy
 from schemas.records import Position, Tier
 

@@ -81,7 +81,9 @@ class Bayes:
         moments = {}
         for key in ("negative", "positive"):
             counts = aligned(names, state, f"{key}_counts", 0.0)[:, None]
-            variances = aligned(names, state, f"{key}_squares", 0.0)[:, None] / np.maximum(counts - 1, 1)
+            # below zero where something was taken back that was learnt before this model joined
+            squares = np.maximum(aligned(names, state, f"{key}_squares", 0.0)[:, None], 0.0)
+            variances = squares / np.maximum(counts - 1, 1)
             moments[key] = aligned(names, state, f"{key}_means", 0.0)[:, None], variances + NARROWEST, counts
         (mean0, var0, count0), (mean1, var1, count1) = moments["negative"], moments["positive"]
         known = np.minimum(count0, count1) >= 2

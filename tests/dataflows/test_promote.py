@@ -16,6 +16,7 @@ from dataflows.policy_file import load_policy
 from dataflows.promote import PromotionError, changed_champion, changes, promote, roll_back
 from dataflows.simulate import SimulationConfig, write_log
 from dataflows.testing import DriverResult, FlowDriver
+from detectors.policy import Policy
 from tests.dataflows import small_platform
 from tests.dataflows.conftest import POLICY
 
@@ -207,11 +208,44 @@ def test_a_record_that_is_none_is_refused(place: Place) -> None:
     assert place.policy.read_text() == BEFORE
 
 
+def challenged_by(*names: str) -> Policy:
+    """The small platform's policy with these challengers."""
+    learning = small_platform.POLICY.learning.model_copy(update={"challengers": names})
+    return small_platform.POLICY.model_copy(update={"learning": learning})
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("before", [(), ("bayes",)], ids=["joins", "comes back"])
+def test_a_challenger_that_joins_a_deployment_learns_from_then_on(
+    tmp_path: Path, before: tuple[str, ...], workers: int
+) -> None:
+    """Also one that was there before, and one whose first process is killed; what it missed holds up nothing."""
+
+    def versions(folder: Path, crash_at: int | None) -> list[tuple[int, int]]:
+        driver = FlowDriver(challenged_by(*before))
+        for number, happen in enumerate(small_platform.life(driver, 120)):
+            happen()
+            if number == 36:
+                driver.restart(challenged_by())
+            if number == 60:
+                driver.restart(challenged_by("bayes"))
+            if number == crash_at:
+                driver.crash()
+        result = driver.run(recovery=folder, batch_size=4, workers=workers)
+        return sorted({(item.seq, item.version.examples) for item in result.published if item.version.name == "bayes"})
+
+    straight = versions(tmp_path / "straight", None)
+    joined = [one for one in straight if one[0] > 60]
+    assert len(joined) > 15
+    assert joined[-1][1] > joined[0][1] + 40
+    assert (straight[0][0] < 36) == bool(before)
+    if workers == 1:
+        assert versions(tmp_path / "crashed", 61) == straight
+
+
 def test_a_promoted_challenger_decides_at_once_by_what_it_has_learnt(tmp_path: Path) -> None:
     """Its scores after the restart are those it would have given in shadow, and what it warns of is its own."""
-    policy = small_platform.POLICY.model_copy(
-        update={"learning": small_platform.POLICY.learning.model_copy(update={"challengers": ("bayes",)})}
-    )
+    policy = challenged_by("bayes")
 
     def lived(recovery: Path, *, promoted: bool) -> DriverResult:
         driver = FlowDriver(policy)

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from detectors.contract import Example, matrix_from
 from detectors.features.catalogue import NUMBERS
 from detectors.features.upgrade import stored_vector
-from detectors.learn import InOrder, Learner, Lesson, LogClock, Published
+from detectors.learn import InOrder, Learner, Lesson, Published
+from detectors.log_clock import LogClock
 from detectors.models.catalogue import MODELS, freeze
 from detectors.storage import pack, unpack
 from detectors.track import TrackRecord
@@ -112,6 +113,46 @@ def test_a_learner_restored_at_any_point_goes_on_identically(name: str, rng: ran
         published += learner.take(batch)[0]
     assert told(published) == told(straight)
     assert learner.version() == last.version()
+
+
+@pytest.mark.parametrize("name", MODELS)
+@settings(LAWFUL, max_examples=12)
+@given(rng=rngs)
+def test_a_model_that_joins_late_learns_all_there_is_from_then_on(name: str, rng: random.Random) -> None:
+    """As if the log had begun there; lessons of an epoch come in any order, and what it never learnt stays unlearnt."""
+    start = rng.randrange(1, 200)
+    rest = LESSONS[start:]
+    learner, published = new(name), []
+    for epoch in cut(rest, rng, 40):
+        for batch in cut(rng.sample(epoch, len(epoch)), rng):
+            published += learner.take(batch)[0]
+        learner.join()
+        resumed = new(name)
+        resumed.restore(unpack(pack(learner.state(), 1), 1, "learner")[1])
+        learner = resumed
+    renumbered, last = learn(name, [[lesson._replace(seq=lesson.seq - start) for lesson in rest]])
+    published += learner.take([empty(0, len(LESSONS))])[0]  # what waited for the end of the epoch it joined in
+    assert told(published) == [(version, until, seq + start) for version, until, seq in told(renumbered)]
+    assert learner.version() == last.version()
+    assert learner.state()["waiting"] == []
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_that_joined_late_takes_nothing_back_that_it_never_learnt(name: str) -> None:
+    """It counts no fewer than no positives, and has a score wherever it would have one without that."""
+    near, far = vector_of(message_count_1h=1.0), vector_of(message_count_1h=500.0)
+    known = [Example("u", START, near, label=label, weight=1.0) for label in (True, False) for _ in range(8)]
+    unknown = Example("u", START, far, label=True, weight=-1.0)
+    learner, alone = new(name), new(name)
+    learner.take([empty(0, 0)._replace(examples=(unknown,))])
+    assert (learner.version().examples, learner.version().positives) == (0, 0)
+    learner.take([empty(0, 1)._replace(examples=(*known, unknown, unknown, unknown))])
+    assert (learner.version().examples, learner.version().positives) == (13, 5)
+    alone.take([empty(0, 0)._replace(examples=tuple(known))])
+    asked = matrix_from([near, far]), ["ann", "bob"]
+    scores, expected = (freeze(one.version()).probabilities(*asked) for one in (learner, alone))
+    assert np.array_equal(np.isnan(scores), np.isnan(expected))
+    assert not np.any((scores < 0) | (scores > 1))
 
 
 def test_the_record_is_of_the_scores_that_lanes_give() -> None:
