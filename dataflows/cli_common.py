@@ -9,11 +9,11 @@ import click
 from bytewax.errors import BytewaxRuntimeError
 
 from dataflows.evaluation.outputs import EvaluationError
+from dataflows.evidence import PromotionError
 from dataflows.manifest import StoreError
 from dataflows.mapping_errors import MappingError
 from dataflows.policy_file import PolicyError
 from dataflows.produce import ProduceError
-from dataflows.promote import PromotionError
 from dataflows.redrive import RedriveError
 from dataflows.replay import ReplayError
 from dataflows.run import RunError

@@ -9,8 +9,9 @@ from typing import Any
 import click
 
 from dataflows.cli_common import FILE
+from dataflows.evidence import WORDS
 from dataflows.policy_file import load_policy
-from dataflows.promote import WORDS, Change, changes, promote, roll_back
+from dataflows.promote import Change, changes, promote, roll_back, took_effect
 
 POLICY = click.option("--policy", "policy_file", type=FILE, required=True, help="The policy file that is changed.")
 
@@ -54,9 +55,17 @@ def show_command(policy_file: Path) -> None:
     policy = load_policy(policy_file)
     click.echo(f"champion {policy.learning.champion}")
     click.echo(f"challengers {', '.join(policy.learning.challengers) or 'none'}")
-    for change in changes(policy_file):
+    recorded = changes(policy_file)
+    standing = took_effect(recorded, policy.learning.champion)
+    for change in recorded:
         when = datetime.fromtimestamp(change.at / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-        click.echo(f"{when} {change.what}: {change.before} -> {change.after}{_because(change)}")
+        click.echo(
+            f"{when} {change.what}: {change.before} -> {change.after}{_because(change)}{_undone(change, standing)}"
+        )
+
+
+def _undone(change: Change, standing: list[Change]) -> str:
+    return "" if change in standing else " (not carried out, or undone by hand)"
 
 
 def _because(change: Change) -> str:

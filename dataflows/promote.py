@@ -6,33 +6,29 @@ the policy as it would be. Beside the policy file stands what was done to it.
 
 from __future__ import annotations
 
+import re
 import tomllib
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import orjson
 import tomlkit
+from pydantic import TypeAdapter
 from tomlkit.exceptions import TOMLKitError
 
 from dataflows.clock import now_ms
+from dataflows.evidence import By, PromotionError, weigh
 from dataflows.files import write_whole
 from dataflows.policy_file import load_policy
 from detectors.models.catalogue import MODELS
 from detectors.policy import Policy, parse_policy
 from detectors.rules.catalogue import RULES
 
-LEAST_POSITIVES = 30
-"""Evidence on fewer positive points decides nothing."""
-CALIBRATED = 0.02
-"""A calibration error up to this is good enough; above it, the new champion's must not be larger than the old one's."""
 What = Literal["promoted", "rolled back"]
-By = Literal["average_precision", "roc_auc"]
-WORDS: dict[By, str] = {"average_precision": "average precision", "roc_auc": "the area under the ROC curve"}
-
-
-class PromotionError(ValueError):
-    """A champion that is not changed, in a sentence."""
+HEADER = re.compile(r"^[ \t]*\[[ \t]*learning[ \t]*\][ \t]*(#[^\r\n]*)?(?=\r?$)", re.MULTILINE)
+"""The line that begins the section of a policy file that names the models."""
+DOTTED = re.compile(r"^[ \t]*learning[ \t]*\.", re.MULTILINE)
+"""What a line of that section begins with where it is written without a header."""
 
 
 class Change(NamedTuple):
@@ -47,6 +43,9 @@ class Change(NamedTuple):
     evidence: dict[str, Any] | None
 
 
+CHANGE = TypeAdapter(Change)
+
+
 def promote(policy_file: Path, name: str, evidence_file: Path, by: By = "average_precision") -> Change:
     """Make a challenger the champion, and the champion a challenger, if the evidence says that it ranks better.
 
@@ -56,10 +55,7 @@ def promote(policy_file: Path, name: str, evidence_file: Path, by: By = "average
     """
     policy = load_policy(policy_file)
     wanted = changed_champion(policy, name)
-    data = _bytes(evidence_file)
-    evidence = _weighed(evidence_file, data, policy, wanted, by)
-    evidence["hash"] = blake2b(data, digest_size=8).hexdigest()
-    return _change(policy_file, policy, wanted, "promoted", evidence)
+    return _change(policy_file, policy, wanted, "promoted", weigh(evidence_file, policy, wanted, by))
 
 
 def roll_back(policy_file: Path) -> Change:
@@ -72,19 +68,24 @@ def roll_back(policy_file: Path) -> Change:
         PromotionError: if there is nothing to roll back, or the champions are not those of the promotion any more.
     """
     policy = load_policy(policy_file)
-    standing: list[Change] = []
-    for change in changes(policy_file):
+    champion, standing = policy.learning.champion, list[Change]()
+    for change in took_effect(changes(policy_file), champion):
         if change.what == "promoted":
             standing.append(change)
         elif standing:
             standing.pop()
     if not standing:
         raise PromotionError(f"{_record(policy_file)}: no promotion is left to roll back.")
-    latest, champion = standing[-1], policy.learning.champion
+    latest = standing[-1]
     if latest.after != champion:
         raise PromotionError(
             f"{policy_file}: the champion is {champion}, but the latest promotion made it {latest.after}: somebody "
             f"changed it by hand, so change learning.champion by hand again."
+        )
+    if latest.before not in policy.learning.challengers:
+        raise PromotionError(
+            f"{policy_file}: {latest.before}, the champion before, is no challenger any more, so it has learnt nothing "
+            "since: put it among learning.challengers, and roll back when it has learnt."
         )
     return _change(policy_file, policy, changed_champion(policy, latest.before), "rolled back", None)
 
@@ -97,11 +98,20 @@ def changes(policy_file: Path) -> list[Change]:
     """
     path = _record(policy_file)
     try:
-        return [Change(**orjson.loads(line)) for line in path.read_bytes().splitlines()]
+        return [CHANGE.validate_json(line) for line in path.read_bytes().splitlines()]
     except FileNotFoundError:
         return []
-    except (OSError, TypeError, ValueError):
+    except (OSError, ValueError):
         raise PromotionError(f"{path}: not a record of promotions: restore it, or move it away.") from None
+
+
+def took_effect(recorded: list[Change], champion: str) -> list[Change]:
+    """Those of the changes on record that were carried out and not undone by hand, with the champion there is now.
+
+    A change is recorded before it is made. Where what came next found the champion of before, it was cut short.
+    """
+    found = [*(change.before for change in recorded), champion][1:]
+    return [change for change, then in zip(recorded, found, strict=True) if then != change.before]
 
 
 def changed_champion(policy: Policy, name: str) -> Policy:
@@ -122,51 +132,6 @@ def changed_champion(policy: Policy, name: str) -> Policy:
     )
 
 
-def _weighed(path: Path, data: bytes, policy: Policy, wanted: Policy, by: By) -> dict[str, Any]:
-    """What the evidence says, if it is about this change and says yes."""
-    try:
-        document = orjson.loads(data)
-        before, after = (document["runs"][which] for which in ("before", "after"))
-        versions = before["policy"]["version"], after["policy"]["version"]
-        lead, errors = document["after_above_before"], (before["calibration_error"], after["calibration_error"])
-        positives, asked = after["positives"], document["protocol"]
-    except (KeyError, TypeError, ValueError):
-        raise PromotionError(f"{path}: not what `forewarn compare RUN_A RUN_B --json` prints.") from None
-    name, champion = wanted.learning.champion, policy.learning.champion
-    how = f"compare a replay under the policy as it is with one with --champion {name}"
-    for which, found, meant in zip(("first", "second"), versions, (policy.version, wanted.version), strict=True):
-        if found != meant:
-            raise PromotionError(f"{path}: the {which} run is of policy {found} and not of {meant}: {how}.")
-    if positives < LEAST_POSITIVES:
-        raise PromotionError(
-            f"{path}: {positives} positive points decide nothing, it takes {LEAST_POSITIVES}: compare on a longer log."
-        )
-    if lead is None:
-        raise PromotionError(f"{path}: the targets differ, so no model is shown to be better: {how}.")
-    figure = lead[by]
-    if figure["low"] is None or figure["low"] <= 0:
-        told = "not defined" if figure["low"] is None else f"{figure['value']:+.4f}"
-        interval = "" if figure["low"] is None else f", between {figure['low']:+.4f} and {figure['high']:+.4f}"
-        raise PromotionError(
-            f"{path}: {name} is not shown to be better than {champion} by {WORDS[by]}: its lead is {told}{interval}, "
-            "and the whole interval has to lie above zero."
-        )
-    if errors[1] is None or errors[1] > max(CALIBRATED, errors[0] or 0.0):
-        raise PromotionError(
-            f"{path}: the calibration error of {name} is {_told(errors[1])}, above {CALIBRATED} and that of "
-            f"{champion}, {_told(errors[0])}: its tiers would not mean what they say."
-        )
-    return {
-        "log": document["log"],
-        "points": document["points"],
-        "positives": positives,
-        "protocol": asked,
-        "by": by,
-        "lead": figure,
-        "calibration_error": errors[1],
-    }
-
-
 def _change(
     path: Path,
     policy: Policy,
@@ -174,47 +139,59 @@ def _change(
     what: What,
     evidence: dict[str, Any] | None,
 ) -> Change:
-    """Write the policy, and then what was done to it."""
-    text = _edited(path, wanted)
+    """Note what is about to be done to the policy, then do it: see `took_effect`."""
+    try:
+        text = edited(path.read_bytes().decode(), policy, wanted)
+    except (OSError, ValueError):
+        raise PromotionError(f"{path}: cannot be edited safely: set champion and challengers by hand.") from None
     change = Change(
         now_ms(), what, policy.learning.champion, wanted.learning.champion, policy.version, wanted.version, evidence
     )
-    record = _record(path)
-    done = b"".join(orjson.dumps(one._asdict()) + b"\n" for one in (*changes(path), change))
+    record = b"".join(orjson.dumps(one._asdict()) + b"\n" for one in (*changes(path), change))
     try:
-        write_whole(path, text.encode())
-        write_whole(record, done)
+        write_whole(_record(path), record)
+        write_whole(path.resolve(), text.encode())
     except OSError as error:
-        raise PromotionError(f"{error.filename or path}: cannot be written ({error.strerror}).") from None
+        raise PromotionError(
+            f"{error.filename or path}: cannot be written ({error.strerror}), and the champion stays what it was."
+        ) from None
     return change
 
 
-def _edited(path: Path, wanted: Policy) -> str:
-    """The policy file with another champion and otherwise as it is, comments and all."""
+def edited(text: str, policy: Policy, wanted: Policy) -> str:
+    """A policy file's text with another champion, and otherwise as it is: comments, order and line ends.
+
+    Raises:
+        ValueError: if that cannot be had; the result is read again to see.
+    """
+    learning = policy.learning
+    stated = tomllib.loads(text).get("learning", {})
+    values = {"champion": orjson.dumps(learning.champion), "challengers": orjson.dumps(learning.challengers)}
+    lines = [f"{key} = {value.decode()}" for key, value in values.items() if key not in stated]
+    end = "\r\n" if "\r\n" in text else "\n"
+    if lines and (header := HEADER.search(text)):
+        text = text[: header.end()] + "".join(end + line for line in lines) + text[header.end() :]
+    elif lines and (dotted := DOTTED.search(text)):
+        added = "".join(f"learning.{line}{end}" for line in lines)
+        text = text[: dotted.start()] + added + text[dotted.start() :]
+    elif not stated:
+        text = end.join([text.removesuffix(end), "", "[learning]", *lines, ""])
     try:
-        document: Any = tomlkit.parse(path.read_text(encoding="utf-8"))
-        learning = document.setdefault("learning", tomlkit.table())
-        learning["champion"] = wanted.learning.champion
-        learning["challengers"] = list(wanted.learning.challengers)
+        document: Any = tomlkit.parse(text)
+        section = document["learning"]
+        section["champion"] = wanted.learning.champion
+        named = section.setdefault("challengers", list(wanted.learning.challengers))
+        for place, name in enumerate(wanted.learning.challengers):
+            if named[place] != name:
+                named[place] = name
         text = tomlkit.dumps(document)
-        found = parse_policy(tomllib.loads(text), set(RULES), set(MODELS))
-    except (TOMLKitError, TypeError, ValueError):
-        found = None
-    if found != wanted:
-        raise PromotionError(f"{path}: cannot be edited safely: set champion and challengers by hand.")
+    except (LookupError, TOMLKitError) as error:
+        raise ValueError(str(error)) from None
+    if parse_policy(tomllib.loads(text), set(RULES), set(MODELS)) != wanted:
+        raise ValueError("it reads as another policy")
     return text
 
 
-def _told(error: float | None) -> str:
-    return "not defined" if error is None else f"{error:.4f}"
-
-
 def _record(policy_file: Path) -> Path:
-    return policy_file.with_name(f"{policy_file.name}.promotions.jsonl")
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise PromotionError(f"{path}: cannot be read ({error.strerror}).") from None
+    path = policy_file.resolve()
+    return path.with_name(f"{path.name}.promotions.jsonl")

@@ -58,6 +58,7 @@ def compare(before: Outputs, after: Outputs, protocol: Protocol) -> dict[str, An
         },
         "points": len(rows),
         "same_target": same_target,
+        "same_points": _same_points(before, after),
         "runs": {which: _figures(run, labels[which], rows[:, n]) for n, (which, run) in enumerate(runs.items())},
         "after_above_before": _difference(before, after, labels["after"], rows) if same_target else None,
         "warnings": _warnings(before, after),
@@ -79,6 +80,20 @@ def _joined(before: Outputs, after: Outputs) -> np.ndarray[Any, np.dtype[np.int6
     return np.array(pairs, dtype=np.int64).reshape(-1, 2)
 
 
+def _same_points(before: Outputs, after: Outputs) -> bool:
+    """Whether both runs asked about the same users at the same times, and on the same features, to the last bit."""
+    return (
+        before.users == after.users
+        and before.event_id == after.event_id
+        and np.array_equal(before.user, after.user)
+        and np.array_equal(before.as_of, after.as_of)
+        and before.features.keys() == after.features.keys()
+        and all(
+            np.array_equal(values, after.features[name], equal_nan=True) for name, values in before.features.items()
+        )
+    )
+
+
 def _figures(run: Outputs, labels: Labels, rows: np.ndarray[Any, np.dtype[np.int64]]) -> dict[str, Any]:
     score = run.scores[run.champion][rows]
     compared = compare_scores(labels.positive[rows], run.user[rows], {"score": score})
@@ -87,7 +102,9 @@ def _figures(run: Outputs, labels: Labels, rows: np.ndarray[Any, np.dtype[np.int
     return {
         "policy": run.summary["policy"],
         "champion": run.champion,
+        "pinned": run.summary["models"]["pinned"],
         "positives": int(labels.positive[rows].sum()),
+        "positive_users": len(np.unique(run.user[rows][labels.positive[rows]])),
         "roc_auc": compared.roc_auc["score"]._asdict(),
         "average_precision": compared.average_precision["score"]._asdict(),
         "calibration_error": calibration_error(reliability(labels.positive[rows], score)),

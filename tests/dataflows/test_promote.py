@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import stat
+import tomllib
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -10,13 +12,21 @@ from typing import Any
 import orjson
 import pytest
 from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
 
+import dataflows.promote
 from dataflows.cli import main
+from dataflows.evidence import PromotionError
+from dataflows.files import write_whole
 from dataflows.policy_file import load_policy
-from dataflows.promote import PromotionError, changed_champion, changes, promote, roll_back
+from dataflows.promote import changed_champion, changes, edited, promote, roll_back
 from dataflows.simulate import SimulationConfig, write_log
 from dataflows.testing import DriverResult, FlowDriver
-from detectors.policy import Policy
+from detectors.decide import CLEAR
+from detectors.models.catalogue import MODELS
+from detectors.policy import Policy, parse_policy
+from detectors.rules.catalogue import RULES
 from tests.dataflows import small_platform
 from tests.dataflows.conftest import POLICY
 
@@ -128,10 +138,165 @@ def test_a_rollback_keeps_what_was_changed_besides(place: Place) -> None:
 def test_a_champion_changed_by_hand_is_not_rolled_back(place: Place) -> None:
     """Nobody knows what was meant."""
     promote(place.policy, "logistic", place.evidence)
-    place.policy.write_text(BEFORE)
+    by_hand = BEFORE.replace('"bayes"', '"sequence"')
+    place.policy.write_text(by_hand)
     with pytest.raises(PromotionError, match="but the latest promotion made it logistic: somebody changed it by hand"):
         roll_back(place.policy)
+    assert place.policy.read_text() == by_hand
+
+
+def test_a_promotion_undone_by_hand_is_none_to_roll_back(place: Place) -> None:
+    """It is over, and shown so; the next one is rolled back to where it began, once."""
+    promote(place.policy, "logistic", place.evidence)
+    place.policy.write_text(BEFORE)
+    assert "no promotion is left to roll back" in said("models", "rollback", "--policy", place.policy, status=1)
+    assert said("models", "show", "--policy", place.policy).count("not carried out, or undone by hand") == 1
+    promote(place.policy, "logistic", place.evidence)
+    assert said("models", "show", "--policy", place.policy).count("not carried out, or undone by hand") == 1
+    roll_back(place.policy)
     assert place.policy.read_text() == BEFORE
+    with pytest.raises(PromotionError, match="no promotion is left"):
+        roll_back(place.policy)
+
+
+def test_rolling_back_twice_goes_further_back_and_never_forward(place: Place) -> None:
+    """Each promotion is taken back once, the latest first."""
+    text = BEFORE.replace('["logistic"]', '["logistic", "sequence"]')
+    place.policy.write_text(text)
+    seen = [text]
+    for name in ("logistic", "sequence"):
+        before = load_policy(place.policy)
+        document = orjson.loads(place.evidence.read_bytes())
+        document["runs"]["before"]["policy"]["version"] = before.version
+        document["runs"]["after"]["policy"]["version"] = changed_champion(before, name).version
+        place.weigh(document)
+        promote(place.policy, name, place.evidence)
+        seen.append(place.policy.read_text())
+    assert [roll_back(place.policy).after for _ in range(2)] == ["logistic", "bayes"]
+    assert place.policy.read_text() == seen[0]
+    with pytest.raises(PromotionError, match="no promotion is left"):
+        roll_back(place.policy)
+
+
+def test_a_champion_that_is_no_challenger_any_more_is_not_brought_back(place: Place) -> None:
+    """It has learnt nothing since."""
+    promote(place.policy, "logistic", place.evidence)
+    place.policy.write_text(place.policy.read_text().replace('["bayes"]', "[]"))
+    with pytest.raises(PromotionError, match="bayes, the champion before, is no challenger any more"):
+        roll_back(place.policy)
+
+
+@pytest.mark.parametrize("cut_short", [1, 2], ids=["before the record", "before the policy"])
+def test_a_promotion_cut_short_is_none_and_can_be_made_again(
+    place: Place, monkeypatch: pytest.MonkeyPatch, cut_short: int
+) -> None:
+    """Whichever of the two files could not be written, the champion is the old one, and a rollback afterwards works."""
+    writes: list[Path] = []
+
+    def full(path: Path, data: bytes) -> None:
+        writes.append(path)
+        if len(writes) == cut_short:
+            raise OSError(28, "No space left on device", str(path))
+        write_whole(path, data)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(dataflows.promote, "write_whole", full)
+        with pytest.raises(
+            PromotionError, match=r"cannot be written \(No space left on device\), and the champion stays"
+        ):
+            promote(place.policy, "logistic", place.evidence)
+    assert place.policy.read_text() == BEFORE
+    with pytest.raises(PromotionError, match="no promotion is left"):
+        roll_back(place.policy)
+    promote(place.policy, "logistic", place.evidence)
+    roll_back(place.policy)
+    assert place.policy.read_text() == BEFORE
+    with pytest.raises(PromotionError, match="no promotion is left"):
+        roll_back(place.policy)
+
+
+def test_a_rollback_cut_short_can_be_made_again(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The promotion still stands then."""
+    promote(place.policy, "logistic", place.evidence)
+
+    def no_policy(path: Path, data: bytes) -> None:
+        if path == place.policy:
+            raise OSError(28, "No space left on device", str(path))
+        write_whole(path, data)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(dataflows.promote, "write_whole", no_policy)
+        with pytest.raises(PromotionError, match="the champion stays"):
+            roll_back(place.policy)
+    assert roll_back(place.policy).after == "bayes"
+    assert place.policy.read_text() == BEFORE
+
+
+def test_a_link_to_a_policy_stays_a_link(place: Place) -> None:
+    """What is changed, and recorded beside, is the policy it leads to."""
+    link = place.policy.parent / "links" / "current.toml"
+    link.parent.mkdir()
+    link.symlink_to(place.policy)
+    promote(link, "logistic", place.evidence)
+    assert link.is_symlink()
+    assert load_policy(place.policy).learning.champion == "logistic"
+    assert changes(place.policy) == changes(link) != []
+
+
+REST = """[target]
+horizon = "1d"
+when = [{ event = "sanction", count = 2 }]
+# about the tiers
+[tiers]
+watch = { enter = 0.05, leave = 0.03 }  # low
+"""
+CHAMPIONS = ("", 'champion = "logistic"', "champion='logistic'   # decides", '"champion" = "logistic"')
+CHALLENGERS = (
+    "",
+    'challengers = ["bayes"]',
+    "challengers=[ 'bayes', ] # in shadow",
+    "challengers = [\n  # old\n  'sequence',\n  'bayes',  # new\n]",
+)
+
+
+@given(
+    st.permutations(["champion", "challengers", "sample"]),
+    st.sampled_from(CHAMPIONS),
+    st.sampled_from(CHALLENGERS),
+    st.sampled_from(["", "sample = 0.5 # half"]),
+    st.sampled_from(["[learning]", " [ learning ] # how", "learning.", "{}", ""]),
+    st.booleans(),
+    st.sampled_from(["\n", "\r\n"]),
+)
+def test_of_a_policy_file_only_the_models_change(
+    order: list[str], champion: str, challengers: str, sample: str, form: str, last: bool, end: str
+) -> None:
+    """However it is written: what it says besides, comments, order and line ends stay, and the way back leads there."""
+    lines = {"champion": champion, "challengers": challengers, "sample": sample}
+    entries = [lines[key] for key in order if lines[key]]
+    if form == "{}":
+        bare = [line.partition("#")[0].strip() for line in entries if "\n" not in line]
+        written = "learning = { " + ", ".join(bare) + " }\n" if bare else ""
+    elif form == "learning.":
+        written = "".join(f"learning.{line}\n" for line in entries)
+    else:
+        written = "\n".join([form, *entries, ""]) if form else ""
+    sections = [REST, written] if last and form not in {"learning.", "{}"} else [written, REST]
+    text = f"# a policy\nname = 'p'\n{''.join(sections)}".replace("\n", end)
+    policy = parse_policy(tomllib.loads(text), set(RULES), set(MODELS))
+    wanted = changed_champion(policy, "bayes")
+    new = edited(text, policy, wanted)
+    assert parse_policy(tomllib.loads(new), set(RULES), set(MODELS)) == wanted
+    words = re.compile(r"#[^\r\n]*")
+    assert words.findall(new) == words.findall(text)
+    kept = [line for line in text.split(end) if "champion" not in line and "bayes" not in line and "{ " not in line]
+    rest = iter(new.split(end))
+    assert all(line in rest for line in kept)
+    assert "\n" not in new.replace(end, "")
+    back = edited(new, wanted, policy)
+    assert parse_policy(tomllib.loads(back), set(RULES), set(MODELS)) == policy
+    if 'champion = "logistic"' in text and 'challengers = ["bayes"]' in text:
+        assert back == text
 
 
 def test_a_policy_without_a_word_about_models_gets_its_words(place: Place) -> None:
@@ -150,7 +315,14 @@ def test_a_policy_without_a_word_about_models_gets_its_words(place: Place) -> No
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "another policy before": ({"runs.before.policy.version": "0"}, "the first run is of policy 0 and not of "),
     "another policy after": ({"runs.after.policy.version": "0"}, "the second run is of policy 0 and not of "),
-    "few positives": ({"runs.after.positives": 29}, "29 positive points decide nothing, it takes 30"),
+    "a pinned model before": (
+        {"runs.before.pinned": True},
+        "the first run was scored by a pinned bayes, which may have learnt from the very log",
+    ),
+    "a pinned model after": ({"runs.after.pinned": True}, "the second run was scored by a pinned logistic, which may"),
+    "other points or features": ({"same_points": False}, "the runs differ in more than the champion"),
+    "another question": ({"protocol.question": "next"}, "compare without --question"),
+    "few who escalate": ({"runs.after.positive_users": 29}, "29 users who escalate decide nothing, it takes 30"),
     "a lead that may be none": (
         {"after_above_before.average_precision": {"value": 0.01, "low": -0.002, "high": 0.03}},
         "not shown to be better than bayes by average precision: its lead is +0.0100, between -0.0020 and +0.0300, and",
@@ -165,6 +337,8 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "other targets": ({"after_above_before": None}, "the targets differ"),
     "nothing of the kind": ({"runs": []}, "not what `forewarn compare RUN_A RUN_B --json` prints"),
+    "no figures": ({"after_above_before": {}}, "not what `forewarn compare RUN_A RUN_B --json` prints"),
+    "figures that are none": ({"runs.after.calibration_error": "low"}, "not what `forewarn compare RUN_A RUN_B"),
 }
 
 
@@ -244,7 +418,10 @@ def test_a_challenger_that_joins_a_deployment_learns_from_then_on(
 
 
 def test_a_promoted_challenger_decides_at_once_by_what_it_has_learnt(tmp_path: Path) -> None:
-    """Its scores after the restart are those it would have given in shadow, and what it warns of is its own."""
+    """Its scores after the restart are those it would have given in shadow, and what it warns of is its own.
+
+    Nobody who stands in a tier at that moment is warned of anew: each risk event goes on from the one before.
+    """
     policy = challenged_by("bayes")
 
     def lived(recovery: Path, *, promoted: bool) -> DriverResult:
@@ -268,3 +445,15 @@ def test_a_promoted_challenger_decides_at_once_by_what_it_has_learnt(tmp_path: P
     assert seen > 20
     decided = {(event.trigger.offset >= 48, event.model) for event in after.risk_events}
     assert decided == {(False, "logistic"), (True, "bayes")}
+    standing = 0
+    for user in small_platform.USERS:
+        before, change = CLEAR.tier, False
+        expires_at = 0
+        for event in (event for event in after.risk_events if event.user_id == user):
+            holds = event.as_of < expires_at
+            assert event.previous_tier is (before if holds else CLEAR.tier)
+            assert event.tier is not event.previous_tier
+            standing += holds and not change and event.trigger.offset >= 48
+            change = event.trigger.offset >= 48
+            before, expires_at = event.tier, event.expires_at
+    assert standing >= 2

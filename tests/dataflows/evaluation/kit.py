@@ -44,7 +44,7 @@ def outputs(
                 "budget": None,
             },
             "held_back": 0,
-            "models": {"champion": "model", "challengers": []},
+            "models": {"champion": "model", "challengers": [], "pinned": False},
         },
         users=[f"user-{number}" for number in range(users)],
         user=np.array([user for user, _, _ in points], dtype=np.int64),

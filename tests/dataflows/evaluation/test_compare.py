@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import orjson
 import pytest
 from click.testing import CliRunner
@@ -14,7 +16,7 @@ from dataflows.cli import main
 from dataflows.evaluation.compare import compare
 from dataflows.evaluation.evaluate import Protocol
 from dataflows.evaluation.outputs import EvaluationError, read_outputs
-from tests.dataflows.evaluation.kit import outputs
+from tests.dataflows.evaluation.kit import HOUR, outputs
 
 POINTS = [(0, 0, 0.9), (1, 1, 0.8), (2, 2, 0.7), (0, 3, 0.9), (3, 4, 0.1), (4, 100, 0.0), (5, 100, 0.0)]
 ESCALATED = {0: [(5, 8)], 1: [(6, 9)]}
@@ -55,6 +57,31 @@ def test_runs_of_other_targets_are_each_held_against_their_own() -> None:
     assert found["after_above_before"] is None
 
 
+OTHERWISE: dict[str, dict[str, Any]] = {
+    "a feature": {"features": {"x": np.array([1.0, np.nan, 2.0, 3.0, 4.0, 5.0, 7.0])}},
+    "the names of features": {"features": {"y": np.array([1.0, np.nan, 2.0, 3.0, 4.0, 5.0, 6.0])}},
+    "a user": {"users": [f"user-{number}" for number in (0, 1, 2, 3, 4, 9)]},
+    "an event": {"event_id": [f"event-{number}" for number in (0, 1, 2, 3, 4, 5, 9)]},
+    "a time": {"as_of": np.array([0, 1, 2, 3, 4, 100, 101], dtype=np.int64) * HOUR},
+}
+
+
+@pytest.mark.parametrize("otherwise", OTHERWISE.values(), ids=OTHERWISE)
+def test_runs_that_differ_in_more_than_scores_are_said_to(otherwise: dict[str, Any]) -> None:
+    """A lead is the model's only if both were asked the same; an absent feature equals an absent one."""
+    run = outputs(POINTS, ESCALATED, features={"x": [1.0, np.nan, 2.0, 3.0, 4.0, 5.0, 6.0]})
+    rescored = replace(run, scores={"model": 1 - run.scores["model"]})
+    assert compare(run, rescored, Protocol())["same_points"] is True
+    assert compare(run, replace(run, **otherwise), Protocol())["same_points"] is False
+
+
+def test_users_who_escalate_are_counted_once_however_many_their_points() -> None:
+    """User 0 has two positive points, user 1 one."""
+    run = outputs(POINTS, {0: [(5, 8)], 1: [(6, 9)]})
+    figures = compare(run, run, Protocol())["runs"]["after"]
+    assert (figures["positives"], figures["positive_users"], figures["pinned"]) == (3, 2, False)
+
+
 def test_runs_of_other_logs_are_refused() -> None:
     """In a sentence that names both."""
     run = outputs(POINTS, ESCALATED)
@@ -70,6 +97,8 @@ def test_the_command_compares_learning_with_a_pinned_model(replays: Callable[...
     assert "after above before: ROC-AUC +" in result.output or "after above before: ROC-AUC -" in result.output
     assert "escalations missed before and announced now:" in result.output
     document = orjson.loads(CliRunner().invoke(main, ["compare", before, after, "--json"]).output)
+    assert [document["runs"][which]["pinned"] for which in ("before", "after")] == [False, True]
+    assert document["same_points"] is True
     assert document["points"] > 1_000
     assert (
         document["warnings"]["before"] - document["warnings"]["lost"] + document["warnings"]["gained"]
