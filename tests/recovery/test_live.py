@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
 import orjson
 import pytest
 
+from dataflows.policy_file import load_policy
+from dataflows.promote import changed_champion, edited
 from schemas.encoder import Decoder
+from schemas.records import RiskEvent
 from tests.recovery.chaos import Reference
 from tests.recovery.deployment import Deployment, Feeding
 
@@ -122,6 +125,41 @@ def test_a_second_run_with_a_store_of_its_own_takes_over_and_doubles_nothing(
     assert set(deployment.risk_ids().values()) == {1}
     # fed live, the order in which the two topics' records become visible may move a warning to another event
     assert len(deployment.risk_ids().keys() & reference.ids) > 0.9 * len(reference.ids)
+
+
+def test_a_promoted_challenger_starts_on_the_old_champions_store(
+    kafka: str, reference: Reference, tmp_path: Path
+) -> None:
+    """From there on it decides, with what it has learnt, and no risk event is there twice."""
+    policy = tmp_path / "policy.toml"
+    policy.write_text(reference.policy.read_text().replace("min_positives = 10", "min_positives = 3"))
+    lines = reference.log.read_bytes().splitlines(keepends=True)
+    halves = tmp_path / "first.jsonl", tmp_path / "second.jsonl"
+    for half, part in zip(halves, (lines[: len(lines) // 2], lines[len(lines) // 2 :]), strict=True):
+        half.write_bytes(b"".join(part))
+    deployment = Deployment(kafka, tmp_path / "deployment", policy, None)
+    try:
+        deployment.produce(halves[0])
+        deployment.finish()
+        before = load_policy(policy)
+        policy.write_text(edited(policy.read_text(), before, changed_champion(before, "bayes")))
+        deployment.produce(halves[1])
+        deployment.finish()
+    finally:
+        deployment.close()
+    manifest = orjson.loads((deployment.folder / "recovery" / "manifest.json").read_bytes())
+    assert manifest["models"] == ["bayes", "logistic"]
+    decoder, told = Decoder("risk_event"), defaultdict[str, list[RiskEvent]](list)
+    for message in deployment.messages("risk_events"):
+        if (value := message.value()) is not None:
+            event = RiskEvent.model_validate(decoder.decode(value).model_dump())
+            told[event.user_id].append(event)
+    assert {event.model for events in told.values() for event in events} == {"logistic", "bayes"}
+    assert any(event.model == "bayes" and event.model_note == "ok" for events in told.values() for event in events)
+    for events in told.values():
+        models = [event.model for event in events]
+        assert models == sorted(models, reverse=True)
+    assert set(deployment.risk_ids().values()) == {1}
 
 
 @pytest.mark.parametrize("restarts", [pytest.param((20, 1), id="20 of one"), pytest.param((3, 2), id="3 of two")])
