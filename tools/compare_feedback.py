@@ -3,7 +3,8 @@
 A point's label is known when its horizon is over, or earlier if the user escalates. *Fake negatives* learns it at once
 as a negative, and again as a positive if the user escalates, and undoes the bias in the probability (Ktena et al.,
 RecSys 2019). *Waiting* learns it when its label is known. Each is shown as it is and with its probabilities calibrated
-online: log-odds times a slope plus an intercept, learnt from labels that were known before the point.
+online: log-odds times a slope plus an intercept, or plus an intercept alone, learnt from labels that were known before
+the point.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from pathlib import Path
 
 import click
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
-from dataflows.evaluation.calibration import calibration_error, reliability
-from dataflows.evaluation.intervals import compare_scores
+from dataflows.evaluation.calibration import reliability
+from dataflows.evaluation.intervals import SAMPLES, Figure, compare_scores, draws, interval
 from dataflows.evaluation.labels import Labels, label, upheld
 from dataflows.evaluation.told import figure
 from dataflows.mapping import LogMapping
@@ -29,7 +31,6 @@ from dataflows.sources.log import read_log
 from detectors.contract import DecisionPoint, Example, matrix_from
 from detectors.learn import Learner, Lesson, Published, lesson_of
 from detectors.log_clock import LogClock
-from detectors.metrics import brier
 from detectors.policy import Policy
 from detectors.user import Rulebook, User
 from detectors.versions import Versions, probabilities_of
@@ -38,11 +39,16 @@ from schemas.records import Reject
 from tools.evaluate_logs import NAMES
 
 Values = NDArray[np.float64]
+Flags = NDArray[np.bool_]
 CHOSEN_BEFORE = 0.85
 """Choices are made on points before this quantile of their times."""
 STEP = 0.02
 """Step size of the online calibration (AdaGrad)."""
+FIGURES = {"AUC": 3, "AP": 4, "calibration error": 4, "Brier": 5}
+"""What is compared, and its decimal places."""
 LEAST_ODDS = 1e-9
+SMALLER = 2.0**80
+"""Odds are divided by this to read them where they exceed one: more than any odds, and a power of two, so exact."""
 
 
 @dataclass(frozen=True)
@@ -113,12 +119,15 @@ def waiting(lessons: list[Lesson], horizon: int) -> list[Lesson]:
     return found
 
 
-def scored(told_log: Told, lessons: list[Lesson], policy: Policy) -> Values:
-    """Each point's probability by the champion that was in force at its place in the log; NaN where it said nothing."""
+def scored(told_log: Told, lessons: list[Lesson], policy: Policy, smaller: float = 1.0) -> Values:
+    """Each point's probability by the champion that was in force at its place in the log; NaN where it said nothing.
+
+    It is the odds of the model, divided by `smaller`, and cut at one.
+    """
     learning = policy.learning
-    published: list[Published] = Learner(learning.champion, learning).take(lessons)[0]
+    published = Learner(learning.champion, learning).take(lessons)[0]
     versions = Versions(learning.keep_versions)
-    versions.hear(published)
+    versions.hear([_lessened(version, smaller) for version in published])
     points = told_log.points
     chosen = versions.choose_all(points, one_partition=True)
     values = probabilities_of(points, matrix_from([point.vector for point in points]), chosen)
@@ -126,8 +135,28 @@ def scored(told_log: Told, lessons: list[Lesson], policy: Policy) -> Values:
     return values
 
 
-def calibrated(told_log: Told, values: Values) -> Values:
-    """Probabilities calibrated by labels that were known before each point, on the clock of the log."""
+def _lessened(published: Published, smaller: float) -> Published:
+    """The version as published, its odds divided by `smaller`."""
+    document = orjson.loads(published.version.state)
+    document["positive_weight"] *= smaller
+    state = orjson.dumps(document).decode()
+    return published._replace(version=published.version.model_copy(update={"state": state}))
+
+
+def waited(told_log: Told, policy: Policy) -> Values:
+    """Each point's probability by a champion that waited.
+
+    A negative that waited is none that has to be undone: its odds are odds, and may exceed one.
+    """
+    odds = SMALLER * scored(told_log, waiting(told_log.lessons, policy.target.horizon), policy, SMALLER)
+    return odds / (1 + odds)
+
+
+def calibrated(told_log: Told, values: Values, *, sloping: bool = True) -> Values:
+    """Probabilities calibrated by labels that were known before each point, on the clock of the log.
+
+    Without `sloping` the slope stays one and the intercept alone is learnt.
+    """
     slope, intercept, steep, high = 1.0, 0.0, 1.0, 1.0
     clock, known = LogClock(), told_log.labels
     open_points: deque[int] = deque()
@@ -139,7 +168,8 @@ def calibrated(told_log: Told, values: Values) -> Values:
             past = open_points.popleft()
             miss = 1 / (1 + exp(-slope * logits[past] - intercept)) - known.positive[past]
             steep, high = steep + (miss * logits[past]) ** 2, high + miss**2
-            slope -= STEP * miss * logits[past] / sqrt(steep)
+            if sloping:
+                slope -= STEP * miss * logits[past] / sqrt(steep)
             intercept -= STEP * miss / sqrt(high)
         if values[row] == values[row]:
             found[row] = 1 / (1 + exp(-slope * logits[row] - intercept))
@@ -147,42 +177,74 @@ def calibrated(told_log: Told, values: Values) -> Values:
     return found
 
 
+class Honesty:
+    """Calibration error and Brier score of one way, to be weighed many times; the bins are those of all its points."""
+
+    def __init__(self, positive: Flags, values: Values) -> None:
+        lows = [one.low for one in reliability(positive, values)]
+        self._bin = np.searchsorted(lows, values, side="right") - 1
+        self._miss = values - positive
+
+    def figures(self, weight: Values) -> tuple[float, float]:
+        """Both figures of the points so weighed."""
+        by_bin = np.bincount(self._bin, weight * self._miss)
+        return float(np.abs(by_bin).sum() / weight.sum()), float((weight * self._miss**2).sum() / weight.sum())
+
+
+def honesty(positive: Flags, user: NDArray[np.int64], ways: dict[str, Values]) -> dict[str, list[Figure]]:
+    """Calibration error and Brier score of each way, then by how much those of the first are above them."""
+    kept = {name: Honesty(positive, values) for name, values in ways.items()}
+    ones = np.ones(len(positive))
+    whole = {name: np.array(way.figures(ones)) for name, way in kept.items()}
+    sampled: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
+    for weight in draws(user, SAMPLES):
+        for name, way in kept.items():
+            sampled[name].append(way.figures(weight))
+    drawn = {name: np.array(figures) for name, figures in sampled.items()}
+    first = next(iter(ways))
+    return {
+        name: [interval(whole[name][i], drawn[name][:, i]) for i in (0, 1)]
+        + [interval(whole[first][i] - whole[name][i], drawn[first][:, i] - drawn[name][:, i]) for i in (0, 1)]
+        for name in ways
+    }
+
+
 def compared(told_log: Told, ways: dict[str, Values]) -> list[str]:
-    """A table of every way's figures, on the points where choices are made and on those after them."""
+    """Every way's figures, and those of the first less its own, where choices are made and after that."""
     as_of = np.array([point.as_of for point in told_log.points])
     usable = told_log.labels.mature & ~np.any([np.isnan(values) for values in ways.values()], axis=0)
     split = np.quantile(as_of, CHOSEN_BEFORE)
-    lines = ["| points | way | AUC | AP | calibration error | Brier | lead in AP of the first way |", "|" + "---|" * 7]
+    figures = [f"| points | {' | '.join(['way', *FIGURES])} |", "|" + "---|" * 6]
+    leads = [f"| points | {' | '.join(['first way less', *FIGURES])} |", "|" + "---|" * 6]
     for part, rows in (("before", usable & (as_of < split)), ("after", usable & (as_of >= split))):
-        positive = told_log.labels.positive[rows]
-        found = compare_scores(positive, told_log.users[rows], {name: values[rows] for name, values in ways.items()})
-        for name, values in ways.items():
-            error = calibration_error(reliability(positive, values[rows]))
-            lead = found.average_precision_above.get(name)
-            cells = (
-                part,
-                name,
-                figure(found.roc_auc[name]._asdict(), 3),
-                figure(found.average_precision[name]._asdict(), 4),
-                "not defined" if error is None else f"{error:.4f}",
-                f"{brier(positive, values[rows]):.5f}",
-                "" if lead is None else figure(lead._asdict(), 4, "+"),
-            )
-            lines.append(f"| {' | '.join(cells)} |")
-    return lines
+        positive, users = told_log.labels.positive[rows], told_log.users[rows]
+        values = {name: of_way[rows] for name, of_way in ways.items()}
+        ranked, honest = compare_scores(positive, users, values), honesty(positive, users, values)
+        for name in ways:
+            error, squared, more_error, more_squared = honest[name]
+            cells = (ranked.roc_auc[name], ranked.average_precision[name], error, squared)
+            figures.append(_row(part, name, cells, ""))
+            if name in ranked.roc_auc_above:
+                above = (ranked.roc_auc_above[name], ranked.average_precision_above[name], more_error, more_squared)
+                leads.append(_row(part, name, above, "+"))
+    return [*figures, "", *leads]
+
+
+def _row(part: str, name: str, cells: tuple[Figure, ...], sign: str) -> str:
+    written = [figure(cell._asdict(), places, sign) for cell, places in zip(cells, FIGURES.values(), strict=True)]
+    return f"| {' | '.join([part, name, *written])} |"
 
 
 def ways_of(told_log: Told, policy: Policy) -> dict[str, Values]:
-    """The probabilities of each way to learn, with and without online calibration."""
-    fake = scored(told_log, told_log.lessons, policy)
-    # a negative that waited is none that has to be undone: odds are odds
-    odds = scored(told_log, waiting(told_log.lessons, policy.target.horizon), policy)
-    waited = odds / (1 + odds)
+    """The probabilities of each way to learn, without and with online calibration."""
+    fake, late = scored(told_log, told_log.lessons, policy), waited(told_log, policy)
     return {
         "fake negatives": fake,
-        "waiting": waited,
+        "waiting": late,
         "fake negatives, calibrated": calibrated(told_log, fake),
-        "waiting, calibrated": calibrated(told_log, waited),
+        "waiting, calibrated": calibrated(told_log, late),
+        "fake negatives, intercept": calibrated(told_log, fake, sloping=False),
+        "waiting, intercept": calibrated(told_log, late, sloping=False),
     }
 
 

@@ -8,11 +8,24 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from dataflows.evaluation.calibration import calibration_error, reliability
 from dataflows.policy_file import load_policy
-from detectors.learn import LogClock
+from detectors.log_clock import LogClock
+from detectors.metrics import brier
 from detectors.policy import Policy
 from tests.dataflows.conftest import Replays, Simulated
-from tools.compare_feedback import Told, calibrated, compared, scored, told, waiting, ways_of
+from tools.compare_feedback import (
+    Told,
+    Values,
+    calibrated,
+    compared,
+    honesty,
+    scored,
+    told,
+    waited,
+    waiting,
+    ways_of,
+)
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +80,47 @@ def test_calibration_knows_no_label_of_the_future(log: Told, policy: Policy) -> 
     assert not np.array_equal(first, second, equal_nan=True)
 
 
+def test_an_intercept_alone_moves_all_log_odds_of_a_moment_alike(log: Told, policy: Policy) -> None:
+    """Points scored while no label became known keep their distances; with a slope they do not."""
+    values = scored(log, log.lessons, policy)
+
+    def log_odds(probabilities: Values) -> Values:
+        return np.log(probabilities) - np.log1p(-probabilities)
+
+    sure = ~np.isnan(values) & (values > 0) & (values < 1)
+    for sloping, alike in ((False, True), (True, False)):
+        moved = log_odds(calibrated(log, values, sloping=sloping)[sure]) - log_odds(values[sure])
+        same = np.mean(np.abs(np.diff(moved)) < 1e-12)
+        assert (same > 0.2) == alike
+
+
+def test_who_waits_may_be_surer_than_even(log: Told, policy: Policy) -> None:
+    """The odds of fake negatives are a probability and cut at one; those of who waits are odds."""
+    found = waited(log, policy)
+    cut = scored(log, waiting(log.lessons, policy.target.horizon), policy)
+    known = ~np.isnan(cut)
+    assert np.array_equal(known, ~np.isnan(found))
+    assert np.allclose(np.minimum(found / (1 - found), 1.0)[known], cut[known], rtol=1e-12, atol=0)
+    assert np.max(found[known]) > 0.5
+
+
+def test_errors_are_those_that_evaluation_measures(log: Told, policy: Policy) -> None:
+    """Of all points; and a way's lead over itself is nothing, in every sample."""
+    values = scored(log, log.lessons, policy)
+    rows = ~np.isnan(values)
+    positive, values = log.labels.positive[rows], values[rows]
+    error, squared, none, nothing = honesty(positive, log.users[rows], {"a way": values})["a way"]
+    assert error.value == pytest.approx(calibration_error(reliability(positive, values)), rel=1e-9)
+    assert squared.value == pytest.approx(brier(positive, values), rel=1e-9)
+    assert set(none) == set(nothing) == {0.0}
+    assert squared.low < squared.value < squared.high
+
+
 def test_the_table_has_a_row_for_each_way_before_and_after(log: Told, policy: Policy) -> None:
-    """Choices are made on the first part only."""
-    lines = compared(log, ways_of(log, policy))
-    assert len(lines) == 2 + 2 * 4
-    assert [line.split(" | ")[0] for line in lines[2:]] == ["| before"] * 4 + ["| after"] * 4
+    """Choices are made on the first part only; the leads say nothing of the first way."""
+    ways = ways_of(log, policy)
+    lines = compared(log, ways)
+    gap = lines.index("")
+    for table, names in ((lines[2:gap], list(ways)), (lines[gap + 3 :], list(ways)[1:])):
+        expected = [f"| {part} | {name} |" for part in ("before", "after") for name in names]
+        assert [" | ".join(line.split(" | ")[:2]) + " |" for line in table] == expected
