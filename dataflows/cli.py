@@ -104,6 +104,13 @@ def _simulation_sentence(problem: ErrorDetails) -> str:
 @click.option("--champion", help="Let this challenger of the policy decide, as if it had been promoted.")
 @TEXT_MODEL
 @click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Worker threads.")
+@click.option(
+    "--partitions",
+    type=click.IntRange(1, 10_000),
+    default=1,
+    show_default=True,
+    help="As a run over so many partitions.",
+)
 @click.option("--batch", type=click.IntRange(1), default=4_000, show_default=True, help="Records per source batch.")
 @click.option("--top", type=click.IntRange(0), default=5, show_default=True, help="Strongest warnings to print.")
 def replay_command(
@@ -115,6 +122,7 @@ def replay_command(
     champion: str | None,
     text_model: Path | None,
     workers: int,
+    partitions: int,
     batch: int,
     top: int,
 ) -> None:
@@ -140,7 +148,9 @@ def replay_command(
             batch_size=batch,
             on_progress=lambda _rows: bar.update(task, completed=source.counts.fraction),
         )
-        done = replay(source, policy, out, log_name=log.name, model=version, text=text, workers=workers)
+        done = replay(
+            source, policy, out, log_name=log.name, model=version, text=text, workers=workers, partitions=partitions
+        )
     print_replayed(Console(soft_wrap=True), out, done, source.counts, top)
 
 

@@ -10,7 +10,7 @@ from bytewax.dataflow import Dataflow
 from bytewax.inputs import Source
 from bytewax.outputs import Sink
 
-from dataflows.operators import decode, judge, learn, profile
+from dataflows.operators import context, decode, judge, learn, profile
 from dataflows.operators.profile import Late
 from dataflows.telemetry import Telemetry
 from detectors.lane import Lane, News, Publication
@@ -48,12 +48,14 @@ def build_flow(
     lanes: int = 16,
     pinned: FrozenModel | None = None,
     one_partition: bool = False,
+    as_partitions: int | None = None,
     text: TextScorer | None = None,
 ) -> Dataflow:
     """The dataflow that `run`, `replay` and the tests share; only source and sinks differ.
 
     With a `pinned` model nothing is learnt. `one_partition` says that the source is a single partition, as a file is:
     then lanes wait for the version that was in force at a point's position, and scores do not depend on batching.
+    Channels are remembered for each partition of the source or, with `as_partitions`, as if the source had so many.
     `text` scores messages that bring no scores of their own.
     """
 
@@ -63,7 +65,10 @@ def build_flow(
     flow = Dataflow(FLOW_ID)
     records: Any = op.input("source", flow, source)
     decoded = decode("decode", records, codec, telemetry, text)
-    profiled = profile("profile", decoded.events, Rulebook(policy), lanes, telemetry)
+    events = decoded.events
+    if policy.channels.remembered is not None:
+        events = context("context", events, policy.channels.remembered, as_partitions)
+    profiled = profile("profile", events, Rulebook(policy), lanes, telemetry)
     rejects = op.merge("rejects", decoded.rejects, profiled.rejects)
     models = () if pinned is not None else (policy.learning.champion, *policy.learning.challengers)
     news = learn("learn", profiled.lessons, rejects, policy, models)

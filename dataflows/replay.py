@@ -80,11 +80,12 @@ def replay(
     model: ModelVersion | None = None,
     text: TextScorer | None = None,
     workers: int = 1,
+    partitions: int = 1,
     on_stage: Callable[[str], None] = lambda _stage: None,
 ) -> Replayed:
     """Run the dataflow over a log and write its outputs into the directory `out`.
 
-    Files of an earlier replay there are replaced.
+    Files of an earlier replay there are replaced. Channels are remembered as a run over `partitions` would.
 
     Raises:
         ReplayError: if the directory cannot be made.
@@ -109,6 +110,7 @@ def replay(
         lanes=workers,
         pinned=None if model is None else freeze(model),
         one_partition=True,
+        as_partitions=partitions,
         text=text,
     )
     damage: list[LogError] = []

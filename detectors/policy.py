@@ -62,6 +62,15 @@ class TargetPolicy(_Section):
     recurring: bool = False
 
 
+class ChannelPolicy(_Section):
+    """What is known of channels: the history of the `remembered` ones latest heard of, in each partition.
+
+    Without it no channel has a history, and the features that need one are absent.
+    """
+
+    remembered: Annotated[int, Field(ge=1, le=100_000)] | None = None
+
+
 class LearningPolicy(_Section):
     """How the models learn.
 
@@ -152,6 +161,7 @@ class Policy(_Section):
     strike_expiry: PositiveDuration = 7_776_000_000
     profile_ttl: PositiveDuration = 31_536_000_000
     target: TargetPolicy
+    channels: ChannelPolicy = ChannelPolicy()
     learning: LearningPolicy = LearningPolicy()
     tiers: dict[Literal[Tier.WATCH, Tier.ELEVATED, Tier.HIGH], TierPolicy]
     promises: PromisePolicy = PromisePolicy()

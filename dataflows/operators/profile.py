@@ -107,9 +107,9 @@ class ProfileLogic(StatefulBatchLogic[list[Decoded] | Expire, Profiled, bytes]):
             if isinstance(value, Expire):
                 silent_since = value.before
                 continue
-            for event, at in value:
+            for event, at, context in value:
                 try:
-                    step = user.step(event, at)
+                    step = user.step(event, at, context)
                 except Exception as error:
                     user.profile.unsee(stable_hash(event.event_id))
                     rejects.append(reject_of(event, at, "profile", error))

@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from detectors.features.declare import Decay, Feature, Ratio, Recent, Since, StrikeCount, Trend, Window
+from detectors.features.declare import (
+    Decay,
+    Feature,
+    Here,
+    Ratio,
+    Recent,
+    Session,
+    Shift,
+    Since,
+    StrikeCount,
+    Trend,
+    Window,
+)
 
 CATALOGUE: tuple[Feature, ...] = (
     # how much the user talks, and whether that is changing
@@ -43,9 +55,39 @@ CATALOGUE: tuple[Feature, ...] = (
     # lessons already given
     Window("exposure", "count", "7d"),
     Since("exposure"),
+    # what moderation took back
+    Window("reversal", "count", "30d"),
+    # sessions, and how the first one went
+    Session("number"),
+    Session("first"),
+    # the channel, and the user in it; absent unless the policy has channels remembered
+    Here("rate"),
+    Here("share"),
+    Here("sanctions"),
+    Window("excess", "mean", "24h"),
+    Ratio("quick_answer", "24h"),
     # what happened last, in its order
     Recent(4),
 )
+
+CANDIDATES: tuple[Feature, ...] = (
+    Session("count"),
+    Session("since"),
+    Window("burst", "max", "1h"),
+    Window("burst", "max", "24h"),
+    Window("gap", "spread", "24h"),
+    Shift("length", "1h", "24h"),
+    Shift("toxicity", "1h", "24h"),
+    Here("age"),
+    Here("newcomers"),
+    Here("toxicity"),
+    Here("answered"),
+    Window("answer", "count", "24h"),
+    Decay("answer", "7d"),
+    Ratio("answer", "24h"),
+    Since("answer"),
+)
+"""Features that were tried on the real logs and are not served, since they did not help there: see docs/datasets.md."""
 
 NAMES: tuple[str, ...] = tuple(feature.name for feature in CATALOGUE)
 """Column names of a feature vector, in order."""

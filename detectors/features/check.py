@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from detectors.features.declare import HOPS, Decay, Feature, Ratio, Recent, Since, StrikeCount, duration_ms
+from detectors.features.declare import (
+    HOPS,
+    Decay,
+    Feature,
+    Here,
+    Ratio,
+    Recent,
+    Session,
+    Shift,
+    Since,
+    StrikeCount,
+    duration_ms,
+)
 from detectors.features.signals import DISTINCT_SIGNALS, LEDGER_SIGNALS, SIGNALS
 from detectors.features.tokens import LONGEST
 
@@ -17,6 +29,8 @@ def check(feature: Feature) -> None:
         if not 1 <= feature.length <= LONGEST:
             raise ValueError(f"feature {feature.name} is over {feature.length} tokens: choose 1 to {LONGEST}")
         return
+    if isinstance(feature, Session | Here):
+        return  # each is one of a few
     name, aggregate = feature.name, getattr(feature, "aggregate", "")
     signal = getattr(feature, "signal", "first")
     plain = isinstance(feature, Since | StrikeCount)
@@ -24,7 +38,7 @@ def check(feature: Feature) -> None:
         raise ValueError(f"feature {name} is over an unknown signal: choose one of {', '.join(SIGNALS)}")
     if (aggregate == "distinct") != (signal in DISTINCT_SIGNALS and not plain):
         raise ValueError(f"feature {name}: distinct counts go with {', '.join(sorted(DISTINCT_SIGNALS))}")
-    if signal in LEDGER_SIGNALS and aggregate not in ("", "count", "sum"):
+    if signal in LEDGER_SIGNALS and (aggregate not in ("", "count", "sum") or isinstance(feature, Shift)):
         raise ValueError(f"feature {name}: sanctions are counted or summed, because they can be overturned")
     if signal == "sanction_severity" and aggregate != "sum":
         raise ValueError(f"feature {name}: severities are only summed; declare it over sanction")

@@ -11,7 +11,9 @@ _UNITS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 HOPS = {"5m": "15s", "1h": "5m", "24h": "1h", "7d": "6h", "30d": "1d"}
 """Every window span a feature may have, and the hop its tail advances in."""
 
-Aggregate = Literal["count", "sum", "mean", "max", "distinct"]
+Aggregate = Literal["count", "sum", "mean", "spread", "max", "distinct"]
+Happening = Literal["count", "since", "number", "first"]
+Surrounding = Literal["age", "rate", "newcomers", "sanctions", "toxicity", "share", "answered"]
 
 
 def duration_ms(text: str) -> int:
@@ -32,6 +34,9 @@ def duration_ms(text: str) -> int:
 @dataclass(frozen=True, slots=True)
 class Window:
     """An aggregate of a signal over a sawtooth window.
+
+    The spread is the coefficient of variation of the amounts, their standard deviation over their mean: near 0 where
+    all are alike, 1 where they are as irregular as chance. It is absent for fewer than two amounts, or a mean of zero.
 
     >>> Window("report", "count", "24h").name
     'report_count_24h'
@@ -120,6 +125,59 @@ class Trend:
 
 
 @dataclass(frozen=True, slots=True)
+class Shift:
+    """The signal's mean over a short window less its mean over a long one: the user against their own past.
+
+    >>> Shift("toxicity", "1h", "24h").name
+    'toxicity_shift_1h_24h'
+    """
+
+    signal: str
+    short: str
+    long: str
+
+    @property
+    def name(self) -> str:
+        """The column this feature is."""
+        return f"{self.signal}_shift_{self.short}_{self.long}"
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """The session the user is in: events without a pause longer than `detectors.features.profile.PAUSE`.
+
+    `count` is how many of its events there were, `since` how long ago it began (s), `number` how many sessions there
+    have been, this one included, and `first` how many events the user's first session had, as far as it has gone.
+
+    >>> Session("count").name, Session("first").name
+    ('session_count', 'first_session_count')
+    """
+
+    happening: Happening
+
+    @property
+    def name(self) -> str:
+        """The column this feature is."""
+        return "first_session_count" if self.happening == "first" else f"session_{self.happening}"
+
+
+@dataclass(frozen=True, slots=True)
+class Here:
+    """What the channel of the user's latest message was like when it came; see `detectors.channels.Context`.
+
+    >>> Here("age").name
+    'channel_age'
+    """
+
+    surrounding: Surrounding
+
+    @property
+    def name(self) -> str:
+        """The column this feature is."""
+        return f"channel_{self.surrounding}"
+
+
+@dataclass(frozen=True, slots=True)
 class StrikeCount:
     """How many upheld sanctions have not expired."""
 
@@ -147,4 +205,4 @@ class Recent:
         return f"sequence_{self.length}"
 
 
-Feature = Window | Decay | Since | Ratio | Trend | StrikeCount | Recent
+Feature = Window | Decay | Since | Ratio | Trend | Shift | Session | Here | StrikeCount | Recent

@@ -9,98 +9,41 @@ from collections.abc import Callable, Iterable
 from math import nan
 from operator import itemgetter
 from struct import Struct
-from typing import Any, NamedTuple
+from typing import Any, get_args
 
 from detectors.features.check import check
 from detectors.features.declare import (
     HOPS,
     Decay,
     Feature,
+    Happening,
+    Here,
     Ratio,
     Recent,
+    Session,
+    Shift,
     Since,
     StrikeCount,
+    Surrounding,
     Trend,
     Window,
     duration_ms,
 )
-from detectors.features.signals import LEDGER_SIGNALS, SIGNALS
-from detectors.features.strikes import Ledger
-from detectors.features.window import LastSeen, Peaks, Span
-
-FRACTIONS = frozenset({"toxicity"})
-"""Signals whose amounts need not be whole numbers."""
-
-Update = Callable[[list[Any], float, int, int], None]
-"""(cells, amount or key, event time, clock): add one signal to one cell."""
-Read = Callable[[Any, int], float]
-"""(cell, now): the number a cell stands for."""
-LedgerRead = Callable[[Ledger, int], float]
-
-
-class Column(NamedTuple):
-    """One summed window a signal is counted in: its span's number, its column there, and where its total stands."""
-
-    span: int
-    column: int
-    total: int
-    counting: bool
-
-
-class DecaySum(NamedTuple):
-    """One decay a signal is added to: where its sum stands, and its half-life (ms)."""
-
-    at: int
-    half_life: int
-
-
-class Distinct(NamedTuple):
-    """A distinct count's cell: where it is kept, and (slot, span, hop) of its windows, the longest first."""
-
-    cell: int
-    windows: list[tuple[int, int, int]]
-
-
-class Counted(NamedTuple):
-    """Everything one signal is counted in. `last` is where its latest event time is kept, -1 if nothing asks."""
-
-    columns: list[Column]
-    decays: list[DecaySum]
-    updates: list[Update]
-    last: int
-
-
-def tail_of(span: str) -> Callable[[int], int]:
-    """The function from `now` to the earliest event time (ms) a window of this span covers then."""
-    width, hop = duration_ms(span), duration_ms(HOPS[span])
-    return lambda now: (now - width) // hop * hop
-
-
-def _peak(index: int, span: str) -> tuple[Update, Read]:
-    width, hop = duration_ms(span), duration_ms(HOPS[span])
-    limit = 2 * (width // hop + 2)
-
-    def update(cells: list[Any], amount: float, time: int, now: int) -> None:
-        cell = cells[index]
-        if cell is None:
-            cell = cells[index] = Peaks()
-        cell.add(time // hop, amount, (now - width) // hop, limit)
-
-    def read(cell: Peaks, now: int) -> float:
-        cell.trim((now - width) // hop)
-        return max(cell.tiles.values(), default=nan)
-
-    return update, read
-
-
-def _distinct(index: int) -> Update:
-    def update(cells: list[Any], key: float, time: int, _now: int) -> None:
-        cell = cells[index]
-        if cell is None:
-            cell = cells[index] = LastSeen()
-        cell.add(key, time)
-
-    return update
+from detectors.features.layout import (
+    FRACTIONS,
+    POWERS,
+    Column,
+    Counted,
+    DecaySum,
+    Distinct,
+    LedgerRead,
+    Read,
+    distinct,
+    peak,
+    tail_of,
+)
+from detectors.features.signals import LEDGER_SIGNALS, PACED, SIGNALS
+from detectors.features.window import Span
 
 
 class Plan:
@@ -121,8 +64,13 @@ class Plan:
         self.ledger_reads: list[tuple[int, LedgerRead]] = []
         self.since_reads: list[tuple[int, int]] = []
         self.trail_reads: list[tuple[int, int]] = []
+        self.session_reads: list[tuple[int, int]] = []
+        self.here_reads: list[tuple[int, int]] = []
         self.quotients: list[tuple[int, int, int, float]] = []
+        self.spreads: list[tuple[int, int, int, int]] = []
+        self.differences: list[tuple[int, int, int]] = []
         self.first_slot = self.sanction_since_slot = -1
+        self.paced = any(getattr(feature, "signal", "") in PACED for feature in features)
         self._slots: dict[str, int] = {}
         self.spans = self._lay_out(features)
         self.hops = [span.hop for span in self.spans]
@@ -154,11 +102,11 @@ class Plan:
                 continue
             base, width, hop = len(self._slots), duration_ms(name), duration_ms(HOPS[name])
             for column, (signal, aggregate) in enumerate(columns):
-                kept = Column(len(spans), column, base + column, aggregate == "count")
+                kept = Column(len(spans), column, base + column, POWERS[aggregate])
                 self.counted[signal].columns.append(kept)
                 self._slots[f"{signal}_{aggregate}_{name}"] = kept.total
             fractions = [
-                c for c, (signal, aggregate) in enumerate(columns) if aggregate == "sum" and signal in FRACTIONS
+                c for c, (signal, aggregate) in enumerate(columns) if aggregate != "count" and signal in FRACTIONS
             ]
             labels = tuple(f"{signal}_{aggregate}" for signal, aggregate in columns)
             spans.append(Span(name, hop, width // hop, base, labels, tuple(fractions)))
@@ -192,13 +140,13 @@ class Plan:
             if shared not in self.cells:
                 cell = self._cell(shared)
                 self.distincts.append(Distinct(cell, []))
-                self.counted[signal].updates.append(_distinct(cell))
-            distinct = next(one for one in self.distincts if one.cell == self.cells.index(shared))
-            distinct.windows.append((slot, duration_ms(span), duration_ms(HOPS[span])))
-            distinct.windows.sort(key=lambda window: -window[1])
+                self.counted[signal].updates.append(distinct(cell))
+            kept = next(one for one in self.distincts if one.cell == self.cells.index(shared))
+            kept.windows.append((slot, duration_ms(span), duration_ms(HOPS[span])))
+            kept.windows.sort(key=lambda window: -window[1])
         else:
             cell = self._cell(name)
-            update, read = _peak(cell, span)
+            update, read = peak(cell, span)
             self.counted[signal].updates.append(update)
             self.reads.append((cell, slot, read))
         return slot
@@ -209,12 +157,24 @@ class Plan:
         self.quotients.append((slot, top, bottom, factor))
         return slot
 
+    def _mean(self, signal: str, span: str) -> int:
+        """The slot of a window's mean, made once."""
+        name = f"{signal}_mean_{span}"
+        if name in self._slots:
+            return self._slots[name]
+        return self._quotient(name, self._window(signal, "sum", span), self._window(signal, "count", span))
+
     def _place(self, feature: Feature, strike_expiry: int) -> int:
         """The slot of one declared feature."""
         name, window = feature.name, self._window
         match feature:
             case Window(signal, "mean", span):
-                return self._quotient(name, window(signal, "sum", span), window(signal, "count", span))
+                return self._mean(signal, span)
+            case Window(signal, "spread", span):
+                slot = self._slot(name, nan)
+                sums = [window(signal, aggregate, span) for aggregate in POWERS]
+                self.spreads.append((slot, sums[0], sums[1], sums[2]))
+                return slot
             case Window(signal, aggregate, span):
                 return window(signal, aggregate, span)
             case Ratio(signal, span, per):
@@ -222,6 +182,18 @@ class Plan:
             case Trend(signal, short, long):
                 factor = duration_ms(long) / duration_ms(short)
                 return self._quotient(name, window(signal, "count", short), window(signal, "count", long), factor)
+            case Shift(signal, short, long):
+                slot = self._slot(name, nan)
+                self.differences.append((slot, self._mean(signal, short), self._mean(signal, long)))
+                return slot
+            case Session(happening):
+                slot = self._slot(name, nan)
+                self.session_reads.append((slot, get_args(Happening).index(happening)))
+                return slot
+            case Here(surrounding):
+                slot = self._slot(name, nan)
+                self.here_reads.append((slot, get_args(Surrounding).index(surrounding)))
+                return slot
             case Decay(signal, half_life_text):
                 if signal not in LEDGER_SIGNALS:
                     return self._slots[name]
@@ -259,8 +231,12 @@ def _summed(feature: Feature) -> list[tuple[str, str, str]]:
             found = [(signal, str(aggregate), span)]
         case Ratio(signal, span, per):
             found = [(signal, "count", span), (per, "count", span)]
+        case Window(signal, "spread", span):
+            found = [(signal, aggregate, span) for aggregate in POWERS]
         case Trend(signal, short, long):
             found = [(signal, "count", short), (signal, "count", long)]
+        case Shift(signal, short, long):
+            found = [(signal, aggregate, span) for span in (short, long) for aggregate in ("sum", "count")]
         case _:
             found = []
     return [column for column in found if column[0] not in LEDGER_SIGNALS]

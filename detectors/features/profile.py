@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from math import exp2, nan
+from math import exp2, nan, sqrt
 from typing import Any
 
 from detectors.contract import Vector
@@ -14,8 +14,15 @@ from detectors.features.strikes import Entry, Ledger
 from detectors.features.tokens import EARLIER, FIRST, GAP_LIMITS
 from detectors.features.window import LastSeen, Peaks, Rows, row_at, trim
 
+NO_SESSION = [0, -1, 0, 0]
+"""Of a user's sessions: events in this one, when it began (ms), how many there were, and events in the first."""
+_COUNT, _BEGAN, _NUMBER, _IN_FIRST = range(4)
 SEEN_CAP = 64
 """A repeated event id is recognised among this many of the user's latest events."""
+PAUSE = 30 * 60_000
+"""After a pause longer than this (ms) another session begins."""
+BURST_GAP = 10_000
+"""Messages no further apart than this (ms) come in one burst."""
 _KEY = 8
 """Bytes an event id's hash takes in `seen`."""
 
@@ -35,11 +42,15 @@ class Profile:
         "current",
         "events",
         "first",
+        "here",
         "lasts",
         "ledger",
         "plan",
         "rows",
+        "run",
         "seen",
+        "session",
+        "spoke",
         "sums",
         "texts",
         "tiles",
@@ -62,6 +73,10 @@ class Profile:
         self.texts: list[int] = []
         self.trail = 0  # the latest tokens
         self.channel: float = -1  # the key of the latest message's
+        self.here: list[float] = []  # what that channel was like, where that is known
+        self.session = NO_SESSION.copy()
+        self.spoke = -1  # the largest time of a message
+        self.run = 0  # messages of the burst it came in
 
     def is_duplicate(self, key: int) -> bool:
         """Whether the event of this id hash is among the latest `SEEN_CAP`; remembers it if not."""
@@ -89,12 +104,18 @@ class Profile:
         plan, lasts = self.plan, self.lasts
         if self.first < 0 or time < self.first:
             self.first = time
-        now = self.clock
+        now, session = self.clock, self.session
         gap = 0
         if time > now:
+            if time - now > PAUSE or now < 0:
+                session[_COUNT], session[_BEGAN] = 0, time
+                session[_NUMBER] += 1
             gap = FIRST if now < 0 else bisect_left(GAP_LIMITS, time - now)
             self._move(time)
             self.clock = now = time
+        session[_COUNT] += 1
+        if session[_NUMBER] == 1:
+            session[_IN_FIRST] += 1
         self.trail = (self.trail & EARLIER) << 8 | gap  # whoever knows what happened adds that
         self.events += 1
         scratch = plan.absent.copy()
@@ -141,11 +162,11 @@ class Profile:
             columns, decays, updates, last = plan.counted[signal]
             if behind:
                 columns = [column for column in columns if covered[column.span]]
-            for span, column, total, counting in columns:
+            for span, column, total, power in columns:
                 row = current[span]
                 if row is None:
                     row = current[span] = self._row(span, time)
-                much = 1 if counting else amount
+                much = 1 if not power else amount if power == 1 else amount * amount
                 row[column] += much
                 sums[total] += much
             for at, half_life in decays:
@@ -154,6 +175,23 @@ class Profile:
                 update(self.cells, amount, time, now)
             if last >= 0 and time > self.lasts[last]:
                 self.lasts[last] = time
+
+    def pace(self, signals: list[Signal], time: int) -> None:
+        """Add to a message's signals what its time says: how long after the one before, and its place in a burst."""
+        spoke = self.spoke
+        if time < spoke:
+            return  # an out-of-order message has no place between others
+        self.spoke = time
+        if spoke < 0:
+            self.run = 1
+            return
+        gap = time - spoke
+        signals.append(("gap", gap // 1000))
+        if gap > BURST_GAP:
+            self.run = 1
+        else:
+            self.run += 1
+            signals.append(("burst", self.run))
 
     def _row(self, number: int, time: int) -> list[float]:
         """The row that an event at `time` is counted in."""
@@ -188,9 +226,21 @@ class Profile:
             scratch[plan.first_slot] = (now - self.first) / 1000
         for slot, mask in plan.trail_reads:
             scratch[slot] = self.trail & mask
+        session = self.session
+        for slot, happening in plan.session_reads:
+            scratch[slot] = (now - session[_BEGAN]) / 1000 if happening == _BEGAN else session[happening]
+        if self.here:
+            for slot, surrounding in plan.here_reads:
+                scratch[slot] = self.here[surrounding]
         for slot, top, bottom, factor in plan.quotients:
             if scratch[bottom]:
                 scratch[slot] = factor * scratch[top] / scratch[bottom]
+        for slot, count, total, squares in plan.spreads:
+            if scratch[count] > 1 and scratch[total]:
+                varied = scratch[squares] * scratch[count] - scratch[total] * scratch[total]
+                scratch[slot] = sqrt(max(varied, 0)) / abs(scratch[total])
+        for slot, short, long in plan.differences:
+            scratch[slot] = scratch[short] - scratch[long]
         return array("d", plan.pack(*plan.pick(scratch)))
 
     def state(self) -> dict[str, Any]:
@@ -214,6 +264,9 @@ class Profile:
             "texts": self.texts,
             "trail": self.trail,
             "channel": self.channel,
+            "here": self.here,
+            "session": self.session,
+            "spoke": (self.spoke, self.run),
         }
 
     @classmethod
@@ -237,6 +290,8 @@ class Profile:
         profile.seen = bytearray(state["seen"])
         profile.texts = list(state["texts"])
         profile.trail, profile.channel = state["trail"], state["channel"]
+        profile.here, profile.session = list(state["here"]), list(state["session"])
+        profile.spoke, profile.run = state["spoke"]
         return profile
 
 

@@ -20,9 +20,17 @@ SIGNALS = (
     "sanction",  # 1 for every upheld sanction (read from the ledger)
     "sanction_severity",  # severity of every upheld sanction (read from the ledger)
     "exposure",  # 1 for every intervention the user was shown
+    "reversal",  # 1 for every sanction that was taken back
+    "gap",  # whole seconds between a message and the user's message before
+    "burst",  # how many messages have come in one burst so far, from the second on
+    "answer",  # 1 when the user comes back to a channel where others have spoken since
+    "quick_answer",  # 1 when the first of them spoke within `QUICK` of the user
+    "excess",  # toxicity less what is usual in that channel at that time
 )
 DISTINCT_SIGNALS = frozenset({"channel", "recipient", "reporter"})
 LEDGER_SIGNALS = frozenset({"sanction", "sanction_severity"})
+PACED = frozenset({"gap", "burst"})
+"""Signals that a message's place between the others gives."""
 
 RECENT_TEXTS = 8
 """How many of a user's latest texts a new one is compared with."""
@@ -49,10 +57,14 @@ def fold(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
+QUICK = 1800.0
+"""An answer comes quickly if no more than this passed since the message (s)."""
+
+
 def read_signals(event: Event, texts: list[int]) -> list[Signal]:
     """The signals of one event. `texts`, the hashes of the user's recent texts, is brought up to date.
 
-    Sanctions and reversals give none: they go to the ledger.
+    Sanctions give none: they go to the ledger, from where reversals take them.
     """
     if isinstance(event, ChatMessage):
         signals: list[Signal] = [("message", 1), ("channel", key_of(event.channel))]
@@ -81,4 +93,4 @@ def read_signals(event: Event, texts: list[int]) -> list[Signal]:
         return signals
     if event.exposure is not None:
         return [("exposure", 1)]
-    return []
+    return [("reversal", 1)] if event.reversal is not None else []

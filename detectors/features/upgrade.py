@@ -5,9 +5,10 @@ from __future__ import annotations
 from array import array
 from math import exp2, nan
 from typing import Any
+from zlib import compress
 
 from detectors.contract import Vector
-from detectors.features.catalogue import NAMES
+from detectors.features.catalogue import NUMBERS
 from detectors.features.declare import HOPS, duration_ms
 
 
@@ -44,16 +45,34 @@ def upgrade_from_1(state: dict[str, Any]) -> dict[str, Any]:
     return {**state, "sums": sums, "rows": rows, "cells": cells, "lasts": lasts, "seen": seen}
 
 
+BEFORE_CODES, BEFORE_CHANNELS = 32, 33
+"""Lengths of earlier vectors: the quantities there were at first, and the same with the code of the latest tokens."""
+
+
 def stored_vector(data: bytes) -> Vector:
-    """A vector as it was stored; features that were declared behind it since then are absent in it."""
+    """A vector as it was stored; features that were declared since then are absent in it."""
     vector = array("d", data)
-    vector.extend([nan] * (len(NAMES) - len(vector)))
+    code = vector.pop() if len(vector) == BEFORE_CHANNELS else nan
+    if len(vector) == BEFORE_CODES:
+        vector.extend([nan] * (len(NUMBERS) - BEFORE_CODES))
+        vector.append(code)
     return vector
 
 
 def upgrade_from_2(state: dict[str, Any]) -> dict[str, Any]:
     """A user's state of version 2, which kept no trail of tokens, as version 3: the trail begins with what comes."""
+    return {**state, "trail": 0, "channel": -1}
+
+
+def upgrade_from_3(state: dict[str, Any]) -> dict[str, Any]:
+    """A user's state of version 3, which knew no sessions or channels and kept each vector by itself, as version 4.
+
+    The user's first session is over, and the present one began with the latest event.
+    """
     facts, pending, *between, learnt = state["history"]
-    pending = [(priority, as_of, stored_vector(vector).tobytes()) for priority, as_of, vector in pending]
-    learnt = [(stored_vector(vector).tobytes(), weight) for vector, weight in learnt]
-    return {**state, "history": [facts, pending, *between, learnt], "trail": 0, "channel": -1}
+    vectors = [stored_vector(vector) for *_, vector in pending] + [stored_vector(vector) for vector, _ in learnt]
+    pending = [about for *about, _ in pending]
+    history = [facts, pending, *between, [weight for _, weight in learnt], compress(b"".join(vectors))]
+    clock, events = state["clock"], state["events"]
+    session = [1, clock, 2, events - 1] if events > 1 else [events, clock, events, events]
+    return {**state, "history": history, "here": [], "session": session, "spoke": (-1, 0)}

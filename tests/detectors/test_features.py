@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import random
-from math import isnan
+from math import isnan, nan
+from typing import get_args
 
 import pytest
 
-from detectors.features.catalogue import CATALOGUE, CODES, NAMES, NUMBERS
+from detectors.contract import vector_from
+from detectors.features.catalogue import CANDIDATES, CATALOGUE, CODES, NAMES, NUMBERS
 from detectors.features.declare import (
     HOPS,
+    Aggregate,
     Decay,
     Feature,
+    Here,
     Ratio,
     Recent,
+    Session,
+    Shift,
     Since,
     StrikeCount,
     Trend,
@@ -23,6 +29,7 @@ from detectors.features.declare import (
 from detectors.features.plan import compile_plan, tail_of
 from detectors.features.signals import RECENT_TEXTS, SIGNALS, read_signals, stable_hash
 from detectors.features.strikes import LEDGER_CAP, Ledger
+from detectors.features.upgrade import BEFORE_CODES, stored_vector
 from detectors.features.window import DISTINCT_CAP, LastSeen, Peaks, Span, row_at, trim
 from detectors.user import Rulebook, User
 from tests.properties.streams import DAY, HOUR, START, exposure, message, place, policy, report, reversal, sanction
@@ -38,6 +45,11 @@ from tests.properties.streams import DAY, HOUR, START, exposure, message, place,
         (Since("first"), "first_since"),
         (Ratio("repeat", "24h"), "repeat_ratio_24h"),
         (Trend("message", "1h", "24h"), "message_trend_1h_24h"),
+        (Window("gap", "spread", "24h"), "gap_spread_24h"),
+        (Shift("toxicity", "1h", "24h"), "toxicity_shift_1h_24h"),
+        (Session("since"), "session_since"),
+        (Session("first"), "first_session_count"),
+        (Here("newcomers"), "channel_newcomers"),
         (StrikeCount(), "strike_count"),
         (Recent(3), "sequence_3"),
     ],
@@ -48,12 +60,13 @@ def test_a_features_name_derives_from_its_declaration(feature: Feature, name: st
 
 
 def test_the_catalogue_covers_every_kind_of_feature_under_distinct_names() -> None:
-    """Windows of every aggregate, decays, since, ratios, trends, strikes and n-grams, which come last."""
-    assert len(set(NAMES)) == len(NAMES)
-    assert {type(feature) for feature in CATALOGUE} == {Window, Decay, Since, Ratio, Trend, StrikeCount, Recent}
-    aggregates = {feature.aggregate for feature in CATALOGUE if isinstance(feature, Window)}
-    assert aggregates == {"count", "sum", "mean", "max", "distinct"}
-    assert {getattr(feature, "signal", "first") for feature in CATALOGUE} - {"first"} == set(SIGNALS)
+    """Every kind there is is used, or was tried; n-grams come last."""
+    declared = CATALOGUE + CANDIDATES
+    assert len({feature.name for feature in declared}) == len(declared)
+    assert {type(feature) for feature in declared} == set(get_args(Feature))
+    aggregates = {feature.aggregate for feature in declared if isinstance(feature, Window)}
+    assert aggregates == set(get_args(Aggregate))
+    assert {getattr(feature, "signal", "first") for feature in declared} - {"first"} == set(SIGNALS)
     assert (*NUMBERS, *CODES) == NAMES
     assert CODES == ("sequence_4",)
 
@@ -158,7 +171,7 @@ def test_a_ledger_forgets_its_oldest_sanctions_first() -> None:
 
 
 def test_what_is_read_off_each_kind_of_event() -> None:
-    """Signals are a table of event to numbers and keys; sanctions and reversals go to the ledger instead."""
+    """Signals are a table of event to numbers and keys; sanctions go to the ledger instead."""
     scores = [{"scorer": "a", "version": "1", "value": 0.2}, {"scorer": "b", "version": "1", "value": 0.7}]
     chat = message("m", START, text="Hello There", recipients=["x", "y", "x"], scores=scores)
     assert read_signals(chat, []) == [
@@ -175,7 +188,7 @@ def test_what_is_read_off_each_kind_of_event() -> None:
     assert read_signals(report("r", START, reporter=None), []) == [("report", 1)]
     assert read_signals(exposure("e", START), []) == [("exposure", 1)]
     assert read_signals(sanction("s", START), []) == []
-    assert read_signals(reversal("v", START, "s"), []) == []
+    assert read_signals(reversal("v", START, "s"), []) == [("reversal", 1)]
 
 
 def repeats(*lines: str) -> list[bool]:
@@ -260,3 +273,15 @@ def test_a_strike_expires_but_its_sanction_is_still_known() -> None:
         assert step.point is not None
         assert step.point.vector[STRIKE] == strikes
         assert step.point.vector[SINCE] == (time - START) / 1000
+
+
+def test_a_vector_stored_by_an_earlier_version_keeps_every_value_under_its_name() -> None:
+    """What was declared since is absent; the codes stay last."""
+    numbers = [float(number) for number in range(BEFORE_CODES)]
+    for stored, code in ((numbers, nan), ([*numbers, 777.0], 777.0)):
+        vector = stored_vector(vector_from(stored).tobytes())
+        named = dict(zip(NAMES, vector, strict=True))
+        assert [named[name] for name in NUMBERS[:BEFORE_CODES]] == numbers
+        assert all(isnan(named[name]) for name in NUMBERS[BEFORE_CODES:])
+        assert repr(named["sequence_4"]) == repr(code)
+    assert repr(stored_vector(vector.tobytes())) == repr(vector)

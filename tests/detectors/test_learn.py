@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detectors.contract import Example, matrix_from
-from detectors.features.catalogue import NUMBERS
-from detectors.features.upgrade import stored_vector
+from detectors.features.upgrade import BEFORE_CODES, stored_vector
 from detectors.learn import InOrder, Learner, Lesson, Published
 from detectors.log_clock import LogClock
 from detectors.models.catalogue import MODELS, freeze
@@ -313,7 +312,7 @@ def test_what_waits_since_before_a_feature_was_declared_is_learnt_without_it() -
     old.take([early])
     state = old.state()
     (place, seq, user, time, ((who, known_at, vector, *rest),), erased, *_) = state["waiting"][0]
-    cut_off = (who, known_at, vector[: 8 * len(NUMBERS)], *rest)
+    cut_off = (who, known_at, vector[: 8 * BEFORE_CODES], *rest)
     assert isnan(stored_vector(cut_off[2])[-1])
     new.restore({**state, "waiting": [(place, seq, user, time, [cut_off], erased)]})
     new.take([empty(0, 0)])

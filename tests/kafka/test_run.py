@@ -50,9 +50,10 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # a log this short has few positives to learn from
     policy.write_text(re.sub(r"min_positives = \d+", "min_positives = 10", EXAMPLE.read_text()))
     forewarn("simulate", "--events", 12_000, "--users", 400, "--seed", 11, "--out", path)
-    forewarn("replay", path, "--policy", policy, "--out", folder / "learnt")
+    alike = ("--partitions", PARTITIONS)
+    forewarn("replay", path, "--policy", policy, "--out", folder / "learnt", *alike)
     pinned = folder / "learnt/models/logistic.json"
-    forewarn("replay", path, "--policy", policy, "--out", folder / "pinned", "--model", pinned)
+    forewarn("replay", path, "--policy", policy, "--out", folder / "pinned", "--model", pinned, *alike)
     assert len(replayed_ids(folder / "pinned")) > 50
     return path
 

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from math import nan
+from math import isnan, nan
+from statistics import fmean, pstdev
 
 from detectors.features.declare import (
     HOPS,
     Decay,
     Feature,
+    Here,
     Ratio,
     Recent,
+    Session,
+    Shift,
     Since,
     StrikeCount,
     Trend,
     Window,
     duration_ms,
 )
-from detectors.features.profile import SEEN_CAP
-from detectors.features.signals import RECENT_TEXTS, SHORTEST_REPEAT
+from detectors.features.profile import BURST_GAP, PAUSE, SEEN_CAP
+from detectors.features.signals import QUICK, RECENT_TEXTS, SHORTEST_REPEAT
 from detectors.features.tokens import FIRST, GAPS, KINDS
 from detectors.features.window import DISTINCT_CAP
 from schemas.records import ChatMessage, Event
+from tests.properties.streams import found_by
 
 Occurrence = tuple[str, float | str, int]
 """Signal, amount or key, event time."""
@@ -60,6 +65,7 @@ def occurrences(events: list[Event]) -> list[Occurrence]:
     """Every signal of the seen events, sanctions as they stand after the reversals among them."""
     found: list[Occurrence] = []
     texts: list[str] = []
+    said: list[int] = []
     for event in events:
         time = event.event_time
         if isinstance(event, ChatMessage):
@@ -74,17 +80,62 @@ def occurrences(events: list[Event]) -> list[Occurrence]:
                     texts.append(folded)
             if event.scores:
                 found.append(("toxicity", max(score.value for score in event.scores), time))
+            found += _pace(time, said)
+            said.append(time)
+            found += _in_channel(event)
         elif event.report is not None:
             found.append(("report", 1, time))
             if event.report.reporter_id is not None:
                 found.append(("reporter", event.report.reporter_id, time))
         elif event.exposure is not None:
             found.append(("exposure", 1, time))
+        elif event.reversal is not None:
+            found.append(("reversal", 1, time))
     return (
         found
         + [("sanction", 1, time) for time, _ in upheld(events)]
         + [("sanction_severity", severity, time) for time, severity in upheld(events)]
     )
+
+
+def _pace(time: int, said: list[int]) -> list[Occurrence]:
+    """A message's gap to the one before, and its place in a burst; none for one that comes out of order."""
+    in_order = [at for place, at in enumerate(said) if at >= max(said[: place + 1])]
+    if not in_order or time < in_order[-1]:
+        return []
+    times = [*in_order, time]
+    run = 1
+    while run < len(times) and times[-run] - times[-run - 1] <= BURST_GAP:
+        run += 1
+    gap: list[Occurrence] = [("gap", (time - in_order[-1]) // 1000, time)]
+    return gap + ([("burst", run, time)] if run > 1 else [])
+
+
+def _in_channel(event: ChatMessage) -> list[Occurrence]:
+    """What a message's channel says of it."""
+    context, found = found_by(event), list[Occurrence]()
+    if context is None:
+        return []
+    if not isnan(context.lag):
+        found.append(("answer", 1, event.event_time))
+        if context.lag <= QUICK:
+            found.append(("quick_answer", 1, event.event_time))
+    if event.scores and not isnan(context.toxicity):
+        excess = max(score.value for score in event.scores) - context.toxicity
+        found.append(("excess", excess, event.event_time))
+    return found
+
+
+def session(events: list[Event]) -> tuple[int, int, int, int]:
+    """Events in the present session, when it began, how many there were, and the events in the first."""
+    clock, sessions = -1, list[tuple[int, int]]()
+    for event in events:
+        if clock < 0 or event.event_time - clock > PAUSE:
+            sessions.append((event.event_time, 0))
+        began, count = sessions[-1]
+        sessions[-1] = began, count + 1
+        clock = max(clock, event.event_time)
+    return sessions[-1][1], sessions[-1][0], len(sessions), sessions[0][1]
 
 
 def upheld(events: list[Event]) -> list[tuple[int, int]]:
@@ -121,7 +172,18 @@ def feature(declared: Feature, events: list[Event], strike_expiry: int) -> float
                 return sum(covered)
             if aggregate == "max":
                 return max(covered, default=nan)
+            if aggregate == "spread":
+                return pstdev(covered) / abs(fmean(covered)) if len(covered) > 1 and sum(covered) else nan
             return sum(covered) / len(covered) if covered else nan
+        case Shift(signal, short, long):
+            means = [window(found, signal, span, now) for span in (short, long)]
+            return fmean(means[0]) - fmean(means[1]) if all(means) else nan
+        case Session(happening):
+            count, began, number, first = session(events)
+            return {"count": count, "since": (now - began) / 1000, "number": number, "first": first}[happening]
+        case Here(surrounding):
+            contexts = [context for event in events if (context := found_by(event)) is not None]
+            return float(getattr(contexts[-1], surrounding)) if contexts else nan
         case Ratio(signal, span, per):
             base = len(window(found, per, span, now))
             return len(window(found, signal, span, now)) / base if base else nan

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+from math import nan
 from typing import Any
 
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
 
+from detectors.channels import Context
 from detectors.models.catalogue import MODELS
 from detectors.policy import Policy, parse_policy
 from schemas.records import ChatMessage, Event, Exposure, ModerationEvent, Position, Report, Reversal, Sanction
@@ -108,6 +110,16 @@ def exposure(event_id: str, time: int) -> Event:
 def erasure(event_id: str, time: int, user: str = USER) -> Event:
     """A request to be forgotten."""
     return ModerationEvent(event_id=event_id, event_time=time, user_id=user, kind="erasure")
+
+
+def found_by(event: Event) -> Context | None:
+    """What a message found in its channel, drawn by its id; some found nothing out, and some only a part."""
+    rng = random.Random(event.event_id)
+    if not isinstance(event, ChatMessage) or rng.random() < 0.3:
+        return None
+    known = [rng.choice((nan, 0.0, 1.0, 100 * rng.random())) for _ in Context._fields[:-2]]
+    answered, lag = rng.choice(((nan, nan), (5.0, 1800.0), (2.5, 1800.5), (0.0, 0.0)))
+    return Context(*known, answered, lag)
 
 
 KINDS = ("message",) * 4 + ("report",) * 2 + ("sanction",) * 2 + ("reversal", "exposure")

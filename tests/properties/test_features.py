@@ -4,19 +4,48 @@ from __future__ import annotations
 
 from itertools import product
 from math import isclose, isnan
+from typing import get_args
 
 import pytest
 from hypothesis import given, settings
 
 from detectors.features.catalogue import CATALOGUE
-from detectors.features.declare import HOPS, Decay, Feature, Ratio, Recent, Since, StrikeCount, Trend, Window
+from detectors.features.declare import (
+    HOPS,
+    Aggregate,
+    Decay,
+    Feature,
+    Happening,
+    Here,
+    Ratio,
+    Recent,
+    Session,
+    Shift,
+    Since,
+    StrikeCount,
+    Surrounding,
+    Trend,
+    Window,
+)
 from detectors.features.plan import compile_plan
 from detectors.features.signals import SIGNALS
 from detectors.features.tokens import LONGEST
 from detectors.user import Rulebook, User
 from schemas.records import Event
 from tests.properties import oracle
-from tests.properties.streams import HOUR, LATENESS, LAWFUL, TTL, crowded, message, place, policy, report, streams
+from tests.properties.streams import (
+    HOUR,
+    LATENESS,
+    LAWFUL,
+    TTL,
+    crowded,
+    found_by,
+    message,
+    place,
+    policy,
+    report,
+    streams,
+)
 
 POLICY = policy(target={"recurring": True}, profile_ttl=TTL)  # everybody stays at risk, so every event is served
 
@@ -24,19 +53,22 @@ POLICY = policy(target={"recurring": True}, profile_ttl=TTL)  # everybody stays 
 def declarable() -> list[Feature]:
     """Everything that can be declared: every aggregate of every signal over every span that goes together."""
     wanted: list[Feature] = [StrikeCount(), Since("first"), *map(Recent, range(1, LONGEST + 1))]
+    wanted += [*map(Session, get_args(Happening)), *map(Here, get_args(Surrounding))]
     for signal in SIGNALS:
         wanted += [Since(signal), Decay(signal, "90s"), Decay(signal, "30d")]
         wanted += [Window(signal, aggregate, span) for aggregate, span in product(_AGGREGATES, HOPS)]
         wanted += [
             Trend(signal, "5m", "1h"),
             Trend(signal, "24h", "30d"),
+            Shift(signal, "5m", "1h"),
+            Shift(signal, "24h", "30d"),
             Ratio(signal, "7d"),
             Ratio(signal, "1h", "report"),
         ]
     return [feature for feature in wanted if _goes_together(feature)]
 
 
-_AGGREGATES = ("count", "sum", "mean", "max", "distinct")
+_AGGREGATES = get_args(Aggregate)
 
 
 def _goes_together(feature: Feature) -> bool:
@@ -49,7 +81,7 @@ def _goes_together(feature: Feature) -> bool:
 
 def exact(feature: Feature) -> bool:
     """Whether a feature is a whole number or a plain difference of times, and so agrees to the last bit."""
-    return isinstance(feature, Since | StrikeCount | Recent) or (
+    return isinstance(feature, Since | StrikeCount | Recent | Session | Here) or (
         isinstance(feature, Window) and feature.aggregate in ("count", "distinct", "max")
     )
 
@@ -58,6 +90,8 @@ def agree(feature: Feature, got: float, wanted: float) -> bool:
     """Whether a served value is the oracle's."""
     if isnan(wanted) or isnan(got):
         return isnan(wanted) and isnan(got)
+    if isinstance(feature, Shift) or (isinstance(feature, Window) and feature.aggregate == "spread"):
+        return isclose(got, wanted, rel_tol=1e-9, abs_tol=1e-6)  # differences of like numbers
     return got == wanted if exact(feature) else isclose(got, wanted, rel_tol=1e-9, abs_tol=1e-300)
 
 
@@ -67,7 +101,7 @@ def check(events: list[Event], features: tuple[Feature, ...] = CATALOGUE, every:
     rules.plan = compile_plan(features, POLICY.strike_expiry)
     user, seen = User(rules), []
     for number, (event, (outcome, anew)) in enumerate(zip(events, oracle.outcomes(events, LATENESS, TTL), strict=True)):
-        step = user.step(event, place(number))
+        step = user.step(event, place(number), found_by(event))
         seen = [] if anew else seen
         assert step.outcome == outcome
         if outcome != "seen":
@@ -112,5 +146,5 @@ def test_crowds_over_the_distinct_cap_agree_with_the_oracle(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_every_feature_that_can_be_declared_agrees_with_the_oracle(seed: int) -> None:
-    """Not only the catalogue: whatever `compile_plan` accepts means what its declaration says."""
+    """Not only the catalogue and its candidates: whatever `compile_plan` accepts means what its declaration says."""
     check(crowded(seed, 70), tuple(declarable()), every=9)

@@ -1,0 +1,218 @@
+"""What a channel was like when a message came: the history of rooms, pages and matches, and who answers whom.
+
+A channel's history is made of the messages of many users, who meet nowhere else in the dataflow. So it is kept for each
+source partition, in the order of the log, before the users part: what a message sees of its channel is then a property
+of the log alone, and the same in a replay. A partition sees the messages of its own users. With several partitions that
+is an even sample of the users in every channel: shares and ratios keep their meaning, `rate` counts a part.
+"""
+
+from __future__ import annotations
+
+from math import exp2, nan
+from typing import Any, NamedTuple
+
+from detectors.features.signals import QUICK, Signal, key_of, stable_hash
+from detectors.storage import pack, unpack
+from schemas.records import ChatMessage, Event, ModerationEvent
+
+STATE_VERSION = 1
+"""Version of the dumped channels of a partition."""
+
+HOUR = 3_600_000
+"""Half-life of what is going on in a channel (ms)."""
+MONTH = 30 * 24 * HOUR
+"""Half-life of a channel's history (ms)."""
+UNPUNISHED = 20.0
+"""Messages without a sanction that every channel is taken to begin with."""
+POSTERS = 16
+"""How many of a channel's latest users are known again in it."""
+SANCTIONS = 4_096
+"""How many of a partition's latest sanctions can be taken back."""
+
+
+class Context(NamedTuple):
+    """A channel as a message finds it, before the message counts; NaN where nothing can be said.
+
+    `age` is how long the channel has been known (s); `rate` how many messages it has, decayed with a half-life of an
+    hour; `newcomers` the share of messages whose user was not among the channel's latest, `sanctions` how many
+    sanctions there are for a message by somebody who spoke here last, both decayed with one of 30 days; `toxicity` the
+    mean of what scorers said, decayed like `rate`; `share` the user's own part of `rate`. Where others have spoken
+    since the user's latest message here, `answered` is how long ago the first of them did (s), and `lag` how long that
+    was after the user.
+    """
+
+    age: float
+    rate: float
+    newcomers: float
+    sanctions: float
+    toxicity: float
+    share: float
+    answered: float
+    lag: float
+
+
+def add_signals(signals: list[Signal], context: Context) -> None:
+    """Add to a message's signals what its channel says of it."""
+    if context.lag == context.lag:
+        signals.append(("answer", 1))
+        if context.lag <= QUICK:
+            signals.append(("quick_answer", 1))
+    if context.toxicity == context.toxicity:
+        said = [amount for signal, amount in signals if signal == "toxicity"]
+        signals.extend(("excess", amount - context.toxicity) for amount in said)
+
+
+class Channel:
+    """One channel's history. Sums hold as of `clock`, the largest event time of a message here."""
+
+    __slots__ = ("clock", "first", "latest", "newcomers", "posters", "rate", "sanctions", "scored", "total", "toxicity")
+
+    def __init__(self, time: int) -> None:
+        self.first = self.clock = time
+        self.rate = self.scored = self.toxicity = 0.0
+        self.total = self.newcomers = self.sanctions = 0.0
+        self.latest = -1  # who spoke last
+        self.posters: dict[int, list[float]] = {}  # by user: latest message, first answer (-1: none), rate as of then
+
+    def move(self, time: int) -> int:
+        """Bring the sums up to an event time; the channel's clock then, which never goes back."""
+        passed = time - self.clock
+        if passed > 0:
+            self.clock = time
+            fade = exp2(-passed / HOUR)
+            self.rate *= fade
+            self.scored *= fade
+            self.toxicity *= fade
+            fade = exp2(-passed / MONTH)
+            self.total *= fade
+            self.newcomers *= fade
+            self.sanctions *= fade
+        return self.clock
+
+    def see(self, user: int, time: int, toxicity: float | None) -> Context:
+        """What a message finds here; then it counts."""
+        now, posters = self.move(time), self.posters
+        known = posters.pop(user, None)
+        own, answered, lag = 0.0, nan, nan
+        if known is not None:
+            last, answer, own = known
+            own *= exp2((last - now) / HOUR)
+            if answer >= 0:
+                answered, lag = (now - answer) / 1000, (answer - last) / 1000
+        rate, total, scored = self.rate, self.total, self.scored
+        context = Context(
+            (now - self.first) / 1000,
+            rate,
+            self.newcomers / total if total else nan,
+            self.sanctions / (total + UNPUNISHED),
+            self.toxicity / scored if scored else nan,
+            own / rate if rate else nan,
+            answered,
+            lag,
+        )
+        if self.latest != user:
+            spoken_to = posters.get(self.latest)
+            if spoken_to is not None and spoken_to[1] < 0:
+                spoken_to[1] = now
+            self.latest = user
+        posters[user] = [now, -1, own + 1.0]
+        if len(posters) > POSTERS:
+            del posters[next(iter(posters))]
+        self.rate = rate + 1.0
+        self.total = total + 1.0
+        if known is None:
+            self.newcomers += 1.0
+        if toxicity is not None:
+            self.scored = scored + 1.0
+            self.toxicity += toxicity
+        return context
+
+    def sanction(self, time: int, amount: float) -> None:
+        """Count a sanction at an event time, or take one back."""
+        now = self.move(time)
+        self.sanctions = max(0.0, self.sanctions + amount * exp2(min(0, time - now) / MONTH))
+
+    def state(self) -> list[Any]:
+        """Everything as plain data."""
+        return [getattr(self, name) for name in self.__slots__]
+
+    @classmethod
+    def from_state(cls, state: list[Any]) -> Channel:
+        """A channel from its state."""
+        channel = cls(0)
+        for name, value in zip(cls.__slots__, state, strict=True):
+            setattr(channel, name, value)
+        return channel
+
+
+class Channels:
+    """The channels of one source partition, as many as `remembered`: beyond that the longest silent goes.
+
+    A sanction counts in the channel where its user spoke last, until a reversal takes it back. Messages count however
+    late they are and however often they come: who is late or repeated is found out user by user, behind this.
+    """
+
+    def __init__(self, remembered: int) -> None:
+        self._most = remembered
+        self._channels: dict[int, Channel] = {}
+        self._spoken: dict[int, int] = {}  # by user: the channel of the latest message
+        self._sanctions: dict[int, tuple[int, int]] = {}  # by id: channel and event time
+
+    def see(self, event: Event) -> Context | None:
+        """Take one event in its turn; what a message finds in its channel."""
+        user = key_of(event.user_id)
+        if isinstance(event, ChatMessage):
+            key, channels, spoken = key_of(event.channel), self._channels, self._spoken
+            channel = channels.pop(key, None) or Channel(event.event_time)
+            channels[key] = channel
+            if len(channels) > self._most:
+                del channels[next(iter(channels))]
+            spoken.pop(user, None)
+            spoken[user] = key
+            if len(spoken) > self._most:
+                del spoken[next(iter(spoken))]
+            toxicity = max([score.value for score in event.scores]) if event.scores else None
+            return channel.see(user, event.event_time, toxicity)
+        if event.kind == "erasure":
+            self._forget(user)
+        else:
+            self._moderate(user, event)
+        return None
+
+    def _moderate(self, user: int, event: ModerationEvent) -> None:
+        """Count a sanction where its user spoke last, and take an overturned one back where it was counted."""
+        sanctions, time = self._sanctions, event.event_time
+        if event.sanction is not None:
+            key, identity = self._spoken.get(user), stable_hash(event.event_id)
+            if key in self._channels and identity not in sanctions:
+                self._channels[key].sanction(time, 1.0)
+                sanctions[identity] = key, time
+                if len(sanctions) > SANCTIONS:
+                    del sanctions[next(iter(sanctions))]
+        elif event.reversal is not None:
+            where = sanctions.pop(stable_hash(event.reversal.sanction_id), None)
+            if where is not None and where[0] in self._channels:
+                self._channels[where[0]].sanction(where[1], -1.0)
+
+    def _forget(self, user: int) -> None:
+        """Keep nothing that stands for the user; what they said stays in the sums, which name nobody."""
+        self._spoken.pop(user, None)
+        for channel in self._channels.values():
+            channel.posters.pop(user, None)
+            if channel.latest == user:
+                channel.latest = -1
+
+    def dump(self) -> bytes:
+        """Everything as versioned compact bytes."""
+        channels = {key: channel.state() for key, channel in self._channels.items()}
+        return pack({"channels": channels, "spoken": self._spoken, "sanctions": self._sanctions}, STATE_VERSION)
+
+    @classmethod
+    def load(cls, data: bytes, remembered: int) -> Channels:
+        """The channels that were dumped."""
+        known = cls(remembered)
+        _, state = unpack(data, STATE_VERSION, "channels")
+        known._channels = {key: Channel.from_state(channel) for key, channel in state["channels"].items()}
+        known._spoken = state["spoken"]
+        known._sanctions = {identity: tuple(where) for identity, where in state["sanctions"].items()}
+        return known

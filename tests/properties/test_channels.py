@@ -1,0 +1,196 @@
+"""What a message finds in its channel, against an oracle that recomputes it from the list of events."""
+
+from __future__ import annotations
+
+import random
+from math import isclose, isnan, nan
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as given_settings
+from hypothesis import strategies as st
+
+from detectors.channels import HOUR, MONTH, POSTERS, STATE_VERSION, UNPUNISHED, Channels, Context
+from detectors.storage import StateVersionError
+from schemas.records import ChatMessage, Event
+from tests.properties.streams import LAWFUL, MINUTE, START, erasure, message, report, reversal, sanction
+
+ROOMS = ("lobby", "market", "arena")
+
+
+def talk(seed: int, length: int, users: int) -> list[Event]:
+    """A seeded log of a few rooms: talk in and out of order, sanctions, reversals before and after, erasures."""
+    rng, now, events = random.Random(seed), START, list[Event]()
+    for number in range(length):
+        now += rng.choice((0, 0, 1, 900, 20_000, 5 * MINUTE, 31 * MINUTE, 5 * HOUR, 3 * 24 * HOUR))
+        time = now - rng.choice((0,) * 8 + (1, 10 * MINUTE, 2 * HOUR))
+        user, kind = f"u{rng.randrange(users)}", rng.random()
+        if kind < 0.8:
+            scores = [{"scorer": "t", "version": "1", "value": rng.random()} for _ in range(rng.randrange(3))]
+            events.append(message(f"e{number}", time, user=user, channel=rng.choice(ROOMS), scores=scores))
+        elif kind < 0.88:
+            events.append(sanction(f"s{rng.randrange(12)}", time, user=user))
+        elif kind < 0.94:
+            events.append(reversal(f"e{number}", time, f"s{rng.randrange(12)}", user=user))
+        elif kind < 0.98:
+            events.append(report(f"e{number}", time, user=user))
+        else:
+            events.append(erasure(f"e{number}", time, user=user))
+    return events
+
+
+def sanctioned(before: list[Event], channel: str) -> list[int]:
+    """When the sanctions were that stand, of those who had last spoken in this channel."""
+    spoken: dict[str, str] = {}
+    standing: dict[str, tuple[str, int]] = {}
+    for event in before:
+        if isinstance(event, ChatMessage):
+            spoken[event.user_id] = event.channel
+        elif event.kind == "erasure":
+            spoken.pop(event.user_id, None)
+        elif event.sanction is not None and event.user_id in spoken and event.event_id not in standing:
+            standing[event.event_id] = spoken[event.user_id], event.event_time
+        elif event.reversal is not None:
+            standing.pop(event.reversal.sanction_id, None)
+    return [time for where, time in standing.values() if where == channel]
+
+
+def known(said: list[tuple[str, int, bool]], user: str) -> bool:
+    """Whether the user is among the latest who spoke; who asked to be forgotten is not."""
+    order: list[str] = []
+    for speaker, _, forgotten in reversed(said):
+        if not forgotten and speaker not in order:
+            order.append(speaker)
+    return user in order[:POSTERS]
+
+
+def oracle(events: list[Event], place: int) -> Context:
+    """What the message at this place finds, by definition."""
+    spoken = events[place]
+    assert isinstance(spoken, ChatMessage)
+    user, room, before = spoken.user_id, spoken.channel, events[:place]
+    now = -1  # of the channel: moved by its messages, and by the sanctions that count in it
+    said: list[tuple[str, int, bool]] = []  # by whom, at the channel's clock, forgotten since
+    toxicities: list[tuple[int, float]] = []
+    newcomers: list[int] = []
+    own: list[int] = []
+    clock_of_sanctions = {time for at in range(place) for time in sanctioned(before[: at + 1], room)}
+    for at, event in enumerate(before):
+        if isinstance(event, ChatMessage) and event.channel == room:
+            now = max(now, event.event_time)
+            if not known(said, event.user_id):
+                newcomers.append(now)
+                if event.user_id == user:
+                    own = []
+            if event.user_id == user:
+                own.append(now)
+            said.append((event.user_id, now, False))
+            if event.scores:
+                toxicities.append((now, max(score.value for score in event.scores)))
+        elif not isinstance(event, ChatMessage) and event.kind == "erasure":
+            said = [(who, time, gone or who == event.user_id) for who, time, gone in said]
+            own = [] if event.user_id == user else own
+        elif (
+            now >= 0
+            and event.event_time in clock_of_sanctions
+            and len(sanctioned(before[: at + 1], room)) > len(sanctioned(before[:at], room))
+        ):
+            now = max(now, event.event_time)
+    first = next((e.event_time for e in before if isinstance(e, ChatMessage) and e.channel == room), spoken.event_time)
+    now = max(now, spoken.event_time)
+
+    def faded(times: list[int], half_life: int) -> float:
+        return sum(2.0 ** (-(now - time) / half_life) for time in times)
+
+    messages, scored = [time for _, time, _ in said], [time for time, _ in toxicities]
+    rate, total = faded(messages, HOUR), faded(messages, MONTH)
+    toxicity = sum(value * 2.0 ** (-(now - time) / HOUR) for time, value in toxicities)
+    answered = lag = nan
+    if known(said, user):
+        mine = max(at for at, (who, _, gone) in enumerate(said) if who == user and not gone)
+        answers = [time for _, time, _ in said[mine + 1 :]]
+        if answers:
+            answered, lag = (now - answers[0]) / 1000, (answers[0] - said[mine][1]) / 1000
+    else:
+        own = []
+    return Context(
+        (now - first) / 1000,
+        rate,
+        faded(newcomers, MONTH) / total if total else nan,
+        faded(sanctioned(before, room), MONTH) / (total + UNPUNISHED),
+        toxicity / faded(scored, HOUR) if scored else nan,
+        faded(own, HOUR) / rate if rate else nan,
+        answered,
+        lag,
+    )
+
+
+def agrees(found: Context, wanted: Context) -> bool:
+    """Whether two contexts are the same but for rounding."""
+    return all(
+        (isnan(one) and isnan(other)) or isclose(one, other, rel_tol=1e-9, abs_tol=1e-12)
+        for one, other in zip(found, wanted, strict=True)
+    )
+
+
+def walk(events: list[Event], dump_every: int = 0) -> None:
+    """Take the events one by one and compare what each message finds; go on from a dump every so often."""
+    channels = Channels(99)
+    for place, event in enumerate(events):
+        if dump_every and place % dump_every == dump_every - 1:
+            channels = Channels.load(channels.dump(), 99)
+        found = channels.see(event)
+        assert (found is not None) == isinstance(event, ChatMessage)
+        if found is not None:
+            wanted = oracle(events, place)
+            assert agrees(found, wanted), f"event {place} finds {found}, not {wanted}"
+
+
+@given_settings(LAWFUL, max_examples=25)
+@given(st.integers(0, 10**6), st.integers(20, 60), st.sampled_from((2, 5, 30)))
+def test_every_message_finds_what_the_oracle_recomputes(seed: int, length: int, users: int) -> None:
+    """Disorder, sanctions and their reversals, erasures, and crowds that a channel cannot know all of."""
+    walk(talk(seed, length, users))
+
+
+def test_a_dump_changes_nothing() -> None:
+    """Channels that were dumped and loaded go on as they were."""
+    walk(talk(7, 120, 30), dump_every=7)
+
+
+def test_bytes_of_a_later_version_are_refused() -> None:
+    """A snapshot of a newer forewarn ends in a sentence."""
+    dump = bytes([STATE_VERSION + 1]) + Channels(9).dump()[1:]
+    with pytest.raises(StateVersionError, match="channels state version"):
+        Channels.load(dump, 9)
+
+
+def test_the_longest_silent_channel_is_forgotten_first() -> None:
+    """Memory is bounded by the number of channels, of users who spoke last somewhere, and of sanctions."""
+    channels = Channels(3)
+    for number, room in enumerate(("a", "b", "c", "a", "d")):
+        channels.see(message(f"e{number}", START + number * 1_000, channel=room))
+    ages = {room: channels.see(message(f"f{room}", START + 9_000, channel=room)) for room in ("a", "b")}
+    assert ages["a"] is not None
+    assert ages["a"].age == 9.0
+    assert ages["b"] is not None
+    assert ages["b"].age == 0.0
+    sizes = set()
+    for number in range(9_000):
+        name, time = f"n{number}", START + number
+        channels.see(message(f"m{name}", time, user=name, channel=name))
+        channels.see(sanction(f"s{name}", time, user=name))
+        if number > 5_000 and not number % 1_000:
+            sizes.add(len(channels.dump()) // 4_096)
+    assert len(sizes) == 1
+
+
+def test_a_sanction_heard_twice_counts_once_and_its_reversal_takes_it_back() -> None:
+    """To the last bit nothing of it is left, and nothing falls below zero."""
+    channels = Channels(9)
+    channels.see(message("m", START))
+    for event in (sanction("s", START), sanction("s", START), reversal("r", START, "s"), reversal("q", START, "s")):
+        channels.see(event)
+    found = channels.see(message("n", START))
+    assert found is not None
+    assert found.sanctions == 0.0
