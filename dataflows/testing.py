@@ -64,6 +64,7 @@ def small_policy(**changes: Any) -> Policy:
     document: dict[str, Any] = {
         "name": "small",
         "target": {"horizon": "24h", "when": [{"event": "sanction", "min_severity": 5}]},
+        "channels": {"remembered": 100},
         "learning": {"publish_every": "1m", "min_positives": 2},
         "tiers": {"watch": {"enter": 0.3, "leave": 0.2}, "high": {"enter": 0.6, "leave": 0.5}},
     }

@@ -28,6 +28,7 @@ _COUNTED = {
     "sanction": ("sanction", "sanctions"),
     "exposure": ("intervention shown", "interventions shown"),
     "repeat": ("repeat", "repeats"),
+    "reversal": ("sanction taken back", "sanctions taken back"),
 }
 
 # Signals of which the different values are counted: one, several, and the plural as a title.
@@ -39,6 +40,21 @@ _DISTINCT = {
 
 # Signals that are measured: what, and in which unit.
 _MEASURED = {"length": ("message length", " characters")}
+
+# Features whose names say too little: what they measure, what a value is multiplied by, and how it reads.
+_OWN_WORDS = {
+    "strike_count": ("strikes", 1, "{} strikes"),
+    "first_session_count": ("events in the first session", 1, "{} events in the first session"),
+    "channel_rate": ("recent messages in the channel (half-life 1 h)", 1, "{} recent messages in the channel"),
+    "channel_share": ("share of the channel's recent messages", 100, "{} % of the channel's recent messages"),
+    "channel_sanctions": ("sanctions per message in the channel", 100, "{} sanctions in 100 messages of the channel"),
+    "excess_mean_24h": ("toxicity less the channel's, mean over 24 h", 1, "toxicity less the channel's: {} over 24 h"),
+    "quick_answer_ratio_24h": (
+        "share of messages after a quick answer in 24 h",
+        100,
+        "{} % of messages in 24 h come after a quick answer",
+    ),
+}
 
 # Unicode categories that show nothing of their own: controls, marks of direction, surrogates, line separators.
 _HIDDEN = {"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"}
@@ -59,8 +75,10 @@ def describe_feature(name: str, value: float | None) -> str:
     if value is None or not math.isfinite(value):
         return f"{name_feature(name)}: not known"
     said = quantity(value)
-    if name == "strike_count":
-        return f"{said} {_plural(value, 'strike', 'strikes')}"
+    if name in _OWN_WORDS:
+        _, scale, words = _OWN_WORDS[name]
+        words = words.format(quantity(value * scale))
+        return re.sub("s( |$)", r"\1", words, count=1) if value == 1 and name.endswith("_count") else words
     if window := _WINDOW.fullmatch(name):
         return _describe_window(window["signal"], window["what"], _span(window["span"]), value)
     if trend := _TREND.fullmatch(name):
@@ -82,8 +100,8 @@ def name_feature(name: str) -> str:
     >>> name_feature("toxicity_mean_1h")
     'mean toxicity over 1 h'
     """
-    if name == "strike_count":
-        return "strikes"
+    if name in _OWN_WORDS:
+        return _OWN_WORDS[name][0]
     if window := _WINDOW.fullmatch(name):
         return _name_window(window["signal"], window["what"], _span(window["span"]))
     if trend := _TREND.fullmatch(name):

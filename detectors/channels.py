@@ -12,6 +12,7 @@ from math import exp2, nan
 from typing import Any, NamedTuple
 
 from detectors.features.signals import QUICK, Signal, key_of, stable_hash
+from detectors.log_clock import LogClock
 from detectors.storage import pack, unpack
 from schemas.records import ChatMessage, Event, ModerationEvent
 
@@ -63,7 +64,7 @@ def add_signals(signals: list[Signal], context: Context) -> None:
 
 
 class Channel:
-    """One channel's history. Sums hold as of `clock`, the largest event time of a message here."""
+    """One channel's history. Sums hold as of `clock`, the log's when something last happened here."""
 
     __slots__ = ("clock", "first", "latest", "newcomers", "posters", "rate", "sanctions", "scored", "total", "toxicity")
 
@@ -74,11 +75,10 @@ class Channel:
         self.latest = -1  # who spoke last
         self.posters: dict[int, list[float]] = {}  # by user: latest message, first answer (-1: none), rate as of then
 
-    def move(self, time: int) -> int:
-        """Bring the sums up to an event time; the channel's clock then, which never goes back."""
-        passed = time - self.clock
-        if passed > 0:
-            self.clock = time
+    def move(self, now: int) -> None:
+        """Bring the sums up to what the log's clock says."""
+        if now > self.clock:
+            passed, self.clock = now - self.clock, now
             fade = exp2(-passed / HOUR)
             self.rate *= fade
             self.scored *= fade
@@ -87,11 +87,11 @@ class Channel:
             self.total *= fade
             self.newcomers *= fade
             self.sanctions *= fade
-        return self.clock
 
-    def see(self, user: int, time: int, toxicity: float | None) -> Context:
+    def see(self, user: int, now: int, toxicity: float | None) -> Context:
         """What a message finds here; then it counts."""
-        now, posters = self.move(time), self.posters
+        self.move(now)
+        posters = self.posters
         known = posters.pop(user, None)
         own, answered, lag = 0.0, nan, nan
         if known is not None:
@@ -127,10 +127,15 @@ class Channel:
             self.toxicity += toxicity
         return context
 
-    def sanction(self, time: int, amount: float) -> None:
-        """Count a sanction at an event time, or take one back."""
-        now = self.move(time)
-        self.sanctions = max(0.0, self.sanctions + amount * exp2(min(0, time - now) / MONTH))
+    def sanction(self, now: int) -> None:
+        """Count a sanction."""
+        self.move(now)
+        self.sanctions += 1.0
+
+    def take_back(self, since: int, now: int) -> None:
+        """Take a sanction back that was counted when the clock said `since`."""
+        self.move(now)
+        self.sanctions = max(0.0, self.sanctions - exp2((since - now) / MONTH))
 
     def state(self) -> list[Any]:
         """Everything as plain data."""
@@ -149,21 +154,28 @@ class Channels:
     """The channels of one source partition, as many as `remembered`: beyond that the longest silent goes.
 
     A sanction counts in the channel where its user spoke last, until a reversal takes it back. Messages count however
-    late they are and however often they come: who is late or repeated is found out user by user, behind this.
+    late they are and however often they come: who is late or repeated is found out user by user, behind this. What
+    happens, happens when the partition's clock says, which is a time that two users have shown: one poisoned clock ages
+    no channel.
     """
 
     def __init__(self, remembered: int) -> None:
         self._most = remembered
+        self._clock = LogClock()
         self._channels: dict[int, Channel] = {}
         self._spoken: dict[int, int] = {}  # by user: the channel of the latest message
-        self._sanctions: dict[int, tuple[int, int]] = {}  # by id: channel and event time
+        self._sanctions: dict[int, tuple[int, int]] = {}  # by id: channel, and when it was counted
 
     def see(self, event: Event) -> Context | None:
-        """Take one event in its turn; what a message finds in its channel."""
-        user = key_of(event.user_id)
+        """Take one event in its turn; what a message finds in its channel, None while one user alone was heard of."""
+        user, clock = key_of(event.user_id), self._clock
+        clock.advance(event.user_id, event.event_time)
+        now = clock.now
+        if now < 0:
+            return None
         if isinstance(event, ChatMessage):
             key, channels, spoken = key_of(event.channel), self._channels, self._spoken
-            channel = channels.pop(key, None) or Channel(event.event_time)
+            channel = channels.pop(key, None) or Channel(now)
             channels[key] = channel
             if len(channels) > self._most:
                 del channels[next(iter(channels))]
@@ -172,27 +184,28 @@ class Channels:
             if len(spoken) > self._most:
                 del spoken[next(iter(spoken))]
             toxicity = max([score.value for score in event.scores]) if event.scores else None
-            return channel.see(user, event.event_time, toxicity)
+            return channel.see(user, now, toxicity)
         if event.kind == "erasure":
             self._forget(user)
+            clock.forget(event.user_id)
         else:
-            self._moderate(user, event)
+            self._moderate(user, event, now)
         return None
 
-    def _moderate(self, user: int, event: ModerationEvent) -> None:
+    def _moderate(self, user: int, event: ModerationEvent, now: int) -> None:
         """Count a sanction where its user spoke last, and take an overturned one back where it was counted."""
-        sanctions, time = self._sanctions, event.event_time
+        sanctions = self._sanctions
         if event.sanction is not None:
             key, identity = self._spoken.get(user), stable_hash(event.event_id)
             if key in self._channels and identity not in sanctions:
-                self._channels[key].sanction(time, 1.0)
-                sanctions[identity] = key, time
+                self._channels[key].sanction(now)
+                sanctions[identity] = key, now
                 if len(sanctions) > SANCTIONS:
                     del sanctions[next(iter(sanctions))]
         elif event.reversal is not None:
             where = sanctions.pop(stable_hash(event.reversal.sanction_id), None)
             if where is not None and where[0] in self._channels:
-                self._channels[where[0]].sanction(where[1], -1.0)
+                self._channels[where[0]].take_back(where[1], now)
 
     def _forget(self, user: int) -> None:
         """Keep nothing that stands for the user; what they said stays in the sums, which name nobody."""
@@ -205,7 +218,9 @@ class Channels:
     def dump(self) -> bytes:
         """Everything as versioned compact bytes."""
         channels = {key: channel.state() for key, channel in self._channels.items()}
-        return pack({"channels": channels, "spoken": self._spoken, "sanctions": self._sanctions}, STATE_VERSION)
+        clock = (self._clock.leader, self._clock.latest, self._clock.now)
+        kept = {"channels": channels, "spoken": self._spoken, "sanctions": self._sanctions, "clock": clock}
+        return pack(kept, STATE_VERSION)
 
     @classmethod
     def load(cls, data: bytes, remembered: int) -> Channels:
@@ -214,5 +229,6 @@ class Channels:
         _, state = unpack(data, STATE_VERSION, "channels")
         known._channels = {key: Channel.from_state(channel) for key, channel in state["channels"].items()}
         known._spoken = state["spoken"]
+        known._clock = LogClock(*state["clock"])
         known._sanctions = {identity: tuple(where) for identity, where in state["sanctions"].items()}
         return known

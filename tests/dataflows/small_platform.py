@@ -9,6 +9,7 @@ from dataflows.testing import FlowDriver, small_policy
 USERS = ("ann", "bob", "cid", "dan", "eve", "fay")
 
 POLICY = small_policy(
+    channels={},  # in a channel, what others do is seen; what is told of a user here is to be that user's own
     target={"horizon": "24h", "when": [{"event": "sanction", "min_severity": 5}], "reset_after": "5m"},
     learning={"publish_every": "1m", "min_positives": 3, "min_events": 2},
     tiers={"watch": {"enter": 0.1, "leave": 0.05}, "high": {"enter": 0.3, "leave": 0.2}},

@@ -17,6 +17,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dataflows.testing import START, DriverResult, FlowDriver, hand_made_model, small_policy
+from detectors.channels import Context
+from detectors.features.catalogue import NAMES
+from detectors.policy import ChannelPolicy, Policy
 from detectors.user import User
 from schemas.codec import Codec
 from schemas.encoder import Encoder
@@ -81,9 +84,9 @@ POISON: dict[str, tuple[Poison, RejectReason]] = {
 }
 
 
-def fed(poison: list[Poison], *, codec: Codec | None = None) -> FlowDriver:
+def fed(poison: list[Poison], *, codec: Codec | None = None, policy: Policy = POLICY) -> FlowDriver:
     """The small platform's life with the poison dealt between its events, from before the first to after the last."""
-    driver = FlowDriver(POLICY, codec=codec)
+    driver = FlowDriver(policy, codec=codec)
     good = list(life(driver))
     gaps: list[list[Poison]] = [[] for _ in range(len(good) + 1)]
     for number, item in enumerate(poison):
@@ -129,6 +132,15 @@ def test_every_known_poison_ends_as_a_reject_and_harms_nobody(registry: Registry
     assert told(result, USERS) == told(unpoisoned(), USERS)
     assert result.versions == unpoisoned().versions
     assert all_accounted_for(result, 72 + len(poison))
+
+
+def test_what_is_no_event_leaves_every_channel_as_it_was() -> None:
+    """Poison is not seen in a channel either: with channels remembered, everybody finds what they would have found."""
+    remembering = POLICY.model_copy(update={"channels": ChannelPolicy(remembered=9)})
+    clean, poisoned = ([], [item for item, _ in POISON.values()])
+    results = [fed(poison, policy=remembering).run(batch_size=10) for poison in (clean, poisoned)]
+    assert told(results[1], USERS) == told(results[0], USERS)
+    assert any(row.point.vector[NAMES.index("channel_rate")] > 1 for row in results[0].served)
 
 
 def test_the_platform_that_is_poisoned_is_a_lively_one() -> None:
@@ -197,10 +209,10 @@ def test_an_event_that_breaks_a_step_is_a_reject_and_the_learner_goes_on(monkeyp
     """A fault of ours costs the event it happened to, and nothing else stops."""
     step = User.step
 
-    def fragile(self: User, event: Event, at: Position) -> Any:
+    def fragile(self: User, event: Event, at: Position, context: Context | None) -> Any:
         if event.user_id == "mallory":
             raise ZeroDivisionError(event.event_id)
-        return step(self, event, at)
+        return step(self, event, at, context)
 
     monkeypatch.setattr(User, "step", fragile)
     result = fed([(CHAT, as_json(event_id=f"strange-{n}"), None) for n in range(20)]).run(batch_size=5)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import detectors.user
+from dataflows.operators.context import ContextLogic
 from dataflows.operators.decode import Decoded
 from dataflows.operators.idle import DAY, Expire, Idle
 from dataflows.operators.judge import JudgeLogic, Judgement
@@ -15,6 +16,7 @@ from dataflows.operators.learn import LearnLogic, Lessons
 from dataflows.operators.profile import ProfileLogic, lane_of, without_text
 from dataflows.telemetry import Telemetry
 from dataflows.testing import START, small_policy
+from detectors.channels import Context
 from detectors.contract import DecisionPoint
 from detectors.lane import Erasure, Lane, News
 from detectors.learn import Lesson, lesson_of
@@ -87,7 +89,7 @@ def steps_of(lives: Iterable[list[Decoded]]) -> list[Step]:
     out = []
     for life in lives:
         user = User(RULES)
-        out += [user.step(event, where) for event, where in life]
+        out += [user.step(event, where, context) for event, where, context in life]
     return sorted(out, key=lambda step: step.at.seq)
 
 
@@ -128,6 +130,12 @@ def counting(snapshot: bytes | None = None, idle: Idle | None = None) -> Profile
     return ProfileLogic(RULES, snapshot, idle or Idle(RULES, Telemetry()))
 
 
+def whole_log() -> list[list[Decoded]]:
+    """Two users' lives as the channels of a partition are given them, a few events at a time."""
+    events = sorted(life_of("ann", 0, 2) + life_of("bob", 1, 2), key=lambda decoded: decoded.at.seq)
+    return [events[n : n + 2] for n in range(0, 32, 2)]
+
+
 KINDS: dict[str, tuple[Callable[[bytes | None], Any], list[list[Any]]]] = {
     "profile": (counting, [[[event]] for event in life_of("ann", 0, 1)]),
     "learn": (
@@ -135,8 +143,9 @@ KINDS: dict[str, tuple[Callable[[bytes | None], Any], list[list[Any]]]] = {
         [[Lessons("bayes", LESSONS[n : n + 3][::-1])] for n in range(0, 64, 3)],
     ),
     "judge": (lambda snapshot: JudgeLogic(lane(), snapshot), heard_and_seen()),
+    "context": (lambda snapshot: ContextLogic(9, snapshot), [[events] for events in whole_log()]),
 }
-VERSIONS = {"profile": 3, "learn": 3, "judge": 2}
+VERSIONS = {"profile": 4, "learn": 3, "judge": 2, "context": 1}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -254,10 +263,10 @@ def test_an_event_that_breaks_a_step_is_a_reject_and_the_next_event_is_counted(
     """The reject says which kind of error it was and where the record came from; its detail quotes nothing."""
     step = User.step
 
-    def fragile(self: User, event: Event, where: Position) -> Step:
+    def fragile(self: User, event: Event, where: Position, context: Context | None) -> Step:
         if event.event_id == "m-1":
             raise LookupError("a secret")
-        return step(self, event, where)
+        return step(self, event, where, context)
 
     monkeypatch.setattr(User, "step", fragile)
     (out,), _ = counting().on_batch([[message(0), message(1), message(2)]])

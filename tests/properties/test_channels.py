@@ -39,17 +39,31 @@ def talk(seed: int, length: int, users: int) -> list[Event]:
     return events
 
 
+def clock(before: list[Event], event: Event) -> int:
+    """When it is for an event: the largest time that two users have shown, -1 if only one was heard of."""
+    shown: dict[str, int] = {}
+    now = -1
+    for seen in [*before, event]:
+        shown[seen.user_id] = max(shown.get(seen.user_id, -1), seen.event_time)
+        now = max(now, *sorted([*shown.values(), -1])[-2:-1])
+        if seen is not event and not isinstance(seen, ChatMessage) and seen.kind == "erasure":
+            shown[seen.user_id] = min(shown[seen.user_id], now)
+    return now
+
+
 def sanctioned(before: list[Event], channel: str) -> list[int]:
-    """When the sanctions were that stand, of those who had last spoken in this channel."""
+    """When the sanctions were counted that stand, of those who had last spoken in this channel."""
     spoken: dict[str, str] = {}
     standing: dict[str, tuple[str, int]] = {}
-    for event in before:
+    for place, event in enumerate(before):
+        if clock(before[:place], event) < 0:
+            continue
         if isinstance(event, ChatMessage):
             spoken[event.user_id] = event.channel
         elif event.kind == "erasure":
             spoken.pop(event.user_id, None)
         elif event.sanction is not None and event.user_id in spoken and event.event_id not in standing:
-            standing[event.event_id] = spoken[event.user_id], event.event_time
+            standing[event.event_id] = spoken[event.user_id], clock(before[:place], event)
         elif event.reversal is not None:
             standing.pop(event.reversal.sanction_id, None)
     return [time for where, time in standing.values() if where == channel]
@@ -64,40 +78,36 @@ def known(said: list[tuple[str, int, bool]], user: str) -> bool:
     return user in order[:POSTERS]
 
 
-def oracle(events: list[Event], place: int) -> Context:
-    """What the message at this place finds, by definition."""
+def oracle(events: list[Event], place: int) -> Context | None:
+    """What the message at this place finds, by definition; None before a second user was heard of."""
     spoken = events[place]
     assert isinstance(spoken, ChatMessage)
     user, room, before = spoken.user_id, spoken.channel, events[:place]
-    now = -1  # of the channel: moved by its messages, and by the sanctions that count in it
-    said: list[tuple[str, int, bool]] = []  # by whom, at the channel's clock, forgotten since
+    said: list[tuple[str, int, bool]] = []  # by whom, when, forgotten since
     toxicities: list[tuple[int, float]] = []
     newcomers: list[int] = []
     own: list[int] = []
-    clock_of_sanctions = {time for at in range(place) for time in sanctioned(before[: at + 1], room)}
     for at, event in enumerate(before):
+        time = clock(before[:at], event)
+        if time < 0:
+            continue
         if isinstance(event, ChatMessage) and event.channel == room:
-            now = max(now, event.event_time)
             if not known(said, event.user_id):
-                newcomers.append(now)
+                newcomers.append(time)
                 if event.user_id == user:
                     own = []
             if event.user_id == user:
-                own.append(now)
-            said.append((event.user_id, now, False))
+                own.append(time)
+            said.append((event.user_id, time, False))
             if event.scores:
-                toxicities.append((now, max(score.value for score in event.scores)))
+                toxicities.append((time, max(score.value for score in event.scores)))
         elif not isinstance(event, ChatMessage) and event.kind == "erasure":
             said = [(who, time, gone or who == event.user_id) for who, time, gone in said]
             own = [] if event.user_id == user else own
-        elif (
-            now >= 0
-            and event.event_time in clock_of_sanctions
-            and len(sanctioned(before[: at + 1], room)) > len(sanctioned(before[:at], room))
-        ):
-            now = max(now, event.event_time)
-    first = next((e.event_time for e in before if isinstance(e, ChatMessage) and e.channel == room), spoken.event_time)
-    now = max(now, spoken.event_time)
+    now = clock(before, spoken)
+    if now < 0:
+        return None
+    first = said[0][1] if said else now
 
     def faded(times: list[int], half_life: int) -> float:
         return sum(2.0 ** (-(now - time) / half_life) for time in times)
@@ -125,8 +135,10 @@ def oracle(events: list[Event], place: int) -> Context:
     )
 
 
-def agrees(found: Context, wanted: Context) -> bool:
+def agrees(found: Context | None, wanted: Context | None) -> bool:
     """Whether two contexts are the same but for rounding."""
+    if found is None or wanted is None:
+        return found is wanted
     return all(
         (isnan(one) and isnan(other)) or isclose(one, other, rel_tol=1e-9, abs_tol=1e-12)
         for one, other in zip(found, wanted, strict=True)
@@ -140,8 +152,8 @@ def walk(events: list[Event], dump_every: int = 0) -> None:
         if dump_every and place % dump_every == dump_every - 1:
             channels = Channels.load(channels.dump(), 99)
         found = channels.see(event)
-        assert (found is not None) == isinstance(event, ChatMessage)
-        if found is not None:
+        assert found is None or isinstance(event, ChatMessage)
+        if isinstance(event, ChatMessage):
             wanted = oracle(events, place)
             assert agrees(found, wanted), f"event {place} finds {found}, not {wanted}"
 
@@ -168,8 +180,10 @@ def test_bytes_of_a_later_version_are_refused() -> None:
 def test_the_longest_silent_channel_is_forgotten_first() -> None:
     """Memory is bounded by the number of channels, of users who spoke last somewhere, and of sanctions."""
     channels = Channels(3)
+    channels.see(report("r", START, user="somebody"))
     for number, room in enumerate(("a", "b", "c", "a", "d")):
-        channels.see(message(f"e{number}", START + number * 1_000, channel=room))
+        channels.see(message(f"e{number}", START, channel=room))
+    channels.see(report("q", START + 9_000, user="somebody"))
     ages = {room: channels.see(message(f"f{room}", START + 9_000, channel=room)) for room in ("a", "b")}
     assert ages["a"] is not None
     assert ages["a"].age == 9.0
@@ -188,9 +202,24 @@ def test_the_longest_silent_channel_is_forgotten_first() -> None:
 def test_a_sanction_heard_twice_counts_once_and_its_reversal_takes_it_back() -> None:
     """To the last bit nothing of it is left, and nothing falls below zero."""
     channels = Channels(9)
+    channels.see(report("p", START, user="somebody"))
     channels.see(message("m", START))
     for event in (sanction("s", START), sanction("s", START), reversal("r", START, "s"), reversal("q", START, "s")):
         channels.see(event)
     found = channels.see(message("n", START))
     assert found is not None
     assert found.sanctions == 0.0
+
+
+def test_one_poisoned_clock_ages_no_channel() -> None:
+    """A user years ahead says something; to all others the channel is as it was, but for that message."""
+    before, after = Channels(9), Channels(9)
+    for channels in (before, after):
+        for number in range(40):
+            channels.see(message(f"e{number}", START + number * MINUTE, user=f"u{number % 4}"))
+    after.see(message("ahead", START + 9_000 * 24 * HOUR, user="mallory"))
+    spared, told = (channels.see(message("m", START + 40 * MINUTE, user="u0")) for channels in (before, after))
+    assert spared is not None
+    assert told is not None
+    assert told.rate == pytest.approx(spared.rate + 1, rel=0.02)
+    assert told.age == pytest.approx(spared.age, abs=60)
