@@ -9,6 +9,7 @@ from typing import Any, NoReturn, Protocol
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from dataflows.clock import now_ms
+from dataflows.sinks.kafka import RELIABLE
 from dataflows.sources.log import Item
 from schemas.codec import Codec
 from schemas.records import CHAT, MODERATION, ChatMessage, Event, Reject, Subject
@@ -18,9 +19,6 @@ Topics = Mapping[Subject, str] | Mapping[str, str]
 
 PROGRESS_EVERY = 1_000
 """Items between two calls of `on_progress`."""
-
-FIXED = {"enable.idempotence": True, "acks": "all", "partitioner": "murmur2_random"}
-"""What the promise rests on, whatever the caller's configuration: once each, and JVM producers agree on partitions."""
 
 
 class ProduceError(RuntimeError):
@@ -94,7 +92,7 @@ def produce(
     Raises:
         ProduceError: as soon as a delivery is known to have failed; some of the log is then on the topics already.
     """
-    sender = _Sender({**producer_config, **FIXED}, topics, encoder, new_producer)
+    sender = _Sender({**producer_config, **RELIABLE}, topics, encoder, new_producer)
     codec = Codec() if codec is None else codec
     begin: int | None = None
     taken = 0

@@ -44,6 +44,8 @@ FIXED = frozenset(
         "enable.idempotence",
         "enable.partition.eof",
         "isolation.level",
+        "max.in.flight",
+        "max.in.flight.requests.per.connection",
         "partitioner",
         "request.required.acks",
         "transactional.id",

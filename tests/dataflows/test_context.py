@@ -11,7 +11,7 @@ from bytewax.testing import TestingSink, TestingSource, run_main
 
 from dataflows.operators import context
 from dataflows.operators.decode import Decoded
-from dataflows.partitioner import murmur2, partition_of
+from dataflows.partitioner import partition_of
 from detectors.channels import Channels
 from schemas.records import ChatMessage, Position
 
@@ -72,19 +72,3 @@ def test_one_partition_told_to_be_many_finds_what_many_find() -> None:
     alone = flow(log(200, 1), 20, None)
     assert [repr(many[name].context) for name in many] == [repr(one[name].context) for name in many]
     assert [repr(many[name].context) for name in many] != [repr(alone[name].context) for name in many]
-
-
-@pytest.mark.parametrize(
-    ("key", "hashed"),
-    [
-        (b"21", -973932308),
-        (b"foobar", -790332482),
-        (b"a-little-bit-long-string", -985981536),
-        (b"a-little-bit-longer-string", -1486304829),
-        (b"lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8", -58897971),
-        (b"abc", 479470107),
-    ],
-)
-def test_keys_hash_as_the_java_client_hashes_them(key: bytes, hashed: int) -> None:
-    """Figures of Apache Kafka's own unit tests, which say them as signed numbers."""
-    assert murmur2(key) == hashed & 0xFFFFFFFF

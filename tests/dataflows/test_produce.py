@@ -99,11 +99,17 @@ def test_every_event_is_sent_as_a_replay_would_read_it() -> None:
 
 
 def test_what_the_promise_rests_on_cannot_be_configured_away() -> None:
-    """Idempotence, all acknowledgements, and the partitioner that JVM producers agree with."""
+    """Idempotence, all acknowledgements, one request at a time, and the partitioner that JVM producers agree with."""
     fake = FakeProducer()
     produce(
         [],
-        producer_config={"bootstrap.servers": "b:1", "acks": 0, "enable.idempotence": False, "linger.ms": 5},
+        producer_config={
+            "bootstrap.servers": "b:1",
+            "acks": 0,
+            "enable.idempotence": False,
+            "max.in.flight.requests.per.connection": 5,
+            "linger.ms": 5,
+        },
         topics=TOPICS,
         encoder=Encoder,
         new_producer=fake,
@@ -113,6 +119,7 @@ def test_what_the_promise_rests_on_cannot_be_configured_away() -> None:
         "linger.ms": 5,
         "acks": "all",
         "enable.idempotence": True,
+        "max.in.flight.requests.per.connection": 1,
         "partitioner": "murmur2_random",
     }
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 
 from dataflows.settings import KafkaSettings, TopicSettings
+from dataflows.sinks.kafka import RELIABLE
 
 
 class Written(NamedTuple):
@@ -33,7 +34,7 @@ class Inputs(NamedTuple):
 
 def write(address: str, topic: str, records: Iterable[Written]) -> None:
     """Write the records in order, keyed by user as a JVM producer would, with their times as record timestamps."""
-    producer = Producer({"bootstrap.servers": address, "partitioner": "murmur2_random", "enable.idempotence": True})
+    producer = Producer({"bootstrap.servers": address, **RELIABLE})
     failed: list[str] = []
     for number, record in enumerate(records):
         producer.produce(

@@ -12,6 +12,7 @@ from pathlib import Path
 from threading import Timer
 
 import orjson
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 from confluent_kafka import Message, Producer
@@ -110,8 +111,9 @@ def test_learning_live_publishes_features_versions_and_tombstones(kafka: str, de
     forewarn("produce", log, "--settings", deployment)
     forewarn("run", "--settings", deployment, "--policy", log.parent / "policy.toml", "--until-end", "--workers", 2)
     summary = orjson.loads((log.parent / "learnt/summary.json").read_bytes())
-    rows = messages(kafka, deployment, "risk_features")
-    assert len(rows) == summary["decision_points"]
+    rows = [Decoder("feature_row").decode(m.value() or b"") for m in messages(kafka, deployment, "risk_features")]
+    served = pq.read_table(log.parent / "learnt/features.parquet", columns=["event_id"])["event_id"].to_pylist()
+    assert sorted(row.model_dump()["event_id"] for row in rows) == sorted(served)
     versions = [Decoder("model_version").decode(m.value() or b"") for m in messages(kafka, deployment, "risk_models")]
     assert {version.model_dump()["name"] for version in versions} == {"logistic", "bayes"}
     tombstones = [m for m in messages(kafka, deployment, "risk_events") if m.value() is None]
