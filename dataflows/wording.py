@@ -44,6 +44,7 @@ _MEASURED = {"length": ("message length", " characters")}
 # Features whose names say too little: what they measure, what a value is multiplied by, and how it reads.
 _OWN_WORDS = {
     "strike_count": ("strikes", 1, "{} strikes"),
+    "session_number": ("sessions so far", 1, "{} sessions so far"),
     "first_session_count": ("events in the first session", 1, "{} events in the first session"),
     "channel_rate": ("recent messages in the channel (half-life 1 h)", 1, "{} recent messages in the channel"),
     "channel_share": ("share of the channel's recent messages", 100, "{} % of the channel's recent messages"),
@@ -55,6 +56,8 @@ _OWN_WORDS = {
         "{} % of messages in 24 h come after a quick answer",
     ),
 }
+
+_COUNTING = ("_count", "_number", "_rate")
 
 # Unicode categories that show nothing of their own: controls, marks of direction, surrogates, line separators.
 _HIDDEN = {"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"}
@@ -78,7 +81,7 @@ def describe_feature(name: str, value: float | None) -> str:
     if name in _OWN_WORDS:
         _, scale, words = _OWN_WORDS[name]
         words = words.format(quantity(value * scale))
-        return re.sub("s( |$)", r"\1", words, count=1) if value == 1 and name.endswith("_count") else words
+        return re.sub("s( |$)", r"\1", words, count=1) if value == 1 and name.endswith(_COUNTING) else words
     if window := _WINDOW.fullmatch(name):
         return _describe_window(window["signal"], window["what"], _span(window["span"]), value)
     if trend := _TREND.fullmatch(name):

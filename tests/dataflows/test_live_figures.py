@@ -206,7 +206,7 @@ def test_a_planted_change_is_told_and_a_steady_log_is_not_alarming(tmp_path: Pat
     changed, telemetry = watched(tmp_path / "changed", changed=True)
     steady, _ = watched(tmp_path / "steady", changed=False)
     assert {"length_mean_1h", "length_mean_24h"} <= set(changed["drift"]["drifts"])
-    assert not [name for name in steady["drift"]["drifts"] if name.startswith(("length", "channel", "report"))]
+    assert not [name for name in steady["drift"]["drifts"] if name.startswith(("length", "channel_distinct", "report"))]
     assert changed["drift"]["windows"] == steady["drift"]["windows"] >= 3
     assert telemetry.counts("drifts") == changed["drift"]["drifts"]
     assert telemetry.counts("drift_windows") == {"all": changed["drift"]["windows"]}

@@ -30,8 +30,8 @@ TIERS = "is none of the choices: choose from watch, elevated, high."
 
 WRONG = {
     # a name that is not there
-    "foo = 1": "foo is not a setting: choose from allowed_lateness, learning, name, profile_ttl, promises, rules, "
-    "strike_expiry, target, tiers, warnings.",
+    "foo = 1": "foo is not a setting: choose from allowed_lateness, channels, learning, name, profile_ttl, promises, "
+    "rules, strike_expiry, target, tiers, warnings.",
     "[learning]\nchampoin = 'bayes'": "learning.champoin is not a setting: did you mean champion?",
     "[warnings]\nexpires = '1d'": "warnings.expires is not a setting: did you mean expiry?",
     "[rules.velocity]\nlimits = 3": "rules.velocity.limits is not a setting: did you mean limit?",

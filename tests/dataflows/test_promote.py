@@ -428,7 +428,7 @@ def test_a_promoted_challenger_decides_at_once_by_what_it_has_learnt(tmp_path: P
         driver = FlowDriver(policy)
         for number, happen in enumerate(small_platform.life(driver, 96)):
             happen()
-            if number == 47:
+            if number == 42:
                 driver.restart(changed_champion(policy, "bayes") if promoted else None)
         recovery.mkdir()
         return driver.run(recovery=recovery, batch_size=4)
@@ -436,14 +436,14 @@ def test_a_promoted_challenger_decides_at_once_by_what_it_has_learnt(tmp_path: P
     straight, after = lived(tmp_path / "straight", promoted=False), lived(tmp_path / "promoted", promoted=True)
     seen = 0
     for old, new in zip(straight.served, after.served, strict=True):
-        if new.point.at.offset < 48:
+        if new.point.at.offset < 43:
             assert new.probability == old.probability
             continue
         (shadow,) = old.shadow
         assert new.probability in (shadow, None)
         seen += new.probability is not None
     assert seen > 20
-    decided = {(event.trigger.offset >= 48, event.model) for event in after.risk_events}
+    decided = {(event.trigger.offset >= 43, event.model) for event in after.risk_events}
     assert decided == {(False, "logistic"), (True, "bayes")}
     standing = 0
     for user in small_platform.USERS:
@@ -453,7 +453,7 @@ def test_a_promoted_challenger_decides_at_once_by_what_it_has_learnt(tmp_path: P
             holds = event.as_of < expires_at
             assert event.previous_tier is (before if holds else CLEAR.tier)
             assert event.tier is not event.previous_tier
-            standing += holds and not change and event.trigger.offset >= 48
-            change = event.trigger.offset >= 48
+            standing += holds and not change and event.trigger.offset >= 43
+            change = event.trigger.offset >= 43
             before, expires_at = event.tier, event.expires_at
     assert standing >= 2
