@@ -25,6 +25,7 @@ from dataflows.recovery_parts import NEW, RESTORE, damages, listed, of_other_tim
 from dataflows.settings import Settings
 from detectors import lane, learn, user
 from detectors.features.catalogue import NAMES
+from detectors.models.catalogue import made_of
 from detectors.policy import Policy, TargetPolicy
 
 __all__ = ["Manifest", "StoreError", "StoreLock", "differences", "manifest_of", "open_store", "stateful_steps"]
@@ -56,6 +57,8 @@ class Manifest(BaseModel):
     """The policy's target; durations in ms."""
     models: tuple[str, ...]
     """Champion and challengers, or the pinned one."""
+    made_of: dict[str, dict[str, Any]] = {}
+    """What the policy makes each variant of that has ever run: another one of the name has learnt something else."""
     lanes: Count
     input_partitions: Count
     topics: dict[str, str]
@@ -78,6 +81,7 @@ def manifest_of(
         state_versions=STATE_VERSIONS,
         target=policy.target.model_dump(mode="json"),
         models=(learning.champion, *learning.challengers) if pinned is None else (pinned,),
+        made_of={} if pinned is not None else made_of(policy),
         lanes=settings.run.lanes,
         input_partitions=input_partitions,
         topics=topics.model_dump(include={"chat_messages", "moderation_events", "risk_events"}),
@@ -129,7 +133,7 @@ def open_store(directory: Path, manifest: Manifest) -> None:
         if problems:
             raise StoreError(*problems)
         tidy(directory)
-        _write(path, manifest)
+        _write(path, manifest.model_copy(update={"made_of": {**stored.made_of, **manifest.made_of}}))
     except OSError as error:
         raise unusable(directory, error) from None
     for line in _changes(stored, manifest):
@@ -160,6 +164,12 @@ def differences(stored: Manifest, now: Manifest, directory: Path) -> list[str]:
             f"The policy's target is not the one {store} was written for ({'; '.join(told)}; times in ms), and the "
             f"models have learnt the old one: put the target back, or {NEW}."
         )
+    problems += [
+        f"{name} was {_json(was)} in the policy and is {_json(now.made_of[name])}, and the model of that name has "
+        f"learnt the old one: put it back, give the new one another name, or {NEW}."
+        for name, was in stored.made_of.items()
+        if now.made_of.get(name, was) != was
+    ]
     problems += [
         f"{setting} is {value}, but {store} was written for {was}: set it back to {was}, or {NEW}."
         for setting, was, value in [

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from detectors.models.catalogue import MODELS
+from detectors.models.catalogue import READS
 from detectors.policy import Policy, parse_policy
 from detectors.rules.catalogue import RULES
 
@@ -35,7 +35,7 @@ def load_policy(path: Path) -> Policy:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise PolicyError(f"{path}: not a TOML file ({error}): correct it there.") from None
     try:
-        return parse_policy(data, set(RULES), set(MODELS))
+        return parse_policy(data, RULES, READS)
     except ValidationError as error:
         problems = error.errors()
         raise PolicyError("\n".join(_sentence(path, item) for item in problems if not _echo(item, problems))) from None

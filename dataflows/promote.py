@@ -20,7 +20,7 @@ from dataflows.clock import now_ms
 from dataflows.evidence import By, PromotionError, weigh
 from dataflows.files import write_whole
 from dataflows.policy_file import load_policy
-from detectors.models.catalogue import MODELS
+from detectors.models.catalogue import READS
 from detectors.policy import Policy, parse_policy
 from detectors.rules.catalogue import RULES
 
@@ -187,7 +187,7 @@ def edited(text: str, policy: Policy, wanted: Policy) -> str:
         text = tomlkit.dumps(document)
     except (LookupError, TOMLKitError) as error:
         raise ValueError(str(error)) from None
-    if parse_policy(tomllib.loads(text), set(RULES), set(MODELS)) != wanted:
+    if parse_policy(tomllib.loads(text), RULES, READS) != wanted:
         raise ValueError("it reads as another policy")
     return text
 

@@ -22,7 +22,7 @@ from dataflows.telemetry import Telemetry
 from detectors.features.catalogue import NAMES
 from detectors.lane import News, Publication
 from detectors.live.live import Outcome
-from detectors.models.catalogue import MODELS, freeze
+from detectors.models.catalogue import freeze
 from detectors.models.version import content_hash
 from detectors.policy import Policy
 from detectors.text.scorer import TextScorer
@@ -151,8 +151,8 @@ def _write_models(news: list[News], pinned: ModelVersion | None, folder: Path) -
     with (folder / "versions.jsonl").open("wb") as file:
         file.writelines(encode_json(record) + b"\n" for record in records)
     last = {record.name: record for record in records}
-    for name in MODELS.keys() - last.keys():
-        (folder / f"{name}.json").unlink(missing_ok=True)
+    for path in folder.glob("*.json"):
+        path.unlink()
     for record in last.values():
         (folder / f"{record.name}.json").write_bytes(encode_json(record) + b"\n")
     return last

@@ -45,7 +45,7 @@ from detectors.features.declare import duration_ms
 from detectors.lane import News, Publication
 from detectors.learn import Published
 from detectors.live.live import Outcome
-from detectors.models.catalogue import MODELS, freeze
+from detectors.models.catalogue import READS, freeze
 from detectors.models.logistic import FAMILY
 from detectors.models.version import content_hash
 from detectors.policy import Policy, parse_policy
@@ -68,7 +68,7 @@ def small_policy(**changes: Any) -> Policy:
         "learning": {"publish_every": "1m", "min_positives": 2},
         "tiers": {"watch": {"enter": 0.3, "leave": 0.2}, "high": {"enter": 0.6, "leave": 0.5}},
     }
-    return parse_policy({**document, **changes}, set(RULES), set(MODELS))
+    return parse_policy({**document, **changes}, RULES, READS)
 
 
 def hand_made_model(

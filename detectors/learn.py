@@ -11,11 +11,11 @@ from typing import Any, Literal, NamedTuple
 
 import orjson
 
-from detectors.contract import Example, Origin, Remembers, Vector, matrix_from
+from detectors.contract import Example, OnlineModel, Origin, Remembers, Vector, matrix_from
 from detectors.features.catalogue import NAMES
 from detectors.features.upgrade import stored_vector
 from detectors.log_clock import LogClock
-from detectors.models.catalogue import MODELS, freeze
+from detectors.models.catalogue import FAMILIES, MODELS, freeze
 from detectors.models.version import FrozenModel, content_hash
 from detectors.policy import LearningPolicy
 from detectors.track import TrackRecord
@@ -24,8 +24,6 @@ from schemas.records import ModelVersion
 
 STATE_VERSION = 3
 """Version of a learner's packed state."""
-
-
 Change = Literal["escalated", "overturned"]
 
 
@@ -118,15 +116,20 @@ class InOrder:
 
 
 class Learner:
-    """Learns one model and publishes its versions; with a `track`, keeps its record and publishes it with them."""
+    """Learns one model and publishes its versions; with a `track`, keeps its record and publishes it with them.
 
-    def __init__(self, name: str, learning: LearningPolicy, track: TrackRecord | None = None) -> None:
+    `model` is the one called `name` of those there are, unless another is given.
+    """
+
+    def __init__(
+        self, name: str, learning: LearningPolicy, track: TrackRecord | None = None, model: OnlineModel | None = None
+    ) -> None:
         self.name = name
         self._learning = learning
         self._track = track
         self._in_force: ModelVersion | None = None
         self._scorer: FrozenModel | None = None
-        self._model = MODELS[name](learning)
+        self._model = MODELS[name](learning) if model is None else model
         self._memory = self._model if isinstance(self._model, Remembers) else None
         self._order = InOrder()
         self._clock = LogClock()
@@ -234,6 +237,8 @@ class Learner:
             "positive_weight": self._model.class_weight(self._learning.positive_weight),
             "min_positives": self._learning.min_positives,
         }
+        if self._model.reads.names != FAMILIES[self._model.family].reads.names:
+            document["reads"] = self._model.reads.names
         if self._track is not None:
             document["track"] = self._track.document()
         record: dict[str, Any] = {

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection, Iterable, Mapping
+from fnmatch import fnmatchcase
 from hashlib import blake2b
 from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
@@ -9,6 +12,7 @@ from typing import Annotated, Any, Literal, Self
 import orjson
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
+from detectors.features.catalogue import NAMES
 from detectors.features.declare import HOPS, duration_ms
 from schemas.records import Label, Tier
 
@@ -23,6 +27,10 @@ Duration = Annotated[int, BeforeValidator(_duration), Field(ge=0), PlainSerializ
 """Milliseconds, written as 90s, 5m, 24h or 7d."""
 PositiveDuration = Annotated[Duration, Field(gt=0)]
 Unit = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
+TAKEN = ("as_of", "challengers", "champion", "event_id", "newness", "pinned", "seq", "user_id")
+"""What stands beside models' names in the outputs of a replay, and so cannot be one."""
+MODEL_NAME = re.compile(r"[A-Za-z0-9_]{1,64}")
+"""What a variant may be called: its name becomes that of a file and of a column."""
 
 
 def _written(ms: int) -> str:
@@ -96,6 +104,17 @@ class LearningPolicy(_Section):
     neighbours: Annotated[int, Field(ge=1, le=16)] = 5
 
 
+class VariantPolicy(_Section):
+    """A model under a name of its own that never reads the features whose names match a shell pattern of `ignore`."""
+
+    model: Label
+    ignore: Annotated[tuple[str, ...], Field(min_length=1)]
+
+    def ignores(self, feature: str) -> bool:
+        """Whether it never reads the feature."""
+        return any(fnmatchcase(feature, pattern) for pattern in self.ignore)
+
+
 class TierPolicy(_Section):
     """When a tier is entered and left: at two probabilities, or by a promise.
 
@@ -163,6 +182,7 @@ class Policy(_Section):
     target: TargetPolicy
     channels: ChannelPolicy = ChannelPolicy()
     learning: LearningPolicy = LearningPolicy()
+    variants: dict[str, VariantPolicy] = {}
     tiers: dict[Literal[Tier.WATCH, Tier.ELEVATED, Tier.HIGH], TierPolicy]
     promises: PromisePolicy = PromisePolicy()
     warnings: WarningPolicy = WarningPolicy()
@@ -213,19 +233,33 @@ class Policy(_Section):
         return blake2b(content, digest_size=8).hexdigest()
 
 
-def parse_policy(data: dict[str, Any], known_rules: set[str], known_models: set[str]) -> Policy:
-    """The policy in a parsed TOML document.
+def parse_policy(data: dict[str, Any], known_rules: Collection[str], models: Mapping[str, Collection[str]]) -> Policy:
+    """The policy in a parsed TOML document; `models` are those there are, each with the features it reads.
 
     Raises:
         ValueError: (pydantic's ValidationError is one) if a value is wrong, or a rule or model does not exist.
     """
     policy = Policy.model_validate(data)
-    for kind, asked, known in (
-        ("rule", set(policy.rules), known_rules),
-        ("model", {policy.learning.champion, *policy.learning.challengers}, known_models),
-    ):
-        if unknown := sorted(asked - known):
-            raise ValueError(f"unknown {kind} {unknown[0]!r}: choose from {', '.join(sorted(known))}")
+    _known("rule", policy.rules, known_rules)
+    for name, variant in policy.variants.items():
+        if name in models or name in known_rules:
+            raise ValueError(f"variants.{name} is named like a model or a rule: give it a name of its own")
+        if name in TAKEN or not MODEL_NAME.fullmatch(name):
+            raise ValueError(
+                f"variants.{name} cannot be called that: use letters, digits and _, and none of {', '.join(TAKEN)}"
+            )
+        _known("model", [variant.model], models, f"variants.{name}: ")
+        for pattern in variant.ignore:
+            if not any(fnmatchcase(feature, pattern) for feature in NAMES):
+                raise ValueError(f"variants.{name}: {pattern!r} matches no feature: docs/concepts.md names them all")
+        if all(map(variant.ignores, models[variant.model])):
+            raise ValueError(f"variants.{name} leaves {variant.model} nothing to read: ignore less")
+    _known("model", [policy.learning.champion, *policy.learning.challengers], {*models, *policy.variants})
     if policy.learning.champion in policy.learning.challengers:
         raise ValueError(f"model {policy.learning.champion!r} is champion and challenger: name it once")
     return policy
+
+
+def _known(kind: str, asked: Iterable[str], known: Collection[str], where: str = "") -> None:
+    if unknown := sorted(set(asked) - set(known)):
+        raise ValueError(f"{where}unknown {kind} {unknown[0]!r}: choose from {', '.join(sorted(known))}")

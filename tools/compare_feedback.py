@@ -31,6 +31,7 @@ from dataflows.sources.log import read_log
 from detectors.contract import DecisionPoint, Example, matrix_from
 from detectors.learn import Learner, Lesson, Published, lesson_of
 from detectors.log_clock import LogClock
+from detectors.models.catalogue import new_model
 from detectors.policy import Policy
 from detectors.user import Rulebook, User
 from detectors.versions import Versions, probabilities_of
@@ -125,7 +126,7 @@ def scored(told_log: Told, lessons: list[Lesson], policy: Policy, smaller: float
     It is the odds of the model, divided by `smaller`, and cut at one.
     """
     learning = policy.learning
-    published = Learner(learning.champion, learning).take(lessons)[0]
+    published = Learner(learning.champion, learning, model=new_model(learning.champion, policy)).take(lessons)[0]
     versions = Versions(learning.keep_versions)
     versions.hear([_lessened(version, smaller) for version in published])
     points = told_log.points

@@ -10,6 +10,7 @@ from bytewax.operators import StatefulBatchLogic
 
 from detectors.lane import News
 from detectors.learn import STATE_VERSION, Learner, Lesson
+from detectors.models.catalogue import new_model
 from detectors.policy import Policy
 from detectors.storage import pack, unpack
 from detectors.track import TrackRecord
@@ -36,7 +37,9 @@ class LearnLogic(StatefulBatchLogic[Lessons, News, bytes]):
 
     def _new(self, model: str) -> Learner:
         policy = self._policy
-        return Learner(model, policy.learning, TrackRecord(policy) if policy.tracked else None)
+        return Learner(
+            model, policy.learning, TrackRecord(policy) if policy.tracked else None, new_model(model, policy)
+        )
 
     def on_batch(self, values: list[Lessons]) -> tuple[list[News], bool]:
         """Learn what is in order, and tell the lanes how far that went."""

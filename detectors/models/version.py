@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from fnmatch import fnmatchcase
 from hashlib import blake2b
 from typing import Any, NamedTuple, Protocol
 
@@ -71,23 +72,35 @@ class LinearTerms(NamedTuple):
         return ()
 
 
-class Reads(NamedTuple):
-    """Which features a family of models reads: their names, their columns in a vector, and whether squashed."""
+class Reads:
+    """Which features a model reads, in the order of the catalogue: quantities squashed, codes as they are."""
 
-    names: tuple[str, ...]
-    columns: slice
-    squashed: bool
+    __slots__ = ("_quantities", "columns", "names")
+
+    def __init__(self, names: Collection[str]) -> None:
+        known = frozenset(names)
+        self.columns = [column for column, name in enumerate(NAMES) if name in known]
+        self.names = tuple(NAMES[column] for column in self.columns)
+        self._quantities = sum(name in NUMBERS for name in self.names)
 
     def read(self, matrix: Matrix) -> Matrix:
         """The readings, shape (points, names), of whole vectors."""
-        picked = matrix[:, self.columns]
-        return squash(picked) if self.squashed else picked
+        readings: Matrix = matrix[:, self.columns]
+        readings[:, : self._quantities] = squash(readings[:, : self._quantities])
+        return readings
+
+    def without(self, patterns: Iterable[str]) -> Reads:
+        """The same but for the features whose names match any of these shell patterns."""
+        left_out = tuple(patterns)
+        return Reads([name for name in self.names if not any(fnmatchcase(name, one) for one in left_out)])
 
 
-QUANTITIES = Reads(NUMBERS, slice(0, len(NUMBERS)), squashed=True)
+QUANTITIES = Reads(NUMBERS)
 """What a model reads that reckons with numbers."""
-CATEGORIES = Reads(CODES, slice(len(NUMBERS), len(NAMES)), squashed=False)
+CATEGORIES = Reads(CODES)
 """What a model reads that looks codes up."""
+EVERYTHING = Reads(NAMES)
+"""What a model reads that is made of others."""
 
 
 class Family(NamedTuple):
@@ -124,9 +137,9 @@ class FrozenModel:
         self.version = record.version
         self.learned_until = record.learned_until
         self.track = track_of(document["track"]) if "track" in document else None
-        self._reads = family.reads
+        self._reads = Reads(document["reads"]) if "reads" in document else family.reads
         self._correction: float = document["sample"] / document["positive_weight"]
-        self._terms = family.terms(document["model"], family.reads.names)
+        self._terms = family.terms(document["model"], self._reads.names)
         seen = min(record.positives, record.examples - record.positives)
         self.ready: bool = seen >= document["min_positives"] and self._terms.ready
 
@@ -150,8 +163,8 @@ class FrozenModel:
         contributions = self._terms.contributions(self._columns(matrix_from([vector])), point.user_id).tolist()
         parts = [
             (part, name, value)
-            for part, name, value in zip(contributions, self._reads.names, vector[self._reads.columns], strict=True)
-            if value == value  # noqa: PLR0124 - only NaN differs from itself
+            for part, name, column in zip(contributions, self._reads.names, self._reads.columns, strict=True)
+            if (value := vector[column]) == value
         ]
         parts.sort(key=lambda part: (-abs(part[0]), part[1]))
         return tuple(

@@ -30,6 +30,7 @@ from detectors.features.catalogue import NAMES
 from detectors.lane import Erasure, Lane, LaneItem, News
 from detectors.learn import Learner, Lesson, lesson_of
 from detectors.live.live import Outcome
+from detectors.models.catalogue import new_model
 from detectors.policy import Policy
 from detectors.user import Rulebook, Step, User
 from schemas.codec import Codec
@@ -92,7 +93,8 @@ def by_stage(items: Iterator[Item], policy: Policy) -> tuple[int, int, Stages]:
     """Run the log through every stage, batch by batch; events, decision points and times."""
     stages, codec, rules = Stages(), Codec(), Rulebook(policy)
     users: dict[str, User] = {}
-    learners = [Learner(name, policy.learning) for name in (policy.learning.champion, *policy.learning.challengers)]
+    names = (policy.learning.champion, *policy.learning.challengers)
+    learners = [Learner(name, policy.learning, model=new_model(name, policy)) for name in names]
     lane, table = Lane(policy, wait=True), FeatureTable(NAMES)
     events = points = 0
     while True:

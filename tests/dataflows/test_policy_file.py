@@ -31,7 +31,7 @@ TIERS = "is none of the choices: choose from watch, elevated, high."
 WRONG = {
     # a name that is not there
     "foo = 1": "foo is not a setting: choose from allowed_lateness, channels, learning, name, profile_ttl, promises, "
-    "rules, strike_expiry, target, tiers, warnings.",
+    "rules, strike_expiry, target, tiers, variants, warnings.",
     "[learning]\nchampoin = 'bayes'": "learning.champoin is not a setting: did you mean champion?",
     "[warnings]\nexpires = '1d'": "warnings.expires is not a setting: did you mean expiry?",
     "[rules.velocity]\nlimits = 3": "rules.velocity.limits is not a setting: did you mean limit?",
@@ -63,6 +63,35 @@ WRONG = {
     "with the tier.",
 }
 """What is added to a good policy, and what is said of it."""
+
+NO_NAME = (
+    "cannot be called that: use letters, digits and _, and none of as_of, challengers, champion, event_id, newness, "
+    "pinned, seq, user_id."
+)
+WRONG_VARIANTS = {
+    ("mine", "forest", "['report*']"): "variants.mine: unknown model 'forest': choose from bayes, logistic, lookalike, "
+    "sequence.",
+    (
+        "mine",
+        "bayes",
+        "['report*', 'repot*']",
+    ): "variants.mine: 'repot*' matches no feature: docs/concepts.md names them all.",
+    ("mine", "bayes", "['*']"): "variants.mine leaves bayes nothing to read: ignore less.",
+    ("mine", "sequence", "['sequence*']"): "variants.mine leaves sequence nothing to read: ignore less.",
+    ("mine", "bayes", "[]"): "variants.mine.ignore is empty: give at least one entry.",
+    ("mine", "bayes", "['report*']\nignores = 1"): "variants.mine.ignores is not a setting: did you mean ignore?",
+    ("bayes", "logistic", "['report*']"): "variants.bayes is named like a model or a rule: give it a name of its own.",
+    (
+        "velocity",
+        "bayes",
+        "['report*']",
+    ): "variants.velocity is named like a model or a rule: give it a name of its own.",
+    ("user_id", "bayes", "['report*']"): f"variants.user_id {NO_NAME}",
+    ("'a/b'", "bayes", "['report*']"): f"variants.a/b {NO_NAME}",
+    ("mine", "bayes", "['report*']\n[learning]\nchampion = 'yours'"): "unknown model 'yours': choose from bayes, "
+    "logistic, lookalike, mine, sequence.",
+}
+"""A variant's name, model and what it ignores, and what is said of it."""
 
 REPLACED = {
     ('name = "mine"', ""): "name is missing: set it.",
@@ -121,6 +150,16 @@ def test_there_are_policies_to_hand_out() -> None:
 def test_something_wrong_added_is_answered_in_one_sentence(added: str, sentence: str, tmp_path: Path) -> None:
     """Which file, which key, and what to write instead."""
     assert said_of(f"{added}\n{GOOD}" if "[" not in added else f"{GOOD}\n{added}", tmp_path) == [sentence]
+
+
+@pytest.mark.parametrize(("variant", "sentence"), WRONG_VARIANTS.items(), ids=[f"{v}" for v in WRONG_VARIANTS])
+def test_a_wrong_variant_is_answered_in_one_sentence(
+    variant: tuple[str, str, str], sentence: str, tmp_path: Path
+) -> None:
+    """Its name, its model, and patterns that match nothing, or all that there was to read."""
+    name, model, ignore = variant
+    added = f"[variants.{name}]\nmodel = '{model}'\nignore = {ignore}"
+    assert said_of(f"{GOOD}\n{added}", tmp_path) == [sentence]
 
 
 @pytest.mark.parametrize(("change", "sentence"), REPLACED.items(), ids=[f"{old} -> {new}" for old, new in REPLACED])

@@ -24,7 +24,7 @@ from dataflows.promote import changed_champion, changes, edited, promote, roll_b
 from dataflows.simulate import SimulationConfig, write_log
 from dataflows.testing import DriverResult, FlowDriver
 from detectors.decide import CLEAR
-from detectors.models.catalogue import MODELS
+from detectors.models.catalogue import READS
 from detectors.policy import Policy, parse_policy
 from detectors.rules.catalogue import RULES
 from tests.dataflows import small_platform
@@ -283,10 +283,10 @@ def test_of_a_policy_file_only_the_models_change(
         written = "\n".join([form, *entries, ""]) if form else ""
     sections = [REST, written] if last and form not in {"learning.", "{}"} else [written, REST]
     text = f"# a policy\nname = 'p'\n{''.join(sections)}".replace("\n", end)
-    policy = parse_policy(tomllib.loads(text), set(RULES), set(MODELS))
+    policy = parse_policy(tomllib.loads(text), RULES, READS)
     wanted = changed_champion(policy, "bayes")
     new = edited(text, policy, wanted)
-    assert parse_policy(tomllib.loads(new), set(RULES), set(MODELS)) == wanted
+    assert parse_policy(tomllib.loads(new), RULES, READS) == wanted
     words = re.compile(r"#[^\r\n]*")
     assert words.findall(new) == words.findall(text)
     kept = [line for line in text.split(end) if "champion" not in line and "bayes" not in line and "{ " not in line]
@@ -294,7 +294,7 @@ def test_of_a_policy_file_only_the_models_change(
     assert all(line in rest for line in kept)
     assert "\n" not in new.replace(end, "")
     back = edited(new, wanted, policy)
-    assert parse_policy(tomllib.loads(back), set(RULES), set(MODELS)) == policy
+    assert parse_policy(tomllib.loads(back), RULES, READS) == policy
     if 'champion = "logistic"' in text and 'challengers = ["bayes"]' in text:
         assert back == text
 

@@ -201,7 +201,8 @@ def test_a_replay_into_the_directory_of_another_replaces_its_files(tmp_path: Pat
     again, pinned = tmp_path / "again", hand_made_model(0.5)
     log.write_bytes(b"no event\n" + b"".join(orjson.dumps({**row, "event_id": str(n)}) + b"\n" for n in range(50)))
     replay(LogSource(log), small_policy(), again, log_name="first.jsonl")
-    (again / "models" / "bayes.json").write_bytes(b"{}")
+    for stale in ("bayes", "a_variant"):
+        (again / "models" / f"{stale}.json").write_bytes(b"{}")
     log.write_bytes(orjson.dumps(row))
     for out in (again, tmp_path / "fresh"):
         replay(LogSource(log), small_policy(), out, log_name="second.jsonl", model=pinned)

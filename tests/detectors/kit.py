@@ -14,6 +14,7 @@ from detectors.features.signals import stable_hash
 from detectors.lane import Erasure, LaneItem, News
 from detectors.learn import Learner, Lesson
 from detectors.live.live import Outcome
+from detectors.models.catalogue import new_model
 from detectors.policy import LearningPolicy, Policy
 from detectors.user import Rulebook, Step, User
 from schemas.records import Event
@@ -151,7 +152,7 @@ def news_of(batches: list[list[Lesson]], rules: Policy = COMMUNITY) -> dict[str,
     """What the learner of each model tells, batch by batch."""
     told: dict[str, list[News]] = {}
     for name in (rules.learning.champion, *rules.learning.challengers):
-        learner = Learner(name, rules.learning)
+        learner = Learner(name, rules.learning, model=new_model(name, rules))
         told[name] = []
         for batch in batches:
             published, reached = learner.take(batch)

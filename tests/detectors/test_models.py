@@ -29,8 +29,7 @@ def squashed(vector: Vector) -> dict[str, float]:
 
 def given(reads: Reads, vector: Vector) -> dict[str, float]:
     """What a model is given of a vector."""
-    row = [value for name, value in zip(NAMES, vector, strict=True) if name in reads.names]
-    values = squash(np.array([row]))[0].tolist() if reads.squashed else row
+    values = reads.read(np.array([vector]))[0].tolist()
     return {name: value for name, value in zip(reads.names, values, strict=True) if not isnan(value)}
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from detectors.features.catalogue import NUMBERS
 from detectors.policy import Policy, parse_policy
 
 GOOD: dict[str, Any] = {
@@ -19,7 +20,7 @@ GOOD: dict[str, Any] = {
 
 def parsed(document: dict[str, Any]) -> Policy:
     """The policy in a document, where one rule and two models are known."""
-    return parse_policy(document, {"velocity"}, {"logistic", "bayes"})
+    return parse_policy(document, {"velocity"}, {"logistic": NUMBERS, "bayes": NUMBERS})
 
 
 def with_value(path: str, value: object) -> dict[str, Any]:

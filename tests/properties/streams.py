@@ -10,7 +10,7 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 
 from detectors.channels import Context
-from detectors.models.catalogue import MODELS
+from detectors.models.catalogue import READS
 from detectors.policy import Policy, parse_policy
 from schemas.records import ChatMessage, Event, Exposure, ModerationEvent, Position, Report, Reversal, Sanction
 
@@ -65,7 +65,7 @@ def policy(target: dict[str, Any] | None = None, learning: dict[str, Any] | None
         "learning": {"challengers": []} | (learning or {}),
         "tiers": {"watch": {"enter": 0.2, "leave": 0.1}},
     } | over
-    return parse_policy(document, {"velocity", "report_burst", "repeated_text", "many_strangers"}, set(MODELS))
+    return parse_policy(document, {"velocity", "report_burst", "repeated_text", "many_strangers"}, READS)
 
 
 def place(seq: int) -> Position:

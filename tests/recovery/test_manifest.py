@@ -58,6 +58,7 @@ WRITTEN = Manifest(
         "recurring": False,
     },
     models=("logistic", "bayes"),
+    made_of={"quiet": {"model": "bayes", "ignore": ["report*"]}},
     lanes=16,
     input_partitions=8,
     topics={"chat_messages": "chat", "moderation_events": "moderation", "risk_events": "risk"},
@@ -128,6 +129,14 @@ MISMATCHES: dict[str, tuple[dict[str, Any], str]] = {
             "The policy's target is not the one the recovery store in {} was written for (horizon was 86400000 and is "
             "3600000; recurring was false and is true; times in ms), and the models have learnt the old one: put the "
             f"target back, {OR_NEW}"
+        ),
+    ),
+    "another variant of the same name": (
+        {"made_of": {"quiet": {"model": "bayes", "ignore": ["strike*"]}}},
+        (
+            'quiet was {{"model":"bayes","ignore":["report*"]}} in the policy and is '
+            '{{"model":"bayes","ignore":["strike*"]}}, and the model of that name has learnt the old one: put it back, '
+            f"give the new one another name, {OR_NEW}"
         ),
     ),
     "fewer lanes": (
@@ -511,6 +520,7 @@ def test_a_run_says_of_itself_what_its_settings_and_policy_say(tmp_path: Path) -
         "state_versions": STATE_VERSIONS,
         "target": WRITTEN.target,
         "models": ("logistic", "bayes"),
+        "made_of": {},
         "lanes": 7,
         "input_partitions": 8,
         "topics": WRITTEN.topics,
@@ -652,3 +662,11 @@ def test_a_lock_file_without_a_number_still_keeps_others_off(tmp_path: Path) -> 
         (tmp_path / "lock").write_text("")
         with pytest.raises(StoreError, match="by another forewarn run: stop that one first"), StoreLock(tmp_path):
             pass
+
+
+def test_what_a_variant_was_made_of_is_remembered_while_no_policy_names_it(store: Path) -> None:
+    """Its learner's state stays in the store, and would go on under the name."""
+    open_store(store, changed(made_of={}))
+    assert stored(store) == WRITTEN
+    [problem] = problems_of(store, changed(made_of={"quiet": {"model": "logistic", "ignore": ["report*"]}}))
+    assert problem.startswith("quiet was ")
