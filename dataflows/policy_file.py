@@ -67,6 +67,8 @@ def _sentence(path: Path, problem: ErrorDetails) -> str:
             # pydantic writes a choice as 'high', or as <Tier.HIGH: 'high'> where it is an enumeration's
             choices = re.findall("'([^']*)'", message)
             return f"{where} is none of the choices: {_choose(choices)}"
+        case "too_short" if problem["ctx"]["min_length"] > 1:
+            return f"{where} has too few entries: give at least {problem['ctx']['min_length']}."
         case "too_short" | "string_too_short":
             return f"{where} is empty: give at least one {'character' if 'string' in problem['type'] else 'entry'}."
         case "value_error":

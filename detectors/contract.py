@@ -131,6 +131,10 @@ class OnlineModel(Protocol):
         """What a positive weighs against a negative in what this model learns, when `asked` is the policy's wish."""
         ...
 
+    def score_one(self, features: dict[str, float], example: Example) -> float:
+        """Log-odds of an example, as a version made now would give them; NaN where it cannot say. Changes nothing."""
+        ...
+
     def learn_one(self, features: dict[str, float], example: Example) -> None:
         """Learn one example: what the model reads of its vector, without absent features, its label and weight."""
         ...

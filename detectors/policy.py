@@ -29,6 +29,8 @@ PositiveDuration = Annotated[Duration, Field(gt=0)]
 Unit = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 TAKEN = ("as_of", "challengers", "champion", "event_id", "newness", "pinned", "seq", "user_id")
 """What stands beside models' names in the outputs of a replay, and so cannot be one."""
+STACK = "stack"
+"""The model that is made of others."""
 MODEL_NAME = re.compile(r"[A-Za-z0-9_]{1,64}")
 """What a variant may be called: its name becomes that of a file and of a column."""
 
@@ -104,11 +106,24 @@ class LearningPolicy(_Section):
     neighbours: Annotated[int, Field(ge=1, le=16)] = 5
 
 
+Members = Annotated[tuple[Label, ...], Field(min_length=2)]
+
+
+class StackPolicy(_Section):
+    """The models that `stack` weighs."""
+
+    members: Members = ("logistic", "bayes")
+
+
 class VariantPolicy(_Section):
-    """A model under a name of its own that never reads the features whose names match a shell pattern of `ignore`."""
+    """A model under a name of its own that never reads the features whose names match a shell pattern of `ignore`.
+
+    A variant of `stack` may have other `members`.
+    """
 
     model: Label
-    ignore: Annotated[tuple[str, ...], Field(min_length=1)]
+    ignore: tuple[str, ...] = ()
+    members: Members | None = None
 
     def ignores(self, feature: str) -> bool:
         """Whether it never reads the feature."""
@@ -183,6 +198,7 @@ class Policy(_Section):
     channels: ChannelPolicy = ChannelPolicy()
     learning: LearningPolicy = LearningPolicy()
     variants: dict[str, VariantPolicy] = {}
+    stack: StackPolicy = StackPolicy()
     tiers: dict[Literal[Tier.WATCH, Tier.ELEVATED, Tier.HIGH], TierPolicy]
     promises: PromisePolicy = PromisePolicy()
     warnings: WarningPolicy = WarningPolicy()
@@ -215,6 +231,13 @@ class Policy(_Section):
                 raise ValueError(f"tier {high} promises a lower precision than {low}: promises rise with the tier")
         return self
 
+    def members(self, name: str) -> tuple[str, ...]:
+        """The models that a model of this policy weighs; none, unless it is `stack` or a variant of it."""
+        if name == STACK:
+            return self.stack.members
+        variant = self.variants.get(name)
+        return () if variant is None or variant.model != STACK else variant.members or self.stack.members
+
     @property
     def tracked(self) -> bool:
         """Whether anything is decided by a model's track record."""
@@ -242,24 +265,46 @@ def parse_policy(data: dict[str, Any], known_rules: Collection[str], models: Map
     policy = Policy.model_validate(data)
     _known("rule", policy.rules, known_rules)
     for name, variant in policy.variants.items():
-        if name in models or name in known_rules:
-            raise ValueError(f"variants.{name} is named like a model or a rule: give it a name of its own")
-        if name in TAKEN or not MODEL_NAME.fullmatch(name):
-            raise ValueError(
-                f"variants.{name} cannot be called that: use letters, digits and _, and none of {', '.join(TAKEN)}"
-            )
-        _known("model", [variant.model], models, f"variants.{name}: ")
-        for pattern in variant.ignore:
-            if not any(fnmatchcase(feature, pattern) for feature in NAMES):
-                raise ValueError(f"variants.{name}: {pattern!r} matches no feature: docs/concepts.md names them all")
-        if all(map(variant.ignores, models[variant.model])):
-            raise ValueError(f"variants.{name} leaves {variant.model} nothing to read: ignore less")
+        _check_variant(name, variant, known_rules, models)
+    for name in (STACK, *policy.variants):
+        _check_members(policy, name, models)
     _known("model", [policy.learning.champion, *policy.learning.challengers], {*models, *policy.variants})
     if policy.learning.champion in policy.learning.challengers:
         raise ValueError(f"model {policy.learning.champion!r} is champion and challenger: name it once")
     return policy
 
 
+def _check_variant(name: str, variant: VariantPolicy, rules: Collection[str], models: Collection[str]) -> None:
+    if name in models or name in rules:
+        raise ValueError(f"variants.{name} is named like a model or a rule: give it a name of its own")
+    if name in TAKEN or not MODEL_NAME.fullmatch(name):
+        raise ValueError(
+            f"variants.{name} cannot be called that: use letters, digits and _, and none of {', '.join(TAKEN)}"
+        )
+    _known("model", [variant.model], models, f"variants.{name}: ")
+    if variant.members is not None and variant.model != STACK:
+        raise ValueError(f"variants.{name}: {variant.model} has no members: leave them out, or make it a {STACK}")
+    if not variant.ignore and variant.members is None:
+        raise ValueError(f"variants.{name} is {variant.model} itself: say what it is to ignore")
+    for pattern in variant.ignore:
+        if not any(fnmatchcase(feature, pattern) for feature in NAMES):
+            raise ValueError(f"variants.{name}: {pattern!r} matches no feature: docs/concepts.md names them all")
+
+
 def _known(kind: str, asked: Iterable[str], known: Collection[str], where: str = "") -> None:
     if unknown := sorted(set(asked) - set(known)):
         raise ValueError(f"{where}unknown {kind} {unknown[0]!r}: choose from {', '.join(sorted(known))}")
+
+
+def _check_members(policy: Policy, name: str, models: Mapping[str, Collection[str]]) -> None:
+    variant, members = policy.variants.get(name), policy.members(name)
+    where = name if variant is None else f"variants.{name}"
+    stacks = {STACK, *(other for other in policy.variants if policy.members(other))}
+    if twice := sorted({member for member in members if members.count(member) > 1}):
+        raise ValueError(f"{where} names its member {twice[0]!r} twice: name it once")
+    _known("member", members, {*models, *policy.variants} - stacks, f"{where}: ")
+    for part in members or (variant.model if variant else name,):
+        left_out = [one for one in (variant, policy.variants.get(part)) if one]
+        reads = models[left_out[-1].model if part in policy.variants else part]
+        if all(any(one.ignores(feature) for one in left_out) for feature in reads):
+            raise ValueError(f"{where} leaves {part} nothing to read: ignore less")

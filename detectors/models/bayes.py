@@ -36,6 +36,19 @@ class Bayes:
         """What a positive weighs against a negative in what this model learns: the same."""
         return 1.0
 
+    def score_one(self, features: dict[str, float], _example: Example) -> float:
+        """Log-odds of an example's features, as a version made now would give them."""
+        logit = _prior(self.model.class_counts.get(True, 0), self.model.class_counts.get(False, 0))
+        negatives, positives = (self.model.gaussians.get(label, {}) for label in (False, True))
+        for name, value in features.items():
+            if name not in negatives or name not in positives:
+                continue
+            (mean0, var0, count0), (mean1, var1, count1) = (_moments(by[name]) for by in (negatives, positives))
+            if min(count0, count1) >= 2:
+                ratio = 0.5 * log(var0 / var1) + (value - mean0) ** 2 / (2 * var0) - (value - mean1) ** 2 / (2 * var1)
+                logit += max(-LOUDEST, min(LOUDEST, ratio))
+        return logit
+
     def learn_one(self, features: dict[str, float], example: Example) -> None:
         """Learn one example; with a negative weight, take one back exactly."""
         label = example.label
@@ -94,5 +107,15 @@ class Bayes:
             bounded: Matrix = np.where(known, np.clip(ratio, -LOUDEST, LOUDEST), 0.0)
             return bounded
 
-        prior = log(max(state["positive_count"], 1) / max(state["negative_count"], 1))
-        return LinearTerms(intercept=prior, parts=contributions)
+        return LinearTerms(_prior(state["positive_count"], state["negative_count"]), contributions)
+
+
+def _prior(positives: float, negatives: float) -> float:
+    return log(max(positives, 1) / max(negatives, 1))
+
+
+def _moments(gaussian: Any) -> tuple[float, float, float]:
+    """Mean, variance and count of one feature in one class, as `Bayes.terms` takes them."""
+    count = gaussian.n_samples
+    squares = max(gaussian._var._S, 0.0)  # noqa: SLF001 - as dumped
+    return gaussian.mu, squares / max(count - 1, 1) + NARROWEST, count

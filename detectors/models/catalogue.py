@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from detectors.contract import OnlineModel
@@ -11,8 +11,9 @@ from detectors.models.bayes import Bayes
 from detectors.models.logistic import Logistic
 from detectors.models.lookalike import Lookalike
 from detectors.models.sequence import Sequence
+from detectors.models.stack import Stack, terms_among
 from detectors.models.version import Family, FrozenModel
-from detectors.policy import LearningPolicy, Policy
+from detectors.policy import LearningPolicy, Policy, StackPolicy
 from schemas.records import ModelVersion
 
 MODELS: dict[str, Callable[[LearningPolicy], OnlineModel]] = {
@@ -20,6 +21,7 @@ MODELS: dict[str, Callable[[LearningPolicy], OnlineModel]] = {
     "bayes": lambda _learning: Bayes(),
     "sequence": lambda _learning: Sequence(),
     "lookalike": Lookalike,
+    "stack": lambda learning: Stack({name: MODELS[name](learning) for name in StackPolicy().members}, learning),
 }
 READS: dict[str, tuple[str, ...]] = {name: new(LearningPolicy()).reads.names for name, new in MODELS.items()}
 """The features that each model reads."""
@@ -28,22 +30,33 @@ SHARED = 256
 FAMILIES: dict[str, Family] = {
     model.family: Family(model.reads, model.terms) for model in (Logistic, Bayes, Sequence, Lookalike)
 }
+FAMILIES[Stack.family] = Family(Stack.reads, partial(terms_among, FAMILIES))
 
 
 def new_model(name: str, policy: Policy) -> OnlineModel:
     """A model that a policy names, or a variant of one, that has learnt nothing yet."""
-    if name not in policy.variants:
-        return MODELS[name](policy.learning)
-    variant = policy.variants[name]
-    model = new_model(variant.model, policy)
-    model.reads = model.reads.without(variant.ignore)
+    variant = policy.variants.get(name)
+    if policy.members(name):
+        members = {member: new_model(member, policy) for member in policy.members(name)}
+        model: OnlineModel = Stack(members, policy.learning)
+    else:
+        model = MODELS[name if variant is None else variant.model](policy.learning)
+    if variant is not None:
+        model.reads = model.reads.without(variant.ignore)
     return model
 
 
 def made_of(policy: Policy) -> dict[str, dict[str, Any]]:
     """What the policy makes champion and challengers of, in plain data, where it has a say in that."""
-    asked = (policy.learning.champion, *policy.learning.challengers)
-    return {name: policy.variants[name].model_dump(mode="json") for name in asked if name in policy.variants}
+    models = (policy.learning.champion, *policy.learning.challengers)
+    asked = [name for model in models for name in (model, *policy.members(model))]
+    found: dict[str, dict[str, Any]] = {}
+    for name in asked:
+        if name in policy.variants:
+            found[name] = policy.variants[name].model_dump(mode="json", exclude={"members"})
+        if policy.members(name):
+            found[name] = {**found.get(name, {}), "members": list(policy.members(name))}
+    return found
 
 
 @lru_cache(maxsize=SHARED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import sqrt
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,16 @@ class Logistic:
     def class_weight(self, asked: float) -> float:
         """What a positive weighs against a negative in what this model learns."""
         return asked
+
+    def score_one(self, features: dict[str, float], _example: Example) -> float:
+        """Log-odds of an example's features, as a version made now would give them."""
+        means, variances, weights = self.scaler.means, self.scaler.vars, self.regression.weights
+        logit = float(self.regression.intercept)
+        for name, value in features.items():
+            variance = variances.get(name, 0.0)
+            if variance > 0:
+                logit += (value - means[name]) * weights.get(name, 0.0) / sqrt(max(variance, FLATTEST))
+        return logit
 
     def learn_one(self, features: dict[str, float], example: Example) -> None:
         """Learn one example; with a negative weight, take one back (its features have been seen already)."""

@@ -8,6 +8,7 @@ old, when the escalation is overturned, and when their user is erased.
 
 from __future__ import annotations
 
+from math import isnan, nan
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -70,9 +71,14 @@ class Lookalike:
         """What a positive weighs against a negative in what this model learns."""
         return asked
 
+    def score_one(self, features: dict[str, float], example: Example) -> float:
+        """Log-odds of an example, by what was known before its point; NaN where a pool has nobody left for it."""
+        contrast = self._contrast(self._row(features), key_of(example.user_id), example)
+        return float(self._regression.intercept + self._regression.weights.get("contrast", 0.0) * contrast)
+
     def learn_one(self, features: dict[str, float], example: Example) -> None:
         """Learn one example; with a negative weight, take back what it taught, and the exemplar that came of it."""
-        row = np.array([features.get(name, np.nan) for name in NUMBERS])
+        row = self._row(features)
         user, origin = key_of(example.user_id), example.origin
         self._calibrate(row, user, example)
         if example.weight < 0:
@@ -130,17 +136,24 @@ class Lookalike:
         if len(self._waiting) > self._share * (PARTS + 2):  # more than honest clocks bring: the furthest ahead goes
             self._waiting.remove(max(self._waiting, key=lambda each: each.exemplar.known_at))
 
-    def _calibrate(self, row: Matrix, user: int, example: Example) -> None:
-        """Learn what the contrast that the example's point had then is worth."""
+    def _row(self, features: dict[str, float]) -> Matrix:
+        return np.array([features.get(name, np.nan) for name in NUMBERS])
+
+    def _contrast(self, row: Matrix, user: int, example: Example) -> float:
+        """The contrast that the example's point had then; NaN where a pool was empty."""
         if self._neighbours is None:
             escalated, ordinary = self._escalated.exemplars, self._ordinary.exemplars
             self._neighbours = Neighbours(escalated, ordinary, self._metric, self._k)
         if not self._neighbours.enough:
-            return
+            return nan
         before = example.known_at if example.origin is None else example.origin.as_of
         users = np.array([user], dtype=np.int64)
-        value = float(self._neighbours.contrasts(row[:, None], users, before)[0])
-        if value == value:  # noqa: PLR0124 - only NaN, which says that a pool was empty then, differs from itself
+        return float(self._neighbours.contrasts(row[:, None], users, before)[0])
+
+    def _calibrate(self, row: Matrix, user: int, example: Example) -> None:
+        """Learn what the contrast that the example's point had then is worth."""
+        value = self._contrast(row, user, example)
+        if not isnan(value):
             self._regression.learn_one({"contrast": value}, example.label, w=example.weight)
 
     def dump(self) -> dict[str, Any]:

@@ -48,6 +48,15 @@ class Sequence:
         """What a positive weighs against a negative in what this model learns: the same."""
         return 1.0
 
+    def score_one(self, features: dict[str, float], _example: Example) -> float:
+        """Log-odds of an example's trail, as a version made now would give them."""
+        ratio = max(self.positives, 1.0) / max(self.negatives, 1.0)
+        for trail in features.values():
+            for code in _ngrams(int(trail)):
+                if (counts := self.seen.get(code)) is not None:
+                    ratio = (counts[0] + DOUBT) / (counts[1] + DOUBT / ratio)
+        return log(ratio)
+
     def learn_one(self, features: dict[str, float], example: Example) -> None:
         """Learn one example; with a negative weight, take one back, exactly as long as its n-grams are remembered."""
         label, weight = example.label, example.weight

@@ -31,7 +31,7 @@ TIERS = "is none of the choices: choose from watch, elevated, high."
 WRONG = {
     # a name that is not there
     "foo = 1": "foo is not a setting: choose from allowed_lateness, channels, learning, name, profile_ttl, promises, "
-    "rules, strike_expiry, target, tiers, variants, warnings.",
+    "rules, stack, strike_expiry, target, tiers, variants, warnings.",
     "[learning]\nchampoin = 'bayes'": "learning.champoin is not a setting: did you mean champion?",
     "[warnings]\nexpires = '1d'": "warnings.expires is not a setting: did you mean expiry?",
     "[rules.velocity]\nlimits = 3": "rules.velocity.limits is not a setting: did you mean limit?",
@@ -39,7 +39,8 @@ WRONG = {
     "[tiers.critical]\nenter = 0.9\nleave = 0.8": f"tiers.critical {TIERS}",
     "[tiers.none]\nenter = 0.9\nleave = 0.8": f"tiers.none {TIERS}",
     "[rules.velocity]\ntier = 'none'": f"rules.velocity.tier {TIERS}",
-    "[learning]\nchampion = 'forest'": "unknown model 'forest': choose from bayes, logistic, lookalike, sequence.",
+    "[learning]\nchampion = 'forest'": "unknown model 'forest': choose from bayes, logistic, lookalike, sequence, "
+    "stack.",
     "[learning]\nchampion = 'bayes'": "model 'bayes' is champion and challenger: name it once.",
     # a value that cannot be
     "[warnings]\nexpiry = '0s'": "warnings.expiry cannot be used: it must be greater than 0.",
@@ -70,7 +71,7 @@ NO_NAME = (
 )
 WRONG_VARIANTS = {
     ("mine", "forest", "['report*']"): "variants.mine: unknown model 'forest': choose from bayes, logistic, lookalike, "
-    "sequence.",
+    "sequence, stack.",
     (
         "mine",
         "bayes",
@@ -78,7 +79,30 @@ WRONG_VARIANTS = {
     ): "variants.mine: 'repot*' matches no feature: docs/concepts.md names them all.",
     ("mine", "bayes", "['*']"): "variants.mine leaves bayes nothing to read: ignore less.",
     ("mine", "sequence", "['sequence*']"): "variants.mine leaves sequence nothing to read: ignore less.",
-    ("mine", "bayes", "[]"): "variants.mine.ignore is empty: give at least one entry.",
+    ("mine", "bayes", "[]"): "variants.mine is bayes itself: say what it is to ignore.",
+    (
+        "mine",
+        "bayes",
+        "[]\nmembers = ['bayes', 'logistic']",
+    ): "variants.mine: bayes has no members: leave them out, or make it a stack.",
+    ("mine", "stack", "[]\nmembers = ['bayes']"): "variants.mine.members has too few entries: give at least 2.",
+    ("mine", "stack", "[]\nmembers = ['bayes', 'mine']"): "variants.mine: unknown member 'mine': choose from bayes, "
+    "logistic, lookalike, sequence.",
+    (
+        "mine",
+        "bayes",
+        "['report*']\n[stack]\nmembers = ['mine', 'stack']",
+    ): "stack: unknown member 'stack': choose from bayes, logistic, lookalike, mine, sequence.",
+    (
+        "mine",
+        "bayes",
+        "['report*']\n[stack]\nmembers = ['mine', 'mine']",
+    ): "stack names its member 'mine' twice: name it once.",
+    (
+        "mine",
+        "stack",
+        "['sequence*']\nmembers = ['bayes', 'sequence']",
+    ): "variants.mine leaves sequence nothing to read: ignore less.",
     ("mine", "bayes", "['report*']\nignores = 1"): "variants.mine.ignores is not a setting: did you mean ignore?",
     ("bayes", "logistic", "['report*']"): "variants.bayes is named like a model or a rule: give it a name of its own.",
     (
@@ -89,7 +113,7 @@ WRONG_VARIANTS = {
     ("user_id", "bayes", "['report*']"): f"variants.user_id {NO_NAME}",
     ("'a/b'", "bayes", "['report*']"): f"variants.a/b {NO_NAME}",
     ("mine", "bayes", "['report*']\n[learning]\nchampion = 'yours'"): "unknown model 'yours': choose from bayes, "
-    "logistic, lookalike, mine, sequence.",
+    "logistic, lookalike, mine, sequence, stack.",
 }
 """A variant's name, model and what it ignores, and what is said of it."""
 

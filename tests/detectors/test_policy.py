@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from detectors.features.catalogue import NUMBERS
+from detectors.features.catalogue import NAMES, NUMBERS
 from detectors.policy import Policy, parse_policy
 
 GOOD: dict[str, Any] = {
@@ -20,7 +20,7 @@ GOOD: dict[str, Any] = {
 
 def parsed(document: dict[str, Any]) -> Policy:
     """The policy in a document, where one rule and two models are known."""
-    return parse_policy(document, {"velocity"}, {"logistic": NUMBERS, "bayes": NUMBERS})
+    return parse_policy(document, {"velocity"}, {"logistic": NUMBERS, "bayes": NUMBERS, "stack": NAMES})
 
 
 def with_value(path: str, value: object) -> dict[str, Any]:
@@ -64,7 +64,7 @@ WRONG: list[tuple[str, object, str]] = [
     ("learning.min_positives", 0, "greater than or equal to 1"),
     ("learning.pending", 65, "less than or equal to 64"),
     ("learning.keep_versions", 0, "greater than or equal to 1"),
-    ("learning.champion", "oracle", "unknown model 'oracle': choose from bayes, logistic"),
+    ("learning.champion", "oracle", "unknown model 'oracle': choose from bayes, logistic, stack"),
     ("learning.challengers", ["logistic"], "model 'logistic' is champion and challenger: name it once"),
     ("tiers", {}, "no tier has thresholds"),
     ("tiers.none", {"enter": 0.1, "leave": 0.1}, "Input should be"),

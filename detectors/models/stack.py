@@ -1,0 +1,93 @@
+"""Stacking: other models side by side, and how to weigh them (Wolpert, Neural Networks 5, 1992)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from detectors.contract import Example, OnlineModel, Remembers
+from detectors.models.blend import Blend, Member
+from detectors.models.version import EVERYTHING, Family, Reads
+from detectors.models.weighing import Weighing, spreads
+from detectors.policy import LearningPolicy
+
+FAMILY = "stack"
+
+
+class Stack:
+    """Members that learn every example as they would alone; log-odds = intercept + weighed sum of theirs, standardised.
+
+    The weights are learnt from what each member says of an example before it learns it. Positives weigh for the members
+    what each asks for, and for the weights no more than negatives: the log-odds are of that, whatever the members' own
+    class weights.
+    """
+
+    family = FAMILY
+    reads = EVERYTHING
+
+    def __init__(self, members: Mapping[str, OnlineModel], learning: LearningPolicy) -> None:
+        self._members = dict(members)
+        self._remembering = [member for member in members.values() if isinstance(member, Remembers)]
+        self._read = {name: frozenset(member.reads.names) for name, member in members.items()}
+        self._positive_weight = learning.positive_weight
+        self._weighing = Weighing(len(members))
+
+    def class_weight(self, _asked: float) -> float:
+        """What a positive weighs against a negative in what this model learns: the same."""
+        return 1.0
+
+    def score_one(self, features: dict[str, float], example: Example) -> float:
+        """Log-odds of an example, as a version made now would give them; NaN where no member says anything."""
+        return self._weighing.score(self._logits(features, example))
+
+    def learn_one(self, features: dict[str, float], example: Example) -> None:
+        """Learn one example; with a negative weight, take one back."""
+        self._weighing.learn(self._logits(features, example), example.label, example.weight)
+        for name, member in self._members.items():
+            weighs = member.class_weight(self._positive_weight) if example.label else 1.0
+            member.learn_one(self._given(name, features), example._replace(weight=example.weight * weighs))
+
+    def _logits(self, features: dict[str, float], example: Example) -> list[float]:
+        return [member.score_one(self._given(name, features), example) for name, member in self._members.items()]
+
+    def _given(self, name: str, features: dict[str, float]) -> dict[str, float]:
+        """What a member reads of the features."""
+        reads = self._read[name]
+        return {feature: value for feature, value in features.items() if feature in reads}
+
+    def advance(self, now: int) -> bool:
+        """Tell the members that keep examples what time it is (ms); whether that changes what any of them scores."""
+        changed = [member.advance(now) for member in self._remembering]
+        return any(changed)
+
+    def forget(self, user_id: str) -> bool:
+        """Have the members that keep examples let go of a user's; whether there were any."""
+        changed = [member.forget(user_id) for member in self._remembering]
+        return any(changed)
+
+    def dump(self) -> dict[str, Any]:
+        """The members by name, each with its family, what it reads and its own state, and how they are weighed."""
+        members = {
+            name: {"family": member.family, "reads": member.reads.names, "model": member.dump()}
+            for name, member in self._members.items()
+        }
+        return {"members": members, **self._weighing.dump()}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Become the model that was dumped."""
+        for name, member in self._members.items():
+            member.load(state["members"][name]["model"])
+        self._weighing.load(state)
+
+
+def terms_among(families: Mapping[str, Family], state: dict[str, Any], names: tuple[str, ...]) -> Blend:
+    """A dumped stack at work on columns of the features `names`, its members each of one of the `families`."""
+    *weights, intercept = state["weights"]
+    moments = zip(weights, state["means"], spreads(state["counts"], state["squares"]), strict=True)
+    members = []
+    for member, (weight, mean, spread) in zip(state["members"].values(), moments, strict=True):
+        reads = Reads(set(member["reads"]).intersection(names))
+        terms = families[member["family"]].terms(member["model"], reads.names)
+        rows = [names.index(name) for name in reads.names]
+        members.append(Member(terms, rows, weight, weight / spread, mean))
+    return Blend(intercept, tuple(members))
