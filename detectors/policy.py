@@ -10,39 +10,19 @@ from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 
 import orjson
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from detectors.features.catalogue import NAMES
 from detectors.features.declare import HOPS, duration_ms
+from detectors.policy_values import Duration, PositiveDuration, Unit, written
 from schemas.records import Label, Tier
 
-
-def _duration(value: object) -> object:
-    if isinstance(value, bool | float):
-        raise ValueError(f"{value} is not a duration: write a whole number and a unit, such as 90s, 5m, 24h or 7d")  # noqa: TRY004 - pydantic reports a ValueError
-    return duration_ms(value) if isinstance(value, str) else value
-
-
-Duration = Annotated[int, BeforeValidator(_duration), Field(ge=0), PlainSerializer(lambda ms: ms)]
-"""Milliseconds, written as 90s, 5m, 24h or 7d."""
-PositiveDuration = Annotated[Duration, Field(gt=0)]
-Unit = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 TAKEN = ("as_of", "challengers", "champion", "event_id", "newness", "pinned", "seq", "user_id")
 """What stands beside models' names in the outputs of a replay, and so cannot be one."""
 STACK = "stack"
 """The model that is made of others."""
 MODEL_NAME = re.compile(r"[A-Za-z0-9_]{1,64}")
 """What a variant may be called: its name becomes that of a file and of a column."""
-
-
-def _written(ms: int) -> str:
-    """A duration as policies write it, in the largest unit that is exact.
-
-    >>> _written(duration_ms("90d")), _written(5_400_000)
-    ('90d', '90m')
-    """
-    units = [(unit, duration_ms(f"1{unit}")) for unit in ("d", "h", "m", "s", "ms")]
-    return next(f"{ms // size}{unit}" for unit, size in units if ms % size == 0)
 
 
 class _Section(BaseModel):
@@ -214,8 +194,8 @@ class Policy(_Section):
         longest, name = max((length, name) for name, length in held.items() if length is not None)
         if self.profile_ttl < longest:
             raise ValueError(
-                f"profile_ttl {_written(self.profile_ttl)} is shorter than {name}, {_written(longest)}: "
-                f"make it {_written(longest)} at least, so that nothing is forgotten that still counts"
+                f"profile_ttl {written(self.profile_ttl)} is shorter than {name}, {written(longest)}: "
+                f"make it {written(longest)} at least, so that nothing is forgotten that still counts"
             )
         return self
 

@@ -16,7 +16,7 @@ from dataflows.simulate import SimulationConfig, write_log
 from dataflows.sources.log import LogSource
 from detectors.features.catalogue import NAMES
 from detectors.models.catalogue import new_model
-from detectors.policy import Policy
+from detectors.policy import ChannelPolicy, Policy
 from tests.dataflows.conftest import Simulated
 from tools import ablate
 from tools.ablate import FEATURE_FAMILIES, MEMBERS, WHOLE, FeatureFamily, ablated, family_of, lefts, told
@@ -24,8 +24,8 @@ from tools.ablate import FEATURE_FAMILIES, MEMBERS, WHOLE, FeatureFamily, ablate
 
 @pytest.fixture(scope="module")
 def policy(simulated: Simulated) -> Policy:
-    """The policy of the simulated log."""
-    return load_policy(simulated.policy)
+    """The policy of the simulated log, with channels remembered."""
+    return load_policy(simulated.policy).model_copy(update={"channels": ChannelPolicy(remembered=99)})
 
 
 @pytest.fixture(scope="module")
