@@ -11,13 +11,21 @@ import orjson
 
 from dataflows.cli_common import FILE
 from dataflows.evaluation.compare import compare
-from dataflows.evaluation.evaluate import Protocol, evaluate, write_evaluation
+from dataflows.evaluation.evaluate import Protocol, Where, evaluate, write_evaluation
 from dataflows.evaluation.outputs import read_outputs
 from dataflows.evaluation.page import write_page
 from dataflows.evaluation.told import compared_lines, evaluated_lines
 from dataflows.mapping import LogMapping
 
 RUN_DIR = click.Path(path_type=Path, file_okay=False, exists=True)
+
+
+def _where(asked: str) -> Where:
+    feature, _, value = asked.partition("=")
+    try:
+        return Where(feature, None if value == "absent" else float(value))
+    except ValueError:
+        raise click.BadParameter(f"{asked!r}: write a feature and its value, as in report_count_24h=1.") from None
 
 
 def _protocol_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -52,6 +60,14 @@ def _protocol_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.argument("run_dir", type=RUN_DIR)
 @click.option("--log", type=FILE, help="The log that was replayed: figures by channel, locale and age band as well.")
 @click.option("--mapping", type=FILE, help="The mapping that it was replayed with.")
+@click.option(
+    "--where",
+    "where",
+    multiple=True,
+    metavar="FEATURE=VALUE",
+    callback=lambda _context, _option, asked: tuple(map(_where, asked)),
+    help="Only points at which a feature has this value, or is absent; may be repeated.",
+)
 @click.option("--no-boosting", is_flag=True, help="Without the floor that takes longest, boosted trees.")
 @_protocol_options
 def evaluate_command(
@@ -63,6 +79,7 @@ def evaluate_command(
     from_quantile: float,
     until_quantile: float,
     skip_first: bool,
+    where: tuple[Where, ...],
     as_json: bool,
 ) -> None:
     """Say how good a replay's warnings were: right, early, calibrated, and better than trivial scores.
@@ -71,7 +88,7 @@ def evaluate_command(
     its label, a label counts only when its horizon has passed, and every interval is a bootstrap over users.
     """
     rules = None if mapping is None else LogMapping.load(mapping)
-    protocol = Protocol(question, from_quantile, until_quantile, skip_first, not no_boosting, log, rules)
+    protocol = Protocol(question, from_quantile, until_quantile, skip_first, not no_boosting, where, log, rules)
     document = evaluate(read_outputs(run_dir), protocol)
     write_evaluation(document, run_dir)
     page = write_page(document, run_dir)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
@@ -31,9 +31,18 @@ PRECISIONS = (0.2, 0.5, 0.8)
 BOOSTED = "boosted trees"
 
 
+class Where(NamedTuple):
+    """Only points at which a feature has this value; None where it is to be absent."""
+
+    feature: str
+    value: float | None
+
+
 @dataclass(frozen=True, slots=True)
 class Protocol:
     """What is asked, and of which points: those between quantiles of the points' times, without users' first points.
+
+    With `where` only those at which features have these values.
 
     `log` and `mapping` are those replayed; with them figures are also given by channel, locale and age band.
     """
@@ -43,6 +52,7 @@ class Protocol:
     until_quantile: float = 1.0
     skip_first: bool = False
     boosting: bool = True
+    where: tuple[Where, ...] = ()
     log: Path | None = None
     mapping: LogMapping | None = None
 
@@ -79,6 +89,7 @@ def evaluate(run: Outputs, protocol: Protocol) -> dict[str, Any]:
             "from_quantile": protocol.from_quantile,
             "until_quantile": protocol.until_quantile,
             "skip_first": protocol.skip_first,
+            "where": [one._asdict() for one in protocol.where],
         },
         "points": {
             "all": len(run),
@@ -116,7 +127,11 @@ def evaluate(run: Outputs, protocol: Protocol) -> dict[str, Any]:
 
 
 def usable_rows(run: Outputs, labels: Labels, protocol: Protocol) -> Flags:
-    """Which points are evaluated: those that matured, and that the protocol asks for."""
+    """Which points are evaluated: those that matured, and that the protocol asks for.
+
+    Raises:
+        EvaluationError: if it asks for a feature that there is not.
+    """
     usable = labels.mature.copy()
     if protocol.from_quantile:
         usable &= run.as_of >= np.quantile(run.as_of, protocol.from_quantile)
@@ -124,6 +139,11 @@ def usable_rows(run: Outputs, labels: Labels, protocol: Protocol) -> Flags:
         usable &= run.as_of < np.quantile(run.as_of, protocol.until_quantile)
     if protocol.skip_first:
         usable &= numbered(run) > 1
+    for feature, value in protocol.where:
+        if feature not in run.features:
+            raise EvaluationError(f"There is no feature {feature!r}: choose from {', '.join(sorted(run.features))}.")
+        found = run.features[feature]
+        usable &= np.isnan(found) if value is None else found == value
     return usable
 
 

@@ -15,7 +15,7 @@ from dataflows.evaluation.intervals import SAMPLES
 from dataflows.evaluation.slices import LEAST_POINTS, LEAST_POSITIVES
 from dataflows.evaluation.told import events, figure, kept, number, share, span, within
 from dataflows.report.templating import template
-from dataflows.wording import quantity, visible
+from dataflows.wording import describe_feature, quantity, visible
 
 
 def write_page(document: dict[str, Any], run_dir: Path) -> Path:
@@ -93,6 +93,7 @@ def asked(document: dict[str, Any]) -> str:
         parts.append(f"before the {protocol['until_quantile']:g} quantile of their times")
     if protocol["skip_first"]:
         parts.append("without each user's first")
+    parts += [f"where {describe_feature(where['feature'], where['value'])}" for where in protocol["where"]]
     of = ", ".join(["", *parts])
     at = f"{quantity(points['evaluated'])} decision points of {quantity(points['users'])} users{of}"
     return (

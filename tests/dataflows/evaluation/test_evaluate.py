@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from dataflows.cli import main
-from dataflows.evaluation.evaluate import Protocol, evaluate
+from dataflows.evaluation.evaluate import Protocol, Where, evaluate, usable_rows
 from dataflows.evaluation.floors import floors
 from dataflows.evaluation.labels import label
 from dataflows.evaluation.outputs import EvaluationError, Outputs, read_outputs
@@ -115,6 +115,22 @@ def test_a_part_of_the_points_can_be_asked_for(run: Outputs) -> None:
     assert late["evaluated"] == pytest.approx(len(run) / 2, rel=0.02)
     without = evaluate(run, Protocol(boosting=False, question="next", skip_first=True))["points"]
     assert without["evaluated"] + without["unscored"] == len(run) - len(run.users)
+
+
+def test_points_can_be_asked_for_by_what_is_known_at_them(run: Outputs) -> None:
+    """At a value of a feature, and where another is absent; a feature that there is not is told."""
+    labels = label("horizon", run.user, run.as_of, run.seq, run.escalations, run.horizon)
+    first = (Where("report_count_7d", 1.0), Where("report_since", None))
+    usable = usable_rows(run, labels, Protocol(where=first))
+    wanted = (run.features["report_count_7d"] == 1) & np.isnan(run.features["report_since"])
+    assert usable.tolist() == (labels.mature & wanted).tolist()
+    assert 30 < usable.sum() < len(run) / 10
+    document = evaluate(run, Protocol(boosting=False, where=(Where("strike_count", 1.0),)))
+    assert document["protocol"]["where"] == [{"feature": "strike_count", "value": 1.0}]
+    points = document["points"]
+    assert points["evaluated"] + points["unscored"] == (labels.mature & (run.features["strike_count"] == 1)).sum()
+    with pytest.raises(EvaluationError, match="There is no feature 'mood': choose from channel_distinct_1h"):
+        evaluate(run, Protocol(boosting=False, where=(Where("mood", 1.0),)))
 
 
 def test_floors_are_what_counting_the_log_gives(run: Outputs, simulated: Simulated) -> None:
