@@ -26,6 +26,7 @@ from dataflows.replay import replay
 from dataflows.simulate import SimulationConfig, write_log
 from dataflows.sinks.parquet import FeatureTable
 from dataflows.sources.log import Item, LogSource, read_log
+from detectors.channels import Channels, Context
 from detectors.features.catalogue import NAMES
 from detectors.lane import Erasure, Lane, LaneItem, News
 from detectors.learn import Learner, Lesson, lesson_of
@@ -96,6 +97,8 @@ def by_stage(items: Iterator[Item], policy: Policy) -> tuple[int, int, Stages]:
     names = (policy.learning.champion, *policy.learning.challengers)
     learners = [Learner(name, policy.learning, model=new_model(name, policy)) for name in names]
     lane, table = Lane(policy, wait=True), FeatureTable(NAMES)
+    remembered = policy.channels.remembered
+    channels = None if remembered is None else Channels(remembered)
     events = points = 0
     while True:
         with stages.stage("read"):
@@ -104,16 +107,20 @@ def by_stage(items: Iterator[Item], policy: Policy) -> tuple[int, int, Stages]:
             return events, points, stages
         with stages.stage("decode"):
             decoded = [(item, item if isinstance(item, Reject) else codec.decode(item)) for item in batch]
+        contexts: list[Context | None] = [None] * len(decoded)
+        if channels is not None:
+            with stages.stage("context"):
+                contexts = [None if isinstance(event, Reject) else channels.see(event) for _, event in decoded]
         lessons, due = [], []
         with stages.stage("profile"):
-            for item, event in decoded:
+            for (item, event), context in zip(decoded, contexts, strict=True):
                 if isinstance(event, Reject):
                     lessons.append(Lesson(event.partition, event.seq, "", -1, (), erased=False))
                     continue
                 user = users.get(event.user_id)
                 if user is None:
                     user = users[event.user_id] = User(rules)
-                step = user.step(event, item.at)
+                step = user.step(event, item.at, context)
                 erased = step.outcome == "erased"
                 lessons.append(lesson_of(step))
                 due.extend(_due(step))
