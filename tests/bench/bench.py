@@ -1,8 +1,9 @@
 """Prints events per second and CPU microseconds per event of a replay in one process, whole and stage by stage.
 
-On the Ubuntu IRC log where it lies beside the checkout, on a simulated log otherwise. Every event is scored and
-learning is on. The stages run on the same batches one after the other, without the engine; the whole replay is the real
-one, with engine and outputs. CPU time is the figure to compare: on a busy machine wall time says little.
+On the Ubuntu IRC log where it lies beside the checkout, by a policy that stays as it is, and once more by the one that
+comes along; on a simulated log otherwise. Every event is scored and learning is on. The stages run on the same batches one
+after the other, without the engine; the whole replay is the real one, with engine and outputs. CPU time is the figure to
+compare: on a busy machine wall time says little.
 """
 
 from __future__ import annotations
@@ -161,11 +162,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         if simulated is None and UBUNTU.exists():
             log, mapping_file = UBUNTU, ROOT / "deploy/mappings/ubuntu_irc.toml"
-            policy_file = ROOT / "deploy/policies/ubuntu_irc.toml"
+            policy_file, along = ROOT / "tests/bench/ubuntu_irc.toml", ROOT / "deploy/policies/ubuntu_irc.toml"
         else:
             log, mapping_file = Path(folder) / "log.jsonl", None
             write_log(SimulationConfig(events=simulated or 200_000), log)
-            policy_file = ROOT / "deploy/policies/example.toml"
+            policy_file = along = ROOT / "deploy/policies/example.toml"
         mapping, policy = None if mapping_file is None else LogMapping.load(mapping_file), load_policy(policy_file)
         print(f"log: {log.parent.name}/{log.name}, policy {policy.name}, learning on, one process")
         # each in a process of its own, as a replay is: what an earlier one leaves of the heap slows the next
@@ -174,6 +175,9 @@ def main() -> None:
                 processes.submit(replayed, log, mapping_file, policy_file, Path(folder) / "out") for _ in range(repeats)
             ]
             runs = sorted((one.result() for one in done), key=cost)
+            other = runs[0]
+            if along != policy_file:
+                other = processes.submit(replayed, log, mapping_file, along, Path(folder) / "out").result()
         run = runs[len(runs) // 2]
         total = run.events
         before = gc.get_threshold()
@@ -193,6 +197,9 @@ def main() -> None:
         if mapping is not None:
             reached = "met" if total / cpu >= GOAL else "NOT met"
             print(f"goal of {GOAL:,} events per CPU second for the whole replay: {total / cpu:,.0f}, {reached}")
+            learning = load_policy(along).learning
+            models = ", ".join((learning.champion, *learning.challengers))
+            print(f"with {along.relative_to(ROOT)} (channels; {models}), once: {total / cost(other):,.0f}")
 
 
 if __name__ == "__main__":
