@@ -1,9 +1,9 @@
 """Prints events per second and CPU microseconds per event of a replay in one process, whole and stage by stage.
 
 On the Ubuntu IRC log where it lies beside the checkout, by a policy that stays as it is, and once more by the one that
-comes along; on a simulated log otherwise. Every event is scored and learning is on. The stages run on the same batches one
-after the other, without the engine; the whole replay is the real one, with engine and outputs. CPU time is the figure to
-compare: on a busy machine wall time says little.
+comes along; on a simulated log otherwise. Every event is scored and learning is on. The stages run on the same batches
+one after the other, without the engine; the whole replay is the real one, with engine and outputs. CPU time is the
+figure to compare: on a busy machine wall time says little.
 """
 
 from __future__ import annotations

@@ -107,7 +107,12 @@ def test_a_real_log_is_replayed_to_all_that_is_promised(name: str, replayed: Cal
     assert done.summary["rejects"] == {"total": 0}
     assert (done.out / "rejects.jsonl").read_bytes() == b""
     assert {path.name for path in done.out.iterdir()} >= {"late.jsonl", "models", "summary.json", "report.html"}
-    assert {path.name for path in (done.out / "models").iterdir()} == {"bayes.json", "logistic.json", "versions.jsonl"}
+    models = {done.summary["models"]["champion"], *done.summary["models"]["challengers"]}
+    assert {"bayes", "logistic"} <= models
+    assert {path.name for path in (done.out / "models").iterdir()} == {
+        "versions.jsonl",
+        *(f"{model}.json" for model in models),
+    }
     assert pq.read_schema(done.out / "features.parquet").names == [*IDENTITY, *NAMES]
     assert len(done.points) == done.summary["decision_points"]
     assert len(done.lines("risk-events.jsonl")) == done.summary["risk_events"]["total"]
