@@ -7,6 +7,7 @@ from functools import lru_cache, partial
 from typing import Any
 
 from detectors.contract import OnlineModel
+from detectors.models.additive import Additive
 from detectors.models.bayes import Bayes
 from detectors.models.logistic import Logistic
 from detectors.models.lookalike import Lookalike
@@ -19,6 +20,7 @@ from schemas.records import ModelVersion
 MODELS: dict[str, Callable[[LearningPolicy], OnlineModel]] = {
     "logistic": lambda learning: Logistic(learning.learning_rate, learning.l2),
     "bayes": lambda _learning: Bayes(),
+    "additive": lambda _learning: Additive(),
     "sequence": lambda _learning: Sequence(),
     "lookalike": Lookalike,
     "stack": lambda learning: Stack({name: MODELS[name](learning) for name in StackPolicy().members}, learning),
@@ -28,7 +30,7 @@ READS: dict[str, tuple[str, ...]] = {name: new(LearningPolicy()).reads.names for
 SHARED = 256
 """Versions whose frozen form is kept for the next lane that hears of them."""
 FAMILIES: dict[str, Family] = {
-    model.family: Family(model.reads, model.terms) for model in (Logistic, Bayes, Sequence, Lookalike)
+    model.family: Family(model.reads, model.terms) for model in (Logistic, Bayes, Additive, Sequence, Lookalike)
 }
 FAMILIES[Stack.family] = Family(Stack.reads, partial(terms_among, FAMILIES))
 

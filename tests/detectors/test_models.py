@@ -136,7 +136,7 @@ def calibration_stream(rng: random.Random) -> tuple[Vector, float]:
     return vector_of(absent=nan, report_count_24h=reports, sanction_count_30d=sanctions), float(chance)
 
 
-@pytest.mark.parametrize("name", ["logistic", "stack"])
+@pytest.mark.parametrize("name", ["logistic", "additive", "stack"])
 @pytest.mark.parametrize(("sample", "weight"), [(1.0, 1.0), (0.5, 4.0), (0.2, 5.0)])
 def test_published_probabilities_are_calibrated_whatever_the_sampling_and_the_class_weight(
     sample: float, weight: float, name: str
@@ -159,7 +159,7 @@ def test_published_probabilities_are_calibrated_whatever_the_sampling_and_the_cl
     for third in np.array_split(np.argsort(truth, kind="stable"), 3):
         assert scores[third].mean() == pytest.approx(truth[third].mean(), rel=0.25)
     uncorrected = scores / sample * (weight if name == "logistic" else 1.0)
-    assert sample == 1.0 or abs(uncorrected.mean() / truth.mean() - 1) > 1, "nothing was there to be undone"
+    assert sample == 1.0 or abs(uncorrected.mean() / truth.mean() - 1) > 0.9, "nothing was there to be undone"
 
 
 @pytest.mark.parametrize("name", FAMILIES)
