@@ -157,5 +157,19 @@ class Remembers(Protocol):
         ...
 
     def forget(self, user_id: str) -> bool:
-        """Keep nothing that names the user or holds their vector; whether there was anything."""
+        """Keep nothing that names the user or holds their vector; whether that changes what it publishes."""
         ...
+
+
+@runtime_checkable
+class Withholds(Protocol):
+    """What a model that keeps more than it publishes has besides."""
+
+    def publish(self) -> dict[str, Any]:
+        """What of its dump scoring needs."""
+        ...
+
+
+def published(model: OnlineModel) -> dict[str, Any]:
+    """What of a model goes into its versions: all that it knows, unless it withholds some of that."""
+    return model.publish() if isinstance(model, Withholds) else model.dump()

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 import orjson
 
-from detectors.contract import Example, OnlineModel, Origin, Remembers, Vector, matrix_from
+from detectors.contract import Example, OnlineModel, Origin, Remembers, Vector, matrix_from, published
 from detectors.features.catalogue import NAMES
 from detectors.features.upgrade import stored_vector
 from detectors.log_clock import LogClock
@@ -232,7 +232,7 @@ class Learner:
     def version(self) -> ModelVersion:
         """The model as it is now, as data."""
         document: dict[str, Any] = {
-            "model": self._model.dump(),
+            "model": published(self._model),
             "sample": self._learning.sample,
             "positive_weight": self._model.class_weight(self._learning.positive_weight),
             "min_positives": self._learning.min_positives,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from detectors.contract import Example, OnlineModel, Remembers
+from detectors.contract import Example, OnlineModel, Remembers, published
 from detectors.models.blend import Blend, Member
 from detectors.models.version import EVERYTHING, Family, Reads
 from detectors.models.weighing import Weighing, spreads
@@ -67,8 +67,15 @@ class Stack:
 
     def dump(self) -> dict[str, Any]:
         """The members by name, each with its family, what it reads and its own state, and how they are weighed."""
+        return self._document({name: member.dump() for name, member in self._members.items()})
+
+    def publish(self) -> dict[str, Any]:
+        """The same with no more of the members than they would publish."""
+        return self._document({name: published(member) for name, member in self._members.items()})
+
+    def _document(self, models: dict[str, dict[str, Any]]) -> dict[str, Any]:
         members = {
-            name: {"family": member.family, "reads": member.reads.names, "model": member.dump()}
+            name: {"family": member.family, "reads": member.reads.names, "model": models[name]}
             for name, member in self._members.items()
         }
         return {"members": members, **self._weighing.dump()}
