@@ -27,6 +27,7 @@ from dataflows.evaluation.labels import Labels, label, upheld
 from dataflows.evaluation.told import figure
 from dataflows.mapping import LogMapping
 from dataflows.policy_file import load_policy
+from dataflows.promote import changed_champion
 from dataflows.sources.log import read_log
 from detectors.contract import DecisionPoint, Example, matrix_from
 from detectors.learn import Learner, Lesson, Published, lesson_of
@@ -41,6 +42,8 @@ from tools.evaluate_logs import NAMES
 
 Values = NDArray[np.float64]
 Flags = NDArray[np.bool_]
+LEARNER = "logistic"
+"""The model that learns in each of the ways, whichever is a policy's champion."""
 CHOSEN_BEFORE = 0.85
 """Choices are made on points before this quantile of their times."""
 STEP = 0.02
@@ -257,6 +260,8 @@ def main() -> int:
     found = [name for name in NAMES if (logs / name / "events.csv.gz").exists()]
     for name in found:
         policy = load_policy(Path(f"deploy/policies/{name}.toml"))
+        if policy.learning.champion != LEARNER:
+            policy = changed_champion(policy, LEARNER)
         told_log = told(logs / name / "events.csv.gz", LogMapping.load(Path(f"deploy/mappings/{name}.toml")), policy)
         click.echo(f"== {name}\n" + "\n".join(compared(told_log, ways_of(told_log, policy))))
     return 0 if found else 1

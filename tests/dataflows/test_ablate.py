@@ -81,7 +81,7 @@ def test_the_table_holds_the_figures_of_evaluate(run: Outputs, policy: Policy) -
     lines = told(run, policy)
     rows = {cells[0]: cells[1:] for line in lines[4:] for cells in [[cell.strip() for cell in line[1:-1].split("|")]]}
     assert [*rows] == [
-        "**`logistic`, the champion**",
+        "**`logistic`**",
         *(left.words for left in lefts(policy) if left.full == "logistic"),
         "**stack of all**",
         *(left.words for left in lefts(policy) if left.full == WHOLE),
@@ -93,7 +93,7 @@ def test_the_table_holds_the_figures_of_evaluate(run: Outputs, policy: Policy) -
     for words, name in (
         ("**stack of all**", WHOLE),
         ("`bayes` alone", "bayes"),
-        ("**`logistic`, the champion**", "logistic"),
+        ("**`logistic`**", "logistic"),
     ):
         assert rows[words][0].startswith(f"{document['scores'][name]['roc_auc']['value']:.3f} [")
         assert rows[words][1].startswith(f"{document['scores'][name]['average_precision']['value']:.4f} [")
