@@ -39,8 +39,8 @@ WRONG = {
     "[tiers.critical]\nenter = 0.9\nleave = 0.8": f"tiers.critical {TIERS}",
     "[tiers.none]\nenter = 0.9\nleave = 0.8": f"tiers.none {TIERS}",
     "[rules.velocity]\ntier = 'none'": f"rules.velocity.tier {TIERS}",
-    "[learning]\nchampion = 'forest'": "unknown model 'forest': choose from bayes, logistic, lookalike, sequence, "
-    "stack.",
+    "[learning]\nchampion = 'forest'": "unknown model 'forest': choose from additive, bayes, logistic, lookalike, "
+    "sequence, stack.",
     "[learning]\nchampion = 'bayes'": "model 'bayes' is champion and challenger: name it once.",
     # a value that cannot be
     "[warnings]\nexpiry = '0s'": "warnings.expiry cannot be used: it must be greater than 0.",
@@ -70,8 +70,11 @@ NO_NAME = (
     "pinned, seq, user_id."
 )
 WRONG_VARIANTS = {
-    ("mine", "forest", "['report*']"): "variants.mine: unknown model 'forest': choose from bayes, logistic, lookalike, "
-    "sequence, stack.",
+    (
+        "mine",
+        "forest",
+        "['report*']",
+    ): "variants.mine: unknown model 'forest': choose from additive, bayes, logistic, lookalike, sequence, stack.",
     (
         "mine",
         "bayes",
@@ -86,13 +89,16 @@ WRONG_VARIANTS = {
         "[]\nmembers = ['bayes', 'logistic']",
     ): "variants.mine: bayes has no members: leave them out, or make it a stack.",
     ("mine", "stack", "[]\nmembers = ['bayes']"): "variants.mine.members has too few entries: give at least 2.",
-    ("mine", "stack", "[]\nmembers = ['bayes', 'mine']"): "variants.mine: unknown member 'mine': choose from bayes, "
-    "logistic, lookalike, sequence.",
+    (
+        "mine",
+        "stack",
+        "[]\nmembers = ['bayes', 'mine']",
+    ): "variants.mine: unknown member 'mine': choose from additive, bayes, logistic, lookalike, sequence.",
     (
         "mine",
         "bayes",
         "['report*']\n[stack]\nmembers = ['mine', 'stack']",
-    ): "stack: unknown member 'stack': choose from bayes, logistic, lookalike, mine, sequence.",
+    ): "stack: unknown member 'stack': choose from additive, bayes, logistic, lookalike, mine, sequence.",
     (
         "mine",
         "bayes",
@@ -112,8 +118,11 @@ WRONG_VARIANTS = {
     ): "variants.velocity is named like a model or a rule: give it a name of its own.",
     ("user_id", "bayes", "['report*']"): f"variants.user_id {NO_NAME}",
     ("'a/b'", "bayes", "['report*']"): f"variants.a/b {NO_NAME}",
-    ("mine", "bayes", "['report*']\n[learning]\nchampion = 'yours'"): "unknown model 'yours': choose from bayes, "
-    "logistic, lookalike, mine, sequence, stack.",
+    (
+        "mine",
+        "bayes",
+        "['report*']\n[learning]\nchampion = 'yours'",
+    ): "unknown model 'yours': choose from additive, bayes, logistic, lookalike, mine, sequence, stack.",
 }
 """A variant's name, model and what it ignores, and what is said of it."""
 
