@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from dataflows.cli import main as forewarn
 from schemas.encoder import Decoder
 from tests.kafka.broker import Broker, find_broker
-from tests.recovery.deployment import ROOT, Deployment, Life
+from tests.recovery.deployment import PARTITIONS, ROOT, Deployment, Life
 from tests.recovery.reporter import Found, Row, Scenario, judge, table
 
 LONGEST_LIFE_SECONDS = 5.0
@@ -37,9 +37,10 @@ class Reference:
         self.policy.write_text(re.sub(r"min_positives = \d+", "min_positives = 10", example))
         self.events = events
         cli("simulate", "--events", events, "--users", max(200, events // 100), "--seed", 5, "--out", self.log)
-        cli("replay", self.log, "--policy", self.policy, "--out", folder / "learnt")
+        as_live = ("--policy", self.policy, "--partitions", PARTITIONS)
+        cli("replay", self.log, *as_live, "--out", folder / "learnt")
         self.model = folder / "learnt/models/logistic.json"
-        cli("replay", self.log, "--policy", self.policy, "--out", folder / "pinned", "--model", self.model)
+        cli("replay", self.log, *as_live, "--out", folder / "pinned", "--model", self.model)
         lines = (orjson.loads(line) for line in (folder / "pinned/risk-events.jsonl").read_bytes().splitlines())
         self.ids = frozenset(line["risk_event_id"] for line in lines if not line.get("tombstone"))
         served = pq.read_table(folder / "pinned/features.parquet", columns=["event_id"])
