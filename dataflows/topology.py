@@ -20,6 +20,7 @@ def topology() -> str:
         {
             "name": "topology",
             "target": {"horizon": "1d", "when": [{"event": "sanction"}]},
+            "channels": {"remembered": 1},
             "tiers": {"watch": {"enter": 0.5, "leave": 0.5}},
         },
     )
