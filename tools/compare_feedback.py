@@ -29,6 +29,7 @@ from dataflows.mapping import LogMapping
 from dataflows.policy_file import load_policy
 from dataflows.promote import changed_champion
 from dataflows.sources.log import read_log
+from detectors.channels import Channels
 from detectors.contract import DecisionPoint, Example, matrix_from
 from detectors.learn import Learner, Lesson, Published, lesson_of
 from detectors.log_clock import LogClock
@@ -67,7 +68,8 @@ class Told:
 
 def told(log_file: Path, mapping: LogMapping | None, policy: Policy) -> Told:
     """What every event of a log comes to, in its order."""
-    codec, rules = Codec(), Rulebook(policy)
+    codec, rules, remembered = Codec(), Rulebook(policy), policy.channels.remembered
+    channels = None if remembered is None else Channels(remembered)
     users: dict[str, User] = {}
     lessons: list[Lesson] = []
     points: list[DecisionPoint] = []
@@ -78,7 +80,8 @@ def told(log_file: Path, mapping: LogMapping | None, policy: Policy) -> Told:
             lessons.append(Lesson(event.partition, event.seq, "", -1, (), erased=False))
         if isinstance(item, Reject) or isinstance(event, Reject):
             continue
-        step = users.setdefault(event.user_id, User(rules)).step(event, item.at)
+        context = None if channels is None else channels.see(event)
+        step = users.setdefault(event.user_id, User(rules)).step(event, item.at, context)
         lessons.append(lesson_of(step))
         if step.point is not None:
             points.append(step.point)

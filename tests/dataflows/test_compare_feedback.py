@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -10,10 +11,12 @@ import pytest
 
 from dataflows.evaluation.calibration import calibration_error, reliability
 from dataflows.policy_file import load_policy
+from dataflows.replay import replay
+from dataflows.sources.log import LogSource
 from detectors.log_clock import LogClock
 from detectors.metrics import brier
-from detectors.policy import Policy
-from tests.dataflows.conftest import Replays, Simulated
+from detectors.policy import ChannelPolicy, Policy
+from tests.dataflows.conftest import Simulated
 from tools.compare_feedback import (
     Told,
     Values,
@@ -30,8 +33,8 @@ from tools.compare_feedback import (
 
 @pytest.fixture(scope="module")
 def policy(simulated: Simulated) -> Policy:
-    """The policy of the simulated log."""
-    return load_policy(simulated.policy)
+    """The policy of the simulated log, with channels remembered."""
+    return load_policy(simulated.policy).model_copy(update={"channels": ChannelPolicy(remembered=99)})
 
 
 @pytest.fixture(scope="module")
@@ -40,9 +43,12 @@ def log(simulated: Simulated, policy: Policy) -> Told:
     return told(simulated.log, None, policy)
 
 
-def test_fake_negatives_are_scored_as_the_product_scores(log: Told, policy: Policy, replays: Replays) -> None:
+def test_fake_negatives_are_scored_as_the_product_scores(
+    log: Told, policy: Policy, simulated: Simulated, tmp_path: Path
+) -> None:
     """To the last bit, point by point."""
-    served = pq.read_table(replays() / "features.parquet", columns=["event_id", "score"])
+    replay(LogSource(simulated.log), policy, tmp_path, log_name="log.jsonl")
+    served = pq.read_table(tmp_path / "features.parquet", columns=["event_id", "score"])
     assert [point.event_id for point in log.points] == served["event_id"].to_pylist()
     scores = scored(log, log.lessons, policy)
     assert np.array_equal(scores, served["score"].to_numpy(zero_copy_only=False), equal_nan=True)
