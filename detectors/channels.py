@@ -170,27 +170,27 @@ class Channels:
         """Take one event in its turn; what a message finds in its channel, None while one user alone was heard of."""
         user, clock = key_of(event.user_id), self._clock
         clock.advance(event.user_id, event.event_time)
+        if not isinstance(event, ChatMessage) and event.kind == "erasure":
+            self._forget(user)
+            clock.forget(event.user_id)
+            return None
         now = clock.now
         if now < 0:
             return None
-        if isinstance(event, ChatMessage):
-            key, channels, spoken = key_of(event.channel), self._channels, self._spoken
-            channel = channels.pop(key, None) or Channel(now)
-            channels[key] = channel
-            if len(channels) > self._most:
-                del channels[next(iter(channels))]
-            spoken.pop(user, None)
-            spoken[user] = key
-            if len(spoken) > self._most:
-                del spoken[next(iter(spoken))]
-            toxicity = max([score.value for score in event.scores]) if event.scores else None
-            return channel.see(user, now, toxicity)
-        if event.kind == "erasure":
-            self._forget(user)
-            clock.forget(event.user_id)
-        else:
+        if not isinstance(event, ChatMessage):
             self._moderate(user, event, now)
-        return None
+            return None
+        key, channels, spoken = key_of(event.channel), self._channels, self._spoken
+        channel = channels.pop(key, None) or Channel(now)
+        channels[key] = channel
+        if len(channels) > self._most:
+            del channels[next(iter(channels))]
+        spoken.pop(user, None)
+        spoken[user] = key
+        if len(spoken) > self._most:
+            del spoken[next(iter(spoken))]
+        toxicity = max([score.value for score in event.scores]) if event.scores else None
+        return channel.see(user, now, toxicity)
 
     def _moderate(self, user: int, event: ModerationEvent, now: int) -> None:
         """Count a sanction where its user spoke last, and take an overturned one back where it was counted."""

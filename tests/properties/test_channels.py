@@ -158,7 +158,7 @@ def walk(events: list[Event], dump_every: int = 0) -> None:
             assert agrees(found, wanted), f"event {place} finds {found}, not {wanted}"
 
 
-@given_settings(LAWFUL, max_examples=25)
+@given_settings(LAWFUL, max_examples=120)
 @given(st.integers(0, 10**6), st.integers(20, 60), st.sampled_from((2, 5, 30)))
 def test_every_message_finds_what_the_oracle_recomputes(seed: int, length: int, users: int) -> None:
     """Disorder, sanctions and their reversals, erasures, and crowds that a channel cannot know all of."""
