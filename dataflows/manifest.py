@@ -18,12 +18,13 @@ from bytewax.inputs import FixedPartitionedSource
 from bytewax.outputs import FixedPartitionedSink
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from dataflows.detect import FLOW_ID
 from dataflows.engine import open_recovery
 from dataflows.files import write_whole
 from dataflows.recovery_lock import StoreError, StoreLock, unusable
 from dataflows.recovery_parts import NEW, RESTORE, damages, listed, of_other_times, tidy, unused
 from dataflows.settings import Settings
-from detectors import lane, learn, user
+from detectors import channels, lane, learn, user
 from detectors.features.catalogue import NAMES
 from detectors.models.catalogue import made_of
 from detectors.policy import Policy, TargetPolicy
@@ -35,10 +36,17 @@ log = logging.getLogger(__name__)
 FILE_NAME = "manifest.json"
 VERSION = 1
 """The newest form of the manifest that is read."""
-STATE_VERSIONS = {"user": user.STATE_VERSION, "learner": learn.STATE_VERSION, "lane": lane.STATE_VERSION}
+STATE_VERSIONS = {
+    "user": user.STATE_VERSION,
+    "learner": learn.STATE_VERSION,
+    "lane": lane.STATE_VERSION,
+    "channels": channels.STATE_VERSION,
+}
 """The versions of the states in a snapshot, by what they are of; each reads all that came before it."""
 STATELESS = frozenset({"_noop", "branch", "flat_map_batch", "inspect_debug", "merge", "redistribute"})
 """The engine's operators that keep nothing. One that is not known here counts as stateful."""
+CHANNELS = f"{FLOW_ID}.context.channels"
+"""The step that a policy may have or not: without its state, channels have no history yet."""
 ITS_WRITER = f"run the version of forewarn that wrote it, or {NEW}."
 
 Count = Annotated[int, Field(gt=0)]
@@ -144,7 +152,8 @@ def differences(stored: Manifest, now: Manifest, directory: Path) -> list[str]:
     """What in a run does not fit the store it would go on from, a sentence each."""
     store = f"the recovery store in {directory}"
     problems = []
-    gone, added = sorted({*stored.steps} - {*now.steps}), sorted({*now.steps} - {*stored.steps})
+    gone = sorted({*stored.steps} - {*now.steps} - {CHANNELS})
+    added = sorted({*now.steps} - {*stored.steps} - {CHANNELS})
     if gone or added:
         told = [f"{what} {listed(steps)}" for what, steps in (("without", gone), ("with the new", added)) if steps]
         problems.append(
@@ -194,6 +203,8 @@ def _changes(stored: Manifest, now: Manifest) -> Iterator[str]:
         yield f"The models were {', '.join(stored.models)} and are {', '.join(now.models)}; a new one starts untaught."
     if stored.models[0] != now.models[0]:
         yield f"The champion was {stored.models[0]} and is {now.models[0]}."
+    if (CHANNELS in stored.steps) != (CHANNELS in now.steps):
+        yield "Channels are remembered from here on." if CHANNELS in now.steps else "No channel is remembered any more."
     added = [name for name in now.features if name not in stored.features]
     removed = [name for name in stored.features if name not in now.features]
     if added or removed:

@@ -9,12 +9,14 @@ is an even sample of the users in every channel: shares and ratios keep their me
 from __future__ import annotations
 
 from math import exp2, nan
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
-from detectors.features.signals import QUICK, Signal, key_of, stable_hash
+from detectors.features.signals import Signal, key_of, stable_hash, toxicity_of
 from detectors.log_clock import LogClock
 from detectors.storage import pack, unpack
 from schemas.records import ChatMessage, Event, ModerationEvent
+
+T = TypeVar("T")
 
 STATE_VERSION = 1
 """Version of the dumped channels of a partition."""
@@ -25,6 +27,8 @@ MONTH = 30 * 24 * HOUR
 """Half-life of a channel's history (ms)."""
 UNPUNISHED = 20.0
 """Messages without a sanction that every channel is taken to begin with."""
+QUICK = 1800.0
+"""An answer comes quickly if no more than this passed since the message (s)."""
 POSTERS = 16
 """How many of a channel's latest users are known again in it."""
 SANCTIONS = 4_096
@@ -63,6 +67,14 @@ def add_signals(signals: list[Signal], context: Context) -> None:
         signals.extend(("excess", amount - context.toxicity) for amount in said)
 
 
+def _touch(table: dict[int, T], key: int, value: T, most: int) -> None:
+    """Put an entry last in a table that keeps so many, those touched longest ago first to go."""
+    table.pop(key, None)
+    table[key] = value
+    while len(table) > most:
+        del table[next(iter(table))]
+
+
 class Channel:
     """One channel's history. Sums hold as of `clock`, the log's when something last happened here."""
 
@@ -92,7 +104,7 @@ class Channel:
         """What a message finds here; then it counts."""
         self.move(now)
         posters = self.posters
-        known = posters.pop(user, None)
+        known = posters.get(user)
         own, answered, lag = 0.0, nan, nan
         if known is not None:
             last, answer, own = known
@@ -115,9 +127,7 @@ class Channel:
             if spoken_to is not None and spoken_to[1] < 0:
                 spoken_to[1] = now
             self.latest = user
-        posters[user] = [now, -1, own + 1.0]
-        if len(posters) > POSTERS:
-            del posters[next(iter(posters))]
+        _touch(posters, user, [now, -1, own + 1.0], POSTERS)
         self.rate = rate + 1.0
         self.total = total + 1.0
         if known is None:
@@ -181,16 +191,10 @@ class Channels:
             self._moderate(user, event, now)
             return None
         key, channels, spoken = key_of(event.channel), self._channels, self._spoken
-        channel = channels.pop(key, None) or Channel(now)
-        channels[key] = channel
-        if len(channels) > self._most:
-            del channels[next(iter(channels))]
-        spoken.pop(user, None)
-        spoken[user] = key
-        if len(spoken) > self._most:
-            del spoken[next(iter(spoken))]
-        toxicity = max([score.value for score in event.scores]) if event.scores else None
-        return channel.see(user, now, toxicity)
+        channel = channels.get(key) or Channel(now)
+        _touch(channels, key, channel, self._most)
+        _touch(spoken, user, key, self._most)
+        return channel.see(user, now, toxicity_of(event))
 
     def _moderate(self, user: int, event: ModerationEvent, now: int) -> None:
         """Count a sanction where its user spoke last, and take an overturned one back where it was counted."""
@@ -199,9 +203,7 @@ class Channels:
             key, identity = self._spoken.get(user), stable_hash(event.event_id)
             if key in self._channels and identity not in sanctions:
                 self._channels[key].sanction(now)
-                sanctions[identity] = key, now
-                if len(sanctions) > SANCTIONS:
-                    del sanctions[next(iter(sanctions))]
+                _touch(sanctions, identity, (key, now), SANCTIONS)
         elif event.reversal is not None:
             where = sanctions.pop(stable_hash(event.reversal.sanction_id), None)
             if where is not None and where[0] in self._channels:

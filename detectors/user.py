@@ -110,7 +110,7 @@ class User:
             if rules.plan.paced:
                 profile.pace(signals, time)
             if context is not None:
-                profile.here = list(context)
+                profile.here = context
                 add_signals(signals, context)
             profile.add(signals, time)
         else:

@@ -22,9 +22,6 @@ from dataflows.evaluation.intervals import Compared, compare_scores
 from dataflows.evaluation.labels import label
 from dataflows.evaluation.outputs import Outputs, read_outputs
 from dataflows.evaluation.told import figure
-from dataflows.mapping import LogMapping
-from dataflows.policy_file import load_policy
-from dataflows.promote import changed_champion
 from dataflows.replay import replay
 from dataflows.sources.log import LogSource
 from detectors.models.catalogue import MODELS, READS, new_model
@@ -155,14 +152,10 @@ def main() -> int:
     parser.add_argument("--log", action="append", choices=evaluate_logs.NAMES, help="only this one; may be repeated")
     parser.add_argument("--out", type=Path, default=Path("out/ablation"))
     arguments = parser.parse_args()
-    asked = arguments.log or evaluate_logs.NAMES
-    found = [name for name in asked if (arguments.logs / name / "events.csv.gz").exists()]
+    found = evaluate_logs.present(arguments.logs, arguments.log or evaluate_logs.NAMES)
     for name in found:
-        policy = load_policy(Path(f"deploy/policies/{name}.toml"))
-        if policy.learning.champion != SIMPLEST:
-            policy = changed_champion(policy, SIMPLEST)
-        log = arguments.logs / name / "events.csv.gz"
-        source = LogSource(log, LogMapping.load(Path(f"deploy/mappings/{name}.toml")))
+        policy, log = evaluate_logs.policy_of(name, SIMPLEST), evaluate_logs.log_of(arguments.logs, name)
+        source = LogSource(log, evaluate_logs.mapping_of(name))
         replay(source, ablated(policy), arguments.out / name, log_name=log.name)
         click.echo(f"== {name}\n\n" + "\n".join(told(read_outputs(arguments.out / name), policy)) + "\n")
     return 0 if found else 1

@@ -26,8 +26,6 @@ from dataflows.evaluation.intervals import compare_scores  # noqa: E402
 from dataflows.evaluation.labels import label  # noqa: E402
 from dataflows.evaluation.outputs import Outputs, read_outputs  # noqa: E402
 from dataflows.evaluation.told import figure  # noqa: E402
-from dataflows.mapping import LogMapping  # noqa: E402
-from dataflows.policy_file import load_policy  # noqa: E402
 from dataflows.replay import replay  # noqa: E402
 from dataflows.sources.log import LogSource  # noqa: E402
 from detectors.models.catalogue import READS  # noqa: E402
@@ -97,13 +95,11 @@ def main() -> int:
     arguments = parser.parse_args()
     if missing := {name for names, _ in FAMILIES.values() for name in names} ^ (set(catalogue.NAMES) - set(SERVED)):
         parser.error(f"{', '.join(sorted(missing))}: FAMILIES and CANDIDATES do not hold the same features")
-    found = [name for name in evaluate_logs.NAMES if (arguments.logs / name / "events.csv.gz").exists()]
+    found = evaluate_logs.present(arguments.logs)
     for name in found:
-        log = arguments.logs / name / "events.csv.gz"
-        source = LogSource(log, LogMapping.load(Path(f"deploy/mappings/{name}.toml")))
-        replay(
-            source, tried(load_policy(Path(f"deploy/policies/{name}.toml"))), arguments.out / name, log_name=log.name
-        )
+        policy, log = evaluate_logs.policy_of(name, CHAMPION), evaluate_logs.log_of(arguments.logs, name)
+        source = LogSource(log, evaluate_logs.mapping_of(name))
+        replay(source, tried(policy), arguments.out / name, log_name=log.name)
         click.echo(f"== {name}\n\n" + "\n".join(told(read_outputs(arguments.out / name))) + "\n")
     return 0 if found else 1
 

@@ -26,8 +26,6 @@ from dataflows.evaluation.intervals import SAMPLES, Figure, compare_scores, draw
 from dataflows.evaluation.labels import Labels, label, upheld
 from dataflows.evaluation.told import figure
 from dataflows.mapping import LogMapping
-from dataflows.policy_file import load_policy
-from dataflows.promote import changed_champion
 from dataflows.sources.log import read_log
 from detectors.channels import Channels
 from detectors.contract import DecisionPoint, Example, matrix_from
@@ -39,7 +37,7 @@ from detectors.user import Rulebook, User
 from detectors.versions import Versions, probabilities_of
 from schemas.codec import Codec
 from schemas.records import Reject
-from tools.evaluate_logs import NAMES
+from tools.evaluate_logs import log_of, mapping_of, policy_of, present
 
 Values = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -260,12 +258,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("logs", type=Path, help="the folder that holds them, each in one of its own")
     logs: Path = parser.parse_args().logs
-    found = [name for name in NAMES if (logs / name / "events.csv.gz").exists()]
+    found = present(logs)
     for name in found:
-        policy = load_policy(Path(f"deploy/policies/{name}.toml"))
-        if policy.learning.champion != LEARNER:
-            policy = changed_champion(policy, LEARNER)
-        told_log = told(logs / name / "events.csv.gz", LogMapping.load(Path(f"deploy/mappings/{name}.toml")), policy)
+        policy = policy_of(name, LEARNER)
+        told_log = told(log_of(logs, name), mapping_of(name), policy)
         click.echo(f"== {name}\n" + "\n".join(compared(told_log, ways_of(told_log, policy))))
     return 0 if found else 1
 

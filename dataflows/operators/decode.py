@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from operator import itemgetter
 from typing import NamedTuple
 
 import bytewax.operators as op
 from bytewax.dataflow import Stream, operator
-from bytewax.operators import KeyedStream
 
 from dataflows.telemetry import Telemetry
 from detectors.channels import Context
@@ -28,18 +26,18 @@ class Decoded(NamedTuple):
 
 @dataclass(frozen=True)
 class DecodeOut:
-    """Events by user, a batch's events of one user in one bundle, and what could not become an event.
+    """A batch's events in the order they were read, in one bundle, and what could not become an event.
 
-    `scored` is a sample of what toxicity scorers said, a batch's in one bundle, in the order of the log.
+    `scored` is a sample of what toxicity scorers said, a batch's in one bundle, in the same order.
     """
 
-    events: KeyedStream[list[Decoded]]
+    events: Stream[list[Decoded]]
     scored: Stream[list[Scored]]
     rejects: Stream[Reject]
 
 
 class _Batch(NamedTuple):
-    users: dict[str, list[Decoded]]
+    events: list[Decoded]
     rejects: list[Reject]
     scored: list[Scored]
 
@@ -48,12 +46,11 @@ class _Batch(NamedTuple):
 def decode(
     step_id: str, up: Stream[Raw | Reject], codec: Codec, telemetry: Telemetry, text: TextScorer | None
 ) -> DecodeOut:
-    """Turn records into Events by user, and Rejects; with a text scorer, messages without scores get its own."""
+    """Turn records into Events, and Rejects; with a text scorer, messages without scores get its own."""
 
     def decode_batch(batch: list[Raw | Reject]) -> list[_Batch]:
-        users: dict[str, list[Decoded]] = {}
+        events: list[Decoded] = []
         rejects: list[Reject] = []
-        spoken: list[tuple[list[Decoded], int]] = []  # where the messages are that no scorer has seen
         for record in batch:
             if isinstance(record, Reject):
                 rejects.append(record)
@@ -62,19 +59,14 @@ def decode(
             if isinstance(event, Reject):
                 rejects.append(event)
             else:
-                bundle = users.get(event.user_id)
-                if bundle is None:
-                    bundle = users[event.user_id] = []
-                if text is not None and isinstance(event, ChatMessage) and event.text and not event.scores:
-                    spoken.append((bundle, len(bundle)))
-                bundle.append(Decoded(event, record.at))
-        if text is not None and spoken:
-            _score(spoken, text)
-        telemetry.decoded([event for bundle in users.values() for event, _, _ in bundle], rejects)
-        return [_Batch(users, rejects, _scored(users))]
+                events.append(Decoded(event, record.at))
+        if text is not None:
+            _score(events, text)
+        telemetry.decoded([event for event, _, _ in events], rejects)
+        return [_Batch(events, rejects, _scored(events))]
 
-    def to_events(batches: list[_Batch]) -> list[tuple[str, list[Decoded]]]:
-        return [bundle for batch in batches for bundle in batch.users.items()]
+    def to_events(batches: list[_Batch]) -> list[list[Decoded]]:
+        return [batch.events for batch in batches if batch.events]
 
     def to_scored(batches: list[_Batch]) -> list[list[Scored]]:
         return [batch.scored for batch in batches if batch.scored]
@@ -91,23 +83,26 @@ def decode(
     )
 
 
-def _scored(users: dict[str, list[Decoded]]) -> list[Scored]:
-    """A sample of what scorers said, ours among them, in the order of the log."""
-    chosen = [
-        (at.seq, event.scores)
-        for bundle in users.values()
-        for event, at, _ in bundle
+def _scored(events: list[Decoded]) -> list[Scored]:
+    """A sample of what scorers said, ours among them."""
+    return [
+        Scored(one.scorer, one.version, one.value)
+        for event, at, _ in events
         if isinstance(event, ChatMessage) and event.scores and looked_at(at.seq)
+        for one in event.scores
     ]
-    chosen.sort(key=itemgetter(0))
-    return [Scored(one.scorer, one.version, one.value) for _, results in chosen for one in results]
 
 
-def _score(spoken: list[tuple[list[Decoded], int]], scorer: TextScorer) -> None:
-    """Put the scorer's results into messages, all of them in one go."""
-    messages = [bundle[place].event for bundle, place in spoken]
-    values = scorer.score_many([message.text or "" for message in messages if isinstance(message, ChatMessage)])
-    for (bundle, place), value in zip(spoken, values.tolist(), strict=True):
-        event, at, _ = bundle[place]
+def _score(events: list[Decoded], scorer: TextScorer) -> None:
+    """Put the scorer's results into the messages that no scorer has seen, all of them in one go."""
+    spoken = {
+        place: event.text
+        for place, (event, _, _) in enumerate(events)
+        if isinstance(event, ChatMessage) and event.text and not event.scores
+    }
+    if not spoken:
+        return
+    for place, value in zip(spoken, scorer.score_many(list(spoken.values())).tolist(), strict=True):
+        event, at, _ = events[place]
         result = ScorerResult(scorer=NAME, version=scorer.version, value=value)
-        bundle[place] = Decoded(event.model_copy(update={"scores": (result,)}), at)
+        events[place] = Decoded(event.model_copy(update={"scores": (result,)}), at)

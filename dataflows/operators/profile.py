@@ -164,20 +164,25 @@ def lane_of(user_id: str, lanes: int) -> str:
 @operator
 def profile(
     step_id: str,
-    up: KeyedStream[list[Decoded]],
+    up: Stream[list[Decoded]],
     rules: Rulebook,
     lanes: int,
     telemetry: Telemetry,
 ) -> ProfileOut:
-    """Count events into users' profiles; give points by lane, lessons, and what was late."""
+    """Count events, in order for each partition, into profiles; give points by lane, lessons, and what was late."""
     idle = Idle(rules, telemetry)
 
-    def ask_the_idle(batch: list[tuple[str, list[Decoded]]]) -> Iterable[Bundle]:
+    def by_user(batch: list[list[Decoded]]) -> Iterable[Bundle]:
+        users: dict[str, list[Decoded]] = {}
+        for decoded in chain.from_iterable(batch):
+            bundle = users.get(decoded.event.user_id)
+            if bundle is None:
+                bundle = users[decoded.event.user_id] = []
+            bundle.append(decoded)
         # more than a batch can bring new users, so that asking keeps up; no more than some batches' worth of work
-        due = idle.due(MORE * len(batch))
-        return chain(batch, due) if due else batch
+        return chain(users.items(), idle.due(MORE * len(users)))
 
-    bundles = op.flat_map_batch("idle", up, ask_the_idle)
+    bundles = op.flat_map_batch("by_user", up, by_user)
     steps = op.stateful_batch("users", bundles, lambda snapshot: ProfileLogic(rules, snapshot, idle))
 
     def to_lanes(batch: list[tuple[str, Profiled]]) -> Iterable[tuple[str, list[LaneItem]]]:

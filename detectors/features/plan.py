@@ -11,6 +11,7 @@ from operator import itemgetter
 from struct import Struct
 from typing import Any, get_args
 
+from detectors.channels import Context
 from detectors.features.check import check
 from detectors.features.declare import (
     HOPS,
@@ -24,7 +25,6 @@ from detectors.features.declare import (
     Shift,
     Since,
     StrikeCount,
-    Surrounding,
     Trend,
     Window,
     duration_ms,
@@ -192,7 +192,7 @@ class Plan:
                 return slot
             case Here(surrounding):
                 slot = self._slot(name, nan)
-                self.here_reads.append((slot, get_args(Surrounding).index(surrounding)))
+                self.here_reads.append((slot, Context._fields.index(surrounding)))
                 return slot
             case Decay(signal, half_life_text):
                 if signal not in LEDGER_SIGNALS:

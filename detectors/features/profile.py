@@ -5,9 +5,10 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from math import exp2, nan, sqrt
-from typing import Any
+from typing import Any, get_args
 
 from detectors.contract import Vector
+from detectors.features.declare import Happening
 from detectors.features.plan import Plan
 from detectors.features.signals import Signal
 from detectors.features.strikes import Entry, Ledger
@@ -16,7 +17,7 @@ from detectors.features.window import LastSeen, Peaks, Rows, row_at, trim
 
 NO_SESSION = [0, -1, 0, 0]
 """Of a user's sessions: events in this one, when it began (ms), how many there were, and events in the first."""
-_COUNT, _BEGAN, _NUMBER, _IN_FIRST = range(4)
+_COUNT, _BEGAN, _NUMBER, _IN_FIRST = map(get_args(Happening).index, ("count", "since", "number", "first"))
 SEEN_CAP = 64
 """A repeated event id is recognised among this many of the user's latest events."""
 PAUSE = 30 * 60_000
@@ -73,7 +74,7 @@ class Profile:
         self.texts: list[int] = []
         self.trail = 0  # the latest tokens
         self.channel: float = -1  # the key of the latest message's
-        self.here: list[float] = []  # what that channel was like, where that is known
+        self.here: tuple[float, ...] = ()  # what that channel was like, where that is known
         self.session = NO_SESSION.copy()
         self.spoke = -1  # the largest time of a message
         self.run = 0  # messages of the burst it came in
@@ -290,7 +291,7 @@ class Profile:
         profile.seen = bytearray(state["seen"])
         profile.texts = list(state["texts"])
         profile.trail, profile.channel = state["trail"], state["channel"]
-        profile.here, profile.session = list(state["here"]), list(state["session"])
+        profile.here, profile.session = tuple(state["here"]), list(state["session"])
         profile.spoke, profile.run = state["spoke"]
         return profile
 

@@ -57,8 +57,9 @@ def fold(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
-QUICK = 1800.0
-"""An answer comes quickly if no more than this passed since the message (s)."""
+def toxicity_of(message: ChatMessage) -> float | None:
+    """The highest of what external scorers said of a message; None where none has seen it."""
+    return max([score.value for score in message.scores]) if message.scores else None
 
 
 def read_signals(event: Event, texts: list[int]) -> list[Signal]:
@@ -81,8 +82,8 @@ def read_signals(event: Event, texts: list[int]) -> list[Signal]:
                 elif len(texts) >= RECENT_TEXTS:
                     del texts[0]
                 texts.append(key)
-        if event.scores:
-            signals.append(("toxicity", max(score.value for score in event.scores)))
+        if (toxicity := toxicity_of(event)) is not None:
+            signals.append(("toxicity", toxicity))
         if event.recipients:
             signals.extend([("recipient", key_of(recipient)) for recipient in event.recipients])
         return signals

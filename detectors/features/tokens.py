@@ -12,7 +12,7 @@ from bisect import bisect_left
 from typing import Final
 
 from detectors.features.declare import duration_ms
-from detectors.features.signals import Signal
+from detectors.features.signals import Signal, toxicity_of
 from schemas.records import ChatMessage, ModerationEvent
 
 LONGEST: Final = 4
@@ -56,8 +56,7 @@ def message_token(event: ChatMessage, signals: list[Signal], channel: float) -> 
     `channel` is the key of the user's previous channel, -1 if there was none.
     """
     kind = 0
-    if event.scores:
-        toxicity = max([score.value for score in event.scores])
+    if (toxicity := toxicity_of(event)) is not None:
         kind = 1 + bisect_left(TOXICITY_BANDS, toxicity)
     if len(signals) > _REPEAT and signals[_REPEAT][0] == "repeat":
         kind += _REPEATED

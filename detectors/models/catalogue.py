@@ -13,7 +13,7 @@ from detectors.models.logistic import Logistic
 from detectors.models.lookalike import Lookalike
 from detectors.models.sequence import Sequence
 from detectors.models.stack import Stack, terms_among
-from detectors.models.version import Family, FrozenModel
+from detectors.models.version import Family, FrozenModel, Reads
 from detectors.policy import LearningPolicy, Policy, StackPolicy
 from schemas.records import ModelVersion
 
@@ -44,7 +44,7 @@ def new_model(name: str, policy: Policy) -> OnlineModel:
     else:
         model = MODELS[name if variant is None else variant.model](policy.learning)
     if variant is not None:
-        model.reads = model.reads.without(variant.ignore)
+        model.reads = Reads([name for name in model.reads.names if not variant.ignores(name)])
     return model
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
-from fnmatch import fnmatchcase
+from collections.abc import Callable, Collection, Sequence
 from hashlib import blake2b
 from typing import Any, NamedTuple, Protocol
 
@@ -88,11 +87,6 @@ class Reads:
         readings: Matrix = matrix[:, self.columns]
         readings[:, : self._quantities] = squash(readings[:, : self._quantities])
         return readings
-
-    def without(self, patterns: Iterable[str]) -> Reads:
-        """The same but for the features whose names match any of these shell patterns."""
-        left_out = tuple(patterns)
-        return Reads([name for name in self.names if not any(fnmatchcase(name, one) for one in left_out)])
 
 
 QUANTITIES = Reads(NUMBERS)

@@ -14,8 +14,8 @@ from detectors.contract import Vector, vector_from
 from detectors.features.catalogue import NAMES, NUMBERS
 from detectors.learn import Learner
 from detectors.models.catalogue import MODELS, freeze, made_of, new_model
-from detectors.models.version import EVERYTHING, QUANTITIES, FrozenModel
-from detectors.policy import Policy
+from detectors.models.version import EVERYTHING, QUANTITIES, FrozenModel, Reads
+from detectors.policy import Policy, VariantPolicy
 from schemas.records import ModelVersion
 from tests.detectors.kit import lesson_of, point_of, random_vector, separable
 from tests.properties.streams import policy
@@ -102,11 +102,12 @@ def test_readings_keep_the_order_of_the_catalogue_and_the_codes_as_they_are() ->
     whole = EVERYTHING.read(row)[0]
     assert whole[: len(NUMBERS)].tolist() == np.log1p(row[0, : len(NUMBERS)]).tolist()
     assert whole[len(NUMBERS) :].tolist() == row[0, len(NUMBERS) :].tolist()
-    kept = EVERYTHING.without(["message_*", "*_24?", "REPORT*"])
+    asked = VariantPolicy(model="logistic", ignore=("message_*", "*_24?", "REPORT*"))
+    kept = Reads([name for name in NAMES if not asked.ignores(name)])
     wanted = [name for name in NAMES if not name.startswith("message_") and not name.endswith("_24h")]
     assert list(kept.names) == wanted
     assert kept.read(row)[0].tolist() == [whole[NAMES.index(name)] for name in wanted]
-    assert QUANTITIES.without(()).names == QUANTITIES.names
+    assert Reads(NUMBERS).names == QUANTITIES.names
 
 
 def test_a_store_is_told_what_the_variants_in_use_are_made_of() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import isnan, nan
 from statistics import fmean, pstdev
 
+from detectors.channels import QUICK
 from detectors.features.declare import (
     HOPS,
     Decay,
@@ -21,7 +22,7 @@ from detectors.features.declare import (
     duration_ms,
 )
 from detectors.features.profile import BURST_GAP, PAUSE, SEEN_CAP
-from detectors.features.signals import QUICK, RECENT_TEXTS, SHORTEST_REPEAT
+from detectors.features.signals import RECENT_TEXTS, SHORTEST_REPEAT
 from detectors.features.tokens import FIRST, GAPS, KINDS
 from detectors.features.window import DISTINCT_CAP
 from schemas.records import ChatMessage, Event

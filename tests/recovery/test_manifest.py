@@ -207,6 +207,10 @@ def test_everything_that_does_not_fit_is_told_at_once(store: Path) -> None:
 ALLOWED: dict[str, tuple[dict[str, Any], list[str]]] = {
     "the same": ({}, []),
     "a newer state": ({"state_versions": {"user": 3, "learner": 1, "lane": 1}}, []),
+    "channels remembered from now on": (
+        {"steps": ("forewarn.context.channels", *WRITTEN.steps)},
+        ["Channels are remembered from here on."],
+    ),
     "features in another order": ({"features": ("message_count_1h", "report_count_24h")}, []),
     "features added and removed": (
         {"features": ("report_count_24h", "toxicity_mean_1h", "strikes")},

@@ -1,0 +1,48 @@
+"""Logistic regression on a few inputs with a normal posterior, learnt one example at a time.
+
+Every example updates the posterior by a step of Newton's method (online Laplace approximation: Spiegelhalter and
+Lauritzen, Networks 20, 1990). Steps are large while little is known, so there is no learning rate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import exp
+
+STEEPEST = 30.0
+"""Log-odds beyond this are as good as certain."""
+
+
+class Posterior:
+    """Means and covariance of the weights, which begin apart from each other, with these variances."""
+
+    def __init__(self, weights: Sequence[float], variances: Sequence[float]) -> None:
+        self.weights = list(weights)
+        places = range(len(self.weights))
+        self.covariance = [[variances[row] * (row == column) for column in places] for row in places]
+
+    def log_odds(self, inputs: Sequence[float]) -> float:
+        """What the weights say of inputs."""
+        return _dot(self.weights, inputs)
+
+    def update(self, inputs: Sequence[float], label: bool, weight: float) -> None:
+        """Learn from inputs that did not know the label; with a negative weight, take back, but no certainty."""
+        certain = max(-STEEPEST, min(STEEPEST, self.log_odds(inputs)))
+        probability = 1.0 / (1.0 + exp(-certain))
+        if weight > 0:
+            self.sharpen(inputs, weight * probability * (1.0 - probability))
+        miss = weight * (label - probability)
+        self.weights = [one + miss * _dot(row, inputs) for one, row in zip(self.weights, self.covariance, strict=True)]
+
+    def sharpen(self, inputs: Sequence[float], information: float) -> None:
+        """Add an example's information to the posterior: the inverse of its covariance (Sherman and Morrison, 1950)."""
+        known = [_dot(row, inputs) for row in self.covariance]
+        share = information / (1.0 + information * _dot(known, inputs))
+        self.covariance = [
+            [one - share * a * b for one, b in zip(row, known, strict=True)]
+            for row, a in zip(self.covariance, known, strict=True)
+        ]
+
+
+def _dot(left: Sequence[float], right: Sequence[float]) -> float:
+    return sum([a * b for a, b in zip(left, right, strict=True)])
