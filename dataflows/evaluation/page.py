@@ -13,9 +13,9 @@ from dataflows.evaluation import pictures
 from dataflows.evaluation.evaluate import BUDGETS
 from dataflows.evaluation.intervals import SAMPLES
 from dataflows.evaluation.slices import LEAST_POINTS, LEAST_POSITIVES
-from dataflows.evaluation.told import events, figure, kept, number, share, span, within
+from dataflows.evaluation.told import events, figure, kept, limits, number, share, span, when, within
 from dataflows.report.templating import template
-from dataflows.wording import describe_feature, quantity, visible
+from dataflows.wording import quantity, visible
 
 
 def write_page(document: dict[str, Any], run_dir: Path) -> Path:
@@ -82,22 +82,9 @@ def verdict(document: dict[str, Any]) -> list[str]:
 def asked(document: dict[str, Any]) -> str:
     """The question and the points it was asked of."""
     policy, protocol, points = document["policy"], document["protocol"], document["points"]
-    if protocol["question"] == "next":
-        question = f"Does the user reach the target ({policy['target']}) before anything else of theirs is seen?"
-    else:
-        question = f"Does the user reach the target ({policy['target']}) within {span(policy['horizon_ms'])}?"
-    parts = []
-    if protocol["from_quantile"]:
-        parts.append(f"from the {protocol['from_quantile']:g} quantile of their times on")
-    if protocol["until_quantile"] < 1:
-        parts.append(f"before the {protocol['until_quantile']:g} quantile of their times")
-    if protocol["skip_first"]:
-        parts.append("without each user's first")
-    parts += [f"where {describe_feature(where['feature'], where['value'])}" for where in protocol["where"]]
-    of = ", ".join(["", *parts])
-    at = f"{quantity(points['evaluated'])} decision points of {quantity(points['users'])} users{of}"
+    at = f"{quantity(points['evaluated'])} decision points of {quantity(points['users'])} users{limits(protocol)}"
     return (
-        f"{question} Asked at {at}; "
+        f"Does the user reach the target ({policy['target']}) {when(document)}? Asked at {at}; "
         f"for {quantity(points['positives'])} of them, {points['base_rate']:.2%}, the answer is yes. "
         f"{quantity(points['censored'])} points are left out because their horizon reaches beyond the log, and "
         f"{quantity(points['unscored'])} because the champion had no score yet."

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from dataflows.wording import quantity
+from dataflows.wording import describe_feature, quantity
 
 
 def evaluated_lines(document: dict[str, Any]) -> list[str]:
     """The figures that decide, each beside its floors."""
     points, policy = document["points"], document["policy"]
     lines = [
-        f"{document['log']}: {policy['target']} within {span(policy['horizon_ms'])}, policy {policy['name']}",
+        f"{document['log']}: {policy['target']} {when(document)}, policy {policy['name']}",
         (
-            f"{quantity(points['evaluated'])} points of {quantity(points['users'])} users evaluated, "
+            f"{quantity(points['evaluated'])} points of {quantity(points['users'])} users evaluated"
+            f"{limits(document['protocol'])}: "
             f"{quantity(points['positives'])} positive (base rate {points['base_rate']:.4f}); "
             f"{quantity(points['censored'])} censored, {quantity(points['unscored'])} without a score"
         ),
@@ -43,7 +44,7 @@ def evaluated_lines(document: dict[str, Any]) -> list[str]:
 
 def compared_lines(document: dict[str, Any]) -> list[str]:
     """What a change gained and lost."""
-    lines = [f"{document['log']}: {quantity(document['points'])} points scored by both"]
+    lines = [f"{document['log']}: {quantity(document['points'])} points scored by both{limits(document['protocol'])}"]
     for which, run in document["runs"].items():
         lines.append(
             f"{which:<7} policy {run['policy']['name']} {run['policy']['version']}, champion {run['champion']}: "
@@ -79,6 +80,26 @@ def compared_lines(document: dict[str, Any]) -> list[str]:
                 f"  {example['user_id']}: {example['tier']}, {score}, because of {', '.join(example['reasons'])}"
             )
     return lines
+
+
+def when(document: dict[str, Any]) -> str:
+    """By when the target is to be reached, as the question asks."""
+    if document["protocol"]["question"] == "next":
+        return "before anything else of theirs is seen"
+    return f"within {span(document['policy']['horizon_ms'])}"
+
+
+def limits(protocol: dict[str, Any]) -> str:
+    """Which points are asked of, behind a comma; nothing where it is all of them."""
+    parts = []
+    if protocol["from_quantile"]:
+        parts.append(f"from the {protocol['from_quantile']:g} quantile of their times on")
+    if protocol["until_quantile"] < 1:
+        parts.append(f"before the {protocol['until_quantile']:g} quantile of their times")
+    if protocol["skip_first"]:
+        parts.append("without each user's first")
+    parts += [f"where {describe_feature(where['feature'], where['value'])}" for where in protocol.get("where", ())]
+    return ", ".join(["", *parts])
 
 
 def _suspicion(features: list[str]) -> list[str]:

@@ -15,7 +15,7 @@ from dataflows.evaluation import pictures
 from dataflows.evaluation.evaluate import Protocol, evaluate
 from dataflows.evaluation.outputs import read_outputs
 from dataflows.evaluation.page import render, verdict, write_page
-from dataflows.evaluation.told import figure, share
+from dataflows.evaluation.told import evaluated_lines, figure, share, span
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
 
@@ -135,6 +135,21 @@ def test_the_protocol_is_that_of_the_question(document: dict[str, Any]) -> None:
     following["protocol"]["question"] = "next"
     assert "its whole horizon lies within the log" in render(document)
     assert "its whole horizon lies within the log" not in render(following)
+
+
+def test_the_terminal_says_what_was_asked_and_of_which_points(document: dict[str, Any]) -> None:
+    """A figure of a part of the points is never mistaken for one of all."""
+    whole = evaluated_lines(document)
+    assert f" within {span(document['policy']['horizon_ms'])}, policy " in whole[0]
+    assert " users evaluated: " in whole[1]
+    where = [{"feature": "report_count_7d", "value": 1.0}, {"feature": "report_since", "value": None}]
+    protocol = document["protocol"] | {"question": "next", "until_quantile": 0.85, "skip_first": True, "where": where}
+    part = evaluated_lines(document | {"protocol": protocol})
+    assert " before anything else of theirs is seen, policy " in part[0]
+    assert (
+        " users evaluated, before the 0.85 quantile of their times, without each user's first, where 1 report in 7 "
+        "days, where time since last report: not known: " in part[1]
+    )
 
 
 @pytest.mark.parametrize(
