@@ -14,6 +14,9 @@ TOKEN = "check oauth_token_url, username, password, oauth_scope, and for a priva
 ALERT = "tls alert"
 """What an error says that came of the broker ending a handshake after we took it for done: it wants a certificate."""
 
+HANDSHAKE = "state SSL_HANDSHAKE"
+"""What an error says where the connection ended before TLS stood: by a reset or an end, as it happens."""
+
 
 class Login:
     """Listens to one client's errors, as its `error_cb`: what was said, and whether waiting can still help.
@@ -45,6 +48,12 @@ class Login:
         """The last thing that was said, without what is secret."""
         error = self._refusal or self._heard
         return None if error is None else withhold(error.str(), self._kafka)
+
+    @property
+    def check(self) -> str:
+        """What an operator should look at when no answer came: the address, and what speaks there if it is not TLS."""
+        spoke = ", that its listener there speaks TLS (security_protocol)" if HANDSHAKE in (self.heard or "") else ""
+        return f"check that Kafka runs at {self._kafka.bootstrap_servers}{spoke} and that this user is allowed to."
 
     @property
     def refused(self) -> str | None:

@@ -156,7 +156,7 @@ class _Admin:
     """An admin client, and what is said when it gets no answer."""
 
     def __init__(self, kafka: KafkaSettings) -> None:
-        self._kafka, self._login = kafka, Login(kafka)
+        self._login = Login(kafka)
         config: dict[str, Any] = {**kafka_client_config(kafka), "error_cb": self._login.on_error}
         self.client = AdminClient(config)
 
@@ -180,7 +180,4 @@ class _Admin:
 
     def _unanswered(self, what: str, error: KafkaError) -> str:
         heard = f"; {self._login.heard}" if self._login.heard and error.code() == KafkaError._TIMED_OUT else ""  # noqa: SLF001
-        return (
-            f"{what} ({error.str()}{heard}): check that Kafka runs at {self._kafka.bootstrap_servers} and that this "
-            "user is allowed to."
-        )
+        return f"{what} ({error.str()}{heard}): {self._login.check}"
