@@ -16,6 +16,7 @@ from dataflows.evaluation.outputs import read_outputs
 from dataflows.evaluation.page import write_page
 from dataflows.evaluation.told import compared_lines, evaluated_lines
 from dataflows.mapping import LogMapping
+from detectors.features.declare import duration_ms
 
 RUN_DIR = click.Path(path_type=Path, file_okay=False, exists=True)
 
@@ -28,9 +29,23 @@ def _where(asked: str) -> Where:
         raise click.BadParameter(f"{asked!r}: write a feature and its value, as in report_count_24h=1.") from None
 
 
+def _duration(asked: str) -> int:
+    try:
+        return duration_ms(asked)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
 def _protocol_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
         click.option("--json", "as_json", is_flag=True, help="Print the whole document instead of the summary."),
+        click.option(
+            "--ahead",
+            default="0s",
+            metavar="DURATION",
+            callback=lambda _context, _option, asked: _duration(asked),
+            help="Only escalations at least so far away count, such as 5m; nearer ones are neither a yes nor a no.",
+        ),
         click.option("--skip-first", is_flag=True, help="Without each user's first point."),
         click.option(
             "--from-quantile",
@@ -79,6 +94,7 @@ def evaluate_command(
     from_quantile: float,
     until_quantile: float,
     skip_first: bool,
+    ahead: int,
     where: tuple[Where, ...],
     as_json: bool,
 ) -> None:
@@ -88,7 +104,7 @@ def evaluate_command(
     its label, a label counts only when its horizon has passed, and every interval is a bootstrap over users.
     """
     rules = None if mapping is None else LogMapping.load(mapping)
-    protocol = Protocol(question, from_quantile, until_quantile, skip_first, not no_boosting, where, log, rules)
+    protocol = Protocol(question, from_quantile, until_quantile, skip_first, ahead, not no_boosting, where, log, rules)
     document = evaluate(read_outputs(run_dir), protocol)
     write_evaluation(document, run_dir)
     page = write_page(document, run_dir)
@@ -106,6 +122,7 @@ def compare_command(
     from_quantile: float,
     until_quantile: float,
     skip_first: bool,
+    ahead: int,
     as_json: bool,
 ) -> None:
     """Lay two replays of one log side by side: RUN_A before a change of policy, features or model, RUN_B after it.
@@ -113,7 +130,7 @@ def compare_command(
     Figures with intervals and their difference, warnings gained and lost, users who changed tier, and the
     counterexamples worth reading.
     """
-    protocol = Protocol(question, from_quantile, until_quantile, skip_first)
+    protocol = Protocol(question, from_quantile, until_quantile, skip_first, ahead)
     document = compare(read_outputs(run_a), read_outputs(run_b), protocol)
     _print(document, compared_lines(document), as_json=as_json)
 

@@ -63,6 +63,7 @@ class _Protocol(_Part):
     from_quantile: float
     until_quantile: float
     skip_first: bool
+    ahead_ms: int
 
 
 class _Compared(_Part):

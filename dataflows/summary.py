@@ -85,7 +85,7 @@ def summarise(
     code = {user: number for number, user in enumerate(dict.fromkeys(users))}
     escalations = upheld((code[o.user_id], o.kind, o.as_of, o.at.seq) for o in outcomes if o.user_id in code)
     numbers = np.array([code[user] for user in users], dtype=np.int64)
-    labels, matured, _ = label("horizon", numbers, as_of, places, escalations, policy.target.horizon)
+    labels = label("horizon", numbers, as_of, places, escalations, policy.target.horizon)
     escalated = {outcome.user_id for outcome in outcomes}
     points: dict[str, list[int]] = defaultdict(list)
     for user, time in zip(users, as_of.tolist(), strict=True):
@@ -104,7 +104,7 @@ def summarise(
             "version": None if version is None else version.version,
             "examples": 0 if version is None else version.examples,
             "positives": 0 if version is None else version.positives,
-            "progressive": _progressive(labels, scores, matured),
+            "progressive": _progressive(labels.positive, scores, labels.mature),
         }
     summary = {
         "log": log_name,

@@ -7,11 +7,9 @@ where nothing may be chosen: run this once, when all choices are made.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import NamedTuple
 
 import click
@@ -19,7 +17,6 @@ import numpy as np
 
 from dataflows.evaluation.evaluate import Protocol, usable_rows
 from dataflows.evaluation.intervals import Compared, compare_scores
-from dataflows.evaluation.labels import label
 from dataflows.evaluation.outputs import Outputs, read_outputs
 from dataflows.evaluation.told import figure
 from dataflows.replay import replay
@@ -119,7 +116,7 @@ def ablated(policy: Policy) -> Policy:
 
 def told(run: Outputs, policy: Policy) -> list[str]:
     """A Markdown table: what each reaches on the points of the test, and how far the full one is above it."""
-    labels = label(TEST.question, run.user, run.as_of, run.seq, run.escalations, run.horizon)
+    labels = TEST.label(run)
     rows = usable_rows(run, labels, TEST) & ~np.isnan(run.scores[run.champion])
     positive, user = labels.positive[rows], run.user[rows]
     scores = {name: np.nan_to_num(values[rows]) for name, values in run.scores.items()}
@@ -147,18 +144,13 @@ def _row(words: str, name: str, compared: Compared) -> str:
 
 def main() -> int:
     """Replay and compare on the logs that are asked for and there; 1 if none is."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("logs", type=Path, help="the folder that holds them, each in one of its own")
-    parser.add_argument("--log", action="append", choices=evaluate_logs.NAMES, help="only this one; may be repeated")
-    parser.add_argument("--out", type=Path, default=Path("out/ablation"))
-    arguments = parser.parse_args()
-    found = evaluate_logs.present(arguments.logs, arguments.log or evaluate_logs.NAMES)
-    for name in found:
+    arguments = evaluate_logs.asked(__doc__, "out/ablation")
+    for name in arguments.found:
         policy, log = evaluate_logs.policy_of(name, SIMPLEST), evaluate_logs.log_of(arguments.logs, name)
         source = LogSource(log, evaluate_logs.mapping_of(name))
         replay(source, ablated(policy), arguments.out / name, log_name=log.name)
         click.echo(f"== {name}\n\n" + "\n".join(told(read_outputs(arguments.out / name), policy)) + "\n")
-    return 0 if found else 1
+    return 0 if arguments.found else 1
 
 
 if __name__ == "__main__":

@@ -6,9 +6,7 @@ is told on the points before the 0.85 quantile of time, where choices are made.
 
 from __future__ import annotations
 
-import argparse
 import sys
-from pathlib import Path
 
 import click
 import numpy as np
@@ -23,7 +21,6 @@ catalogue.NUMBERS = tuple(name for name in catalogue.NAMES if name not in catalo
 
 from dataflows.evaluation.evaluate import Protocol, usable_rows  # noqa: E402
 from dataflows.evaluation.intervals import compare_scores  # noqa: E402
-from dataflows.evaluation.labels import label  # noqa: E402
 from dataflows.evaluation.outputs import Outputs, read_outputs  # noqa: E402
 from dataflows.evaluation.told import figure  # noqa: E402
 from dataflows.replay import replay  # noqa: E402
@@ -64,7 +61,7 @@ def tried(policy: Policy) -> Policy:
 
 def told(run: Outputs) -> list[str]:
     """A Markdown table: what each family reaches with the features served, and how far that is above them alone."""
-    labels = label(CHOOSING.question, run.user, run.as_of, run.seq, run.escalations, run.horizon)
+    labels = CHOOSING.label(run)
     rows = usable_rows(run, labels, CHOOSING) & ~np.isnan(run.scores[AS_SERVED])
     positive, user = labels.positive[rows], run.user[rows]
     lines = ["| | AUC | AP | above the features served: AUC | AP |", "|---|---|---|---|---|"]
@@ -89,19 +86,15 @@ def told(run: Outputs) -> list[str]:
 
 def main() -> int:
     """Replay and compare on the logs that are there; 1 if none is."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("logs", type=Path, help="the folder that holds them, each in one of its own")
-    parser.add_argument("--out", type=Path, default=Path("out/candidates"))
-    arguments = parser.parse_args()
     if missing := {name for names, _ in FAMILIES.values() for name in names} ^ (set(catalogue.NAMES) - set(SERVED)):
-        parser.error(f"{', '.join(sorted(missing))}: FAMILIES and CANDIDATES do not hold the same features")
-    found = evaluate_logs.present(arguments.logs)
-    for name in found:
+        sys.exit(f"{', '.join(sorted(missing))}: FAMILIES and CANDIDATES do not hold the same features")
+    arguments = evaluate_logs.asked(__doc__, "out/candidates")
+    for name in arguments.found:
         policy, log = evaluate_logs.policy_of(name, CHAMPION), evaluate_logs.log_of(arguments.logs, name)
         source = LogSource(log, evaluate_logs.mapping_of(name))
         replay(source, tried(policy), arguments.out / name, log_name=log.name)
         click.echo(f"== {name}\n\n" + "\n".join(told(read_outputs(arguments.out / name))) + "\n")
-    return 0 if found else 1
+    return 0 if arguments.found else 1
 
 
 if __name__ == "__main__":

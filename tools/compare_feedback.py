@@ -9,7 +9,6 @@ the point.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections import deque
 from dataclasses import dataclass
@@ -37,7 +36,7 @@ from detectors.user import Rulebook, User
 from detectors.versions import Versions, probabilities_of
 from schemas.codec import Codec
 from schemas.records import Reject
-from tools.evaluate_logs import log_of, mapping_of, policy_of, present
+from tools.evaluate_logs import asked, log_of, mapping_of, policy_of
 
 Values = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -255,15 +254,12 @@ def ways_of(told_log: Told, policy: Policy) -> dict[str, Values]:
 
 def main() -> int:
     """Compare on the logs that are there; 1 if none is."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("logs", type=Path, help="the folder that holds them, each in one of its own")
-    logs: Path = parser.parse_args().logs
-    found = present(logs)
-    for name in found:
+    arguments = asked(__doc__)
+    for name in arguments.found:
         policy = policy_of(name, LEARNER)
-        told_log = told(log_of(logs, name), mapping_of(name), policy)
+        told_log = told(log_of(arguments.logs, name), mapping_of(name), policy)
         click.echo(f"== {name}\n" + "\n".join(compared(told_log, ways_of(told_log, policy))))
-    return 0 if found else 1
+    return 0 if arguments.found else 1
 
 
 if __name__ == "__main__":

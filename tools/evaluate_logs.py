@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 
@@ -17,12 +17,43 @@ from detectors.policy import Policy
 
 NAMES = ("wikipedia_bans", "ubuntu_irc", "conda")
 PUBLISHED = ("--question", "next", "--from-quantile", "0.85")
-"""The split and the label that papers on the Wikipedia log use."""
+ALSO = {
+    "wikipedia_bans": (("as papers ask it", PUBLISHED), ("as papers ask it", (*PUBLISHED, "--skip-first"))),
+    "ubuntu_irc": (("in time to act", ("--ahead", "5m")),),
+    "conda": (("at a player's first toxic line", ("--where", "report_count_7d=1", "--where", "report_since=absent")),),
+}
+"""What is asked of a log besides what its policy asks, in words and as options; papers ask `PUBLISHED` of Wikipedia."""
+
+LINES = (
+    *("--text", "utterance", "--group", "match_id"),
+    *("--label", "intent", "--positive", "E", "--positive", "I"),
+)
+"""What a toxic line is in CONDA, for `train-text`."""
 
 
-def present(logs: Path, asked: Sequence[str] = NAMES) -> list[str]:
-    """Those of the logs that are in the folder."""
-    return [name for name in asked if log_of(logs, name).exists()]
+class Asked(NamedTuple):
+    """What the tools for the public logs are told: where the logs are, where outputs go, and which logs."""
+
+    logs: Path
+    out: Path
+    names: tuple[str, ...]
+
+    @property
+    def found(self) -> list[str]:
+        """Those of the logs asked for that are there."""
+        return [name for name in self.names if log_of(self.logs, name).exists()]
+
+
+def asked(description: str | None, out: str | None = None) -> Asked:
+    """What the command line of such a tool says; `out` is where outputs go if it says nothing, None without any."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("logs", type=Path, help="the folder that holds them, each in one of its own")
+    parser.add_argument("--log", action="append", choices=NAMES, help="only this one; may be repeated")
+    parser.set_defaults(out=Path())
+    if out is not None:
+        parser.add_argument("--out", type=Path, default=Path(out))
+    arguments = parser.parse_args()
+    return Asked(arguments.logs, arguments.out, tuple(arguments.log or NAMES))
 
 
 def log_of(logs: Path, name: str) -> Path:
@@ -43,26 +74,25 @@ def policy_of(name: str, champion: str) -> Policy:
 
 def main() -> int:
     """Replay and evaluate the logs that are there, and say which are not; 1 if none is."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("logs", type=Path, help="the folder that holds them, each in one of its own")
-    parser.add_argument("--out", type=Path, default=Path("out/evaluation"))
-    arguments = parser.parse_args()
-    found = present(arguments.logs)
+    arguments = asked(__doc__, "out/evaluation")
+    found = arguments.found
     for name in found:
         click.echo(f"== {name}")
         out, log = arguments.out / name, log_of(arguments.logs, name)
         replay(log, name, f"deploy/policies/{name}.toml", out)
-        if name == "wikipedia_bans":
-            for also in ((), ("--skip-first",)):
-                click.echo(f"\n== {name} as papers ask it: {' '.join((*PUBLISHED, *also))}")
-                forewarn("evaluate", out, *PUBLISHED, *also)
-            click.echo(f"\n== {name} as the policy asks it")
+        for words, options in ALSO[name]:
+            click.echo(f"\n== {name} {words}: {' '.join(options)}")
+            forewarn("evaluate", out, *options)
+        click.echo(f"\n== {name} as the policy asks it")
         forewarn("evaluate", out)
         click.echo(f"\n== {name} with thresholds by promise")
         replay(log, name, f"deploy/policies/promised/{name}.toml", out / "promised")
         forewarn("evaluate", out / "promised", "--no-boosting")
         click.echo()
-    for name in sorted(set(NAMES) - set(found)):
+    if "conda" in found:
+        click.echo("== conda: what its lines say, on matches that the scorer never saw")
+        forewarn("train-text", log_of(arguments.logs, "conda"), *LINES, "--out", arguments.out / "conda" / "text.json")
+    for name in sorted(set(arguments.names) - set(found)):
         click.echo(f"{name}: not in {arguments.logs}; docs/datasets.md says where to get it", err=True)
     return 0 if found else 1
 

@@ -27,7 +27,7 @@ def boosted(run: Outputs, labels: Labels) -> Values:
     day = run.as_of // DAY
     rng = np.random.default_rng(0)
     for today in np.unique(day).tolist():
-        known = labels.known_at < today * DAY
+        known = (labels.known_at < today * DAY) & ~labels.late
         positives, negatives = np.flatnonzero(known & labels.positive), np.flatnonzero(known & ~labels.positive)
         if min(len(positives), len(negatives)) < LEAST:
             continue

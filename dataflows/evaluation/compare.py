@@ -10,12 +10,14 @@ import orjson
 
 from dataflows.evaluation.calibration import calibration_error, reliability
 from dataflows.evaluation.episodes import Follow
-from dataflows.evaluation.evaluate import Protocol, usable_rows
+from dataflows.evaluation.evaluate import BUDGETS, Protocol, usable_rows
 from dataflows.evaluation.intervals import Figure, compare_scores
-from dataflows.evaluation.labels import Labels, label
+from dataflows.evaluation.labels import Labels
 from dataflows.evaluation.outputs import EvaluationError, Outputs, Warned
 from schemas.records import Tier
 
+Announced = dict[tuple[str, int], Warned]
+"""Escalations that were announced, by user and time, each with the first warning that did."""
 EXAMPLES = 10
 """Counterexamples of each kind: enough to read, few enough that somebody does."""
 
@@ -37,10 +39,8 @@ def compare(before: Outputs, after: Outputs, protocol: Protocol) -> dict[str, An
     runs = {"before": before, "after": after}
     same_target = before.summary["policy"]["target"] == after.summary["policy"]["target"]
     same_target = same_target and before.horizon == after.horizon
-    labels = {
-        which: label(protocol.question, run.user, run.as_of, run.seq, run.escalations, run.horizon)
-        for which, run in runs.items()
-    }
+    labels = {which: protocol.label(run) for which, run in runs.items()}
+    follows = {which: Follow(run, labels[which].answered, protocol.ahead) for which, run in runs.items()}
     usable = np.ones(len(rows), dtype=np.bool_)
     for column, (which, run) in enumerate(runs.items()):
         usable &= usable_rows(run, labels[which], protocol)[rows[:, column]]
@@ -48,24 +48,23 @@ def compare(before: Outputs, after: Outputs, protocol: Protocol) -> dict[str, An
     rows = rows[usable]
     if not len(rows):
         raise EvaluationError("No point of both runs has a score and a matured label: there is nothing to compare.")
+    announced = {which: _announced(run, follows[which]) for which, run in runs.items()}
     document: dict[str, Any] = {
         "log": before.name,
-        "protocol": {
-            "question": protocol.question,
-            "from_quantile": protocol.from_quantile,
-            "until_quantile": protocol.until_quantile,
-            "skip_first": protocol.skip_first,
-        },
+        "protocol": protocol.told(),
         "points": len(rows),
         "same_target": same_target,
         "same_points": _same_points(before, after),
-        "runs": {which: _figures(run, labels[which], rows[:, n]) for n, (which, run) in enumerate(runs.items())},
+        "runs": {
+            which: _figures(run, labels[which], follows[which], rows[:, column])
+            for column, (which, run) in enumerate(runs.items())
+        },
         "after_above_before": _difference(before, after, labels["after"], rows) if same_target else None,
         "warnings": _warnings(before, after),
         "tiers": _tiers(before, after),
         "worth_reading": {
-            "missed_now": _announced_only_by(before, after),
-            "announced_now": _announced_only_by(after, before),
+            "missed_now": _only_first(announced["before"], announced["after"]),
+            "announced_now": _only_first(announced["after"], announced["before"]),
             "wrong_now": _wrong_only_in(after, before, labels["after"]),
         },
     }
@@ -94,10 +93,9 @@ def _same_points(before: Outputs, after: Outputs) -> bool:
     )
 
 
-def _figures(run: Outputs, labels: Labels, rows: np.ndarray[Any, np.dtype[np.int64]]) -> dict[str, Any]:
+def _figures(run: Outputs, labels: Labels, follow: Follow, rows: np.ndarray[Any, np.dtype[np.int64]]) -> dict[str, Any]:
     score = run.scores[run.champion][rows]
     compared = compare_scores(labels.positive[rows], run.user[rows], {"score": score})
-    follow = Follow(run, labels.mature)
     published = follow.outcome(np.array([one.row for one in run.warnings], dtype=np.int64))
     return {
         "policy": run.summary["policy"],
@@ -109,6 +107,7 @@ def _figures(run: Outputs, labels: Labels, rows: np.ndarray[Any, np.dtype[np.int
         "average_precision": compared.average_precision["score"]._asdict(),
         "calibration_error": calibration_error(reliability(labels.positive[rows], score)),
         "published": {**published._asdict(), "lead": published.lead._asdict()},
+        "at_budget": {f"{budget:g}": follow.at_budget(run.scores[run.champion], budget).recall for budget in BUDGETS},
     }
 
 
@@ -154,7 +153,7 @@ def _highest(run: Outputs) -> dict[str, str]:
     return found
 
 
-def _announced(run: Outputs) -> dict[tuple[str, int], Warned]:
+def _announced(run: Outputs, follow: Follow) -> Announced:
     """Escalations that a warning announced, by user and time, each with the first such warning."""
     by_user: dict[int, list[Warned]] = {}
     for one in sorted(run.warnings, key=lambda warned: int(run.seq[warned.row])):
@@ -163,14 +162,12 @@ def _announced(run: Outputs) -> dict[tuple[str, int], Warned]:
     for user, upheld in run.escalations.items():
         for escalation in upheld:
             for one in by_user.get(user, ()):
-                before_it = int(run.seq[one.row]) < escalation.seq
-                if before_it and 0 <= escalation.as_of - one.as_of <= run.horizon:
+                if follow.announces(one.row, escalation):
                     found.setdefault((run.users[user], escalation.as_of), one)
     return found
 
 
-def _announced_only_by(run: Outputs, other: Outputs) -> list[dict[str, Any]]:
-    mine, theirs = _announced(run), _announced(other)
+def _only_first(mine: Announced, theirs: Announced) -> list[dict[str, Any]]:
     found = [
         {"user_id": user, "escalated_at": as_of, **_shown(one)}
         for (user, as_of), one in mine.items()
@@ -180,12 +177,12 @@ def _announced_only_by(run: Outputs, other: Outputs) -> list[dict[str, Any]]:
 
 
 def _wrong_only_in(run: Outputs, other: Outputs, labels: Labels) -> list[dict[str, Any]]:
-    """Matured warnings of users who did not escalate that the other run did not give."""
+    """Warnings with an answer of users who did not escalate that the other run did not give."""
     theirs = {other.event_id[one.row] for one in other.warnings}
     found = [
         {"user_id": run.users[one.user], **_shown(one)}
         for one in run.warnings
-        if labels.mature[one.row] and not labels.positive[one.row] and run.event_id[one.row] not in theirs
+        if labels.answered[one.row] and not labels.positive[one.row] and run.event_id[one.row] not in theirs
     ]
     return sorted(found, key=_strongest)[:EXAMPLES]
 

@@ -45,12 +45,15 @@ class Warnings(NamedTuple):
 
 
 class Follow:
-    """Follows warnings through a run: `rows` are warned at once, and for `expiry` nobody is warned again."""
+    """Follows warnings through a run: `rows` are warned at once, and for `expiry` nobody is warned again.
+
+    `answered` are the points there is a yes or a no for; an escalation is announced at least `ahead` ms before.
+    """
 
     SPANS = (300_000, 3_600_000, DAY)
 
-    def __init__(self, run: Outputs, mature: NDArray[np.bool_]) -> None:
-        self._run, self._mature = run, mature
+    def __init__(self, run: Outputs, answered: NDArray[np.bool_], ahead: int = 0) -> None:
+        self._run, self._answered, self._ahead = run, answered, ahead
         self._order = np.lexsort((run.seq, run.user))
         self._ordered_users = run.user[self._order]
         self.active_days = len(np.unique(run.user * 100_000 + run.as_of // DAY - run.as_of.min() // DAY))
@@ -72,10 +75,10 @@ class Follow:
         return rows[np.array(kept, dtype=np.int64)]
 
     def right(self, row: int) -> bool | None:
-        """Whether a warning at this row came before an escalation of its user; None if that is not known yet."""
-        if not self._mature[row]:
+        """Whether a warning at this row came in time before an escalation of its user; None where that is not said."""
+        if not self._answered[row]:
             return None
-        return any(_announces(self._run, row, e) for e in self._run.escalations.get(int(self._run.user[row]), ()))
+        return any(self.announces(row, one) for one in self._run.escalations.get(int(self._run.user[row]), ()))
 
     def outcome(self, rows: NDArray[np.int64], threshold: float | None = None) -> Warnings:
         """What warnings at these rows came to."""
@@ -93,7 +96,7 @@ class Follow:
         for user, upheld in run.escalations.items():
             for escalation in upheld:
                 escalations += 1
-                first = next((row for row in by_user.get(user, ()) if _announces(run, row, escalation)), None)
+                first = next((row for row in by_user.get(user, ()) if self.announces(row, escalation)), None)
                 if first is not None:
                     leads.append(escalation.as_of - int(run.as_of[first]))
                     events.append(self._between(user, first, escalation))
@@ -143,11 +146,10 @@ class Follow:
         own = self._order[first:last]
         return int(np.sum((run.seq[own] > run.seq[row]) & (run.seq[own] < escalation.seq)))
 
-
-def _announces(run: Outputs, row: int, escalation: Escalation) -> bool:
-    """Whether a warning at this row came before the escalation and within the horizon of it."""
-    waited = escalation.as_of - int(run.as_of[row])
-    return int(run.seq[row]) < escalation.seq and 0 <= waited <= run.horizon
+    def announces(self, row: int, escalation: Escalation) -> bool:
+        """Whether a warning at this row came in time before the escalation and within the horizon of it."""
+        waited = escalation.as_of - int(self._run.as_of[row])
+        return int(self._run.seq[row]) < escalation.seq and self._ahead <= waited <= self._run.horizon
 
 
 def _lead(leads: Iterable[int], events: Iterable[int], spans: tuple[int, ...]) -> Lead:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,7 +42,7 @@ class Where(NamedTuple):
 class Protocol:
     """What is asked, and of which points: those between quantiles of the points' times, without users' first points.
 
-    With `where` only those at which features have these values.
+    With `where` only those at which features have these values. Only escalations at least `ahead` ms away count.
 
     `log` and `mapping` are those replayed; with them figures are also given by channel, locale and age band.
     """
@@ -51,10 +51,33 @@ class Protocol:
     from_quantile: float = 0.0
     until_quantile: float = 1.0
     skip_first: bool = False
+    ahead: int = 0
     boosting: bool = True
     where: tuple[Where, ...] = ()
     log: Path | None = None
     mapping: LogMapping | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what does not go together."""
+        if self.ahead and self.question == "next":
+            raise EvaluationError("What comes next is asked whenever it comes: leave out either --ahead or --question.")
+
+    def label(self, run: Outputs) -> Labels:
+        """The labels of a run's points, as asked."""
+        if self.ahead > run.horizon:
+            raise EvaluationError("Nothing within the horizon is further ahead than the horizon: ask for less.")
+        return label(self.question, run.user, run.as_of, run.seq, run.escalations, run.horizon, self.ahead)
+
+    def told(self) -> dict[str, Any]:
+        """What a document says of it."""
+        return {
+            "question": self.question,
+            "from_quantile": self.from_quantile,
+            "until_quantile": self.until_quantile,
+            "skip_first": self.skip_first,
+            "ahead_ms": self.ahead,
+            "where": [one._asdict() for one in self.where],
+        }
 
 
 def evaluate(run: Outputs, protocol: Protocol) -> dict[str, Any]:
@@ -63,7 +86,7 @@ def evaluate(run: Outputs, protocol: Protocol) -> dict[str, Any]:
     Raises:
         EvaluationError: if no point is left to evaluate, or none of them positive.
     """
-    labels = label(protocol.question, run.user, run.as_of, run.seq, run.escalations, run.horizon)
+    labels = protocol.label(run)
     usable = usable_rows(run, labels, protocol)
     champion = run.scores[run.champion]
     scored = usable & ~np.isnan(champion)
@@ -75,7 +98,7 @@ def evaluate(run: Outputs, protocol: Protocol) -> dict[str, Any]:
     trivial = floors(run)
     if protocol.boosting:
         trivial[BOOSTED] = boosted(run, labels)
-    follow = Follow(run, labels.mature)
+    follow = Follow(run, labels.answered, protocol.ahead)
     budgets = {f"{budget:g}": _budgeted(follow, run, trivial, budget) for budget in BUDGETS}
     middle = budgets[f"{BUDGETS[1]:g}"][run.champion]["threshold"]
     cells: Slices = by_age(run) | ({} if protocol.log is None else by_attribute(run, protocol.log, protocol.mapping))
@@ -84,16 +107,11 @@ def evaluate(run: Outputs, protocol: Protocol) -> dict[str, Any]:
         "log": run.name,
         "policy": run.summary["policy"],
         "models": {"champion": run.champion, "challengers": run.summary["models"]["challengers"]},
-        "protocol": {
-            "question": protocol.question,
-            "from_quantile": protocol.from_quantile,
-            "until_quantile": protocol.until_quantile,
-            "skip_first": protocol.skip_first,
-            "where": [one._asdict() for one in protocol.where],
-        },
+        "protocol": protocol.told(),
         "points": {
             "all": len(run),
             "censored": int((~labels.mature).sum()),
+            "too_late": int((labels.mature & labels.late).sum()),
             "evaluated": int(scored.sum()),
             "unscored": int((usable & ~scored).sum()),
             "positives": int(labels.positive[scored].sum()),
@@ -106,7 +124,7 @@ def evaluate(run: Outputs, protocol: Protocol) -> dict[str, Any]:
         ),
         "scores": _scores(run, labels, scored, trivial),
         "reliability": [one._asdict() for one in reliability(labels.positive[scored], champion[scored])],
-        "promises": promises(run, follow),
+        "promises": promises(run, Follow(run, replace(protocol, ahead=0).label(run).answered)),
         "published": _warnings(follow.outcome(np.array([one.row for one in run.warnings], dtype=np.int64))),
         "at_budget": budgets,
         "at_precision": {
@@ -127,12 +145,12 @@ def evaluate(run: Outputs, protocol: Protocol) -> dict[str, Any]:
 
 
 def usable_rows(run: Outputs, labels: Labels, protocol: Protocol) -> Flags:
-    """Which points are evaluated: those that matured, and that the protocol asks for.
+    """Which points are evaluated: those with an answer, and that the protocol asks for.
 
     Raises:
         EvaluationError: if it asks for a feature that there is not.
     """
-    usable = labels.mature.copy()
+    usable = labels.answered
     if protocol.from_quantile:
         usable &= run.as_of >= np.quantile(run.as_of, protocol.from_quantile)
     if protocol.until_quantile < 1:

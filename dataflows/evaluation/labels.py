@@ -27,12 +27,19 @@ class Labels(NamedTuple):
     """For every point whether the answer is yes, whether the log is long enough to know it, and when it was known (ms).
 
     A point whose horizon reaches beyond the log is censored whatever happened in between: to count its positives and
-    drop its negatives would flatter every score.
+    drop its negatives would flatter every score. At a `late` point what escalates within the horizon is nearer than was
+    asked for: neither the yes of a warning in time nor a no.
     """
 
     positive: Flags
     mature: Flags
     known_at: Times
+    late: Flags
+
+    @property
+    def answered(self) -> Flags:
+        """Which points there is a yes or a no for."""
+        return self.mature & ~self.late
 
 
 def upheld(outcomes: Iterable[tuple[int, str, int, int]]) -> dict[int, list[Escalation]]:
@@ -56,14 +63,18 @@ def label(
     seq: Times,
     escalations: Mapping[int, Sequence[Escalation]],
     horizon: int,
+    ahead: int = 0,
 ) -> Labels:
     """The labels of points in the order of the log; `escalations` are those upheld, by user.
+
+    With `ahead` (ms) only escalations that are at least so far away count for the question *horizon*.
 
     An escalation is told from what came before it in the log, not from the point that its own event made. The end of
     the log is the latest time that two users have shown, as one poisoned clock must not make it longer. The question
     *next* is the one that papers on ban prediction ask; every row of a log answers it, so that none is censored.
     """
     positive = np.zeros(len(user), dtype=np.bool_)
+    late = np.zeros(len(user), dtype=np.bool_)
     known_at = as_of.copy() if question == "next" else as_of + horizon
     order = np.lexsort((seq, user))
     starts = np.flatnonzero(np.diff(user[order], prepend=-1))
@@ -81,10 +92,12 @@ def label(
             else:
                 # a user's own clock never goes back, but an escalation may carry an earlier time than the last point
                 times = as_of[before]
-                positive[before[(times <= escalation.as_of) & (escalation.as_of <= times + horizon)]] = True
+                positive[before[(times + ahead <= escalation.as_of) & (escalation.as_of <= times + horizon)]] = True
+                late[before[(times <= escalation.as_of) & (escalation.as_of < times + ahead)]] = True
+    late &= ~positive
     if question == "next":
-        return Labels(positive, np.ones(len(user), dtype=np.bool_), known_at)
+        return Labels(positive, np.ones(len(user), dtype=np.bool_), known_at, late)
     latest = np.zeros(int(user.max(initial=-1)) + 1, dtype=np.int64)
     np.maximum.at(latest, user, as_of)
     shown_by_two = np.sort(latest)[-2:]
-    return Labels(positive, known_at <= (shown_by_two[0] if len(latest) else 0), known_at)
+    return Labels(positive, known_at <= (shown_by_two[0] if len(latest) else 0), known_at, late)

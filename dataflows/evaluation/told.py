@@ -17,6 +17,7 @@ def evaluated_lines(document: dict[str, Any]) -> list[str]:
             f"{limits(document['protocol'])}: "
             f"{quantity(points['positives'])} positive (base rate {points['base_rate']:.4f}); "
             f"{quantity(points['censored'])} censored, {quantity(points['unscored'])} without a score"
+            f"{_too_late(points['too_late'])}"
         ),
         *_suspicion(document["suspect_features"]),
         "",
@@ -58,7 +59,12 @@ def compared_lines(document: dict[str, Any]) -> list[str]:
             f"after above before: ROC-AUC {figure(above['roc_auc'], 3, '+')}, "
             f"average precision {figure(above['average_precision'], 4, '+')}"
         )
-    warnings, tiers = document["warnings"], document["tiers"]
+    runs, warnings, tiers = document["runs"], document["warnings"], document["tiers"]
+    for budget, recall in runs["before"]["at_budget"].items():
+        lines.append(
+            f"announced at a budget of {budget} per 1,000 active users and day: {share(recall)} before, "
+            f"{share(runs['after']['at_budget'][budget])} after"
+        )
     lines.append(
         f"warnings: {quantity(warnings['before'])} before, {quantity(warnings['after'])} after; "
         f"{quantity(warnings['gained'])} gained, {quantity(warnings['lost'])} lost"
@@ -86,7 +92,12 @@ def when(document: dict[str, Any]) -> str:
     """By when the target is to be reached, as the question asks."""
     if document["protocol"]["question"] == "next":
         return "before anything else of theirs is seen"
-    return f"within {span(document['policy']['horizon_ms'])}"
+    ahead = document["protocol"]["ahead_ms"]
+    return f"within {span(document['policy']['horizon_ms'])}{f', at least {span(ahead)} ahead' if ahead else ''}"
+
+
+def _too_late(points: int) -> str:
+    return f", {quantity(points)} too late" if points else ""
 
 
 def limits(protocol: dict[str, Any]) -> str:
@@ -98,7 +109,7 @@ def limits(protocol: dict[str, Any]) -> str:
         parts.append(f"before the {protocol['until_quantile']:g} quantile of their times")
     if protocol["skip_first"]:
         parts.append("without each user's first")
-    parts += [f"where {describe_feature(where['feature'], where['value'])}" for where in protocol.get("where", ())]
+    parts += [f"where {describe_feature(where['feature'], where['value'])}" for where in protocol["where"]]
     return ", ".join(["", *parts])
 
 

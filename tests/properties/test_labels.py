@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from detectors.features.packed import unpack_vector
 from detectors.user import Rulebook, User
 from schemas.records import Event
 from tests.properties import oracle
@@ -68,7 +69,7 @@ def walk(events: list[Event], target: dict[str, Any], learning: dict[str, Any]) 
             f"event {number}"
         )
         assert {e.user_id for e in step.examples} <= {event.user_id}
-        pending = [(waiting.priority, waiting.as_of, waiting.vector) for waiting in user.history.pending]
+        pending = [(waiting.priority, waiting.as_of, unpack_vector(waiting.vector)) for waiting in user.history.pending]
         assert repr(pending) == repr(naive.waiting), f"event {number}"
         for index, happened in enumerate((step.escalated, step.overturned, step.point is None)):
             counts[index] += happened

@@ -10,6 +10,7 @@ class HistGradientBoostingClassifier:
         learning_rate: float = ...,
         max_iter: int = ...,
         max_leaf_nodes: int = ...,
+        max_depth: int = ...,
         min_samples_leaf: int = ...,
         random_state: int = ...,
     ) -> None: ...

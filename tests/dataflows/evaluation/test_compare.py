@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 from dataflows.cli import main
 from dataflows.evaluation.compare import compare
+from dataflows.evaluation.episodes import Follow
 from dataflows.evaluation.evaluate import Protocol
 from dataflows.evaluation.outputs import EvaluationError, read_outputs
 from tests.dataflows.evaluation.kit import HOUR, outputs
@@ -37,6 +38,17 @@ def test_warnings_gained_and_lost_are_counted_and_shown() -> None:
         "announced_now": [("user-1", 0.8)],
         "wrong_now": [("user-2", 0.7)],
     }
+
+
+def test_what_was_announced_too_late_is_announced_by_neither() -> None:
+    """User 0 is warned five hours ahead and then two: with three asked for, only the first warning counts."""
+    before, after = outputs(POINTS, ESCALATED, warned=[0]), outputs(POINTS, ESCALATED, warned=[3])
+    plain, ahead = compare(before, after, Protocol()), compare(before, after, Protocol(ahead=3 * HOUR))
+    assert not plain["worth_reading"]["missed_now"]
+    assert [one["user_id"] for one in ahead["worth_reading"]["missed_now"]] == ["user-0"]
+    recalls = [found["runs"]["after"]["published"]["recall"] for found in (plain, ahead)]
+    assert recalls == [0.5, 0.0]
+    assert not ahead["worth_reading"]["wrong_now"], "a warning that came too late is not a wrong one"
 
 
 def test_a_run_beside_itself_differs_in_nothing(replays: Callable[..., Path]) -> None:
@@ -96,7 +108,13 @@ def test_the_command_compares_learning_with_a_pinned_model(replays: Callable[...
     assert result.exit_code == 0, result.output
     assert "after above before: ROC-AUC +" in result.output or "after above before: ROC-AUC -" in result.output
     assert "escalations missed before and announced now:" in result.output
+    assert "announced at a budget of 5 per 1,000 active users and day: " in result.output
     document = orjson.loads(CliRunner().invoke(main, ["compare", before, after, "--json"]).output)
+    run, answered = read_outputs(replays()), Protocol().label(read_outputs(replays())).answered
+    recall = Follow(run, answered).at_budget(run.scores[run.champion], 5.0).recall
+    assert document["runs"]["before"]["at_budget"]["5"] == recall
+    asked = CliRunner().invoke(main, ["compare", before, after, "--ahead", "soon"])
+    assert (asked.exit_code, "'soon' is not a duration" in asked.output) == (2, True)
     assert [document["runs"][which]["pinned"] for which in ("before", "after")] == [False, True]
     assert document["same_points"] is True
     assert document["points"] > 1_000

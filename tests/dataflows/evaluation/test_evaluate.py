@@ -22,7 +22,7 @@ from dataflows.evaluation.outputs import EvaluationError, Outputs, read_outputs
 from dataflows.policy_file import load_policy
 from dataflows.replay import replay
 from dataflows.sources.log import LogSource
-from tests.dataflows.evaluation.kit import outputs, shuffled
+from tests.dataflows.evaluation.kit import HOUR, outputs, shuffled
 
 Replays = Callable[..., Path]
 Simulated = tuple[Path, Path]
@@ -115,6 +115,27 @@ def test_a_part_of_the_points_can_be_asked_for(run: Outputs) -> None:
     assert late["evaluated"] == pytest.approx(len(run) / 2, rel=0.02)
     without = evaluate(run, Protocol(boosting=False, question="next", skip_first=True))["points"]
     assert without["evaluated"] + without["unscored"] == len(run) - len(run.users)
+
+
+def test_only_what_comes_later_can_be_asked_for(run: Outputs) -> None:
+    """Points that are too late are counted as such; an escalation is announced in time, or it is not."""
+    ahead = HOUR
+    document = evaluate(run, Protocol(boosting=False, ahead=ahead))
+    points, labels = document["points"], Protocol(ahead=ahead).label(run)
+    assert points["too_late"] == (labels.mature & labels.late).sum() > 0
+    assert points["all"] == sum(points[part] for part in ("censored", "too_late", "evaluated", "unscored"))
+    plain = evaluate(run, Protocol(boosting=False))
+    assert document["published"]["recall"] < plain["published"]["recall"]
+    assert document["published"]["lead"]["at_least"][str(ahead)] == 1.0
+    assert document["promises"] == plain["promises"]
+
+
+def test_what_cannot_be_asked_is_answered_in_a_sentence(run: Outputs) -> None:
+    """The next step comes when it comes; and nothing within the horizon is beyond it."""
+    with pytest.raises(EvaluationError, match="leave out either --ahead or --question"):
+        Protocol("next", ahead=1)
+    with pytest.raises(EvaluationError, match="Nothing within the horizon is further ahead"):
+        evaluate(run, Protocol(ahead=run.horizon + 1))
 
 
 def test_points_can_be_asked_for_by_what_is_known_at_them(run: Outputs) -> None:

@@ -14,13 +14,19 @@ def outcome(user_id: str, at: int, seq: int, *, overturned: bool = False) -> Out
     return CODES[user_id], "overturned" if overturned else "escalated", at, seq
 
 
-def of(points: list[tuple[str, int]], *outcomes: Outcome, horizon: int = 10, question: Question = "horizon") -> Labels:
+def of(
+    points: list[tuple[str, int]],
+    *outcomes: Outcome,
+    horizon: int = 10,
+    question: Question = "horizon",
+    ahead: int = 0,
+) -> Labels:
     """Labels of points at every other place of the log; two users of their own end it at time 100."""
     points = [*points, ("one", 100), ("two", 100)]
     user = np.array([CODES[user] for user, _ in points], dtype=np.int64)
     times = np.array([time for _, time in points], dtype=np.int64)
     places = np.arange(len(points), dtype=np.int64) * 2
-    return label(question, user, times, places, upheld(outcomes), horizon)
+    return label(question, user, times, places, upheld(outcomes), horizon, ahead)
 
 
 def labelled(points: list[tuple[str, int]], *outcomes: Outcome) -> tuple[list[bool], list[bool]]:
@@ -65,7 +71,7 @@ def test_no_points_have_no_labels() -> None:
     none = np.empty(0, np.int64)
     for question in ("horizon", "next"):
         labels = label(question, none, none, none, upheld([outcome("ann", 1, 1)]), 10)
-        assert [len(column) for column in labels] == [0, 0, 0]
+        assert [len(column) for column in labels] == [0, 0, 0, 0]
 
 
 def test_asked_for_the_next_step_only_the_last_point_before_an_escalation_is_positive() -> None:
@@ -80,3 +86,15 @@ def test_a_label_is_known_when_its_horizon_has_passed_or_the_next_step_is_taken(
     points, escalated = [("ann", 5), ("bob", 6)], outcome("ann", 12, 3)
     assert of(points, escalated).known_at[:2].tolist() == [15, 16]
     assert of(points, escalated, question="next").known_at[:2].tolist() == [12, 6]
+
+
+def test_what_comes_too_soon_to_be_told_of_is_neither_a_yes_nor_a_no() -> None:
+    """Asked for three ahead: three are enough, two are not, unless another comes later within the horizon."""
+    points = [("ann", 2), ("ann", 3), ("bob", 3), ("ann", 5), ("ann", 7)]
+    labels = of(points, outcome("ann", 5, 6), ahead=3)
+    assert labels.positive[:5].tolist() == [True, False, False, False, False]
+    assert labels.late[:5].tolist() == [False, True, False, False, False]
+    assert labels.answered[:5].tolist() == [True, False, True, True, True]
+    again = of(points, outcome("ann", 5, 6), outcome("ann", 12, 9), ahead=3)
+    assert again.positive[:5].tolist() == [True, True, False, True, True]
+    assert not again.late.any()

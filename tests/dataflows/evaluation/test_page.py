@@ -142,6 +142,10 @@ def test_the_terminal_says_what_was_asked_and_of_which_points(document: dict[str
     whole = evaluated_lines(document)
     assert f" within {span(document['policy']['horizon_ms'])}, policy " in whole[0]
     assert " users evaluated: " in whole[1]
+    ahead = document | {"protocol": document["protocol"] | {"ahead_ms": 300_000}}
+    assert (
+        f" within {span(document['policy']['horizon_ms'])}, at least 5 min ahead, policy " in evaluated_lines(ahead)[0]
+    )
     where = [{"feature": "report_count_7d", "value": 1.0}, {"feature": "report_since", "value": None}]
     protocol = document["protocol"] | {"question": "next", "until_quantile": 0.85, "skip_first": True, "where": where}
     part = evaluated_lines(document | {"protocol": protocol})

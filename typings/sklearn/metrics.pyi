@@ -1,0 +1,3 @@
+from typing import Any
+
+def average_precision_score(y_true: Any, y_score: Any) -> float: ...
