@@ -1,18 +1,19 @@
 # Each target works as the first command typed in an empty clone; only Python 3.11 or 3.12 and make must be there.
-# PYTHON=/some/python3.12 names an interpreter, ARGS="..." goes to pytest, to the benchmark, to chaos or to soak.
+# PYTHON=/some/python3.12 names an interpreter, ARGS="..." goes to pytest, to chaos or to soak.
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check lint types documents released bench evaluate chaos soak topology docs lock clean
+.PHONY: help demo test check lint types documents released bench bench-compare evaluate chaos soak topology docs lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+COMPILED := hatch_build.py schemas/records.py $(wildcard detectors/*.py detectors/features/*.py)
 DEMO := out/demo
 LOGS := ../shared/datasets
 
 help: ## say what each target does
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
 
 demo: $(READY) ## simulate 200,000 events, replay them, print the strongest warnings and write a report
 	@rm -rf $(DEMO)
@@ -42,8 +43,15 @@ released: $(READY)
 	@echo "== released schemas"
 	@$(BIN)/forewarn schemas check
 
-bench: $(READY) ## print events per second and microseconds per event of a replay, per stage
-	@$(BIN)/python tests/bench/bench.py $(ARGS)
+bench: $(READY) ## measure a replay by stage, a live run on a broker, and what people would use instead; 10 minutes
+	@mkdir -p out/bench
+	@$(BIN)/python tests/bench/bench.py
+	@$(BIN)/python -m tests.bench.growth
+	@$(BIN)/python -m tests.bench.live
+	@$(BIN)/python -m tests.bench.peers.run
+
+bench-compare: $(READY) ## lay a replay by stage of BASE=revision beside that of this tree, twice by turns
+	@$(BIN)/python -m tests.bench.versus $(BASE)
 
 evaluate: $(READY) ## measure the warnings on the public logs in LOGS, beside trivial scores (LOGS=../shared/datasets)
 	@$(BIN)/python -m tools.evaluate_logs $(LOGS) $(ARGS)
@@ -71,13 +79,16 @@ lock: $(READY) ## bring requirements.lock in line with pyproject.toml (ARGS="--u
 clean: ## remove everything that the other targets made
 	rm -rf $(VENV) .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist out
 	find schemas detectors dataflows tools tests -name __pycache__ -prune -exec rm -rf {} +
+	find . -name "*.so" -not -path "./$(VENV)/*" -delete
 
+# What every event passes through is compiled where there is a C compiler (hatch_build.py), which takes 20 seconds.
 # Only wheels: building from source would fetch build requirements that no hash vouches for.
-$(READY): requirements.lock pyproject.toml tools/find-python
+$(READY): requirements.lock pyproject.toml tools/find-python $(COMPILED)
 	@python="$$(sh tools/find-python)" || exit 1; \
 	suits="$$($(BIN)/python -c 'import sys; print(sys.version_info[:2] in ((3, 11), (3, 12)))' 2>/dev/null)"; \
 	if [ "$$suits" != True ]; then "$$python" -m venv --clear $(VENV) || exit 1; fi; \
 	echo "Installing requirements.lock into $(VENV) ($$($(BIN)/python --version)); the first time takes a minute."
 	@$(BIN)/python -m pip --disable-pip-version-check install --quiet --require-hashes --only-binary :all: -r requirements.lock
 	@$(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation --editable .
+	@$(BIN)/forewarn --version
 	@touch $@

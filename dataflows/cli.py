@@ -31,13 +31,14 @@ from dataflows.sources.log import Item, LogSource, read_log
 from dataflows.text_model import load_text_model
 from dataflows.topics import create_topics, partition_counts
 from dataflows.topology import topology
+from detectors.user import COMPILED
 from schemas.check import check_all
 from schemas.encoder import Encoder
 from schemas.records import CHAT, MODERATION, Position, Raw, Subject
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(package_name="forewarn")
+@click.version_option(package_name="forewarn", message=f"%(prog)s %(version)s, {'' if COMPILED else 'not '}compiled")
 def main() -> None:
     """Early warnings from chat and moderation events: who is heading for chronic violations, how sure, and why."""
 

@@ -18,17 +18,15 @@ _recovery_config: Callable[..., RecoveryConfig] = RecoveryConfig
 
 NO_EPOCHS = timedelta(days=365)
 """For a run that is not recovered: nothing may depend on when an epoch ends."""
-YOUNG = 100_000
-"""Allocations between garbage collections. Python's default of 700 spends a sixth of a replay looking at tuples."""
 FEW = 1_000_000
-"""The same for a replay, which ends before garbage can gather: another twentieth."""
+"""Allocations between garbage collections. Python's default of 700 spends a sixth of the time looking at tuples, and
+100,000 a tenth of a run with many users; nothing here makes garbage that only a collection finds."""
 
 
 def run_flow(
     flow: Dataflow,
     workers: int = 1,
     *,
-    young: int = YOUNG,
     epoch: timedelta = NO_EPOCHS,
     recovery: RecoveryConfig | None = None,
     process: int = 0,
@@ -40,7 +38,7 @@ def run_flow(
     end a source and be raised after the run instead.
     """
     before = gc.get_threshold()
-    gc.set_threshold(young, 20, 20)
+    gc.set_threshold(FEW, 20, 20)
     try:
         if workers == 1 and not addresses:
             _run_main(flow, epoch_interval=epoch, recovery_config=recovery)

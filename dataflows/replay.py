@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from dataflows.detect import Sinks, build_flow
-from dataflows.engine import FEW, run_flow
+from dataflows.engine import run_flow
 from dataflows.operators.profile import Late
 from dataflows.report import write_report
 from dataflows.sinks.jsonl import JsonlSink
@@ -115,7 +115,7 @@ def replay(
     )
     damage: list[LogError] = []
     source.on_damage = damage.append
-    run_flow(flow, workers, young=FEW)
+    run_flow(flow, workers)
     if damage:
         raise damage[0]
     on_stage("writing the outputs")

@@ -59,9 +59,9 @@ class Context(NamedTuple):
 def add_signals(signals: list[Signal], context: Context) -> None:
     """Add to a message's signals what its channel says of it."""
     if context.lag == context.lag:
-        signals.append(("answer", 1))
+        signals.append(("answer", 1.0))
         if context.lag <= QUICK:
-            signals.append(("quick_answer", 1))
+            signals.append(("quick_answer", 1.0))
     if context.toxicity == context.toxicity:
         said = [amount for signal, amount in signals if signal == "toxicity"]
         signals.extend(("excess", amount - context.toxicity) for amount in said)
@@ -75,10 +75,13 @@ def _touch(table: dict[int, T], key: int, value: T, most: int) -> None:
         del table[next(iter(table))]
 
 
+_KEPT = ("clock", "first", "latest", "newcomers", "posters", "rate", "sanctions", "scored", "total", "toxicity")
+
+
 class Channel:
     """One channel's history. Sums hold as of `clock`, the log's when something last happened here."""
 
-    __slots__ = ("clock", "first", "latest", "newcomers", "posters", "rate", "sanctions", "scored", "total", "toxicity")
+    __slots__ = _KEPT
 
     def __init__(self, time: int) -> None:
         self.first = self.clock = time
@@ -149,13 +152,13 @@ class Channel:
 
     def state(self) -> list[Any]:
         """Everything as plain data."""
-        return [getattr(self, name) for name in self.__slots__]
+        return [getattr(self, name) for name in _KEPT]
 
     @classmethod
     def from_state(cls, state: list[Any]) -> Channel:
         """A channel from its state."""
         channel = cls(0)
-        for name, value in zip(cls.__slots__, state, strict=True):
+        for name, value in zip(_KEPT, state, strict=True):
             setattr(channel, name, value)
         return channel
 

@@ -7,17 +7,14 @@ their event id, which is a uniform sample that needs no random numbers and is th
 
 from __future__ import annotations
 
-from array import array
-from typing import Any, NamedTuple
-from zlib import compress, decompress
+from typing import Any, NamedTuple, final
 
-from detectors.contract import DecisionPoint, Example, Origin, Vector
+from detectors.contract import DecisionPoint, Example, Origin
+from detectors.features.packed import pack_vector, unpack_vector
 from detectors.features.signals import stable_hash
 from detectors.policy import Clause, Policy
 from schemas.records import ModerationEvent
 
-QUICKEST = 1
-"""How hard vectors are compressed: as little as can be, which makes them a quarter as long already."""
 FACTS_CAP = 64
 """How many qualifying moderation events a user's history remembers."""
 OFFERED_TILES = 24
@@ -35,13 +32,14 @@ class Fact(NamedTuple):
 
 
 class Pending(NamedTuple):
-    """A decision point waiting for its label: reservoir priority, as-of time, vector as served."""
+    """A decision point waiting for its label: reservoir priority, as-of time, vector as served, packed."""
 
     priority: int
     as_of: int
-    vector: Vector
+    vector: bytes
 
 
+@final
 class History:
     """One user's moderation history as the target sees it, with the decision points that wait for a label."""
 
@@ -54,35 +52,24 @@ class History:
         self.offered: dict[int, int] = {}
         self.escalated_at = -1
         self.reset_at = -1
-        self.learnt: list[tuple[Vector, float]] = []
+        self.learnt: list[tuple[bytes, float]] = []
 
     def state(self) -> list[Any]:
-        """Everything as plain data. Vectors of one user are much alike, so they are kept together and compressed."""
-        vectors = [waiting.vector for waiting in self.pending] + [vector for vector, _ in self.learnt]
-        return [
-            self.facts,
-            [(waiting.priority, waiting.as_of) for waiting in self.pending],
-            self.offered,
-            self.escalated_at,
-            self.reset_at,
-            [weight for _, weight in self.learnt],
-            compress(b"".join(vectors), QUICKEST),
-        ]
+        """Everything as plain data."""
+        return [self.facts, self.pending, self.offered, self.escalated_at, self.reset_at, self.learnt]
 
     @classmethod
     def from_state(cls, state: list[Any]) -> History:
         """The history that `state` came from."""
         history = cls()
-        facts, pending, history.offered, history.escalated_at, history.reset_at, weights, packed = state
-        history.facts = [Fact(*fact) for fact in facts]
-        data, kept = decompress(packed), len(pending) + len(weights)
-        size = len(data) // kept if kept else 0
-        vectors = [array("d", data[at * size : (at + 1) * size]) for at in range(kept)]
-        history.pending = [Pending(priority, as_of, vectors[at]) for at, (priority, as_of) in enumerate(pending)]
-        history.learnt = list(zip(vectors[len(pending) :], weights, strict=True))
+        facts, pending, history.offered, history.escalated_at, history.reset_at, learnt = state
+        history.facts = [Fact(key, time, severity) for key, time, severity in facts]
+        history.pending = [Pending(priority, as_of, vector) for priority, as_of, vector in pending]
+        history.learnt = [(vector, weight) for vector, weight in learnt]
         return history
 
 
+@final
 class Target:
     """What *escalates* means, compiled from the policy. Holds no user's state."""
 
@@ -122,14 +109,14 @@ class Target:
             pending[:] = [waiting for waiting in pending if waiting.as_of >= as_of - horizon]
             history.highest = -1
         if len(pending) < self._reservoir:
-            pending.append(Pending(key, as_of, point.vector))
+            pending.append(Pending(key, as_of, pack_vector(point.vector)))
             history.highest = -1
         else:
             if history.highest < 0:
                 history.highest = max([waiting.priority for waiting in pending])
             if key < history.highest:
                 del pending[next(i for i, waiting in enumerate(pending) if waiting.priority == history.highest)]
-                pending.append(Pending(key, as_of, point.vector))
+                pending.append(Pending(key, as_of, pack_vector(point.vector)))
                 history.highest = -1
         # the low bits decide the sample and the high bits the reservoir, so that the two are independent
         if key % 2**20 >= self._sample:
@@ -162,8 +149,9 @@ class Target:
         weight = min(HEAVIEST, max(1.0, offered / len(due))) if due else 1.0
         history.learnt = [(waiting.vector, weight) for waiting in due]
         history.pending, history.offered, history.highest = [], {}, -1
+        user_id = event.user_id
         return [
-            Example(event.user_id, now, vector, label=True, weight=weight, origin=Origin(key, as_of, as_of + horizon))
+            Example(user_id, now, unpack_vector(vector), True, weight, Origin(key, as_of, as_of + horizon))
             for key, as_of, vector in due
         ]
 
@@ -183,7 +171,7 @@ class Target:
         if stands and not (self._target.recurring and cause.time == history.escalated_at):
             return None
         taken_back = [
-            Example(event.user_id, event.event_time, vector, label=True, weight=-weight)
+            Example(event.user_id, event.event_time, unpack_vector(vector), label=True, weight=-weight)
             for vector, weight in history.learnt
         ]
         history.escalated_at, history.learnt = -1, []

@@ -6,22 +6,26 @@ moves, signals are counted, an escalation turns waiting points into positives, a
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, final
 
 from detectors.channels import Context, add_signals
 from detectors.contract import DecisionPoint, Example
 from detectors.features.catalogue import CATALOGUE
+from detectors.features.layouts import LAYOUTS, layout_of, named
 from detectors.features.plan import Plan, compile_plan
 from detectors.features.profile import Profile
-from detectors.features.signals import read_signals, stable_hash
+from detectors.features.signals import read_message, read_moderation, stable_hash
+from detectors.features.stored import profile_by_name, profile_of, state_of
 from detectors.features.tokens import message_token, moderation_token
-from detectors.features.upgrade import upgrade_from_1, upgrade_from_2, upgrade_from_3
+from detectors.features.upgrade import UPGRADES
 from detectors.policy import Policy
-from detectors.storage import pack, unpack
+from detectors.storage import behind_front, front_of, known_version, pack_behind, unpack
 from detectors.target import History, Target
 from schemas.records import ChatMessage, Event, ModerationEvent, Position
 
-STATE_VERSION = 4
+COMPILED = not __file__.endswith(".py")
+"""Whether this module, and with it all that every event passes through, is compiled."""
+STATE_VERSION = 5
 """Version of a dumped user."""
 
 
@@ -66,6 +70,7 @@ class Rulebook:
         self.tracked_from: int | None = policy.learning.min_events if policy.tracked else None
 
 
+@final
 class User:
     """One user's bounded state. `dump` and `load` are its storage format.
 
@@ -100,23 +105,26 @@ class User:
         key = stable_hash(event.event_id)
         if profile.is_duplicate(key):
             return Step(at, user_id, time, "duplicate")
-        scratch = profile.advance(time)
         learnt: list[Example] = []
         escalated = overturned = False
         if isinstance(event, ChatMessage):
-            signals = read_signals(event, profile.texts)
-            profile.trail += message_token(event, signals, profile.channel)
-            profile.channel = signals[1][1]
+            signals, keys = read_message(event, profile.texts)  # before all else: what cannot be read moves no clock
+            scratch = profile.advance(time)
+            channel = keys[0][1]
+            profile.trail += message_token(event, signals, moved=profile.channel not in (channel, -1))
+            profile.channel = channel
             if rules.plan.paced:
                 profile.pace(signals, time)
             if context is not None:
                 profile.here = context
                 add_signals(signals, context)
-            profile.add(signals, time)
+            profile.add(signals, keys, time)
         else:
+            signals, keys = read_moderation(event)
+            scratch = profile.advance(time)
             target.at_risk(history, profile.clock)  # a reset that is due comes before what happens now
             profile.trail += moderation_token(event)
-            profile.add(read_signals(event, profile.texts), time)
+            profile.add(signals, keys, time)
             escalated, overturned = self._moderate(event, learnt)
             if event.reversal is not None:
                 profile.read_sanction_since(scratch)
@@ -145,25 +153,47 @@ class User:
         return counted is not None, taken_back is not None
 
     def dump(self) -> bytes:
-        """Everything known of the user, as versioned compact bytes."""
-        state = self.profile.state()
-        state["history"] = self.history.state()
-        state["home"] = self.home
-        return pack(state, STATE_VERSION)
+        """Everything known of the user, as versioned compact bytes.
+
+        Whose state it is, the clock and the layout stand in front, where they can be read without the rest.
+        """
+        plan = self.rules.plan
+        layout = plan.layout_id if plan.layout_id in LAYOUTS else plan.layout
+        state = [state_of(self.profile), self.history.state()]
+        return pack_behind([self.profile.clock, self.home, layout], state, STATE_VERSION)
+
+    @staticmethod
+    def front(data: bytes) -> tuple[int, Home | None] | None:
+        """The clock of a dumped user and whose state it is; None if an earlier version dumped it.
+
+        Raises:
+            StateVersionError: if the user cannot be loaded, for all that the front says.
+        """
+        if known_version(data, STATE_VERSION, "user") != STATE_VERSION:
+            return None
+        clock, home, layout = front_of(data)
+        layout_of(layout)
+        return clock, None if home is None else Home(*home)
 
     @classmethod
     def load(cls, data: bytes, rules: Rulebook) -> User:
         """The user that was dumped, by this version or an earlier one."""
-        user = cls(rules)
-        version, state = unpack(data, STATE_VERSION, "user")
-        if version == 1:
-            state = upgrade_from_1(state)
-        if version <= 2:
-            state = upgrade_from_2(state)
-        if version <= 3:
-            state = upgrade_from_3(state)
-        user.profile = Profile.from_state(state, rules.plan)
-        user.history = History.from_state(state["history"])
-        home = state.get("home")  # earlier states do not say it
+        user, plan = cls(rules), rules.plan
+        version = known_version(data, STATE_VERSION, "user")
+        if version == STATE_VERSION:
+            _, home, layout = front_of(data)
+            state, history = behind_front(data)
+            if layout == plan.layout_id:
+                user.profile = profile_of(state, plan)
+            else:
+                user.profile = profile_by_name(named(state, layout_of(layout)), plan)
+        else:
+            _, older = unpack(data, STATE_VERSION, "user")
+            for before, upgrade in UPGRADES.items():
+                if version <= before:
+                    older = upgrade(older)
+            user.profile, history = profile_by_name(older, plan), older["history"]
+            home = older.get("home")  # the earliest states do not say it
+        user.history = History.from_state(history)
         user.home = None if home is None else Home(*home)
         return user

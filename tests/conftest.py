@@ -7,12 +7,14 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from confluent_kafka import KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient, NewTopic
 from hypothesis import settings
 
+from hatch_build import stale
 from tests.kafka.broker import Broker, NoBrokerError, find_broker
 
 REQUIRE_VARIABLE = "FOREWARN_REQUIRE_KAFKA"
@@ -23,6 +25,12 @@ missing = pytest.StashKey[bool]()
 settings.register_profile("same", derandomize=True, database=None, deadline=None)
 settings.register_profile("explore", deadline=None, max_examples=1_000)
 settings.load_profile("same")
+
+
+def pytest_configure() -> None:
+    """Test what is written: a compiled module that is older than its source would be imported in its place."""
+    if stale(Path(__file__).parents[1]):
+        raise pytest.UsageError("compiled modules are older than their sources: run make, which compiles them again")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

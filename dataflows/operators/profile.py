@@ -15,6 +15,7 @@ from bytewax.operators import KeyedStream, StatefulBatchLogic
 
 from dataflows.operators.decode import Decoded
 from dataflows.operators.idle import DAY, NEVER, Expire, Idle
+from dataflows.operators.warm import Warm
 from dataflows.telemetry import Telemetry
 from detectors.features.signals import stable_hash
 from detectors.lane import Erasure, LaneItem
@@ -79,14 +80,36 @@ class Profiled(NamedTuple):
 
 
 class ProfileLogic(StatefulBatchLogic[list[Decoded] | Expire, Profiled, bytes]):
-    """One user's state, fed the user's events in the order they arrived."""
+    """One user's state, fed the user's events in the order they arrived: a `User`, or the bytes of one."""
 
-    def __init__(self, rules: Rulebook, snapshot: bytes | None, idle: Idle) -> None:
-        self._rules = rules
-        self._user = User(rules) if snapshot is None else User.load(snapshot, rules)
-        self._idle = idle
-        home = self._user.home
-        self._day = NEVER if home is None else idle.move(home, self._user.profile.clock, NEVER)
+    def __init__(self, rules: Rulebook, snapshot: bytes | None, idle: Idle, warm: Warm) -> None:
+        self._rules, self._idle, self._warm = rules, idle, warm
+        self._user: User | None = None
+        self._bytes = snapshot
+        self._day = NEVER
+        if snapshot is not None:
+            front = User.front(snapshot)
+            if front is None:  # of an earlier version
+                user = self._thawed()
+                front = user.profile.clock, user.home
+            clock, home = front
+            if home is not None:
+                self._day = idle.move(home, clock, NEVER)
+
+    def _thawed(self) -> User:
+        """The user, live."""
+        user = self._user
+        if user is None:
+            user = User(self._rules) if self._bytes is None else User.load(self._bytes, self._rules)
+            self._user, self._bytes = user, None
+            self._warm.take_in(self)
+        return user
+
+    def freeze(self) -> None:
+        """Keep the user as bytes until there is an event."""
+        if self._user is not None:
+            self._bytes = self._user.dump()
+            self._user = None
 
     def on_batch(self, values: list[list[Decoded] | Expire]) -> tuple[list[Profiled], bool]:
         """Take the user's events.
@@ -101,7 +124,7 @@ class ProfileLogic(StatefulBatchLogic[list[Decoded] | Expire, Profiled, bytes]):
         rejects: list[Reject] = []
         outcomes: list[Outcome] = []
         duplicates = erased = 0
-        user, tracked_from = self._user, self._rules.tracked_from
+        user, tracked_from = self._thawed(), self._rules.tracked_from
         silent_since = 0
         for value in values:
             if isinstance(value, Expire):
@@ -146,7 +169,7 @@ class ProfileLogic(StatefulBatchLogic[list[Decoded] | Expire, Profiled, bytes]):
 
     def snapshot(self) -> bytes:
         """The user's state as versioned bytes."""
-        return self._user.dump()
+        return self._bytes if self._user is None and self._bytes is not None else self._thawed().dump()
 
 
 def without_text(event: Event) -> Event:
@@ -170,7 +193,7 @@ def profile(
     telemetry: Telemetry,
 ) -> ProfileOut:
     """Count events, in order for each partition, into profiles; give points by lane, lessons, and what was late."""
-    idle = Idle(rules, telemetry)
+    idle, warm = Idle(rules, telemetry), Warm()
 
     def by_user(batch: list[list[Decoded]]) -> Iterable[Bundle]:
         users: dict[str, list[Decoded]] = {}
@@ -183,7 +206,7 @@ def profile(
         return chain(users.items(), idle.due(MORE * len(users)))
 
     bundles = op.flat_map_batch("by_user", up, by_user)
-    steps = op.stateful_batch("users", bundles, lambda snapshot: ProfileLogic(rules, snapshot, idle))
+    steps = op.stateful_batch("users", bundles, lambda snapshot: ProfileLogic(rules, snapshot, idle, warm))
 
     def to_lanes(batch: list[tuple[str, Profiled]]) -> Iterable[tuple[str, list[LaneItem]]]:
         bundles: dict[str, list[LaneItem]] = {}

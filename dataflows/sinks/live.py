@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from hashlib import blake2b
-from typing import Generic, TypeVar
+from itertools import compress
+from typing import Any, Generic, TypeVar
 
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
@@ -15,12 +16,12 @@ from dataflows.sinks.exactly_once import ExactlyOnceSink
 from dataflows.sinks.kafka import KafkaSink, Outgoing
 from dataflows.sinks.memory import NullSink
 from detectors.features.catalogue import NAMES
-from detectors.features.signals import stable_hash
+from detectors.features.signals import key_of
 from detectors.lane import News, Publication
 from detectors.live.live import Outcome
 from detectors.served import Served, ServedBatch
 from schemas.encoder import Encoder
-from schemas.records import ChatMessage, FeatureRow, Reject, RiskEvent
+from schemas.records import ChatMessage, Reject, RiskEvent
 
 X = TypeVar("X")
 
@@ -75,10 +76,10 @@ def kafka_sinks(settings: Settings) -> Sinks:
         return Outgoing(_key(event.user_id), value, None)
 
     def encode_served(batch: ServedBatch) -> Iterable[Outgoing]:
-        for served in batch:
-            point = served.point
-            if stable_hash(point.user_id) % 2**20 < sampled:
-                yield Outgoing(_key(point.user_id), row.encode(feature_row(served)), None)
+        chosen = [key_of(point.user_id) % 2**20 < sampled for point in batch.points]
+        if any(chosen):
+            for served in compress(batch, chosen):
+                yield Outgoing(_key(served.point.user_id), row.encode_data(feature_row(served)), None)
 
     def encode_news(news: News) -> Iterable[Outgoing]:
         for published in news.published:
@@ -118,21 +119,21 @@ def identity(item: Publication) -> str:
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
-def feature_row(served: Served) -> FeatureRow:
-    """A served point as the record that is published."""
+def feature_row(served: Served) -> dict[str, Any]:
+    """A served point as the fields of the `FeatureRow` that is published; valid by the way it was made."""
     point = served.point
     # value == value is false only for NaN, which stands for absent
     features = {n: (v if v == v else None) for n, v in zip(NAMES, point.vector, strict=True)}  # noqa: PLR0124
-    return FeatureRow(
-        user_id=point.user_id,
-        as_of=point.as_of,
-        event_id=point.event_id,
-        score=served.probability,
-        insufficient_history=served.probability is None,
-        tier=served.tier,
-        model_version=served.model_version,
-        features=features,
-    )
+    return {
+        "user_id": point.user_id,
+        "as_of": point.as_of,
+        "event_id": point.event_id,
+        "score": served.probability,
+        "insufficient_history": served.probability is None,
+        "tier": served.tier,
+        "model_version": served.model_version,
+        "features": features,
+    }
 
 
 def _key(text: str) -> bytes:

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import nan
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from detectors.features.declare import HOPS, duration_ms
 from detectors.features.strikes import Ledger
-from detectors.features.window import LastSeen, Peaks
 
 FRACTIONS = frozenset({"toxicity", "excess"})
 """Signals whose amounts need not be whole numbers."""
 POWERS = {"count": 0, "sum": 1, "squares": 2}
 """The aggregates that are sums of tiles, and what is summed: the amount to this power."""
 
-Update = Callable[[list[Any], float, int, int], None]
-"""(cells, amount or key, event time, clock): add one signal to one cell."""
-Read = Callable[[Any, int], float]
-"""(cell, now): the number a cell stands for."""
 LedgerRead = Callable[[Ledger, int], float]
 
 
@@ -42,10 +36,20 @@ class DecaySum(NamedTuple):
 
 
 class Distinct(NamedTuple):
-    """A distinct count's cell: where it is kept, and (slot, span, hop) of its windows, the longest first."""
+    """A distinct count's keys: where they are kept, and (slot, span, hop) of its windows, the longest first."""
 
     cell: int
     windows: list[tuple[int, int, int]]
+
+
+class Peak(NamedTuple):
+    """A windowed maximum: where its tiles are kept and its slot, its span and hop, and how many tiles it may have."""
+
+    cell: int
+    slot: int
+    width: int
+    hop: int
+    limit: int
 
 
 class Counted(NamedTuple):
@@ -53,7 +57,7 @@ class Counted(NamedTuple):
 
     columns: list[Column]
     decays: list[DecaySum]
-    updates: list[Update]
+    peaks: list[Peak]
     last: int
 
 
@@ -61,33 +65,3 @@ def tail_of(span: str) -> Callable[[int], int]:
     """The function from `now` to the earliest event time (ms) a window of this span covers then."""
     width, hop = duration_ms(span), duration_ms(HOPS[span])
     return lambda now: (now - width) // hop * hop
-
-
-def peak(index: int, span: str) -> tuple[Update, Read]:
-    """How the largest amount in a window is kept in the cell at `index`, and read from there; NaN without any."""
-    width, hop = duration_ms(span), duration_ms(HOPS[span])
-    limit = 2 * (width // hop + 2)
-
-    def update(cells: list[Any], amount: float, time: int, now: int) -> None:
-        cell = cells[index]
-        if cell is None:
-            cell = cells[index] = Peaks()
-        cell.add(time // hop, amount, (now - width) // hop, limit)
-
-    def read(cell: Peaks, now: int) -> float:
-        cell.trim((now - width) // hop)
-        return max(cell.tiles.values(), default=nan)
-
-    return update, read
-
-
-def distinct(index: int) -> Update:
-    """How the keys a distinct count is read from are kept in the cell at `index`."""
-
-    def update(cells: list[Any], key: float, time: int, _now: int) -> None:
-        cell = cells[index]
-        if cell is None:
-            cell = cells[index] = LastSeen()
-        cell.add(key, time)
-
-    return update

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from math import nan
 from operator import itemgetter
 from struct import Struct
-from typing import Any, get_args
+from typing import Any, final, get_args
 
 from detectors.channels import Context
 from detectors.features.check import check
@@ -37,30 +37,31 @@ from detectors.features.layout import (
     DecaySum,
     Distinct,
     LedgerRead,
-    Read,
-    distinct,
-    peak,
+    Peak,
     tail_of,
 )
-from detectors.features.signals import LEDGER_SIGNALS, PACED, SIGNALS
-from detectors.features.window import Span
+from detectors.features.layouts import layout_id
+from detectors.features.signals import DISTINCT_SIGNALS, LEDGER_SIGNALS, PACED, SIGNALS
+from detectors.features.window import LastSeen, Peaks, Rows, Span
 
 
+@final
 class Plan:
     """What a profile keeps and how a vector is read from it.
 
-    A profile keeps `sums` (the totals of all windows by `spans`, then the `decays`), `cells` (peaks and distinct
-    counts) and `lasts` (latest event times by signal). A vector is made in a scratch list: the sums, then what is read
-    from elsewhere or derived, each at its slot; `pick` and `pack` put the declared features in order.
+    A profile keeps `sums` (the totals of all windows by `spans`, then the `decays`), the tiles of `peaks`, the keys of
+    distinct counts (`keyed`) and `lasts` (latest event times by signal). A vector is made in a scratch list: the sums,
+    then what is read from elsewhere or derived, each at its slot; `pick` and `pack` put the declared features in order.
     """
 
     def __init__(self, features: tuple[Feature, ...], strike_expiry: int) -> None:
         self.names = tuple(feature.name for feature in features)
         self.counted = {signal: Counted([], [], [], -1) for signal in SIGNALS}
-        self.cells: list[str] = []
         self.lasts: list[str] = []
         self.distincts: list[Distinct] = []
-        self.reads: list[tuple[int, int, Read]] = []
+        self.keyed: dict[str, int] = {}
+        self.peaks: list[Peak] = []
+        self.peaked: list[str] = []
         self.ledger_reads: list[tuple[int, LedgerRead]] = []
         self.since_reads: list[tuple[int, int]] = []
         self.trail_reads: list[tuple[int, int]] = []
@@ -75,7 +76,8 @@ class Plan:
         self.spans = self._lay_out(features)
         self.hops = [span.hop for span in self.spans]
         self.no_tiles = [-1] * len(self.spans)
-        self.none: list[Any] = [None] * len(self.spans)
+        self.no_rows: list[Rows | None] = [None] * len(self.spans)
+        self.no_row: list[list[float] | None] = [None] * len(self.spans)
         totals = len(self._slots)
         decays = [f for f in features if isinstance(f, Decay) and f.signal not in LEDGER_SIGNALS]
         self.decays = tuple(feature.name for feature in decays)
@@ -84,9 +86,22 @@ class Plan:
             self.counted[feature.signal].decays.append(kept)
             self._slots[feature.name] = kept.at
         self.sums = len(self._slots)
-        self.zeros: list[float] = [0] * totals + [0.0] * len(decays)
+        self.zeros = [0.0] * self.sums
         self.absent: list[float] = []
         order = [self._place(feature, strike_expiry) for feature in features]
+        self.occurrences = [
+            signal for signal in sorted(DISTINCT_SIGNALS) if self.counted[signal] != Counted([], [], [], -1)
+        ]
+        self.layout: dict[str, Any] = {
+            "spans": {span.name: list(span.columns) for span in self.spans},
+            "decays": list(self.decays),
+            "keys": list(self.keyed),
+            "peaks": self.peaked,
+            "lasts": self.lasts,
+        }
+        self.layout_id = layout_id(self.layout)
+        self.no_keys: list[LastSeen | None] = [None] * len(self.distincts)
+        self.no_peaks: list[Peaks | None] = [None] * len(self.peaks)
         self.pick: Callable[[list[float]], tuple[float, ...]] = (
             itemgetter(*order) if len(order) > 1 else lambda scratch: (scratch[order[0]],)
         )
@@ -119,36 +134,30 @@ class Plan:
             self.absent.append(absent)
         return self._slots[name]
 
-    def _cell(self, name: str) -> int:
-        """The index of a new cell."""
-        self.cells.append(name)
-        return len(self.cells) - 1
-
     def _window(self, signal: str, aggregate: str, span: str) -> int:
         """The slot of a window aggregate that is kept as such: a sum of tiles, a ledger read, a peak, a distinct."""
         name = f"{signal}_{aggregate}_{span}"
         if name in self._slots:
             return self._slots[name]
-        slot = self._slot(name, nan if aggregate == "max" else 0)
+        slot = self._slot(name, nan if aggregate == "max" else 0.0)
         tail = tail_of(span)
         if signal == "sanction_severity" and aggregate == "sum":
             self.ledger_reads.append((slot, lambda ledger, now: ledger.severity(tail(now))))
         elif signal in LEDGER_SIGNALS:
             self.ledger_reads.append((slot, lambda ledger, now: ledger.count(tail(now))))
         elif aggregate == "distinct":
-            shared = f"{signal}_distinct"
-            if shared not in self.cells:
-                cell = self._cell(shared)
-                self.distincts.append(Distinct(cell, []))
-                self.counted[signal].updates.append(distinct(cell))
-            kept = next(one for one in self.distincts if one.cell == self.cells.index(shared))
-            kept.windows.append((slot, duration_ms(span), duration_ms(HOPS[span])))
-            kept.windows.sort(key=lambda window: -window[1])
+            if signal not in self.keyed:
+                self.keyed[signal] = len(self.distincts)
+                self.distincts.append(Distinct(len(self.distincts), []))
+            windows = self.distincts[self.keyed[signal]].windows
+            windows.append((slot, duration_ms(span), duration_ms(HOPS[span])))
+            windows.sort(key=lambda window: -window[1])
         else:
-            cell = self._cell(name)
-            update, read = peak(cell, span)
-            self.counted[signal].updates.append(update)
-            self.reads.append((cell, slot, read))
+            width, hop = duration_ms(span), duration_ms(HOPS[span])
+            kept = Peak(len(self.peaks), slot, width, hop, 2 * (width // hop + 2))
+            self.peaks.append(kept)
+            self.peaked.append(name)
+            self.counted[signal].peaks.append(kept)
         return slot
 
     def _quotient(self, name: str, top: int, bottom: int, factor: float = 1.0) -> int:
@@ -217,7 +226,7 @@ class Plan:
                 self.trail_reads.append((slot, (1 << 8 * length) - 1))
                 return slot
             case StrikeCount():
-                slot = self._slot(name, 0)
+                slot = self._slot(name, 0.0)
                 self.ledger_reads.append((slot, lambda ledger, now: ledger.count(now - strike_expiry)))
                 return slot
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from math import exp2, nan, sqrt
-from typing import Any, get_args
+from typing import final, get_args
 
 from detectors.contract import Vector
 from detectors.features.declare import Happening
 from detectors.features.plan import Plan
-from detectors.features.signals import Signal
-from detectors.features.strikes import Entry, Ledger
+from detectors.features.signals import Key, Signal
+from detectors.features.strikes import Ledger
 from detectors.features.tokens import EARLIER, FIRST, GAP_LIMITS
 from detectors.features.window import LastSeen, Peaks, Rows, row_at, trim
 
@@ -28,6 +28,7 @@ _KEY = 8
 """Bytes an event id's hash takes in `seen`."""
 
 
+@final
 class Profile:
     """Windowed and decayed aggregates of one user's signals.
 
@@ -37,15 +38,16 @@ class Profile:
     """
 
     __slots__ = (
-        "cells",
         "channel",
         "clock",
         "current",
         "events",
         "first",
         "here",
+        "keys",
         "lasts",
         "ledger",
+        "peaks",
         "plan",
         "rows",
         "run",
@@ -64,16 +66,17 @@ class Profile:
         self.first = -1
         self.events = 0
         self.sums = plan.zeros.copy()
-        self.rows: list[Rows | None] = plan.none.copy()
-        self.tiles = plan.no_tiles  # the clock's tile in each span
-        self.current: list[list[float] | None] = plan.none.copy()  # its row
-        self.cells: list[Any] = [None] * len(plan.cells)
+        self.rows: list[Rows | None] = plan.no_rows.copy()
+        self.tiles = plan.no_tiles.copy()  # the clock's tile in each span
+        self.current: list[list[float] | None] = plan.no_row.copy()  # its row
+        self.keys: list[LastSeen | None] = plan.no_keys.copy()
+        self.peaks: list[Peaks | None] = plan.no_peaks.copy()
         self.lasts = [-1] * len(plan.lasts)
         self.ledger = Ledger()
         self.seen = bytearray()
         self.texts: list[int] = []
         self.trail = 0  # the latest tokens
-        self.channel: float = -1  # the key of the latest message's
+        self.channel = -1  # the key of the latest message's
         self.here: tuple[float, ...] = ()  # what that channel was like, where that is known
         self.session = NO_SESSION.copy()
         self.spoke = -1  # the largest time of a message
@@ -130,17 +133,18 @@ class Profile:
 
     def _move(self, now: int) -> None:
         """Bring all sums from the clock to `now`: tiles that windows leave behind drop out, decays decay."""
-        sums, plan = self.sums, self.plan
-        tiles = [now // hop for hop in plan.hops]
-        if tiles != self.tiles:
-            for number, tile in enumerate(tiles):
-                if tile != self.tiles[number]:
-                    self.current[number] = None
-                    rows = self.rows[number]
-                    if rows and next(iter(rows)) < (tail := tile - plan.spans[number].hops):
+        sums, plan, tiles = self.sums, self.plan, self.tiles
+        for number, hop in enumerate(plan.hops):
+            tile = now // hop
+            if tile != tiles[number]:
+                tiles[number] = tile
+                self.current[number] = None
+                rows = self.rows[number]
+                if rows:
+                    tail = tile - plan.spans[number].hops
+                    if next(iter(rows)) < tail:
                         trim(rows, tail, plan.spans[number], sums)
-            self.tiles = tiles
-        age = self.clock - now
+        age = float(self.clock - now)
         for at, half_life in plan.decay_sums:
             if sums[at]:
                 sums[at] *= exp2(age / half_life)
@@ -152,30 +156,44 @@ class Profile:
             last = self.ledger.last()
             scratch[plan.sanction_since_slot - plan.sums] = nan if last is None else (self.clock - last) / 1000
 
-    def add(self, signals: list[Signal], time: int) -> None:
-        """Count signals at an event time not later than the clock."""
+    def add(self, signals: list[Signal], keys: list[Key], time: int) -> None:
+        """Count signals and keys at an event time not later than the clock."""
         now, sums, current, plan = self.clock, self.sums, self.current, self.plan
+        if plan.occurrences:
+            signals = signals + [(signal, 1.0) for signal, _ in keys if signal in plan.occurrences]
         behind = time < now
+        covered: list[bool] = []
         if behind:
-            current = plan.none.copy()
+            current = plan.no_row.copy()
             covered = [time // span.hop >= now // span.hop - span.hops for span in plan.spans]
         for signal, amount in signals:
-            columns, decays, updates, last = plan.counted[signal]
-            if behind:
-                columns = [column for column in columns if covered[column.span]]
-            for span, column, total, power in columns:
+            counted = plan.counted[signal]
+            for span, column, total, power in counted.columns:
+                if behind and not covered[span]:
+                    continue
                 row = current[span]
                 if row is None:
                     row = current[span] = self._row(span, time)
-                much = 1 if not power else amount if power == 1 else amount * amount
+                much = 1.0 if not power else amount if power == 1 else amount * amount
                 row[column] += much
                 sums[total] += much
-            for at, half_life in decays:
+            for at, half_life in counted.decays:
                 sums[at] += amount if time == now else amount * exp2((time - now) / half_life)
-            for update in updates:
-                update(self.cells, amount, time, now)
+            for cell, _slot, width, hop, limit in counted.peaks:
+                peaks = self.peaks[cell]
+                if peaks is None:
+                    peaks = self.peaks[cell] = Peaks()
+                peaks.add(time // hop, amount, (now - width) // hop, limit)
+            last = counted.last
             if last >= 0 and time > self.lasts[last]:
                 self.lasts[last] = time
+        for signal, key in keys:
+            at = plan.keyed.get(signal, -1)
+            if at >= 0:
+                seen = self.keys[at]
+                if seen is None:
+                    seen = self.keys[at] = LastSeen()
+                seen.add(key, time)
 
     def pace(self, signals: list[Signal], time: int) -> None:
         """Add to a message's signals what its time says: how long after the one before, and its place in a burst."""
@@ -187,12 +205,12 @@ class Profile:
             self.run = 1
             return
         gap = time - spoke
-        signals.append(("gap", gap // 1000))
+        signals.append(("gap", float(gap // 1000)))
         if gap > BURST_GAP:
             self.run = 1
         else:
             self.run += 1
-            signals.append(("burst", self.run))
+            signals.append(("burst", float(self.run)))
 
     def _row(self, number: int, time: int) -> list[float]:
         """The row that an event at `time` is counted in."""
@@ -205,31 +223,29 @@ class Profile:
         """The declared features as of the clock, in declared order; NaN where absent."""
         now, plan = self.clock, self.plan
         scratch[:0] = self.sums
-        cells = self.cells
         for index, windows in plan.distincts:
-            cell = cells[index]
-            if cell is not None:
-                slot, width, hop = windows[0]
-                tail = (now - width) // hop * hop
-                if cell.oldest < tail:
-                    cell.forget(tail)
-                scratch[slot] = len(cell.times)
-                for slot, width, hop in windows[1:]:
-                    scratch[slot] = cell.count((now - width) // hop * hop)
-        for index, slot, read in plan.reads:
-            cell = cells[index]
-            if cell is not None:
-                scratch[slot] = read(cell, now)
+            keys = self.keys[index]
+            if keys is not None:
+                _, width, hop = windows[0]  # the longest
+                if keys.oldest < (now - width) // hop * hop:
+                    keys.forget((now - width) // hop * hop)
+                for slot, width, hop in windows:
+                    scratch[slot] = float(keys.count((now - width) // hop * hop))
+        for index, slot, width, hop, _limit in plan.peaks:
+            peaks = self.peaks[index]
+            if peaks is not None:
+                peaks.trim((now - width) // hop)
+                scratch[slot] = max(peaks.tiles.values(), default=nan)
         if self.ledger.entries:
             for slot, read_ledger in plan.ledger_reads:
                 scratch[slot] = read_ledger(self.ledger, now)
         if plan.first_slot >= 0:
             scratch[plan.first_slot] = (now - self.first) / 1000
         for slot, mask in plan.trail_reads:
-            scratch[slot] = self.trail & mask
+            scratch[slot] = float(self.trail & mask)
         session = self.session
         for slot, happening in plan.session_reads:
-            scratch[slot] = (now - session[_BEGAN]) / 1000 if happening == _BEGAN else session[happening]
+            scratch[slot] = (now - session[_BEGAN]) / 1000 if happening == _BEGAN else float(session[happening])
         if self.here:
             for slot, surrounding in plan.here_reads:
                 scratch[slot] = self.here[surrounding]
@@ -239,62 +255,7 @@ class Profile:
         for slot, count, total, squares in plan.spreads:
             if scratch[count] > 1 and scratch[total]:
                 varied = scratch[squares] * scratch[count] - scratch[total] * scratch[total]
-                scratch[slot] = sqrt(max(varied, 0)) / abs(scratch[total])
+                scratch[slot] = sqrt(max(varied, 0.0)) / abs(scratch[total])
         for slot, short, long in plan.differences:
             scratch[slot] = scratch[short] - scratch[long]
         return array("d", plan.pack(*plan.pick(scratch)))
-
-    def state(self) -> dict[str, Any]:
-        """Everything as plain data, by name, so that declarations may change between dump and load."""
-        plan = self.plan
-        names = [f"{column}_{span.name}" for span in plan.spans for column in span.columns] + list(plan.decays)
-        return {
-            "clock": self.clock,
-            "first": self.first,
-            "events": self.events,
-            "sums": {name: value for name, value in zip(names, self.sums, strict=True) if value},
-            "rows": {span.name: (span.columns, rows) for span, rows in zip(plan.spans, self.rows, strict=True) if rows},
-            "cells": {
-                name: cell.times if isinstance(cell, LastSeen) else cell.tiles
-                for name, cell in zip(plan.cells, self.cells, strict=True)
-                if cell is not None
-            },
-            "lasts": {name: last for name, last in zip(plan.lasts, self.lasts, strict=True) if last >= 0},
-            "ledger": [list(entry) for entry in self.ledger.entries],
-            "seen": bytes(self.seen),
-            "texts": self.texts,
-            "trail": self.trail,
-            "channel": self.channel,
-            "here": self.here,
-            "session": self.session,
-            "spoke": (self.spoke, self.run),
-        }
-
-    @classmethod
-    def from_state(cls, state: dict[str, Any], plan: Plan) -> Profile:
-        """A profile from its state. What is no longer declared is dropped, what is newly declared starts empty."""
-        profile = cls(plan)
-        profile.clock, profile.first, profile.events = state["clock"], state["first"], state["events"]
-        sums, rows, cells, lasts = state["sums"], state["rows"], state["cells"], state["lasts"]
-        names = [f"{column}_{span.name}" for span in plan.spans for column in span.columns] + list(plan.decays)
-        profile.sums = [sums.get(name, zero) for name, zero in zip(names, plan.zeros, strict=True)]
-        for number, span in enumerate(plan.spans):
-            if span.name in rows:
-                stored, kept = rows[span.name]
-                if tuple(stored) != span.columns:
-                    places = [stored.index(column) if column in stored else -1 for column in span.columns]
-                    kept = {tile: [0 if at < 0 else row[at] for at in places] for tile, row in kept.items()}
-                profile.rows[number] = kept
-        profile.cells = [_cell(name, cells[name]) if name in cells else None for name in plan.cells]
-        profile.lasts = [lasts.get(name, -1) for name in plan.lasts]
-        profile.ledger = Ledger([Entry(*entry) for entry in state["ledger"]])
-        profile.seen = bytearray(state["seen"])
-        profile.texts = list(state["texts"])
-        profile.trail, profile.channel = state["trail"], state["channel"]
-        profile.here, profile.session = tuple(state["here"]), list(state["session"])
-        profile.spoke, profile.run = state["spoke"]
-        return profile
-
-
-def _cell(name: str, data: dict[int, Any]) -> LastSeen | Peaks:
-    return LastSeen(dict(data)) if name.endswith("_distinct") else Peaks(dict(data))

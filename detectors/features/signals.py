@@ -1,4 +1,4 @@
-"""Signals: what is read off one event. A name and an amount, or a name and a key for distinct counts."""
+"""Signals: what is read off one event, as a name and an amount; and keys, for distinct counts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from functools import lru_cache
 from hashlib import blake2b
 from zlib import crc32
 
-from schemas.records import ChatMessage, Event
+from schemas.records import ChatMessage, ModerationEvent
 
 SIGNALS = (
     "message",  # 1 for every message
@@ -38,6 +38,8 @@ SHORTEST_REPEAT = 8
 """Texts shorter than this (in characters, folded) are never repeats: everybody says ok twice."""
 
 Signal = tuple[str, float]
+Key = tuple[str, int]
+"""A signal that is counted by how many different ones there are, and which one it was."""
 _BLAKE2B = blake2b(digest_size=8)
 
 
@@ -62,36 +64,40 @@ def toxicity_of(message: ChatMessage) -> float | None:
     return max([score.value for score in message.scores]) if message.scores else None
 
 
-def read_signals(event: Event, texts: list[int]) -> list[Signal]:
-    """The signals of one event. `texts`, the hashes of the user's recent texts, is brought up to date.
+def read_message(event: ChatMessage, texts: list[int]) -> tuple[list[Signal], list[Key]]:
+    """The signals and keys of a message. `texts`, the hashes of the user's recent texts, is brought up to date."""
+    signals: list[Signal] = [("message", 1.0)]
+    keys: list[Key] = [("channel", key_of(event.channel))]
+    text = event.text
+    if text is not None:
+        signals.append(("length", float(len(text))))
+        folded = fold(text)
+        if len(folded) >= SHORTEST_REPEAT:
+            data = folded.encode("utf-8", "surrogatepass")
+            key = len(data) << 32 | crc32(data)  # among a handful of texts that is plenty, and it is quick
+            if key in texts:
+                texts.remove(key)
+                signals.append(("repeat", 1.0))
+            elif len(texts) >= RECENT_TEXTS:
+                del texts[0]
+            texts.append(key)
+    toxicity = toxicity_of(event)
+    if toxicity is not None:
+        signals.append(("toxicity", toxicity))
+    if event.recipients:
+        keys.extend([("recipient", key_of(recipient)) for recipient in event.recipients])
+    return signals, keys
+
+
+def read_moderation(event: ModerationEvent) -> tuple[list[Signal], list[Key]]:
+    """The signals and keys of a moderation event.
 
     Sanctions give none: they go to the ledger, from where reversals take them.
     """
-    if isinstance(event, ChatMessage):
-        signals: list[Signal] = [("message", 1), ("channel", key_of(event.channel))]
-        text = event.text
-        if text is not None:
-            signals.append(("length", len(text)))
-            folded = fold(text)
-            if len(folded) >= SHORTEST_REPEAT:
-                data = folded.encode("utf-8", "surrogatepass")
-                key = len(data) << 32 | crc32(data)  # among a handful of texts that is plenty, and it is quick
-                if key in texts:
-                    texts.remove(key)
-                    signals.append(("repeat", 1))
-                elif len(texts) >= RECENT_TEXTS:
-                    del texts[0]
-                texts.append(key)
-        if (toxicity := toxicity_of(event)) is not None:
-            signals.append(("toxicity", toxicity))
-        if event.recipients:
-            signals.extend([("recipient", key_of(recipient)) for recipient in event.recipients])
-        return signals
-    if event.report is not None:
-        signals = [("report", 1)]
-        if event.report.reporter_id is not None:
-            signals.append(("reporter", key_of(event.report.reporter_id)))
-        return signals
+    report = event.report
+    if report is not None:
+        reporter = report.reporter_id
+        return [("report", 1.0)], [] if reporter is None else [("reporter", key_of(reporter))]
     if event.exposure is not None:
-        return [("exposure", 1)]
-    return [("reversal", 1)] if event.reversal is not None else []
+        return [("exposure", 1.0)], []
+    return [] if event.reversal is None else [("reversal", 1.0)], []

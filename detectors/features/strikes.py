@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import exp2
-from typing import NamedTuple
+from typing import NamedTuple, final
 
 LEDGER_CAP = 64
 """How many sanctions a ledger remembers; beyond it the oldest is forgotten."""
@@ -18,6 +18,7 @@ class Entry(NamedTuple):
     upheld: bool
 
 
+@final
 class Ledger:
     """A user's sanctions. An overturned one counts for nothing, from the moment of its reversal on.
 

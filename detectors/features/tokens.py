@@ -47,20 +47,21 @@ _MOVED: Final = len(_TOXICITIES)
 _REPEATED: Final = 2 * _MOVED
 _SANCTION: Final = len(MESSAGE_KINDS) - 1
 _REPORT, _REVERSAL, _EXPOSURE = (KINDS.index(kind) for kind in ("report", "reversal", "exposure"))
-_REPEAT: Final = 3  # where the signal stands among a message's, if it is there
+_REPEAT: Final = 2  # where the signal stands among a message's, if it is there
 
 
-def message_token(event: ChatMessage, signals: list[Signal], channel: float) -> int:
-    """The token of a message with these signals, those of `read_signals`, less its gap's band.
+def message_token(event: ChatMessage, signals: list[Signal], *, moved: bool) -> int:
+    """The token of a message with these signals, those of `read_message`, less its gap's band.
 
-    `channel` is the key of the user's previous channel, -1 if there was none.
+    `moved` says whether the user's previous message was in another channel.
     """
     kind = 0
-    if (toxicity := toxicity_of(event)) is not None:
+    toxicity = toxicity_of(event)
+    if toxicity is not None:
         kind = 1 + bisect_left(TOXICITY_BANDS, toxicity)
     if len(signals) > _REPEAT and signals[_REPEAT][0] == "repeat":
         kind += _REPEATED
-    if signals[1][1] != channel and channel >= 0:
+    if moved:
         kind += _MOVED
     return 1 + (kind << 3)
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Callable
 from math import exp2, nan
 from typing import Any
-from zlib import compress
+from zlib import compress, decompress
 
 from detectors.contract import Vector
 from detectors.features.catalogue import NUMBERS
 from detectors.features.declare import HOPS, duration_ms
+from detectors.features.packed import pack_vector
 
 
 def upgrade_from_1(state: dict[str, Any]) -> dict[str, Any]:
@@ -76,3 +78,23 @@ def upgrade_from_3(state: dict[str, Any]) -> dict[str, Any]:
     clock, events = state["clock"], state["events"]
     session = [1, clock, 2, events - 1] if events > 1 else [events, clock, events, events]
     return {**state, "history": history, "here": [], "session": session, "spoke": (-1, 0)}
+
+
+def upgrade_from_4(state: dict[str, Any]) -> dict[str, Any]:
+    """A user's state of version 4, which kept vectors together and compressed, as version 5 keeps them, by name."""
+    facts, pending, offered, escalated_at, reset_at, weights, packed = state["history"]
+    data, kept = decompress(packed), len(pending) + len(weights)
+    size = len(data) // kept if kept else 0
+    vectors = [pack_vector(array("d", data[at * size : (at + 1) * size])) for at in range(kept)]
+    waiting = [(*about, vector) for about, vector in zip(pending, vectors, strict=False)]
+    learnt = list(zip(vectors[len(pending) :], weights, strict=True))
+    return {**state, "history": [facts, waiting, offered, escalated_at, reset_at, learnt]}
+
+
+UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    1: upgrade_from_1,
+    2: upgrade_from_2,
+    3: upgrade_from_3,
+    4: upgrade_from_4,
+}
+"""By version what makes of its states those of the next, in order."""

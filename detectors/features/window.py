@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, final
 
 DISTINCT_CAP = 64
 """A distinct count is exact up to this many values in the window and reads as the cap beyond it."""
@@ -36,7 +36,7 @@ def row_at(rows: Rows, tile: int, columns: int) -> list[float]:
     row = rows.get(tile)
     if row is None:
         behind = bool(rows) and tile < next(reversed(rows))
-        row = rows[tile] = [0] * columns
+        row = rows[tile] = [0.0] * columns
         if behind:  # an out-of-order event
             for later in sorted(other for other in rows if other > tile):
                 rows[later] = rows.pop(later)
@@ -46,16 +46,26 @@ def row_at(rows: Rows, tile: int, columns: int) -> list[float]:
 def trim(rows: Rows, tail: int, span: Span, sums: list[float]) -> None:
     """Drop the rows of tiles before `tail`, and what they held from the totals in `sums`."""
     base = span.base
-    while rows and (oldest := next(iter(rows))) < tail:
-        for total, amount in enumerate(rows.pop(oldest), base):
+    old = []
+    for tile in rows:
+        if tile >= tail:
+            break
+        old.append(tile)
+    for tile in old:
+        total = base
+        for amount in rows.pop(tile):
             if amount:
                 sums[total] -= amount
+            total += 1
     # whole numbers are subtracted exactly; fractions are summed anew, so that nothing drifts
     for column in span.fractions:
-        if type(sums[base + column]) is float:
-            sums[base + column] = sum([row[column] for row in rows.values()])
+        left = 0.0
+        for row in rows.values():
+            left += row[column]
+        sums[base + column] = left
 
 
+@final
 class Peaks:
     """The largest amount per hop of event time: the storage of one windowed maximum of one signal.
 
@@ -73,13 +83,12 @@ class Peaks:
         tiles = self.tiles
         if tile < tail:
             return
-        known = tiles.get(tile)
-        if known is None:
+        if tile not in tiles:
             behind = bool(tiles) and tile < next(reversed(tiles))
             tiles[tile] = amount
             if behind:  # an out-of-order event
                 self.tiles = dict(sorted(tiles.items()))
-        elif amount > known:
+        elif amount > tiles[tile]:
             tiles[tile] = amount
         if len(self.tiles) > limit:
             self.trim(tail)
@@ -91,6 +100,7 @@ class Peaks:
             del tiles[oldest]
 
 
+@final
 class LastSeen:
     """The most recently seen distinct keys and when each was last seen (ms): distinct counts over any window.
 
@@ -107,14 +117,13 @@ class LastSeen:
     def add(self, key: int, time: int) -> None:
         """See `key` at `time`."""
         times = self.times
-        known = times.get(key)
-        if known is None:
+        if key not in times:
             if not times or time < self.oldest:
                 self.oldest = time
             times[key] = time
             if len(times) > DISTINCT_CAP:
-                del times[min(times, key=lambda k: (times[k], k))]
-        elif time > known:
+                del times[min([(seen, other) for other, seen in times.items()])[1]]
+        elif time > times[key]:
             times[key] = time
 
     def forget(self, since: int) -> None:
@@ -126,4 +135,8 @@ class LastSeen:
         """How many keys were seen at or after `since`."""
         if self.oldest >= since:
             return len(self.times)
-        return len([1 for time in self.times.values() if time >= since])
+        found = 0
+        for time in self.times.values():
+            if time >= since:
+                found += 1
+        return found

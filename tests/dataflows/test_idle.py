@@ -12,6 +12,7 @@ import pytest
 
 from dataflows.operators.idle import DAY, MARGIN, NEVER, Expire, Idle
 from dataflows.operators.profile import ProfileLogic
+from dataflows.operators.warm import Warm
 from dataflows.telemetry import Telemetry
 from dataflows.testing import START, DriverResult, FlowDriver, hand_made_model, small_policy
 from detectors.user import Home, Rulebook
@@ -48,8 +49,8 @@ class Alive:
 def alive(monkeypatch: pytest.MonkeyPatch) -> Alive:
     counted, make = Alive(), ProfileLogic.__init__
 
-    def made(self: ProfileLogic, rules: Rulebook, snapshot: bytes | None, idle: Idle) -> None:
-        make(self, rules, snapshot, idle)
+    def made(self: ProfileLogic, rules: Rulebook, snapshot: bytes | None, idle: Idle, warm: Warm) -> None:
+        make(self, rules, snapshot, idle, warm)
         counted.add(self)
 
     monkeypatch.setattr(ProfileLogic, "__init__", made)

@@ -7,16 +7,15 @@ from typing import Any
 
 import pytest
 
-import detectors.user
 from dataflows.operators.context import ContextLogic
 from dataflows.operators.decode import Decoded
 from dataflows.operators.idle import DAY, Expire, Idle
 from dataflows.operators.judge import JudgeLogic, Judgement
 from dataflows.operators.learn import LearnLogic, Lessons
 from dataflows.operators.profile import ProfileLogic, lane_of, without_text
+from dataflows.operators.warm import Warm
 from dataflows.telemetry import Telemetry
 from dataflows.testing import START, small_policy
-from detectors.channels import Context
 from detectors.contract import DecisionPoint
 from detectors.lane import Erasure, Lane, News
 from detectors.learn import Lesson, lesson_of
@@ -25,7 +24,6 @@ from detectors.storage import StateVersionError
 from detectors.user import Rulebook, Step, User
 from schemas.records import (
     ChatMessage,
-    Event,
     ModerationEvent,
     Position,
     Reject,
@@ -127,7 +125,7 @@ def lane() -> Lane:
 
 def counting(snapshot: bytes | None = None, idle: Idle | None = None) -> ProfileLogic:
     """A user, alone in the process unless the list of its users is given."""
-    return ProfileLogic(RULES, snapshot, idle or Idle(RULES, Telemetry()))
+    return ProfileLogic(RULES, snapshot, idle or Idle(RULES, Telemetry()), Warm())
 
 
 def whole_log() -> list[list[Decoded]]:
@@ -145,7 +143,7 @@ KINDS: dict[str, tuple[Callable[[bytes | None], Any], list[list[Any]]]] = {
     "judge": (lambda snapshot: JudgeLogic(lane(), snapshot), heard_and_seen()),
     "context": (lambda snapshot: ContextLogic(9, snapshot), [[events] for events in whole_log()]),
 }
-VERSIONS = {"profile": 4, "learn": 3, "judge": 2, "context": 1}
+VERSIONS = {"profile": 5, "learn": 3, "judge": 2, "context": 1}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -257,19 +255,23 @@ def test_a_user_nobody_knows_can_be_asked() -> None:
     assert counting().on_batch([Expire(START)]) == ([], True)
 
 
-def test_an_event_that_breaks_a_step_is_a_reject_and_the_next_event_is_counted(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+class Fragile(str):
+    """A text that whoever looks into it stumbles over."""
+
+    __slots__ = ()
+
+    def casefold(self) -> str:
+        raise LookupError("a secret")
+
+
+def broken(number: int) -> Decoded:
+    """A message that cannot be counted."""
+    return Decoded(message(number).event.model_copy(update={"text": Fragile("hello")}), at(number))
+
+
+def test_an_event_that_breaks_a_step_is_a_reject_and_the_next_event_is_counted() -> None:
     """The reject says which kind of error it was and where the record came from; its detail quotes nothing."""
-    step = User.step
-
-    def fragile(self: User, event: Event, where: Position, context: Context | None) -> Step:
-        if event.event_id == "m-1":
-            raise LookupError("a secret")
-        return step(self, event, where, context)
-
-    monkeypatch.setattr(User, "step", fragile)
-    (out,), _ = counting().on_batch([[message(0), message(1), message(2)]])
+    (out,), _ = counting().on_batch([[message(0), broken(1), message(2)]])
     (reject,) = out.rejects
     assert [lesson.seq for lesson in out.lessons] == [0, 2]
     assert [point.events for point in out.items if isinstance(point, DecisionPoint)] == [1, 2]
@@ -277,25 +279,45 @@ def test_an_event_that_breaks_a_step_is_a_reject_and_the_next_event_is_counted(
     assert (reject.reason, reject.stage, reject.detail) == (RejectReason.INTERNAL_ERROR, "profile", "LookupError")
     assert (reject.topic, reject.partition, reject.offset, reject.seq) == at(1)
     assert reject.key == b"ann"
-    assert reject.value == message(1).event.model_dump_json().encode()
+    assert reject.value == message(1, text="hello").event.model_dump_json().encode()
 
 
-def test_an_event_that_broke_a_step_is_no_duplicate_when_it_comes_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_event_that_broke_a_step_is_no_duplicate_when_it_comes_again() -> None:
     """After the fix its dead letter is sent through again, and then it counts."""
-    profiles, read = counting(), detectors.user.read_signals
-
-    def fragile(event: Event, texts: list[int]) -> list[tuple[str, float]]:
-        if event.event_id == "m-1":
-            raise LookupError
-        return read(event, texts)
-
-    monkeypatch.setattr(detectors.user, "read_signals", fragile)
-    (broken,), _ = profiles.on_batch([[message(0), message(1)]])
-    assert [reject.seq for reject in broken.rejects] == [1]
-    monkeypatch.undo()
+    profiles = counting()
+    (stumbled,), _ = profiles.on_batch([[message(0), broken(1)]])
+    assert [reject.seq for reject in stumbled.rejects] == [1]
     (mended,), _ = profiles.on_batch([[Decoded(message(1).event, at(2))]])
     assert (mended.duplicates, [lesson.seq for lesson in mended.lessons]) == (0, [2])
     assert len(mended.items) == 1
+
+
+def test_users_who_are_too_many_to_be_live_are_kept_as_bytes_and_nothing_changes() -> None:
+    """With room for one: whoever comes in freezes the other, whose snapshot is there, and who goes on as before."""
+    idle, cold = Idle(RULES, Telemetry()), Warm(1)
+    roomy = {user: counting() for user in ("ann", "bob")}
+    narrow = {user: ProfileLogic(RULES, None, idle, cold) for user in ("ann", "bob")}
+    for number in range(12):
+        user = "ann" if number % 3 else "bob"
+        batch = [[message(number, user)]]
+        assert repr(narrow[user].on_batch(batch)) == repr(roomy[user].on_batch(batch))
+        live = {name for name, logic in narrow.items() if logic._user is not None}
+        assert live == {user}
+        if number:
+            assert [one.snapshot() for one in narrow.values()] == [one.snapshot() for one in roomy.values()]
+
+
+def test_a_resumed_user_is_thawed_by_the_first_event_and_not_before() -> None:
+    """The snapshot goes on being their state, and the day they are listed under is read off its front."""
+    idle, before = Idle(RULES, Telemetry()), counting()
+    before.on_batch([[message(0)]])
+    resumed = counting(before.snapshot(), idle)
+    assert idle.live == 1
+    assert resumed._user is None
+    assert resumed.snapshot() == before.snapshot()
+    assert resumed._user is None
+    assert repr(resumed.on_batch([[message(1)]])) == repr(before.on_batch([[message(1)]]))
+    assert resumed.snapshot() == before.snapshot()
 
 
 def test_a_user_has_the_same_lane_in_every_process() -> None:

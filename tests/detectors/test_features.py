@@ -27,7 +27,7 @@ from detectors.features.declare import (
     duration_ms,
 )
 from detectors.features.plan import compile_plan, tail_of
-from detectors.features.signals import RECENT_TEXTS, SIGNALS, read_signals, stable_hash
+from detectors.features.signals import RECENT_TEXTS, SIGNALS, read_message, read_moderation, stable_hash
 from detectors.features.strikes import LEDGER_CAP, Ledger
 from detectors.features.upgrade import BEFORE_CODES, stored_vector
 from detectors.features.window import DISTINCT_CAP, LastSeen, Peaks, Span, row_at, trim
@@ -174,27 +174,23 @@ def test_what_is_read_off_each_kind_of_event() -> None:
     """Signals are a table of event to numbers and keys; sanctions go to the ledger instead."""
     scores = [{"scorer": "a", "version": "1", "value": 0.2}, {"scorer": "b", "version": "1", "value": 0.7}]
     chat = message("m", START, text="Hello There", recipients=["x", "y", "x"], scores=scores)
-    assert read_signals(chat, []) == [
-        ("message", 1),
-        ("channel", stable_hash("lobby")),
-        ("length", 11),
-        ("toxicity", 0.7),
-        ("recipient", stable_hash("x")),
-        ("recipient", stable_hash("y")),
-        ("recipient", stable_hash("x")),
-    ]
-    assert read_signals(message("m", START), []) == [("message", 1), ("channel", stable_hash("lobby"))]
-    assert read_signals(report("r", START), []) == [("report", 1), ("reporter", stable_hash("bob"))]
-    assert read_signals(report("r", START, reporter=None), []) == [("report", 1)]
-    assert read_signals(exposure("e", START), []) == [("exposure", 1)]
-    assert read_signals(sanction("s", START), []) == []
-    assert read_signals(reversal("v", START, "s"), []) == [("reversal", 1)]
+    here = ("channel", stable_hash("lobby"))
+    assert read_message(chat, []) == (
+        [("message", 1), ("length", 11), ("toxicity", 0.7)],
+        [here, *(("recipient", stable_hash(one)) for one in "xyx")],
+    )
+    assert read_message(message("m", START), []) == ([("message", 1)], [here])
+    assert read_moderation(report("r", START)) == ([("report", 1)], [("reporter", stable_hash("bob"))])
+    assert read_moderation(report("r", START, reporter=None)) == ([("report", 1)], [])
+    assert read_moderation(exposure("e", START)) == ([("exposure", 1)], [])
+    assert read_moderation(sanction("s", START)) == ([], [])
+    assert read_moderation(reversal("v", START, "s")) == ([("reversal", 1)], [])
 
 
 def repeats(*lines: str) -> list[bool]:
     """Which of a user's lines are repeats."""
     texts: list[int] = []
-    return [("repeat", 1) in read_signals(message("m", START, text=line), texts) for line in lines]
+    return [("repeat", 1) in read_message(message("m", START, text=line), texts)[0] for line in lines]
 
 
 def test_a_line_said_again_is_a_repeat_however_it_is_spaced_and_cased() -> None:

@@ -8,7 +8,7 @@ from math import inf, nan
 import pytest
 
 from detectors.features.catalogue import NAMES
-from detectors.features.signals import read_signals
+from detectors.features.signals import read_message
 from detectors.features.tokens import FIRST, GAPS, KINDS, LONGEST, TRAIL, message_token, tokens
 from detectors.user import Rulebook, User
 from schemas.records import Event
@@ -107,9 +107,11 @@ def test_messages_are_told_apart_by_repeats_channels_and_toxicity() -> None:
 
 
 def test_a_messages_kind_is_read_off_the_signals_that_are_counted() -> None:
-    """The second signal of a message is its channel's key."""
-    event = message("a", START, text="hello there", channel="here")
-    signals = read_signals(event, [])
-    assert signals[1][0] == "channel"
-    assert message_token(event, signals, signals[1][1]) == message_token(event, signals, -1) == 1
-    assert message_token(event, signals, 5) == 1 + KINDS.index("message elsewhere") * 8
+    """Whether it repeats another, and whether it was sent elsewhere."""
+    event, texts = message("a", START, text="hello there", channel="here"), list[int]()
+    signals, keys = read_message(event, texts)
+    assert keys[0][0] == "channel"
+    assert message_token(event, signals, moved=False) == 1
+    assert message_token(event, signals, moved=True) == 1 + KINDS.index("message elsewhere") * 8
+    again, _ = read_message(event, texts)
+    assert message_token(event, again, moved=False) == 1 + KINDS.index("repeated message") * 8

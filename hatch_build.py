@@ -1,0 +1,128 @@
+"""Compiles the modules that every event passes through, where there is a C compiler; without one they stay Python.
+
+The source is the same either way, and so is every result. `FOREWARN_COMPILE=0` leaves them as they are.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import sysconfig
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+MODULES = (
+    "detectors/channels.py",
+    "detectors/features/layout.py",
+    "detectors/features/packed.py",
+    "detectors/features/plan.py",
+    "detectors/features/profile.py",
+    "detectors/features/signals.py",
+    "detectors/features/stored.py",
+    "detectors/features/strikes.py",
+    "detectors/features/tokens.py",
+    "detectors/features/window.py",
+    "detectors/log_clock.py",
+    "detectors/target.py",
+    "detectors/user.py",
+)
+GROUP = "forewarn"
+"""What the shared library that holds the code of all of them is called."""
+SWITCH = "FOREWARN_COMPILE"
+
+
+def libraries(root: Path) -> list[Path]:
+    """Where the compiled modules and their shared library are put: beside the sources, and in the root."""
+    suffix = sysconfig.get_config_var("EXT_SUFFIX")
+    return [root / f"{GROUP}__mypyc{suffix}", *((root / module).with_suffix(suffix) for module in MODULES)]
+
+
+def compiled(root: Path) -> set[Path]:
+    """The compiled modules that there are, for whatever Python and of whatever list they were made."""
+    folders = [root / package for package in ("schemas", "detectors", "dataflows")]
+    return {*root.glob(f"{GROUP}__mypyc.*.so"), *(found for folder in folders for found in folder.rglob("*.so"))}
+
+
+def sources(root: Path) -> list[Path]:
+    """What goes into the compiled modules: themselves, this file, and whatever they import of ours."""
+    folders = (root / "detectors", root / "detectors/features")
+    found = [file for folder in folders for file in folder.glob("*.py")]
+    return [*found, root / "schemas/records.py", root / "hatch_build.py"]
+
+
+def stale(root: Path) -> bool:
+    """Whether there are compiled modules, and others than those that compiling the sources now would give."""
+    there = compiled(root)
+    if not there:
+        return False
+    newest = max(source.stat().st_mtime for source in sources(root))
+    return there != {*libraries(root)} or min(library.stat().st_mtime for library in there) < newest
+
+
+def remove(root: Path) -> None:
+    """Take the compiled modules away."""
+    for library in compiled(root):
+        library.unlink()
+
+
+def compile_modules(root: Path) -> bool:
+    """Compile what is not compiled yet, or in another state; whether it is compiled now."""
+    if os.environ.get(SWITCH) == "0":
+        remove(root)
+        return False
+    if compiled(root) and not stale(root):
+        return True
+    remove(root)
+    before = Path.cwd()
+    try:
+        os.chdir(root)
+        with tempfile.TemporaryDirectory() as folder:
+            _build(root, Path(folder))
+    except (Exception, SystemExit) as error:
+        reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+        sys.stderr.write(f"forewarn is not compiled, and half as fast: {reason[0]}\n")
+        remove(root)
+        return False
+    finally:
+        os.chdir(before)
+    return True
+
+
+def _build(root: Path, folder: Path) -> None:
+    """Make the libraries in a folder, and move them to their places."""
+    from mypyc.build import mypycify  # noqa: PLC0415 - only where there is something to compile
+    from setuptools import Distribution  # noqa: PLC0415
+    from setuptools.command.build_ext import build_ext  # noqa: PLC0415
+
+    modules = mypycify(
+        ["--config-file=pyproject.toml", *MODULES],
+        opt_level="2",
+        debug_level="0",
+        group_name=GROUP,
+        target_dir=str(folder / "c"),
+    )
+    build = build_ext(Distribution({"name": GROUP, "ext_modules": modules}))
+    build.build_lib, build.build_temp = str(folder / "lib"), str(folder / "temp")
+    build.ensure_finalized()
+    build.run()
+    for library in libraries(root):
+        # in one step, because a running process may have the old one open
+        made = folder / "lib" / library.relative_to(root)
+        shutil.copy(made, library.with_suffix(".new"))
+        library.with_suffix(".new").replace(library)
+
+
+class CompileHook(BuildHookInterface[Any]):
+    """Compiles before a wheel or an editable installation is made."""
+
+    def initialize(self, _version: str, build_data: dict[str, Any]) -> None:
+        """A wheel with compiled modules is one of a platform."""
+        root = Path(self.root)
+        if compile_modules(root):
+            build_data["pure_python"] = False
+            build_data["infer_tag"] = True
+            build_data["artifacts"] += [library.relative_to(root).as_posix() for library in libraries(root)]
