@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import statistics
 import tempfile
 import time
 from collections.abc import Iterator
@@ -91,8 +92,8 @@ def replayed(log: Path, mapping_file: Path | None, policy_file: Path, out: Path)
     )
 
 
-def by_stage(items: Iterator[Item], policy: Policy) -> tuple[int, int, Stages]:
-    """Run the log through every stage, batch by batch; events, decision points and times."""
+def by_stage(items: Iterator[Item], policy: Policy) -> tuple[int, int, float, Stages]:
+    """Run the log through every stage, batch by batch; events, decision points, bytes of a user's state, and times."""
     stages, codec, rules = Stages(), Codec(), Rulebook(policy)
     users: dict[str, User] = {}
     names = (policy.learning.champion, *policy.learning.challengers)
@@ -105,7 +106,7 @@ def by_stage(items: Iterator[Item], policy: Policy) -> tuple[int, int, Stages]:
         with stages.stage("read"):
             batch = list(islice(items, BATCH))
         if not batch:
-            return events, points, stages
+            return events, points, statistics.median([len(user.dump()) for user in users.values()]), stages
         with stages.stage("decode"):
             decoded = [(item, item if isinstance(item, Reject) else codec.decode(item)) for item in batch]
         contexts: list[Context | None] = [None] * len(decoded)
@@ -182,7 +183,7 @@ def main() -> None:
         total = run.events
         before = gc.get_threshold()
         gc.set_threshold(FEW, 20, 20)
-        events, points, stages = by_stage(read_log(log, mapping), policy)
+        events, points, state, stages = by_stage(read_log(log, mapping), policy)
         gc.set_threshold(*before)
         print(f"{'stage':<16}{'CPU us/event':>14}{'events/s':>12}")
         for name, seconds in stages.seconds.items():
@@ -192,6 +193,7 @@ def main() -> None:
         cpu = cost(run)
         print(f"{'replay: all':<16}{cpu / total * 1e6:>14.2f}{total / cpu:>12,.0f}")
         print(f"{total:,} events, {points:,} scored as decision points; wall {run.wall:.1f} s")
+        print(f"a user's state: {state:,.0f} bytes in the median")
         spread = ", ".join(f"{total / cost(one):,.0f}" for one in runs[::-1])
         print(f"whole replays, events per CPU second: {spread}; the median is shown")
         if mapping is not None:

@@ -1,0 +1,250 @@
+"""The live half of the benchmark: `forewarn run` on a real broker, from topic to topic, with recovery and learning on.
+
+    python -m tests.bench.live --users 100000 --events 300000
+
+The input topics are filled, and a run reads them to the end: CPU time, memory, what the recovery store holds and how
+long snapshots took. Then it starts again from that store, and is fed at quarters of the rate it was seen to sustain:
+how long after an input was sent does its risk event reach a subscriber? CPU time and counts are what to compare; wall
+times on a busy machine say little. Results also go to out/bench/live.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import tempfile
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import orjson
+from confluent_kafka import Consumer, Message, Producer
+
+from schemas.encoder import Decoder
+from schemas.records import CHAT, MODERATION
+from tests.bench.workload import START, Workload, events, write
+from tests.kafka.broker import find_broker
+from tests.kafka.broker_base import free_ports
+from tests.recovery.deployment import ROOT, Deployment, Life
+from tests.recovery.soak import total
+
+POLICY = ROOT / "tests/bench/ubuntu_irc.toml"
+OUT = ROOT / "out/bench/live.json"
+TICKS = os.sysconf("SC_CLK_TCK")
+LOOK = 0.2
+"""Seconds between two looks at a run."""
+SHARES = (0.25, 0.5, 0.75)
+HOUR = 3_600_000
+
+
+class Seen(NamedTuple):
+    """A run at one moment: CPU seconds and resident bytes of its process, and its metrics."""
+
+    cpu: float
+    memory: int
+    metrics: str
+
+    def count(self, name: str) -> int:
+        """A metric's sum over its labels."""
+        return total(self.metrics, name)
+
+
+class Watched:
+    """A run that is looked at from outside."""
+
+    def __init__(self, deployment: Deployment, port: int) -> None:
+        self._port, self.begun = port, time.monotonic()
+        self.life: Life = deployment.start()
+
+    def look(self) -> Seen | None:
+        """The run as it is now; None while it serves no metrics yet."""
+        assert self.life.process.poll() is None, self.life.said()
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/metrics", timeout=60) as answer:
+                metrics = answer.read().decode()
+        except OSError:
+            return None
+        proc = Path(f"/proc/{self.life.process.pid}")
+        memory = re.findall(r"^VmRSS:\s*(\d+) kB", (proc / "status").read_text(), re.MULTILINE)
+        fields = (proc / "stat").read_text().rpartition(")")[2].split()
+        return Seen((int(fields[11]) + int(fields[12])) / TICKS, int(memory[0]) * 1024, metrics)
+
+    def until(self, reached: Callable[[Seen], bool], patience: float = 3_600.0) -> Seen:
+        """The run at the first look at which that is so."""
+        deadline = time.monotonic() + patience
+        while time.monotonic() < deadline:
+            seen = self.look()
+            if seen is not None and reached(seen):
+                return seen
+            time.sleep(LOOK)
+        raise TimeoutError(self.life.said())
+
+    def drain(self) -> None:
+        """Stop in order."""
+        status, _ = self.life.drain()
+        assert status == 0, self.life.said()
+
+
+def longest_stall(metrics: str) -> float | None:
+    """The bound of the highest bucket that a snapshot fell into (s); None where there was none."""
+    found = re.findall(r'^forewarn_snapshot_seconds_bucket{.*le="([^"]+)".*} (\S+)$', metrics, re.MULTILINE)
+    counts = sorted((float(bound), float(count)) for bound, count in found)
+    return next((bound for bound, count in counts if counts[-1][1] and count == counts[-1][1]), None)
+
+
+def filled(deployment: Deployment, workload: Workload, folder: Path) -> None:
+    """Send a workload to the input topics."""
+    deployment.produce(write(workload, folder / f"{workload.seed}-{workload.users}.jsonl"))
+
+
+class Latency:
+    """Sends events at a rate, and hears of the risk events they make as a subscriber does."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        topics = deployment.settings.topics
+        self._topics = {CHAT: topics.chat_messages, MODERATION: topics.moderation_events}
+        self._producer = Producer({"bootstrap.servers": deployment.address, "linger.ms": 2})
+        self._sent: dict[tuple[str, int, int], float] = {}
+        self._heard: list[tuple[tuple[str, int, int], float]] = []
+        self._consumer = Consumer(
+            {
+                "bootstrap.servers": deployment.address,
+                "group.id": f"{topics.risk_events}-latency",
+                "auto.offset.reset": "latest",
+                "isolation.level": "read_committed",
+            }
+        )
+        self._over = threading.Event()
+        ready = threading.Event()
+        self._consumer.subscribe([topics.risk_events], on_assign=lambda *_: ready.set())
+        self._listening = threading.Thread(target=self._listen, daemon=True)
+        self._listening.start()
+        ready.wait(60)
+
+    def _listen(self) -> None:
+        decoder = Decoder("risk_event")
+        while not self._over.is_set():
+            message = self._consumer.poll(0.2)
+            if message is not None and message.error() is None and (value := message.value()) is not None:
+                now, trigger = time.monotonic(), decoder.decode(value).trigger
+                self._heard.append(((trigger.topic, trigger.partition, trigger.offset), now))
+
+    def feed(self, workload: Workload, rate: float) -> list[float]:
+        """Send a workload at a rate; the seconds from sending to hearing, for each risk event."""
+        self._sent.clear()
+        self._heard.clear()
+        records = [
+            (self._topics[one["subject"]], one["user_id"].encode(), orjson.dumps(one)) for one in events(workload)
+        ]
+        begin = time.monotonic()
+        for number, (topic, key, value) in enumerate(records):
+            due = begin + number / rate
+            while (now := time.monotonic()) < due:
+                self._producer.poll(min(0.01, due - now))
+            self._producer.produce(topic, value, key, on_delivery=self._delivered(time.monotonic()))
+            self._producer.poll(0)
+        self._producer.flush(60)
+        settled = len(self._heard)
+        while True:  # what is under way arrives within a poll or two
+            time.sleep(2.0)
+            if len(self._heard) == settled:
+                break
+            settled = len(self._heard)
+        return [heard - self._sent[trigger] for trigger, heard in self._heard if trigger in self._sent]
+
+    def _delivered(self, sent: float) -> Callable[[Any, Message], None]:
+        def note(error: Any, message: Message) -> None:
+            assert error is None, error
+            self._sent[str(message.topic()), message.partition() or 0, message.offset() or 0] = sent
+
+        return note
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._over.set()
+        self._listening.join()
+        self._consumer.close()
+
+
+def measured(address: str, folder: Path, workload: Workload, seconds: float, epoch: float) -> Iterator[tuple[str, Any]]:
+    """The figures, one after the other, by name."""
+    (port,) = free_ports(1)
+    deployment = Deployment(address, folder, POLICY, None, epoch_seconds=epoch, batch_size=1_000, metrics=port)
+    try:
+        idle = Watched(deployment, port)
+        base = idle.until(lambda seen: seen.count("forewarn_last_snapshot_timestamp_seconds") > 0)
+        idle.drain()
+        filled(deployment, workload, folder)
+        run = Watched(deployment, port)
+        began = run.until(lambda seen: seen.count("forewarn_events_total") > 0)
+        first, cpu = time.monotonic(), began.cpu
+        done = run.until(lambda seen: seen.count("forewarn_events_total") >= workload.events)
+        wall, read = time.monotonic() - first, workload.events - began.count("forewarn_events_total")
+        yield "events per CPU second", read / (done.cpu - cpu)
+        yield "events per second", read / wall
+        settled = time.time()
+        rest = run.until(lambda seen: seen.count("forewarn_last_snapshot_timestamp_seconds") > settled)
+        yield "users in memory", rest.count("forewarn_profiles")
+        yield "resident MB", rest.memory / 1e6
+        yield "resident bytes per user", (rest.memory - base.memory) / workload.users
+        yield "longest snapshot stall while catching up, s, at most", longest_stall(rest.metrics)
+        run.drain()
+        stored = sum(file.stat().st_size for file in (folder / "recovery").rglob("*") if file.is_file())
+        yield "recovery store, bytes per user", stored / workload.users
+        later = START + int(workload.hours * HOUR)
+        filled(deployment, Workload(20, 200, workload.seed + 1, 0.1, start=later), folder)
+        again = Watched(deployment, port)
+        again.until(lambda seen: seen.count("forewarn_events_total") > 0)
+        yield "resume, s from start to the first event", time.monotonic() - again.begun
+        subscriber = Latency(deployment)
+        for number, share in enumerate(SHARES, 2):
+            rate = share * read / wall
+            load = Workload(workload.users, 0, workload.seed + number, 1.0, workload.skew, later + number * HOUR)
+            part = load._replace(users=min(load.users, int(rate * seconds)), events=int(rate * seconds))
+            waits = np.array(subscriber.feed(part, rate))
+            p50, p99, p999 = np.quantile(waits, [0.5, 0.99, 0.999]).tolist() if len(waits) else (None, None, None)
+            told = {"rate": rate, "risk events": len(waits), "p50": p50, "p99": p99, "p99.9": p999}
+            yield f"latency at {share:.0%}, s", told
+        yield "longest snapshot stall when fed, s, at most", longest_stall(again.until(lambda _: True).metrics)
+        subscriber.close()
+        again.drain()
+    finally:
+        deployment.close()
+
+
+def shown(value: Any) -> str:
+    """A figure as the table shows it."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {shown(one)}" for name, one in value.items())
+    if isinstance(value, float):
+        return f"{value:,.3f}" if value < 10 else f"{value:,.0f}"
+    return "none" if value is None else f"{value:,}"
+
+
+def main() -> None:
+    """Measure, print each figure as soon as it is there, and keep them all."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--users", type=int, default=10_000)
+    parser.add_argument("--events", type=int, default=100_000)
+    parser.add_argument("--skew", choices=["natural", "half", "one"], default="natural")
+    parser.add_argument("--seconds", type=float, default=30.0, help="how long each rate is fed")
+    parser.add_argument("--epoch", type=float, default=10.0, help="seconds between snapshots")
+    arguments = parser.parse_args()
+    workload = Workload(arguments.users, arguments.events, skew=arguments.skew)
+    figures: dict[str, Any] = {"workload": workload._asdict(), "epoch": arguments.epoch}
+    with tempfile.TemporaryDirectory(prefix="forewarn-bench-") as folder, find_broker() as broker:
+        print(f"{broker.description}; {workload.name}\n\n| | |\n|---|---|", flush=True)
+        for name, value in measured(broker.address, Path(folder), workload, arguments.seconds, arguments.epoch):
+            figures[name] = value
+            print(f"| {name} | {shown(value)} |", flush=True)
+    OUT.parent.mkdir(parents=True, exist_ok=True)
+    OUT.write_bytes(orjson.dumps(figures, option=orjson.OPT_INDENT_2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""The made-up traffic is what its names say, and the other measures of the benchmark run on a little of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from schemas.codec import Codec
+from schemas.records import ChatMessage, ModerationEvent, Position, Raw
+from tests.bench.growth import flow_of
+from tests.bench.live import SHARES, measured
+from tests.bench.workload import Workload, events
+from tests.kafka.broker import Broker
+
+
+def test_a_workload_is_the_same_every_time_and_every_event_is_valid() -> None:
+    """In the order of its times, with ids of their own; every kind that a platform sends, but erasures."""
+    workload = Workload(300, 9_000)
+    made = list(events(workload))
+    assert made == list(events(workload)) != list(events(workload._replace(seed=8)))
+    times = [event["event_time"] for event in made]
+    assert times == sorted(times)
+    assert len({event["event_id"] for event in made}) == workload.events == len(made)
+    kinds = Counter[str]()
+    for seq, event in enumerate(made):
+        found = Codec().decode(Raw(event["subject"], event, None, Position("log", 0, seq, seq), None))
+        assert isinstance(found, ChatMessage | ModerationEvent), found
+        kinds["message" if isinstance(found, ChatMessage) else found.kind] += 1
+    assert set(kinds) == {"message", "report", "sanction", "reversal", "exposure"}
+    with pytest.raises(ValueError, match="ask for more"):
+        next(events(Workload(10, 9)))
+
+
+@pytest.mark.parametrize(("skew", "few", "share"), [("half", 10, 0.45), ("one", 1, 0.18)])
+def test_skew_is_what_it_says(skew: str, few: int, share: float) -> None:
+    """One in a hundred users makes nearly half of the events, or one user nearly a fifth; everybody has one besides."""
+    counts = Counter(event["user_id"] for event in events(Workload(1_000, 20_000, skew=skew)))  # type: ignore[arg-type]
+    assert share < sum(count for _, count in counts.most_common(few)) / 20_000 < share + 0.06
+    assert len(counts) > 980
+
+
+def test_growth_measures_a_flow_over_all_users_or_a_share_of_them() -> None:
+    """Costs above zero; a share of the users has a share of the events."""
+    workload = Workload(60, 600)
+    assert min(flow_of(workload)[:2]) > 0
+    assert min(flow_of(workload, 1, 2)[:2]) > 0
+
+
+def test_a_live_run_is_measured_from_topic_to_topic(broker: Broker, tmp_path: Path) -> None:
+    """Every figure is there and can be true; the latencies are those of risk events that came of what was sent."""
+    found = dict(measured(broker.address, tmp_path, Workload(200, 3_000), 2.0, 1.0))
+    assert found["users in memory"] == pytest.approx(200, abs=5)
+    for name in ("events per CPU second", "events per second", "resident MB", "recovery store, bytes per user"):
+        assert found[name] > 0, name
+    assert 0 < found["resume, s from start to the first event"] < 120
+    told = [found[f"latency at {share:.0%}, s"] for share in SHARES]
+    assert all(one["rate"] > 0 for one in told)
+    assert any(one["risk events"] for one in told)
+    assert all(0 < one["p50"] <= one["p99"] <= one["p99.9"] for one in told if one["risk events"])
