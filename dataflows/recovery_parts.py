@@ -16,6 +16,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from dataflows.recovery_lock import StoreError
+from dataflows.recovery_settled import TABLE, is_apart, put_together, wait_for_leftover
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ def unused(part: Path) -> bool:
     try:
         with closing(_open(part)) as database:
             made = {name for (name,) in database.execute("SELECT name FROM sqlite_master")}
-            return not any(_holds_rows(database, table) for table in ENGINE_TABLES if table in made)
+            return not any(_holds_rows(database, table) for table in (*ENGINE_TABLES, TABLE) if table in made)
     except sqlite3.Error:
         return False
 
@@ -127,7 +128,7 @@ def of_other_times(directory: Path) -> list[str]:
 
 
 def tidy(directory: Path) -> tuple[int, int]:
-    """Take out what the next start does not resume from; how many snapshots were unfinished, and how many of the gone.
+    """Make the store what the engine resumes from; how many snapshots were unfinished, and how many of the gone.
 
     A key that was dropped leaves a last, empty snapshot behind, which the engine never removes by itself.
 
@@ -135,11 +136,16 @@ def tidy(directory: Path) -> tuple[int, int]:
     """
     unfinished = gone = 0
     with _told(directory):
-        start = resume_epoch(directory)
-        for part in () if start is None else _parts(directory):
+        wait_for_leftover(directory)
+        start = resume_epoch(directory) or 0
+        for part in _parts(directory) if start else ():
             with closing(sqlite3.connect(part)) as database, database:
-                unfinished += database.execute("DELETE FROM snaps WHERE snap_epoch >= ?", (start,)).rowcount
-                gone += database.execute(DELETE_GONE).rowcount
+                if is_apart(database):  # then what is settled, nearly everything, need not be looked through
+                    taken, dropped = put_together(database, start)
+                else:
+                    taken = database.execute("DELETE FROM snaps WHERE snap_epoch >= ?", (start,)).rowcount
+                    dropped = database.execute(DELETE_GONE).rowcount
+                unfinished, gone = unfinished + taken, gone + dropped
     if unfinished:
         log.info("%d snapshots of an epoch that was cut short were dropped; it is read again.", unfinished)
     return unfinished, gone

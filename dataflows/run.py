@@ -6,9 +6,10 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 from threading import Event as Flag
 from typing import NamedTuple
 
@@ -19,7 +20,8 @@ from dataflows.detect import build_flow
 from dataflows.engine import open_recovery, run_flow
 from dataflows.manifest import StoreLock, manifest_of, open_store
 from dataflows.recovery_faults import faults_told
-from dataflows.recovery_parts import size, tidy
+from dataflows.recovery_parts import resume_epoch, size, tidy
+from dataflows.recovery_settled import Settling
 from dataflows.settings import Settings
 from dataflows.sinks.live import kafka_sinks
 from dataflows.sources.kafka import MergedKafkaSource, input_partitions
@@ -30,6 +32,8 @@ from detectors.text.scorer import TextScorer
 from schemas.codec import Codec
 from schemas.records import ModelVersion
 
+FIRST_EPOCH = 1
+"""What the engine begins a new store with."""
 WATCH_SECONDS = 1.0
 """How often a process of a cluster looks whether its supervisor is still there."""
 
@@ -87,7 +91,7 @@ def run(
             _check(settings, policy, flow, model)
         recovery = None if store.directory is None else open_recovery(store.directory, store.partitions)
         epoch = timedelta(seconds=store.epoch_interval_seconds)
-        with faults_told(store.directory):
+        with faults_told(store.directory), _settling(store.directory, process):
             run_flow(flow, workers, epoch=epoch, recovery=recovery, process=process, addresses=addresses)
     return telemetry
 
@@ -150,6 +154,13 @@ def _flow(
         pinned=None if model is None else freeze(model),
         text=text,
     )
+
+
+def _settling(directory: Path | None, process: int) -> AbstractContextManager[object]:
+    """What keeps the engine from looking through everybody at every epoch; one does for a cluster."""
+    if directory is None or process:
+        return nullcontext()
+    return Settling(directory, resume_epoch(directory) or FIRST_EPOCH)
 
 
 @contextmanager
