@@ -26,7 +26,9 @@ MODULES = (
     "detectors/features/strikes.py",
     "detectors/features/tokens.py",
     "detectors/features/window.py",
+    "detectors/items.py",
     "detectors/log_clock.py",
+    "detectors/taking.py",
     "detectors/target.py",
     "detectors/user.py",
 )

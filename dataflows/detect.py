@@ -13,8 +13,8 @@ from bytewax.outputs import Sink
 from dataflows.operators import context, decode, judge, learn, profile
 from dataflows.operators.profile import Late
 from dataflows.telemetry import Telemetry
+from detectors.items import Outcome
 from detectors.lane import Lane, News, Publication
-from detectors.live.live import Outcome
 from detectors.models.version import FrozenModel
 from detectors.policy import Policy
 from detectors.served import ServedBatch

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from dataflows.telemetry import Telemetry
 from detectors.features.catalogue import NUMBERS
+from detectors.items import Outcome
 from detectors.lane import Publication
 from detectors.live.bins import BINS
-from detectors.live.live import MILLION, SAMPLE, Counts, Live, Outcome, keys_of
+from detectors.live.live import MILLION, SAMPLE, Counts, Live, keys_of
 from detectors.policy import Policy
 from schemas.records import RiskEvent, Tier
 

@@ -20,8 +20,8 @@ from dataflows.sources.log import LogError, LogSource
 from dataflows.summary import summarise
 from dataflows.telemetry import Telemetry
 from detectors.features.catalogue import NAMES
+from detectors.items import Outcome
 from detectors.lane import News, Publication
-from detectors.live.live import Outcome
 from detectors.models.catalogue import freeze
 from detectors.models.version import content_hash
 from detectors.policy import Policy

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from dataflows.evaluation.labels import label, upheld
 from dataflows.live_figures import figures, measure
 from dataflows.telemetry import Telemetry
+from detectors.items import Outcome
 from detectors.lane import Publication
-from detectors.live.live import Outcome
 from detectors.metrics import average_precision, brier, roc_auc
 from detectors.policy import Policy
 from schemas.records import ModelVersion, RiskEvent

@@ -42,9 +42,9 @@ from dataflows.sinks.memory import MemorySink
 from dataflows.telemetry import Telemetry
 from detectors.features.catalogue import NAMES
 from detectors.features.declare import duration_ms
+from detectors.items import Outcome
 from detectors.lane import News, Publication
 from detectors.learn import Published
-from detectors.live.live import Outcome
 from detectors.models.catalogue import READS, freeze
 from detectors.models.logistic import FAMILY
 from detectors.models.version import content_hash

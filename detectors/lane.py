@@ -17,8 +17,9 @@ from detectors.contract import DecisionPoint, Matrix, matrix_from
 from detectors.decide import CLEAR, Decider, Standing
 from detectors.explain import explain
 from detectors.features.upgrade import stored_vector
+from detectors.items import Erasure, LaneItem, Outcome
 from detectors.learn import Published
-from detectors.live.live import SAMPLE, Counts, Live, Outcome, keys_of
+from detectors.live.live import SAMPLE, Counts, Live, keys_of
 from detectors.live.scorers import Scored
 from detectors.models.version import FrozenModel
 from detectors.policy import Policy
@@ -37,14 +38,6 @@ FORGET_AFTER = 30 * 86_400_000
 """How long after it has settled a standing may be forgotten (ms)."""
 
 
-class Erasure(NamedTuple):
-    """A user is to be forgotten, in turn with the points around it."""
-
-    user_id: str
-    as_of: int
-    at: Position
-
-
 class News(NamedTuple):
     """What a learner tells the lanes: versions published, and the position it has reached in each partition."""
 
@@ -60,15 +53,11 @@ class Publication(NamedTuple):
     event: RiskEvent | Tombstone
 
 
-LaneItem = DecisionPoint | Erasure | Outcome
-"""What reaches a lane of its users, each user's items in the order of the log."""
-
-
 class Lane:
     """The state of one lane: versions, points that wait, and where each warned-of user stands."""
 
     def __init__(self, policy: Policy, *, pinned: FrozenModel | None = None, wait: bool = False) -> None:
-        self._policy = policy
+        self._policy, self._policy_version = policy, policy.version
         self._pinned = pinned
         self._wait = wait and pinned is None
         learning = policy.learning
@@ -228,7 +217,7 @@ class Lane:
             learned_until=None if model is None else model.learned_until,
             model_note=note,
             policy=policy.name,
-            policy_version=policy.version,
+            policy_version=self._policy_version,
             trigger=Trigger(
                 event_id=point.event_id,
                 topic=point.at.topic,

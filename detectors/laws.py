@@ -19,7 +19,8 @@ import numpy as np
 
 from detectors.contract import DecisionPoint, Example, Matrix, Origin, Score, Vector, matrix_from, vector_from
 from detectors.features.catalogue import NAMES, NUMBERS
-from detectors.learn import Learner, Lesson
+from detectors.items import Lesson
+from detectors.learn import Learner
 from detectors.models.catalogue import MODELS, freeze
 from detectors.models.version import FrozenModel
 from detectors.policy import LearningPolicy

@@ -7,60 +7,23 @@ enters a new interval, before the lesson that moved it is learnt, and says up to
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 
-from detectors.contract import Example, OnlineModel, Origin, Remembers, Vector, matrix_from, published
+from detectors.contract import Example, OnlineModel, Origin, Remembers, matrix_from, published
 from detectors.features.catalogue import NAMES
 from detectors.features.upgrade import stored_vector
+from detectors.items import Asked, Lesson
 from detectors.log_clock import LogClock
 from detectors.models.catalogue import FAMILIES, MODELS, freeze
 from detectors.models.version import FrozenModel, content_hash
 from detectors.policy import LearningPolicy
 from detectors.track import TrackRecord
-from detectors.user import Step
 from schemas.records import ModelVersion
 
 STATE_VERSION = 3
 """Version of a learner's packed state."""
-Change = Literal["escalated", "overturned"]
-
-
-class Asked(NamedTuple):
-    """A decision point whose score goes into the track record: as of when (ms), and the vector as served."""
-
-    as_of: int
-    vector: Vector
-
-
-class Lesson(NamedTuple):
-    """What one event teaches: its place in the source partition, and the examples it made known.
-
-    `time` is the event time, or -1 where the record was no event. `erased` says that the user asked to be forgotten:
-    from there on the learner holds nothing that names them. What their earlier events taught stays in the weights.
-    Where a track record is kept, `asked` is the decision point the event made, and `changed` says whether the user
-    escalated by the event or an escalation was taken back.
-    """
-
-    partition: int
-    seq: int
-    user_id: str
-    time: int
-    examples: tuple[Example, ...]
-    erased: bool
-    asked: Asked | None = None
-    changed: Change | None = None
-
-
-def lesson_of(step: Step, tracked_from: int | None = None) -> Lesson:
-    """What a user's step teaches; `tracked_from` is the number of events from which points go into the track record."""
-    at, user_id, time, outcome, point, examples, escalated, overturned = step
-    if tracked_from is None:
-        return Lesson(at.partition, at.seq, user_id, time, examples, outcome == "erased")
-    asked = Asked(point.as_of, point.vector) if point is not None and point.events >= tracked_from else None
-    changed: Change | None = "escalated" if escalated else "overturned" if overturned else None
-    return Lesson(at.partition, at.seq, user_id, time, examples, outcome == "erased", asked, changed)
 
 
 class Published(NamedTuple):

@@ -28,7 +28,8 @@ from dataflows.mapping import LogMapping
 from dataflows.sources.log import read_log
 from detectors.channels import Channels
 from detectors.contract import DecisionPoint, Example, matrix_from
-from detectors.learn import Learner, Lesson, Published, lesson_of
+from detectors.items import Lesson, lesson_of
+from detectors.learn import Learner, Published
 from detectors.log_clock import LogClock
 from detectors.models.catalogue import new_model
 from detectors.policy import Policy

@@ -13,7 +13,8 @@ from bytewax.operators import KeyedStream, StatefulBatchLogic
 
 from dataflows.operators.profile import lane_of
 from dataflows.telemetry import Telemetry
-from detectors.lane import STATE_VERSION, Lane, LaneItem, News, Publication
+from detectors.items import LaneItem
+from detectors.lane import STATE_VERSION, Lane, News, Publication
 from detectors.live.live import Counts
 from detectors.live.scorers import Scored, ScoredBatch
 from detectors.served import ServedBatch

@@ -8,8 +8,9 @@ import bytewax.operators as op
 from bytewax.dataflow import Stream, operator
 from bytewax.operators import StatefulBatchLogic
 
+from detectors.items import Lesson
 from detectors.lane import News
-from detectors.learn import STATE_VERSION, Learner, Lesson
+from detectors.learn import STATE_VERSION, Learner
 from detectors.models.catalogue import new_model
 from detectors.policy import Policy
 from detectors.storage import pack, unpack

@@ -17,10 +17,8 @@ from dataflows.operators.decode import Decoded
 from dataflows.operators.idle import DAY, NEVER, Expire, Idle
 from dataflows.operators.warm import Warm
 from dataflows.telemetry import Telemetry
-from detectors.features.signals import stable_hash
-from detectors.lane import Erasure, LaneItem
-from detectors.learn import Lesson, lesson_of
-from detectors.live.live import Outcome
+from detectors.items import LaneItem, Lesson, Outcome
+from detectors.taking import Taken, take
 from detectors.user import Home, Rulebook, User
 from schemas.records import CHAT, MODERATION, ChatMessage, Event, Position, Reject, RejectReason
 
@@ -67,19 +65,17 @@ def reject_of(event: Event, at: Position, stage: str, error: Exception) -> Rejec
     )
 
 
-class Profiled(NamedTuple):
-    """What a batch of one user's events came to, ready for the streams it goes to."""
+class Gathered(NamedTuple):
+    """What a batch of many users' events came to: the items by lane, and all the rest."""
 
-    items: list[LaneItem]
+    items: dict[str, list[LaneItem]]
     lessons: list[Lesson]
     lates: list[Late]
     rejects: list[Reject]
     outcomes: list[Outcome]
-    duplicates: int
-    erased: int
 
 
-class ProfileLogic(StatefulBatchLogic[list[Decoded] | Expire, Profiled, bytes]):
+class ProfileLogic(StatefulBatchLogic[list[Decoded] | Expire, Taken, bytes]):
     """One user's state, fed the user's events in the order they arrived: a `User`, or the bytes of one."""
 
     def __init__(self, rules: Rulebook, snapshot: bytes | None, idle: Idle, warm: Warm) -> None:
@@ -108,53 +104,24 @@ class ProfileLogic(StatefulBatchLogic[list[Decoded] | Expire, Profiled, bytes]):
     def freeze(self) -> None:
         """Keep the user as bytes until there is an event."""
         if self._user is not None:
-            self._bytes = self._user.dump()
+            self._bytes = self.snapshot()
             self._user = None
 
-    def on_batch(self, values: list[list[Decoded] | Expire]) -> tuple[list[Profiled], bool]:
+    def on_batch(self, values: list[list[Decoded] | Expire]) -> tuple[list[Taken], bool]:
         """Take the user's events.
 
         Nothing of the user is kept after an erasure with nothing behind it, and when an `Expire` finds a silence as
-        long as it says; such a user goes without a word. Every event gives one lesson, or a Reject in its place: the
-        learner must hear of every place in the order.
+        long as it says; such a user goes without a word.
         """
-        items: list[LaneItem] = []
-        lessons: list[Lesson] = []
-        lates: list[Late] = []
-        rejects: list[Reject] = []
-        outcomes: list[Outcome] = []
-        duplicates = erased = 0
-        user, tracked_from = self._thawed(), self._rules.tracked_from
-        silent_since = 0
+        user, taken, silent_since = self._thawed(), Taken(), 0
+        self._bytes = None
         for value in values:
             if isinstance(value, Expire):
                 silent_since = value.before
-                continue
-            for event, at, context in value:
-                try:
-                    step = user.step(event, at, context)
-                except Exception as error:
-                    user.profile.unsee(stable_hash(event.event_id))
-                    rejects.append(reject_of(event, at, "profile", error))
-                    continue
-                lessons.append(lesson_of(step, tracked_from))
-                _, user_id, time, outcome, point, _, escalated, overturned = step
-                if escalated or overturned:
-                    # lanes hear of it too, before the point of the same event, which has not foretold it
-                    outcomes.append(Outcome(user_id, time, "escalated" if escalated else "overturned", at))
-                    items.append(outcomes[-1])
-                if point is not None:
-                    items.append(point)
-                if outcome == "seen":
-                    continue
-                if outcome == "late":
-                    lates.append(Late(without_text(event), at))
-                elif outcome == "duplicate":
-                    duplicates += 1
-                else:
-                    erased += 1
-                    items.append(Erasure(user_id, time, at))
-                    user = self._user = User(self._rules, user.home)
+            else:
+                user = take(user, value, self._rules.tracked_from, taken)
+                event, at, _ = value[-1]
+        self._user = user
         clock = user.profile.clock
         nothing_left = user.profile.events == 0 and not user.profile.seen
         gone = nothing_left or clock < silent_since
@@ -164,12 +131,13 @@ class ProfileLogic(StatefulBatchLogic[list[Decoded] | Expire, Profiled, bytes]):
         elif clock // DAY != self._day:
             user.home = Home(event.user_id, at.partition)
             self._day = self._idle.move(user.home, clock, self._day)
-        heard = lessons or rejects
-        return [Profiled(items, lessons, lates, rejects, outcomes, duplicates, erased)] if heard else [], gone
+        return [taken] if taken.lessons or taken.broken else [], gone
 
     def snapshot(self) -> bytes:
-        """The user's state as versioned bytes."""
-        return self._bytes if self._user is None and self._bytes is not None else self._thawed().dump()
+        """The user's state as versioned bytes; they are kept until there is an event."""
+        if self._bytes is None:
+            self._bytes = self._thawed().dump()
+        return self._bytes
 
 
 def without_text(event: Event) -> Event:
@@ -181,7 +149,11 @@ def without_text(event: Event) -> Event:
 
 def lane_of(user_id: str, lanes: int) -> str:
     """The lane a user is judged in: the same in every process."""
-    return f"{crc32(user_id.encode('utf-8', 'surrogatepass')) % lanes:03d}"
+    return f"{_number(user_id) % lanes:03d}"
+
+
+def _number(user_id: str) -> int:
+    return crc32(user_id.encode("utf-8", "surrogatepass"))
 
 
 @operator
@@ -208,42 +180,62 @@ def profile(
     bundles = op.flat_map_batch("by_user", up, by_user)
     steps = op.stateful_batch("users", bundles, lambda snapshot: ProfileLogic(rules, snapshot, idle, warm))
 
-    def to_lanes(batch: list[tuple[str, Profiled]]) -> Iterable[tuple[str, list[LaneItem]]]:
-        bundles: dict[str, list[LaneItem]] = {}
-        for user_id, profiled in batch:
-            bundles.setdefault(lane_of(user_id, lanes), []).extend(profiled.items)
-        return bundles.items()
+    names = [f"{lane:03d}" for lane in range(lanes)]
 
-    def to_lessons(batch: list[tuple[str, Profiled]]) -> list[Lesson]:
-        _count([profiled for _, profiled in batch], telemetry)
-        return [lesson for _, profiled in batch for lesson in profiled.lessons]
+    def gather(batch: list[tuple[str, Taken]]) -> list[Gathered]:
+        found = Gathered({}, [], [], [], [])
+        duplicates = erased = items = 0
+        for user_id, taken in batch:
+            if taken.items:
+                items += len(taken.items)
+                lane = names[_number(user_id) % lanes]
+                if lane in found.items:
+                    found.items[lane].extend(taken.items)
+                else:
+                    found.items[lane] = taken.items
+            found.lessons.extend(taken.lessons)
+            found.outcomes.extend(taken.outcomes)
+            found.lates.extend([Late(without_text(event), at) for event, at in taken.lates])
+            found.rejects.extend([reject_of(event, at, "profile", error) for event, at, error in taken.broken])
+            duplicates, erased = duplicates + taken.duplicates, erased + taken.erased
+        _count(found, items, duplicates, erased, telemetry)
+        return [found]
 
-    def to_lates(batch: list[tuple[str, Profiled]]) -> list[Late]:
-        return [late for _, profiled in batch for late in profiled.lates]
+    gathered = op.flat_map_batch("gathered", steps, gather)
 
-    def to_rejects(batch: list[tuple[str, Profiled]]) -> list[Reject]:
-        return [reject for _, profiled in batch for reject in profiled.rejects]
+    def to_lanes(batch: list[Gathered]) -> Iterable[tuple[str, list[LaneItem]]]:
+        return chain.from_iterable(found.items.items() for found in batch)
 
-    def to_outcomes(batch: list[tuple[str, Profiled]]) -> list[Outcome]:
-        return [outcome for _, profiled in batch for outcome in profiled.outcomes]
+    def to_lessons(batch: list[Gathered]) -> Iterable[Lesson]:
+        return chain.from_iterable(found.lessons for found in batch)
+
+    def to_lates(batch: list[Gathered]) -> Iterable[Late]:
+        return chain.from_iterable(found.lates for found in batch)
+
+    def to_rejects(batch: list[Gathered]) -> Iterable[Reject]:
+        return chain.from_iterable(found.rejects for found in batch)
+
+    def to_outcomes(batch: list[Gathered]) -> Iterable[Outcome]:
+        return chain.from_iterable(found.outcomes for found in batch)
 
     return ProfileOut(
-        items=op.flat_map_batch("items", steps, to_lanes),
-        lessons=op.flat_map_batch("lessons", steps, to_lessons),
-        lates=op.flat_map_batch("lates", steps, to_lates),
-        rejects=op.flat_map_batch("rejects", steps, to_rejects),
-        outcomes=op.flat_map_batch("outcomes", steps, to_outcomes),
+        items=op.flat_map_batch("items", gathered, to_lanes),
+        lessons=op.flat_map_batch("lessons", gathered, to_lessons),
+        lates=op.flat_map_batch("lates", gathered, to_lates),
+        rejects=op.flat_map_batch("rejects", gathered, to_rejects),
+        outcomes=op.flat_map_batch("outcomes", gathered, to_outcomes),
     )
 
 
-def _count(batch: list[Profiled], telemetry: Telemetry) -> None:
-    late, duplicate = sum(len(p.lates) for p in batch), sum(p.duplicates for p in batch)
-    erased, taken = sum(p.erased for p in batch), sum(len(p.lessons) for p in batch)
-    seen = taken - late - duplicate - erased
-    telemetry.add("outcomes", Counter(seen=seen, late=late, duplicate=duplicate, erased=erased))
-    escalated = Counter(outcome.kind for profiled in batch for outcome in profiled.outcomes)
-    points = sum(len(p.items) - len(p.outcomes) for p in batch) - erased
-    overturned = escalated["overturned"]
-    decisions = Counter(decision_points=points, escalations=escalated["escalated"], overturned=overturned)
+def _count(found: Gathered, items: int, duplicates: int, erased: int, telemetry: Telemetry) -> None:
+    late = len(found.lates)
+    seen = len(found.lessons) - late - duplicates - erased
+    telemetry.add("outcomes", Counter(seen=seen, late=late, duplicate=duplicates, erased=erased))
+    changed = Counter([outcome.kind for outcome in found.outcomes])
+    decisions = Counter(
+        decision_points=items - len(found.outcomes) - erased,
+        escalations=changed["escalated"],
+        overturned=changed["overturned"],
+    )
     telemetry.add("decisions", decisions)
-    telemetry.add("rejects", Counter([reject.reason.value for profiled in batch for reject in profiled.rejects]))
+    telemetry.add("rejects", Counter([reject.reason.value for reject in found.rejects]))

@@ -17,8 +17,8 @@ from dataflows.sinks.kafka import KafkaSink, Outgoing
 from dataflows.sinks.memory import NullSink
 from detectors.features.catalogue import NAMES
 from detectors.features.signals import key_of
+from detectors.items import Outcome
 from detectors.lane import News, Publication
-from detectors.live.live import Outcome
 from detectors.served import Served, ServedBatch
 from schemas.encoder import Encoder
 from schemas.records import ChatMessage, Reject, RiskEvent

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detectors.contract import Matrix
 from detectors.features.catalogue import NUMBERS
+from detectors.items import Outcome
 from detectors.live.bins import BINS, bin_of
 from detectors.live.drift import Drift
 from detectors.live.pending import KEYS, Item, Pending
 from detectors.live.scorers import Scored, Scorers
 from detectors.log_clock import LogClock
 from detectors.policy import Policy
-from schemas.records import Position, Tier
+from schemas.records import Tier
 
 SAMPLE = KEYS // 16
 """Decision points with a lower key are looked at: one in 16, so that a window is not some users' busy hour."""
@@ -28,15 +29,6 @@ MILLION = 1_000_000
 
 Counts = dict[str, Counter[str]]
 """What was measured: by the name of the count and its label. Counts of different lanes and times may be added up."""
-
-
-class Outcome(NamedTuple):
-    """A user escalated, or an escalation was overturned: what warnings are measured against."""
-
-    user_id: str
-    as_of: int
-    kind: Literal["escalated", "overturned"]
-    at: Position
 
 
 def keys_of(seqs: NDArray[np.int64]) -> NDArray[np.int64]:

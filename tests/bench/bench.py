@@ -30,9 +30,9 @@ from dataflows.sinks.parquet import FeatureTable
 from dataflows.sources.log import Item, LogSource, read_log
 from detectors.channels import Channels, Context
 from detectors.features.catalogue import NAMES
-from detectors.lane import Erasure, Lane, LaneItem, News
-from detectors.learn import Learner, Lesson, lesson_of
-from detectors.live.live import Outcome
+from detectors.items import Erasure, LaneItem, Lesson, Outcome, lesson_of
+from detectors.lane import Lane, News
+from detectors.learn import Learner
 from detectors.models.catalogue import new_model
 from detectors.policy import Policy
 from detectors.user import Rulebook, Step, User

@@ -17,10 +17,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dataflows.testing import START, DriverResult, FlowDriver, hand_made_model, small_policy
-from detectors.channels import Context
 from detectors.features.catalogue import NAMES
 from detectors.policy import ChannelPolicy, Policy
-from detectors.user import User
 from schemas.codec import Codec
 from schemas.encoder import Encoder
 from schemas.records import (
@@ -205,19 +203,29 @@ def test_a_user_whose_clock_is_poisoned_harms_nobody_else() -> None:
     assert all(row.point.as_of > START + 300_000 for row in learnt.served if row.probability is not None)
 
 
+class Fragile(str):
+    """A text that whoever looks into it stumbles over."""
+
+    __slots__ = ()
+
+    def casefold(self) -> str:
+        raise LookupError("a secret")
+
+
 def test_an_event_that_breaks_a_step_is_a_reject_and_the_learner_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault of ours costs the event it happened to, and nothing else stops."""
-    step = User.step
+    decode = Codec.decode
 
-    def fragile(self: User, event: Event, at: Position, context: Context | None) -> Any:
-        if event.user_id == "mallory":
-            raise ZeroDivisionError(event.event_id)
-        return step(self, event, at, context)
+    def fragile(self: Codec, raw: Raw) -> Event | Reject:
+        event = decode(self, raw)
+        if isinstance(event, ChatMessage) and event.user_id == "mallory":
+            return event.model_copy(update={"text": Fragile("hello")})
+        return event
 
-    monkeypatch.setattr(User, "step", fragile)
+    monkeypatch.setattr(Codec, "decode", fragile)
     result = fed([(CHAT, as_json(event_id=f"strange-{n}"), None) for n in range(20)]).run(batch_size=5)
     assert {(reject.stage, reject.reason, reject.detail) for reject in result.rejects} == {
-        ("profile", RejectReason.INTERNAL_ERROR, "ZeroDivisionError"),
+        ("profile", RejectReason.INTERNAL_ERROR, "LookupError"),
     }
     assert len(result.rejects) == result.telemetry.counts("rejects")["internal_error"] == 20
     assert result.versions == unpoisoned().versions

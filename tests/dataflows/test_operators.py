@@ -12,14 +12,13 @@ from dataflows.operators.decode import Decoded
 from dataflows.operators.idle import DAY, Expire, Idle
 from dataflows.operators.judge import JudgeLogic, Judgement
 from dataflows.operators.learn import LearnLogic, Lessons
-from dataflows.operators.profile import ProfileLogic, lane_of, without_text
+from dataflows.operators.profile import ProfileLogic, lane_of, reject_of, without_text
 from dataflows.operators.warm import Warm
 from dataflows.telemetry import Telemetry
 from dataflows.testing import START, small_policy
 from detectors.contract import DecisionPoint
-from detectors.lane import Erasure, Lane, News
-from detectors.learn import Lesson, lesson_of
-from detectors.live.live import Outcome
+from detectors.items import Erasure, Lesson, Outcome, lesson_of
+from detectors.lane import Lane, News
 from detectors.storage import StateVersionError
 from detectors.user import Rulebook, Step, User
 from schemas.records import (
@@ -189,13 +188,13 @@ def test_every_event_of_a_user_gives_one_lesson_and_a_late_one_is_kept_beside_it
     assert [item for item in out.items if isinstance(item, Outcome)] == out.outcomes
     assert [outcome.at for outcome in out.outcomes] == [s.at for s in steps if s.escalated or s.overturned]
     assert out.outcomes
-    assert [(item.event.event_id, item.at.seq) for item in out.lates] == [("m-10", 10)]
+    assert [(event.event_id, place.seq) for event, place in out.lates] == [("m-10", 10)]
     assert [(turn.kind, turn.at.seq) for turn in out.outcomes] == [
         ("escalated", 6),
         ("overturned", 8),
         ("escalated", 13),
     ]
-    assert (out.duplicates, out.erased, out.rejects) == (1, 0, [])
+    assert (out.duplicates, out.erased, out.broken) == (1, 0, [])
     assert not done
 
 
@@ -247,7 +246,7 @@ def test_a_late_event_in_the_batch_that_asks_is_handed_on() -> None:
     logic.on_batch([[message(0)]])
     (out,), gone = logic.on_batch([Expire(START + 1), [message(1, time=START - DAY)]])
     assert gone
-    assert [late.at.seq for late in out.lates] == [lesson.seq for lesson in out.lessons] == [1]
+    assert [place.seq for _, place in out.lates] == [lesson.seq for lesson in out.lessons] == [1]
 
 
 def test_a_user_nobody_knows_can_be_asked() -> None:
@@ -272,7 +271,8 @@ def broken(number: int) -> Decoded:
 def test_an_event_that_breaks_a_step_is_a_reject_and_the_next_event_is_counted() -> None:
     """The reject says which kind of error it was and where the record came from; its detail quotes nothing."""
     (out,), _ = counting().on_batch([[message(0), broken(1), message(2)]])
-    (reject,) = out.rejects
+    ((event, where, error),) = out.broken
+    reject = reject_of(event, where, "profile", error)
     assert [lesson.seq for lesson in out.lessons] == [0, 2]
     assert [point.events for point in out.items if isinstance(point, DecisionPoint)] == [1, 2]
     assert isinstance(reject, Reject)
@@ -286,7 +286,7 @@ def test_an_event_that_broke_a_step_is_no_duplicate_when_it_comes_again() -> Non
     """After the fix its dead letter is sent through again, and then it counts."""
     profiles = counting()
     (stumbled,), _ = profiles.on_batch([[message(0), broken(1)]])
-    assert [reject.seq for reject in stumbled.rejects] == [1]
+    assert [place.seq for _, place, _ in stumbled.broken] == [1]
     (mended,), _ = profiles.on_batch([[Decoded(message(1).event, at(2))]])
     assert (mended.duplicates, [lesson.seq for lesson in mended.lessons]) == (0, [2])
     assert len(mended.items) == 1

@@ -27,7 +27,8 @@ from dataflows.report.weights import MOST_VERSIONS, drawn_versions
 from dataflows.report.words import headline, moment, percent, tiles
 from detectors.contract import Example, vector_from
 from detectors.features.catalogue import NAMES
-from detectors.learn import Learner, Lesson
+from detectors.items import Lesson
+from detectors.learn import Learner
 from detectors.policy import LearningPolicy
 from schemas.records import MAX_TIME, RejectReason, RiskEvent
 

@@ -7,13 +7,13 @@ from collections.abc import Iterable
 from math import nan
 from typing import TypeVar
 
-from detectors import learn
+from detectors import items
 from detectors.contract import DecisionPoint, Example, Origin, Vector, vector_from
 from detectors.features.catalogue import NAMES, NUMBERS
 from detectors.features.signals import stable_hash
-from detectors.lane import Erasure, LaneItem, News
-from detectors.learn import Learner, Lesson
-from detectors.live.live import Outcome
+from detectors.items import Erasure, LaneItem, Lesson, Outcome
+from detectors.lane import News
+from detectors.learn import Learner
 from detectors.models.catalogue import new_model
 from detectors.policy import LearningPolicy, Policy
 from detectors.user import Rulebook, Step, User
@@ -132,7 +132,7 @@ def steps_of(events: list[Event], rules: Policy = COMMUNITY) -> list[Step]:
 
 def lessons_of(steps: list[Step]) -> list[Lesson]:
     """The lessons of a log, one for every event, with what a track record is made of."""
-    return [learn.lesson_of(step, 1) for step in steps]
+    return [items.lesson_of(step, 1) for step in steps]
 
 
 def items_of(steps: list[Step]) -> list[LaneItem]:

@@ -16,7 +16,8 @@ from detectors.contract import Example, Vector
 from detectors.features.catalogue import CANDIDATES, CATALOGUE, NUMBERS
 from detectors.features.declare import Recent
 from detectors.features.signals import key_of
-from detectors.learn import Learner, Lesson
+from detectors.items import Lesson
+from detectors.learn import Learner
 from detectors.models import knots
 from detectors.models.additive import BATCH, BEGUN, RATE, SHRINK, SMOOTH, Additive
 from detectors.models.calibration import Calibration

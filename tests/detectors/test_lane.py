@@ -8,8 +8,8 @@ from math import isnan
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detectors.lane import STATE_VERSION, Erasure, Lane, LaneItem, News, Publication
-from detectors.live.live import Outcome
+from detectors.items import Erasure, LaneItem, Outcome
+from detectors.lane import STATE_VERSION, Lane, News, Publication
 from detectors.models.catalogue import freeze
 from detectors.served import Served, ServedBatch
 from detectors.storage import pack, unpack

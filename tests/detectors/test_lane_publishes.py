@@ -7,7 +7,8 @@ from math import nan
 import pytest
 
 from detectors.contract import Vector, matrix_from
-from detectors.lane import Erasure, Lane, News
+from detectors.items import Erasure
+from detectors.lane import Lane, News
 from detectors.learn import Published
 from detectors.models.catalogue import freeze
 from detectors.models.version import FrozenModel

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from detectors.contract import Example, Origin, Vector
 from detectors.features.catalogue import NUMBERS
 from detectors.features.signals import stable_hash
-from detectors.learn import Learner, Lesson
+from detectors.items import Lesson
+from detectors.learn import Learner
 from detectors.models.catalogue import freeze
 from detectors.models.exemplars import LARGEST, Exemplar, Pool, dumped, loaded, packed, unpacked
 from detectors.models.lookalike import HORIZONS, PARTS, Lookalike

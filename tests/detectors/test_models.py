@@ -12,7 +12,8 @@ import pytest
 
 from detectors.contract import Example, Vector, vector_from
 from detectors.features.catalogue import NAMES, NUMBERS
-from detectors.learn import Learner, Lesson
+from detectors.items import Lesson
+from detectors.learn import Learner
 from detectors.models.bayes import LOUDEST, NARROWEST
 from detectors.models.catalogue import MODELS, freeze
 from detectors.models.version import QUANTITIES, Reads, content_hash, squash

@@ -13,8 +13,9 @@ import pytest
 from detectors.contract import Example, Vector
 from detectors.features.catalogue import NAMES
 from detectors.features.tokens import KINDS, LONGEST
+from detectors.items import Lesson
 from detectors.laws import LARGEST
-from detectors.learn import Learner, Lesson
+from detectors.learn import Learner
 from detectors.models.catalogue import freeze
 from detectors.models.sequence import DOUBT, FORGOTTEN, MOST, Sequence
 from detectors.models.version import FrozenModel

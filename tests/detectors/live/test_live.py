@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detectors.contract import DecisionPoint
-from detectors.lane import STATE_VERSION, Erasure, Lane, LaneItem, News, Publication
+from detectors.items import Erasure, LaneItem, Outcome
+from detectors.lane import STATE_VERSION, Lane, News, Publication
 from detectors.live.bins import BINS, bin_of
-from detectors.live.live import MILLION, SAMPLE, Live, Outcome, keys_of
+from detectors.live.live import MILLION, SAMPLE, Live, keys_of
 from detectors.served import Served
 from detectors.storage import pack, unpack
 from schemas.records import RiskEvent, Tier

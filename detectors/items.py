@@ -1,0 +1,68 @@
+"""What a user's events come to: items for the user's lane, and lessons for the learners."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from detectors.contract import DecisionPoint, Example, Vector
+from detectors.user import Step
+from schemas.records import Position
+
+Change = Literal["escalated", "overturned"]
+
+
+class Erasure(NamedTuple):
+    """A user is to be forgotten, in turn with the points around it."""
+
+    user_id: str
+    as_of: int
+    at: Position
+
+
+class Outcome(NamedTuple):
+    """A user escalated, or an escalation was overturned: what warnings are measured against."""
+
+    user_id: str
+    as_of: int
+    kind: Change
+    at: Position
+
+
+LaneItem = DecisionPoint | Erasure | Outcome
+"""What reaches a lane of its users, each user's items in the order of the log."""
+
+
+class Asked(NamedTuple):
+    """A decision point whose score goes into the track record: as of when (ms), and the vector as served."""
+
+    as_of: int
+    vector: Vector
+
+
+class Lesson(NamedTuple):
+    """What one event teaches: its place in the source partition, and the examples it made known.
+
+    `time` is the event time, or -1 where the record was no event. `erased` says that the user asked to be forgotten:
+    from there on the learner holds nothing that names them. What their earlier events taught stays in the weights.
+    Where a track record is kept, `asked` is the decision point the event made, and `changed` says whether the user
+    escalated by the event or an escalation was taken back.
+    """
+
+    partition: int
+    seq: int
+    user_id: str
+    time: int
+    examples: tuple[Example, ...]
+    erased: bool
+    asked: Asked | None = None
+    changed: Change | None = None
+
+
+def lesson_of(step: Step, tracked_from: int | None = None) -> Lesson:
+    """What a user's step teaches; `tracked_from` is the number of events from which points go into the track record."""
+    at, user_id, time, outcome, point, examples, escalated, overturned = step
+    if tracked_from is None:
+        return Lesson(at.partition, at.seq, user_id, time, examples, outcome == "erased")
+    asked = Asked(point.as_of, point.vector) if point is not None and point.events >= tracked_from else None
+    changed: Change | None = "escalated" if escalated else "overturned" if overturned else None
+    return Lesson(at.partition, at.seq, user_id, time, examples, outcome == "erased", asked, changed)
