@@ -28,6 +28,7 @@ MODULES = (
     "detectors/features/window.py",
     "detectors/items.py",
     "detectors/log_clock.py",
+    "detectors/models/adagrad.py",
     "detectors/taking.py",
     "detectors/target.py",
     "detectors/user.py",
@@ -53,7 +54,8 @@ def sources(root: Path) -> list[Path]:
     """What goes into the compiled modules: themselves, this file, and whatever they import of ours."""
     folders = (root / "detectors", root / "detectors/features")
     found = [file for folder in folders for file in folder.glob("*.py")]
-    return [*found, root / "schemas/records.py", root / "hatch_build.py"]
+    others = ("detectors/models/adagrad.py", "schemas/records.py", "hatch_build.py")
+    return [*found, *(root / other for other in others)]
 
 
 def stale(root: Path) -> bool:

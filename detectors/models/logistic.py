@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from math import sqrt
 from typing import Any
 
 import numpy as np
@@ -10,34 +9,28 @@ from river import compose, linear_model, optim, preprocessing
 from river.utils import VectorDict
 
 from detectors.contract import Example, Matrix
+from detectors.models.adagrad import STEEPEST, AdaGradLogistic
 from detectors.models.version import QUANTITIES, LinearTerms, aligned
 
 FAMILY = "logistic_regression"
 FLATTEST = 1e-6
 """A feature's variance counts as at least this when scoring: one seen all but constant must not decide alone."""
-STEEPEST = 20.0
-"""Gradients are clipped here: no single weighted example moves a weight further than this times the learning rate."""
 
 
 class Logistic:
     """River's `StandardScaler | LogisticRegression`; log-odds = intercept + sum of weight * standardised feature.
 
     AdaGrad (Duchi et al., JMLR 2011) gives every weight its own falling step: features that are nearly always absent
-    keep learning when they do occur.
+    keep learning when they do occur. The sums are done on plain lists, and come out as River's; `pipeline` gives them
+    to River.
     """
 
     family = FAMILY
     reads = QUANTITIES
 
     def __init__(self, learning_rate: float = 0.05, l2: float = 0.0) -> None:
-        self.scaler: Any = preprocessing.StandardScaler()
-        self.regression = linear_model.LogisticRegression(
-            optimizer=optim.AdaGrad(learning_rate),
-            l2=l2,
-            intercept_lr=optim.schedulers.InverseScaling(learning_rate, power=0.5),
-            clip_gradient=STEEPEST,
-        )
-        self.pipeline = compose.Pipeline(self.scaler, self.regression)
+        self._rate, self._l2 = learning_rate, l2
+        self._model = AdaGradLogistic(learning_rate, l2)
 
     def class_weight(self, asked: float) -> float:
         """What a positive weighs against a negative in what this model learns."""
@@ -45,47 +38,56 @@ class Logistic:
 
     def score_one(self, features: dict[str, float], _example: Example) -> float:
         """Log-odds of an example's features, as a version made now would give them."""
-        means, variances, weights = self.scaler.means, self.scaler.vars, self.regression.weights
-        logit = float(self.regression.intercept)
-        for name, value in features.items():
-            variance = variances.get(name, 0.0)
-            if variance > 0:
-                logit += (value - means[name]) * weights.get(name, 0.0) / sqrt(max(variance, FLATTEST))
-        return logit
+        return self._model.logit(features, FLATTEST)
 
     def learn_one(self, features: dict[str, float], example: Example) -> None:
         """Learn one example; with a negative weight, take one back (its features have been seen already)."""
-        label, weight = example.label, example.weight
-        if weight < 0:
-            self.regression.learn_one(self.scaler.transform_one(features), label, w=weight)
-        else:
-            self.pipeline.learn_one(features, label, w=weight)
+        self._model.learn(features, example.label, example.weight, example.weight >= 0)
 
     def dump(self) -> dict[str, Any]:
         """Scaler moments, weights, summed squared gradients, intercept and step count as plain data."""
-        names = sorted(self.scaler.means)
-        weights = self.regression.weights
+        model = self._model
+        # River does not know of a feature that was only ever met in what was taken back
+        met = [place for place, count in enumerate(model.counts) if count]
+        places = sorted(met, key=model.names.__getitem__)
         return {
-            "features": names,
-            "counts": [self.scaler.counts[name] for name in names],
-            "means": [self.scaler.means[name] for name in names],
-            "variances": [self.scaler.vars[name] for name in names],
-            "weights": [weights.get(name, 0.0) for name in names],
-            "gradients": [self.regression.optimizer.g2[name] for name in names],
-            "intercept": self.regression.intercept,
-            "steps": self.regression.optimizer.n_iterations,
+            "features": [model.names[place] for place in places],
+            "counts": [model.counts[place] for place in places],
+            "means": [model.means[place] for place in places],
+            "variances": [model.variances[place] for place in places],
+            "weights": [model.weights[place] for place in places],
+            "gradients": [model.squares[place] for place in places],
+            "intercept": model.intercept,
+            "steps": model.steps,
         }
 
     def load(self, state: dict[str, Any]) -> None:
         """Become the model that was dumped."""
+        model = self._model = AdaGradLogistic(self._rate, self._l2)
+        kept = ("features", "counts", "means", "variances", "weights", "gradients")
+        for name, count, *numbers in zip(*(state[key] for key in kept), strict=True):
+            model.meet(name, count, *map(float, numbers))
+        model.intercept, model.steps = float(state["intercept"]), state["steps"]
+
+    def pipeline(self) -> compose.Pipeline:
+        """River's own pipeline with what this model knows, which would learn on just as it does."""
+        state = self.dump()
         names = state["features"]
-        self.scaler.counts.update(dict(zip(names, state["counts"], strict=True)))
-        self.scaler.means.update(dict(zip(names, state["means"], strict=True)))
-        self.scaler.vars.update(dict(zip(names, state["variances"], strict=True)))
-        self.regression._weights = VectorDict(dict(zip(names, state["weights"], strict=True)))  # noqa: SLF001 - River has no public setter
-        self.regression.optimizer.g2.update(dict(zip(names, state["gradients"], strict=True)))
-        self.regression.intercept = state["intercept"]
-        self.regression.optimizer.n_iterations = state["steps"]
+        scaler: Any = preprocessing.StandardScaler()
+        scaler.counts.update(dict(zip(names, state["counts"], strict=True)))
+        scaler.means.update(dict(zip(names, state["means"], strict=True)))
+        scaler.vars.update(dict(zip(names, state["variances"], strict=True)))
+        regression = linear_model.LogisticRegression(
+            optimizer=optim.AdaGrad(self._rate),
+            l2=self._l2,
+            intercept_lr=optim.schedulers.InverseScaling(self._rate, power=0.5),
+            clip_gradient=STEEPEST,
+        )
+        regression._weights = VectorDict(dict(zip(names, state["weights"], strict=True)))  # noqa: SLF001 - River has no public setter
+        regression.optimizer.g2.update(dict(zip(names, state["gradients"], strict=True)))
+        regression.intercept = state["intercept"]
+        regression.optimizer.n_iterations = state["steps"]
+        return compose.Pipeline(scaler, regression)
 
     @staticmethod
     def terms(state: dict[str, Any], names: tuple[str, ...]) -> LinearTerms:

@@ -74,7 +74,7 @@ def test_the_logistic_version_is_rivers_pipeline_with_the_teaching_undone(sample
     frozen, rng = freeze(learner.version()), random.Random(9)
     vectors = [random_vector(rng, gaps=0.2) for _ in range(100)]
     for vector, got in zip(vectors, frozen.probabilities(np.array(vectors)), strict=True):
-        taught_to_say = learner._model.pipeline.predict_proba_one(squashed(vector))[True]
+        taught_to_say = learner._model.pipeline().predict_proba_one(squashed(vector))[True]
         wanted = min(1.0, taught_to_say / (1 - taught_to_say) * sample / weight)
         assert got == pytest.approx(wanted, rel=1e-9)
 
