@@ -53,7 +53,7 @@ class MergedKafkaSource(FixedPartitionedSource[Raw, ResumeState]):
 
     The first start reads from the earliest record there is. With `stop_at_end` every partition completes at the end
     the topics had when it was built; once `stop` is set every partition completes without reading on, and what
-    recovery then holds is exact. `poll_ms` is how long a partition that had nothing waits before it looks again;
+    recovery then holds is exact. `poll_ms` is how long a partition that had little waits before it looks again;
     `on_stall` is told how long (ms) it stood still for each snapshot.
 
     Errors, raised when the flow is built: `InputError` on a missing topic, unequal partition counts, offsets that are

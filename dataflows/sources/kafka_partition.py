@@ -20,6 +20,11 @@ log = logging.getLogger(__name__)
 
 FETCH = 1_000
 """Records asked of librdkafka at a time."""
+FEW = 20
+"""A batch is small that holds no more than one in so many of what it could; then it is worth while to let some gather.
+
+A batch costs as much as dozens of events, however few are in it: each lane scores by itself.
+"""
 COMMIT_MS = 5_000
 CLOSE_MS = 2_000
 """How long closing waits for the last commit; it is for dashboards, so an absent broker is not waited for."""
@@ -65,7 +70,7 @@ class Input(NamedTuple):
 class Pace(NamedTuple):
     """How a source partition reads, alike for all.
 
-    At most `batch_size` records are given at a time; after finding nothing it looks again in `poll_ms`; at most
+    At most `batch_size` records are given at a time; after finding few it looks again in `poll_ms`; at most
     `ahead_records` and `ahead_bytes` of one topic are held while the other is waited for; once `stop` is set it ends.
     """
 
@@ -144,14 +149,14 @@ class MergedPartition(StatefulSourcePartition[Raw, ResumeState]):
             taken += take(self._first, self._second, pace.batch_size - len(taken))
         if not taken and self._first.done and self._second.done:
             raise StopIteration
-        self._awake = None if taken else now_ms() + pace.poll_ms
+        self._awake = None if len(taken) * FEW > pace.batch_size else now_ms() + pace.poll_ms
         batch = self._emit(taken)
         if now_ms() >= self._commit_due:
             self._commit()
         return batch
 
     def next_awake(self) -> datetime | None:
-        """At once after a batch; after an empty one, when the poll interval is over."""
+        """At once after a batch; after a small or an empty one, when the poll interval is over."""
         return None if self._awake is None else datetime.fromtimestamp(self._awake / 1_000, tz=UTC)
 
     def snapshot(self) -> ResumeState:

@@ -4,8 +4,9 @@
 
 The input topics are filled, and a run reads them to the end: CPU time, memory, what the recovery store holds and how
 long snapshots took. Then it starts again from that store, and is fed at quarters of the rate it was seen to sustain:
-how long after an input was sent does its risk event reach a subscriber? CPU time and counts are what to compare; wall
-times on a busy machine say little. Results also go to out/bench/live.json.
+how long after an input was sent does its risk event reach a subscriber, and how long does it take those that met no
+snapshot on their way? CPU time and counts are what to compare; wall times on a busy machine say little. Results also go
+to out/bench/live.json.
 """
 
 from __future__ import annotations
@@ -21,13 +22,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import orjson
-from confluent_kafka import Consumer, Message, Producer
 
-from schemas.encoder import Decoder
-from schemas.records import CHAT, MODERATION
-from tests.bench.workload import START, Workload, events, write
+from tests.bench.latency import Latency, spread
+from tests.bench.workload import START, Workload, write
 from tests.kafka.broker import find_broker
 from tests.kafka.broker_base import free_ports
 from tests.recovery.deployment import ROOT, Deployment, Life
@@ -52,6 +50,11 @@ class Seen(NamedTuple):
     def count(self, name: str) -> int:
         """A metric's sum over its labels."""
         return total(self.metrics, name)
+
+    def value(self, name: str) -> float:
+        """A metric without labels."""
+        found = re.search(rf"^{name} (\S+)$", self.metrics, re.MULTILINE)
+        return 0.0 if found is None else float(found[1])
 
 
 class Watched:
@@ -90,6 +93,38 @@ class Watched:
         assert status == 0, self.life.said()
 
 
+class Stalls:
+    """When a run stood still for snapshots (`time.time`), as seen by looking at its metrics again and again."""
+
+    def __init__(self, run: Watched) -> None:
+        self.found: list[tuple[float, float]] = []
+        self._run = run
+        self._over = threading.Event()
+        self._watching = threading.Thread(target=self._watch, daemon=True)
+        self._watching.start()
+
+    def _watch(self) -> None:
+        count = summed = None
+        while not self._over.wait(LOOK / 2):
+            if (seen := self._run.look()) is None:
+                continue
+            times, stood = (seen.value(f"forewarn_snapshot_seconds_{part}") for part in ("count", "sum"))
+            # every source partition stands still for about as long as the others
+            if count is not None and summed is not None and times > count:
+                end = seen.value("forewarn_last_snapshot_timestamp_seconds")
+                self.found.append((end - (stood - summed) / (times - count), end))
+            count, summed = times, stood
+
+    def met(self, begin: float, end: float) -> bool:
+        """Whether something that lasted from `begin` to `end` met one."""
+        return any(begin <= last and first <= end for first, last in self.found)
+
+    def close(self) -> None:
+        """Stop looking."""
+        self._over.set()
+        self._watching.join()
+
+
 def longest_stall(metrics: str) -> float | None:
     """The bound of the highest bucket that a snapshot fell into (s); None where there was none."""
     found = re.findall(r'^forewarn_snapshot_seconds_bucket{.*le="([^"]+)".*} (\S+)$', metrics, re.MULTILINE)
@@ -100,75 +135,6 @@ def longest_stall(metrics: str) -> float | None:
 def filled(deployment: Deployment, workload: Workload, folder: Path) -> None:
     """Send a workload to the input topics."""
     deployment.produce(write(workload, folder / f"{workload.seed}-{workload.users}.jsonl"))
-
-
-class Latency:
-    """Sends events at a rate, and hears of the risk events they make as a subscriber does."""
-
-    def __init__(self, deployment: Deployment) -> None:
-        topics = deployment.settings.topics
-        self._topics = {CHAT: topics.chat_messages, MODERATION: topics.moderation_events}
-        self._producer = Producer({"bootstrap.servers": deployment.address, "linger.ms": 2})
-        self._sent: dict[tuple[str, int, int], float] = {}
-        self._heard: list[tuple[tuple[str, int, int], float]] = []
-        self._consumer = Consumer(
-            {
-                "bootstrap.servers": deployment.address,
-                "group.id": f"{topics.risk_events}-latency",
-                "auto.offset.reset": "latest",
-                "isolation.level": "read_committed",
-            }
-        )
-        self._over = threading.Event()
-        ready = threading.Event()
-        self._consumer.subscribe([topics.risk_events], on_assign=lambda *_: ready.set())
-        self._listening = threading.Thread(target=self._listen, daemon=True)
-        self._listening.start()
-        ready.wait(60)
-
-    def _listen(self) -> None:
-        decoder = Decoder("risk_event")
-        while not self._over.is_set():
-            message = self._consumer.poll(0.2)
-            if message is not None and message.error() is None and (value := message.value()) is not None:
-                now, trigger = time.monotonic(), decoder.decode(value).trigger
-                self._heard.append(((trigger.topic, trigger.partition, trigger.offset), now))
-
-    def feed(self, workload: Workload, rate: float) -> list[float]:
-        """Send a workload at a rate; the seconds from sending to hearing, for each risk event."""
-        self._sent.clear()
-        self._heard.clear()
-        records = [
-            (self._topics[one["subject"]], one["user_id"].encode(), orjson.dumps(one)) for one in events(workload)
-        ]
-        begin = time.monotonic()
-        for number, (topic, key, value) in enumerate(records):
-            due = begin + number / rate
-            while (now := time.monotonic()) < due:
-                self._producer.poll(min(0.01, due - now))
-            self._producer.produce(topic, value, key, on_delivery=self._delivered(time.monotonic()))
-            self._producer.poll(0)
-        self._producer.flush(60)
-        settled = len(self._heard)
-        while True:  # what is under way arrives within a poll or two
-            time.sleep(2.0)
-            if len(self._heard) == settled:
-                break
-            settled = len(self._heard)
-        return [heard - self._sent[trigger] for trigger, heard in self._heard if trigger in self._sent]
-
-    def _delivered(self, sent: float) -> Callable[[Any, Message], None]:
-        def note(error: Any, message: Message) -> None:
-            assert error is None, error
-            self._sent[str(message.topic()), message.partition() or 0, message.offset() or 0] = sent
-
-        return note
-
-    def close(self) -> None:
-        """Stop listening."""
-        self._over.set()
-        self._listening.join()
-        self._consumer.close()
 
 
 def measured(address: str, folder: Path, workload: Workload, seconds: float, epoch: float) -> Iterator[tuple[str, Any]]:
@@ -206,11 +172,16 @@ def measured(address: str, folder: Path, workload: Workload, seconds: float, epo
             rate = share * read / wall
             load = Workload(workload.users, 0, workload.seed + number, 1.0, workload.skew, later + number * HOUR)
             part = load._replace(users=min(load.users, int(rate * seconds)), events=int(rate * seconds))
-            waits = np.array(subscriber.feed(part, rate))
-            p50, p99, p999 = np.quantile(waits, [0.5, 0.99, 0.999]).tolist() if len(waits) else (None, None, None)
-            told = {"rate": rate, "risk events": len(waits), "p50": p50, "p99": p99, "p99.9": p999}
-            yield f"latency at {share:.0%}, s", told
-        yield "longest snapshot stall when fed, s, at most", longest_stall(again.until(lambda _: True).metrics)
+            stalls, before = Stalls(again), again.until(lambda _: True).cpu
+            waits = subscriber.feed(part, rate)
+            stalls.close()
+            free = [(sent, heard) for sent, heard in waits if not stalls.met(sent, heard)]
+            took = again.until(lambda _: True).cpu - before
+            cost = {"rate": rate, "CPU us/event": took / part.events * 1e6}
+            yield f"latency at {share:.0%}, s", cost | spread(waits)
+            yield f"latency at {share:.0%} outside snapshots, s", spread(free)
+            lengths = [end - begin for begin, end in stalls.found]
+            yield f"snapshots at {share:.0%}, s", {"longest stall": max(lengths, default=None), "seen": len(lengths)}
         subscriber.close()
         again.drain()
     finally:

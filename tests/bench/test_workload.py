@@ -58,4 +58,9 @@ def test_a_live_run_is_measured_from_topic_to_topic(broker: Broker, tmp_path: Pa
     told = [found[f"latency at {share:.0%}, s"] for share in SHARES]
     assert all(one["rate"] > 0 for one in told)
     assert any(one["risk events"] for one in told)
-    assert all(0 < one["p50"] <= one["p99"] <= one["p99.9"] for one in told if one["risk events"])
+    free = [found[f"latency at {share:.0%} outside snapshots, s"] for share in SHARES]
+    assert all(0 < one["p50"] <= one["p99"] <= one["p99.9"] for one in (*told, *free) if one["risk events"])
+    assert all(few["risk events"] <= one["risk events"] for few, one in zip(free, told, strict=True))
+    stalls = [found[f"snapshots at {share:.0%}, s"] for share in SHARES]
+    assert all(one["seen"] == 0 or 0 <= one["longest stall"] < 60 for one in stalls)
+    assert any(one["seen"] for one in stalls)

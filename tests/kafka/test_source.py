@@ -123,18 +123,24 @@ def test_an_idle_topic_does_not_block_the_other(make_inputs: MakeInputs) -> None
     part.close()
 
 
-def test_a_partition_that_found_nothing_sleeps_until_its_poll_interval_is_over(make_inputs: MakeInputs) -> None:
-    """After an empty batch the engine is told when to come back; after records, at once."""
+def test_a_partition_that_found_little_sleeps_until_its_poll_interval_is_over(make_inputs: MakeInputs) -> None:
+    """After an empty or a small batch the engine is told when to come back; after a larger one, at once."""
     inputs = make_inputs()
-    part = MergedKafkaSource(*inputs, poll_ms=60_000).build_part("in", "00000", None)
-    before = now_ms()
-    assert part.next_batch() == []
-    awake = part.next_awake()
-    assert awake is not None
-    assert before + 60_000 <= awake.timestamp() * 1_000 <= now_ms() + 60_000
+    part = MergedKafkaSource(*inputs, batch_size=100, poll_ms=60_000).build_part("in", "00000", None)
+
+    def sleeps(found: Callable[[], list[Raw]]) -> bool:
+        before = now_ms()
+        assert found() is not None
+        awake = part.next_awake()
+        if awake is not None:
+            assert before + 60_000 <= awake.timestamp() * 1_000 <= now_ms() + 60_000
+        return awake is not None
+
+    assert sleeps(part.next_batch)
     inputs.chat([Written("u1", 1_000)])
-    _until(part, bool)
-    assert part.next_awake() is None
+    assert sleeps(lambda: _until(part, bool))
+    inputs.chat([Written("u1", 2_000)] * 90)
+    _until(part, lambda _: part.next_awake() is None)
     part.close()
 
 
