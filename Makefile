@@ -47,6 +47,7 @@ bench: $(READY) ## measure a replay by stage, a live run on a broker, and what p
 	@mkdir -p out/bench
 	@$(BIN)/python tests/bench/bench.py
 	@$(BIN)/python -m tests.bench.growth
+	@$(BIN)/python -m tests.bench.epochs
 	@$(BIN)/python -m tests.bench.live
 	@$(BIN)/python -m tests.bench.peers.run
 
