@@ -26,12 +26,13 @@ MODULES = (
     "detectors/features/strikes.py",
     "detectors/features/tokens.py",
     "detectors/features/window.py",
+    "detectors/idle.py",
     "detectors/items.py",
     "detectors/log_clock.py",
     "detectors/models/adagrad.py",
-    "detectors/taking.py",
     "detectors/target.py",
     "detectors/user.py",
+    "detectors/users.py",
 )
 GROUP = "forewarn"
 """What the shared library that holds the code of all of them is called."""

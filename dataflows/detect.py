@@ -12,6 +12,7 @@ from bytewax.outputs import Sink
 
 from dataflows.operators import context, decode, judge, learn, profile
 from dataflows.operators.profile import Late
+from dataflows.recovery_users import UserStores
 from dataflows.telemetry import Telemetry
 from detectors.items import Outcome
 from detectors.lane import Lane, News, Publication
@@ -50,13 +51,14 @@ def build_flow(
     one_partition: bool = False,
     as_partitions: int | None = None,
     text: TextScorer | None = None,
+    stores: UserStores | None = None,
 ) -> Dataflow:
     """The dataflow that `run`, `replay` and the tests share; only source and sinks differ.
 
     With a `pinned` model nothing is learnt. `one_partition` says that the source is a single partition, as a file is:
     then lanes wait for the version that was in force at a point's position, and scores do not depend on batching.
     Channels are remembered for each partition of the source or, with `as_partitions`, as if the source had so many.
-    `text` scores messages that bring no scores of their own.
+    `text` scores messages that bring no scores of their own. A flow that is recovered keeps its users in `stores`.
     """
 
     def new_lane() -> Lane:
@@ -68,7 +70,7 @@ def build_flow(
     events = decoded.events
     if policy.channels.remembered is not None:
         events = context("context", events, policy.channels.remembered, as_partitions)
-    profiled = profile("profile", events, Rulebook(policy), lanes, telemetry)
+    profiled = profile("profile", events, Rulebook(policy), lanes, telemetry, stores)
     rejects = op.merge("rejects", decoded.rejects, profiled.rejects)
     models = () if pinned is not None else (policy.learning.champion, *policy.learning.challengers)
     news = learn("learn", profiled.lessons, rejects, policy, models)

@@ -21,8 +21,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from dataflows.detect import FLOW_ID
 from dataflows.engine import open_recovery
 from dataflows.files import write_whole
+from dataflows.operators.profile import STATE_VERSION as USERS_VERSION
+from dataflows.operators.profile import lane_names
 from dataflows.recovery_lock import StoreError, StoreLock, unusable
 from dataflows.recovery_parts import NEW, RESTORE, damages, listed, of_other_times, tidy, unused
+from dataflows.recovery_users import damaged_users, make_users
 from dataflows.settings import Settings
 from detectors import channels, lane, learn, user
 from detectors.features.catalogue import NAMES
@@ -38,6 +41,7 @@ VERSION = 1
 """The newest form of the manifest that is read."""
 STATE_VERSIONS = {
     "user": user.STATE_VERSION,
+    "users": USERS_VERSION,
     "learner": learn.STATE_VERSION,
     "lane": lane.STATE_VERSION,
     "channels": channels.STATE_VERSION,
@@ -134,10 +138,11 @@ def open_store(directory: Path, manifest: Manifest) -> None:
         if path.exists():
             stored = _read(path)
         else:
-            _make(directory, manifest.recovery_partitions)
+            _make(directory, manifest)
             stored = manifest
         problems = damages(directory, stored.recovery_partitions) or of_other_times(directory)
         problems += differences(stored, manifest, directory)
+        problems = problems or damaged_users(directory, lane_names(manifest.lanes))
         if problems:
             raise StoreError(*problems)
         tidy(directory)
@@ -239,7 +244,7 @@ def _write(path: Path, manifest: Manifest) -> None:
     write_whole(path, manifest.model_dump_json(indent=2).encode() + b"\n")
 
 
-def _make(directory: Path, partitions: int) -> None:
+def _make(directory: Path, manifest: Manifest) -> None:
     """Make a store, anew where a first start was cut short before it had written the manifest."""
     if not all(map(unused, directory.glob("*.sqlite3"))):
         raise StoreError(
@@ -247,7 +252,8 @@ def _make(directory: Path, partitions: int) -> None:
         )
     for file in directory.glob("part-*.sqlite3*"):  # with what SQLite keeps beside each
         file.unlink()
-    open_recovery(directory, partitions)
+    open_recovery(directory, manifest.recovery_partitions)
+    make_users(directory, lane_names(manifest.lanes))
 
 
 def _json(value: object) -> str:

@@ -12,6 +12,7 @@ from bytewax.recovery import InconsistentPartitionsError, MissingPartitionsError
 
 from dataflows.recovery_lock import StoreError
 from dataflows.recovery_parts import RESTORE, decay
+from dataflows.recovery_users import UserStores, took_none
 
 REFUSED_SNAPSHOT = re.compile(r'code: (?:DiskFull|SystemIoFailure|ReadOnly|CannotOpen)\b[^}]*\}, Some\("([^"]*)"\)')
 """What the engine says of a write to the recovery store that the disk did not take, and in it what SQLite says."""
@@ -24,21 +25,20 @@ UNREADABLE = frozenset({"UnpicklingError", "EOFError"})
 
 
 @contextmanager
-def faults_told(directory: Path | None) -> Iterator[None]:
+def faults_told(directory: Path | None, users: UserStores | None = None) -> Iterator[None]:
     """Raise `StoreError` for what is the store's fault: a disk that takes no more, and damage, which is looked for.
 
-    The engine tells neither but by panicking. Anything else is let through.
+    The engine tells neither but by panicking; `users` note their own. Anything else is let through.
     """
     try:
         yield
     except BaseException as error:
         if directory is None or isinstance(error, KeyboardInterrupt | SystemExit):
             raise
+        if users is not None and users.fault is not None:
+            raise users.fault from None
         if (why := _refused(error, directory)) is not None:
-            raise StoreError(
-                f"Recovery directory {directory} took no further snapshot ({why}): make room on its disk, or repair "
-                "it, then start again; nothing is lost, the next start goes on from the last snapshot."
-            ) from None
+            raise StoreError(took_none(directory, why)) from None
         if isinstance(error, UNFIT) or type(error).__name__ in UNREADABLE:
             problem = f"Recovery directory {directory} cannot be resumed from ({_first_line(error)}): {RESTORE}"
             raise StoreError(*decay(directory) or [problem]) from None

@@ -13,10 +13,10 @@ import logging
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 
 from dataflows.recovery_lock import StoreError
-from dataflows.recovery_settled import TABLE, is_apart, put_together, wait_for_leftover
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ def unused(part: Path) -> bool:
     try:
         with closing(_open(part)) as database:
             made = {name for (name,) in database.execute("SELECT name FROM sqlite_master")}
-            return not any(_holds_rows(database, table) for table in (*ENGINE_TABLES, TABLE) if table in made)
+            return not any(_holds_rows(database, table) for table in ENGINE_TABLES if table in made)
     except sqlite3.Error:
         return False
 
@@ -136,25 +136,20 @@ def tidy(directory: Path) -> tuple[int, int]:
     """
     unfinished = gone = 0
     with _told(directory):
-        wait_for_leftover(directory)
         start = resume_epoch(directory) or 0
         for part in _parts(directory) if start else ():
             with closing(sqlite3.connect(part)) as database, database:
-                if is_apart(database):  # then what is settled, nearly everything, need not be looked through
-                    taken, dropped = put_together(database, start)
-                else:
-                    taken = database.execute("DELETE FROM snaps WHERE snap_epoch >= ?", (start,)).rowcount
-                    dropped = database.execute(DELETE_GONE).rowcount
-                unfinished, gone = unfinished + taken, gone + dropped
+                unfinished += database.execute("DELETE FROM snaps WHERE snap_epoch >= ?", (start,)).rowcount
+                gone += database.execute(DELETE_GONE).rowcount
     if unfinished:
         log.info("%d snapshots of an epoch that was cut short were dropped; it is read again.", unfinished)
     return unfinished, gone
 
 
 def size(directory: Path) -> int:
-    """Bytes on disk, with what SQLite keeps beside each part."""
+    """Bytes on disk of the parts and of the users' files, with what SQLite keeps beside each."""
     total = 0
-    for file in directory.glob("part-*.sqlite3*"):
+    for file in chain(directory.glob("part-*.sqlite3*"), directory.glob("users/lane-*.sqlite3*")):
         with suppress(FileNotFoundError):  # SQLite removes its log when the last reader leaves
             total += file.stat().st_size
     return total

@@ -6,10 +6,9 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from functools import partial
-from pathlib import Path
 from threading import Event as Flag
 from typing import NamedTuple
 
@@ -20,8 +19,8 @@ from dataflows.detect import build_flow
 from dataflows.engine import open_recovery, run_flow
 from dataflows.manifest import StoreLock, manifest_of, open_store
 from dataflows.recovery_faults import faults_told
-from dataflows.recovery_parts import resume_epoch, size, tidy
-from dataflows.recovery_settled import Settling
+from dataflows.recovery_parts import size, tidy
+from dataflows.recovery_users import UserStores
 from dataflows.settings import Settings
 from dataflows.sinks.live import kafka_sinks
 from dataflows.sources.kafka import MergedKafkaSource, input_partitions
@@ -32,8 +31,6 @@ from detectors.text.scorer import TextScorer
 from schemas.codec import Codec
 from schemas.records import ModelVersion
 
-FIRST_EPOCH = 1
-"""What the engine begins a new store with."""
 WATCH_SECONDS = 1.0
 """How often a process of a cluster looks whether its supervisor is still there."""
 
@@ -81,8 +78,9 @@ def run(
         threading.Thread(target=_watch, args=(place.supervisor,), daemon=True).start()
     if settings.run.metrics_port is not None:
         _serve_metrics(settings.run.metrics_port + process, telemetry)
-    flow = _flow(settings, policy, telemetry, model=model, text=text, stop_at_end=stop_at_end, stop=stop)
     store = settings.recovery
+    users = None if store.directory is None else UserStores(store.directory)
+    flow = _flow(settings, policy, telemetry, model=model, text=text, stop_at_end=stop_at_end, stop=stop, users=users)
     if store.directory is not None:
         telemetry.store.set_function(partial(size, store.directory))
     lock = nullcontext() if store.directory is None else StoreLock(store.directory, place and place.process)
@@ -91,7 +89,7 @@ def run(
             _check(settings, policy, flow, model)
         recovery = None if store.directory is None else open_recovery(store.directory, store.partitions)
         epoch = timedelta(seconds=store.epoch_interval_seconds)
-        with faults_told(store.directory), _settling(store.directory, process):
+        with faults_told(store.directory, users), users or nullcontext():
             run_flow(flow, workers, epoch=epoch, recovery=recovery, process=process, addresses=addresses)
     return telemetry
 
@@ -130,6 +128,7 @@ def _flow(
     text: TextScorer | None = None,
     stop_at_end: bool,
     stop: Flag,
+    users: UserStores | None = None,
 ) -> Dataflow:
     source = MergedKafkaSource(
         settings.kafka,
@@ -153,14 +152,8 @@ def _flow(
         lanes=settings.run.lanes,
         pinned=None if model is None else freeze(model),
         text=text,
+        stores=users,
     )
-
-
-def _settling(directory: Path | None, process: int) -> AbstractContextManager[object]:
-    """What keeps the engine from looking through everybody at every epoch; one does for a cluster."""
-    if directory is None or process:
-        return nullcontext()
-    return Settling(directory, resume_epoch(directory) or FIRST_EPOCH)
 
 
 @contextmanager

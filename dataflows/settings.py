@@ -68,7 +68,7 @@ class RecoverySettings(Section):
 
     directory: Path | None = None
     epoch_interval_seconds: Annotated[float, Field(ge=0)] = 10.0
-    partitions: Positive = 32
+    partitions: Positive = 4
     """Files the store is dealt over; fixed for the store's life."""
 
 

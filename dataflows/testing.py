@@ -25,6 +25,7 @@ probability when a first report comes:
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from math import log
@@ -37,7 +38,8 @@ from bytewax.testing import TestingSource
 
 from dataflows.detect import Sinks, build_flow
 from dataflows.engine import NO_EPOCHS, open_recovery, run_flow
-from dataflows.operators.profile import Late
+from dataflows.operators.profile import Late, lane_names
+from dataflows.recovery_users import FOLDER, UserStores, make_users
 from dataflows.sinks.memory import MemorySink
 from dataflows.telemetry import Telemetry
 from detectors.features.catalogue import NAMES
@@ -240,6 +242,7 @@ class FlowDriver:
         epoch = timedelta(0) if recovery is not None and snapshot_each_batch else NO_EPOCHS
         for life in range(len(self._stops) + 1):
             policy = self._policies[max(since for since in self._policies if since <= life)]
+            stores = None if recovery is None else _stores(recovery, lanes)
             flow = build_flow(
                 TestingSource(self._input(life), batch_size=batch_size),
                 Sinks(risk=risk, features=served, models=news, rejects=rejects, late=late, outcomes=outcomes),
@@ -249,9 +252,11 @@ class FlowDriver:
                 lanes=lanes,
                 pinned=None if model is None else freeze(model),
                 one_partition=len(self._reached) == 1,
+                stores=stores,
             )
             store = None if recovery is None else open_recovery(recovery, RECOVERY_PARTITIONS)
-            run_flow(flow, workers, epoch=epoch, recovery=store)
+            with stores or nullcontext():
+                run_flow(flow, workers, epoch=epoch, recovery=store)
         published = [item for heard in news.items for item in heard.published]
         return DriverResult(
             risk=[item.event for item in sorted((item for _, item in risk.items), key=lambda item: item.at.offset)],
@@ -279,3 +284,10 @@ class FlowDriver:
                     items.append(TestingSource.ABORT())
             items.extend(self._records[index : index + 1])
         return items
+
+
+def _stores(recovery: Path, lanes: int) -> UserStores:
+    """The files of a recovery directory that hold the users, made where there are none yet."""
+    if not (recovery / FOLDER).exists():
+        make_users(recovery, lane_names(lanes))
+    return UserStores(recovery)

@@ -11,7 +11,7 @@ import bytewax.operators as op
 from bytewax.dataflow import Stream, operator
 from bytewax.operators import KeyedStream, StatefulBatchLogic
 
-from dataflows.operators.profile import lane_of
+from dataflows.operators.profile import lane_names, lane_of
 from dataflows.telemetry import Telemetry
 from detectors.items import LaneItem
 from detectors.lane import STATE_VERSION, Lane, News, Publication
@@ -75,7 +75,7 @@ def judge(
     telemetry: Telemetry,
 ) -> JudgeOut:
     """Score the points of each lane in batches and decide; every lane hears all news, one lane all of a scorer."""
-    names = [f"{lane:03d}" for lane in range(lanes)]
+    names = lane_names(lanes)
 
     def broadcast(batch: list[News]) -> list[tuple[str, News]]:
         return [(lane, item) for item in batch for lane in names]

@@ -1,9 +1,9 @@
-"""Profile: each user's events are counted in order; points, lessons, lates and outcomes come of it."""
+"""Profile: each user's events are counted in order, lane by lane; points, lessons, lates and outcomes come of it."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import chain
 from typing import NamedTuple
@@ -14,18 +14,16 @@ from bytewax.dataflow import Stream, operator
 from bytewax.operators import KeyedStream, StatefulBatchLogic
 
 from dataflows.operators.decode import Decoded
-from dataflows.operators.idle import DAY, NEVER, Expire, Idle
-from dataflows.operators.warm import Warm
+from dataflows.recovery_users import UserStore, UserStores
 from dataflows.telemetry import Telemetry
 from detectors.items import LaneItem, Lesson, Outcome
-from detectors.taking import Taken, take
-from detectors.user import Home, Rulebook, User
+from detectors.storage import pack, unpack
+from detectors.user import Rulebook
+from detectors.users import LIVE, Taken, Users
 from schemas.records import CHAT, MODERATION, ChatMessage, Event, Position, Reject, RejectReason
 
-Bundle = tuple[str, list[Decoded] | Expire]
-"""A user's events of a batch, or the question whether they are still there."""
-MORE = 4
-"""Silent users that are asked for each user in a batch."""
+STATE_VERSION = 1
+"""Version of what a snapshot says of a lane's users."""
 
 
 class Late(NamedTuple):
@@ -75,69 +73,52 @@ class Gathered(NamedTuple):
     outcomes: list[Outcome]
 
 
-class ProfileLogic(StatefulBatchLogic[list[Decoded] | Expire, Taken, bytes]):
-    """One user's state, fed the user's events in the order they arrived: a `User`, or the bytes of one."""
+class Bundle(NamedTuple):
+    """A lane's events of a batch, in the order they arrived."""
 
-    def __init__(self, rules: Rulebook, snapshot: bytes | None, idle: Idle, warm: Warm) -> None:
-        self._rules, self._idle, self._warm = rules, idle, warm
-        self._user: User | None = None
-        self._bytes = snapshot
-        self._day = NEVER
+    lane: str
+    events: list[Decoded]
+
+
+class ProfileLogic(StatefulBatchLogic[Bundle, Taken, bytes]):
+    """The users of one lane, made when its first events or its snapshot name the lane.
+
+    With `stores` the users are kept there, and a snapshot says no more than what of it counts.
+    """
+
+    def __init__(
+        self, new_users: Callable[[], Users], stores: UserStores | None, kept: list[Users], snapshot: bytes | None
+    ) -> None:
+        self._stores = stores
+        self._store: UserStore | None = None
+        self._users = new_users()
+        kept.append(self._users)
+        self._lane: str | None = None
         if snapshot is not None:
-            front = User.front(snapshot)
-            if front is None:  # of an earlier version
-                user = self._thawed()
-                front = user.profile.clock, user.home
-            clock, home = front
-            if home is not None:
-                self._day = idle.move(home, clock, NEVER)
+            if stores is None:
+                raise ValueError("users who were kept in memory only cannot be resumed: give the flow its stores")
+            _, state = unpack(snapshot, STATE_VERSION, "users")
+            self._open(state["lane"], state["generation"])
 
-    def _thawed(self) -> User:
-        """The user, live."""
-        user = self._user
-        if user is None:
-            user = User(self._rules) if self._bytes is None else User.load(self._bytes, self._rules)
-            self._user, self._bytes = user, None
-            self._warm.take_in(self)
-        return user
+    def _open(self, lane: str, generation: int) -> None:
+        self._lane = lane
+        if self._stores is not None:
+            self._store = self._stores.open(lane, generation)
+            for user_id, state in self._store.read():
+                self._users.restore(user_id, state)
 
-    def freeze(self) -> None:
-        """Keep the user as bytes until there is an event."""
-        if self._user is not None:
-            self._bytes = self.snapshot()
-            self._user = None
-
-    def on_batch(self, values: list[list[Decoded] | Expire]) -> tuple[list[Taken], bool]:
-        """Take the user's events.
-
-        Nothing of the user is kept after an erasure with nothing behind it, and when an `Expire` finds a silence as
-        long as it says; such a user goes without a word.
-        """
-        user, taken, silent_since = self._thawed(), Taken(), 0
-        self._bytes = None
-        for value in values:
-            if isinstance(value, Expire):
-                silent_since = value.before
-            else:
-                user = take(user, value, self._rules.tracked_from, taken)
-                event, at, _ = value[-1]
-        self._user = user
-        clock = user.profile.clock
-        nothing_left = user.profile.events == 0 and not user.profile.seen
-        gone = nothing_left or clock < silent_since
-        if gone:
-            if user.home is not None:
-                self._idle.drop(user.home, self._day, "erasure" if nothing_left else "silence")
-        elif clock // DAY != self._day:
-            user.home = Home(event.user_id, at.partition)
-            self._day = self._idle.move(user.home, clock, self._day)
-        return [taken] if taken.lessons or taken.broken else [], gone
+    def on_batch(self, values: list[Bundle]) -> tuple[list[Taken], bool]:
+        """Count the events; see `Users.take`."""
+        if self._lane is None:
+            self._open(values[0].lane, 0)
+        if len(values) == 1:
+            return [self._users.take(values[0].events)], False
+        return [self._users.take([decoded for bundle in values for decoded in bundle.events])], False
 
     def snapshot(self) -> bytes:
-        """The user's state as versioned bytes; they are kept until there is an event."""
-        if self._bytes is None:
-            self._bytes = self._thawed().dump()
-        return self._bytes
+        """What of the store counts, once it holds what the users have come to."""
+        generation = 0 if self._store is None else self._store.keep(self._users.changes())
+        return pack({"lane": self._lane, "generation": generation}, STATE_VERSION)
 
 
 def without_text(event: Event) -> Event:
@@ -147,8 +128,13 @@ def without_text(event: Event) -> Event:
     return event
 
 
+def lane_names(lanes: int) -> list[str]:
+    """The names of so many lanes."""
+    return [f"{lane:03d}" for lane in range(lanes)]
+
+
 def lane_of(user_id: str, lanes: int) -> str:
-    """The lane a user is judged in: the same in every process."""
+    """The lane a user is counted and judged in: the same in every process."""
     return f"{_number(user_id) % lanes:03d}"
 
 
@@ -163,42 +149,47 @@ def profile(
     rules: Rulebook,
     lanes: int,
     telemetry: Telemetry,
+    stores: UserStores | None,
 ) -> ProfileOut:
-    """Count events, in order for each partition, into profiles; give points by lane, lessons, and what was late."""
-    idle, warm = Idle(rules, telemetry), Warm()
+    """Count events, in order for each partition, into profiles; give points by lane, lessons, and what was late.
 
-    def by_user(batch: list[list[Decoded]]) -> Iterable[Bundle]:
-        users: dict[str, list[Decoded]] = {}
+    The users are kept in `stores`, or in memory only.
+    """
+    names = lane_names(lanes)
+    kept: list[Users] = []
+    telemetry.profiles.set_function(lambda: sum(map(len, kept)))
+
+    def new_users() -> Users:
+        return Users(rules, max(LIVE // lanes, 1), recorded=stores is not None)
+
+    def by_lane(batch: list[list[Decoded]]) -> list[tuple[str, Bundle]]:
+        bundles: dict[str, Bundle] = {}
         for decoded in chain.from_iterable(batch):
-            bundle = users.get(decoded.event.user_id)
+            lane = names[_number(decoded.event.user_id) % lanes]
+            bundle = bundles.get(lane)
             if bundle is None:
-                bundle = users[decoded.event.user_id] = []
-            bundle.append(decoded)
-        # more than a batch can bring new users, so that asking keeps up; no more than some batches' worth of work
-        return chain(users.items(), idle.due(MORE * len(users)))
+                bundle = bundles[lane] = Bundle(lane, [])
+            bundle.events.append(decoded)
+        return list(bundles.items())
 
-    bundles = op.flat_map_batch("by_user", up, by_user)
-    steps = op.stateful_batch("users", bundles, lambda snapshot: ProfileLogic(rules, snapshot, idle, warm))
-
-    names = [f"{lane:03d}" for lane in range(lanes)]
+    bundles = op.flat_map_batch("by_lane", up, by_lane)
+    steps = op.stateful_batch("lanes", bundles, lambda snapshot: ProfileLogic(new_users, stores, kept, snapshot))
 
     def gather(batch: list[tuple[str, Taken]]) -> list[Gathered]:
         found = Gathered({}, [], [], [], [])
-        duplicates = erased = items = 0
-        for user_id, taken in batch:
+        outcomes: Counter[str] = Counter()
+        items = 0
+        for lane, taken in batch:
             if taken.items:
                 items += len(taken.items)
-                lane = names[_number(user_id) % lanes]
-                if lane in found.items:
-                    found.items[lane].extend(taken.items)
-                else:
-                    found.items[lane] = taken.items
+                found.items.setdefault(lane, []).extend(taken.items)
             found.lessons.extend(taken.lessons)
             found.outcomes.extend(taken.outcomes)
             found.lates.extend([Late(without_text(event), at) for event, at in taken.lates])
             found.rejects.extend([reject_of(event, at, "profile", error) for event, at, error in taken.broken])
-            duplicates, erased = duplicates + taken.duplicates, erased + taken.erased
-        _count(found, items, duplicates, erased, telemetry)
+            outcomes.update(duplicate=taken.duplicates, erased=taken.erased, late=len(taken.lates))
+            telemetry.add("dropped", Counter(silence=taken.silent, erasure=taken.forgotten))
+        _count(found, items, outcomes, telemetry)
         return [found]
 
     gathered = op.flat_map_batch("gathered", steps, gather)
@@ -227,10 +218,10 @@ def profile(
     )
 
 
-def _count(found: Gathered, items: int, duplicates: int, erased: int, telemetry: Telemetry) -> None:
-    late = len(found.lates)
-    seen = len(found.lessons) - late - duplicates - erased
-    telemetry.add("outcomes", Counter(seen=seen, late=late, duplicate=duplicates, erased=erased))
+def _count(found: Gathered, items: int, outcomes: Counter[str], telemetry: Telemetry) -> None:
+    erased = outcomes["erased"]
+    outcomes["seen"] = len(found.lessons) - outcomes.total()
+    telemetry.add("outcomes", outcomes)
     changed = Counter([outcome.kind for outcome in found.outcomes])
     decisions = Counter(
         decision_points=items - len(found.outcomes) - erased,

@@ -1,122 +1,104 @@
-"""Prints what the end of an epoch costs the engine, by how many users its store knows, and how long it reads them.
+"""Prints what the end of an epoch costs by how many users a store knows, and how long a start reads them.
 
     python -m tests.bench.epochs --users 100000 1000000
 
-A store is filled with as many states as there are users, of the size of a user's. A flow then goes on from it, touching
-some of them in each epoch: as the engine does by itself, and with what is settled set apart.
+The files of all lanes are filled with as many users; then some of them change in each epoch, over all lanes. What an
+epoch waits for is the writing of the changes; what is folded afterwards is counted as CPU time.
 """
 
 from __future__ import annotations
 
 import argparse
-import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from datetime import timedelta
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import bytewax.operators as op
 import orjson
-from bytewax.dataflow import Dataflow
-from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
-from bytewax.operators import StatefulBatchLogic
 
-from dataflows.engine import open_recovery, run_flow
-from dataflows.recovery_parts import resume_epoch, tidy
-from dataflows.recovery_settled import Settling
-from dataflows.settings import RecoverySettings
-from dataflows.sinks.memory import NullSink
+from dataflows.operators.profile import lane_names, lane_of
+from dataflows.policy_file import load_policy
+from dataflows.recovery_parts import size
+from dataflows.recovery_users import BEHIND, UserStore, UserStores, make_users
+from dataflows.settings import RunSettings
+from detectors.user import Rulebook
+from detectors.users import Users
+from schemas.codec import Codec
+from schemas.records import Position, Raw, Reject
+from tests.bench.workload import Workload, events
 
-OUT = Path(__file__).parents[2] / "out/bench/epochs.json"
-STATE = bytes(range(250)) * 3
-"""As many bytes as a user's state has in the middle."""
-FILL = 20_000
+ROOT = Path(__file__).parents[2]
+OUT = ROOT / "out/bench/epochs.json"
+FILL = 50_000
 """Users of an epoch while a store is filled."""
 EPOCHS = 20
+LANES = RunSettings().lanes
 
 
 class Cost(NamedTuple):
-    """Seconds until the first batch was asked for, and CPU milliseconds of an epoch."""
+    """Wall and CPU milliseconds of an epoch, seconds in which everybody is read, and bytes on disk for each user."""
 
+    stall: float
+    cpu: float
     resume: float
-    epoch: float
+    bytes: float
 
 
-class State(StatefulBatchLogic[None, None, bytes]):
-    """A state that is written whenever it is touched."""
-
-    def on_batch(self, values: list[None]) -> tuple[list[None], bool]:
-        del values
-        return [], False
-
-    def snapshot(self) -> bytes:
-        return STATE
-
-
-class Batches(FixedPartitionedSource[list[str], int]):
-    """Batches of users, each an epoch of its own."""
-
-    def __init__(self, batches: Callable[[], Iterator[list[str]]]) -> None:
-        self._batches = batches
-
-    def list_parts(self) -> list[str]:
-        return ["only"]
-
-    def build_part(self, step_id: str, for_part: str, resume_state: int | None) -> Batch:
-        del step_id, for_part, resume_state
-        return Batch(self._batches())
+def a_state(rules: Rulebook) -> bytes:
+    """The state of a user with a dozen events."""
+    users = Users(rules, recorded=True)
+    for seq, event in enumerate(events(Workload(1, 12))):
+        decoded = Codec().decode(Raw(event["subject"], orjson.dumps(event), None, Position("log", 0, seq, seq), None))
+        if not isinstance(decoded, Reject):
+            users.take([(decoded, Position("log", 0, seq, seq), None)])
+    ((_, state),) = users.changes()
+    if state is None:
+        raise ValueError("the user was dropped")
+    return state
 
 
-class Batch(StatefulSourcePartition[list[str], int]):
-    """The batches, one after the other."""
-
-    def __init__(self, batches: Iterator[list[str]]) -> None:
-        self._batches = batches
-
-    def next_batch(self) -> list[list[str]]:
-        return [next(self._batches)]  # its StopIteration is the engine's sign too
-
-    def snapshot(self) -> int:
-        return 0
+def keep(lanes: dict[str, UserStore], users: Iterable[str], state: bytes) -> None:
+    """Have the lanes keep the users, as an epoch's end does."""
+    changed: dict[str, list[tuple[str, bytes | None]]] = {}
+    for user_id in users:
+        changed.setdefault(lane_of(user_id, LANES), []).append((user_id, state))
+    for lane, changes in changed.items():
+        lanes[lane].keep(changes)
 
 
-def run(directory: Path, batches: Callable[[], Iterator[list[str]]]) -> None:
-    """Run a flow that keeps a state for each user, from what the store holds."""
-    flow = Dataflow("epochs")
-    users: Any = op.flat_map("users", op.input("in", flow, Batches(batches)), lambda batch: batch)
-    keyed = op.key_on("key", users, lambda user: user)
-    kept: Any = op.stateful_batch("kept", keyed, lambda _: State())
-    null: Any = NullSink()
-    op.output("out", kept, null)
-    run_flow(flow, epoch=timedelta(0), recovery=open_recovery(directory, RecoverySettings().partitions))
-
-
-def measured(directory: Path, users: int, touched: int, *, apart: bool) -> Cost:
-    """Go on from a store, and touch so many users in each epoch."""
-    begun, figures = time.monotonic(), []
-    with ExitStack() as stack:
-        tidy(directory)
-        settling = Settling(directory, resume_epoch(directory) or 1)
-        if apart:
-            stack.enter_context(settling)
-
-        def batches() -> Iterator[list[str]]:
-            yield []
-            figures.append(time.monotonic() - begun)
-            while apart and not settling.over:
-                yield []
-            for number in range(EPOCHS + 1):
-                if number == 1:
-                    figures.append(time.process_time())
-                yield [f"user-{(number * touched + one) * 7_919 % users:08d}" for one in range(touched)]
-            figures.append(time.process_time())
-
-        run(directory, batches)
-    resume, first, last = figures
-    return Cost(resume, (last - first) / EPOCHS * 1_000)
+def measured(directory: Path, users: int, touched: int) -> Cost:
+    """Fill a store, change some users in each epoch, and read everybody back."""
+    rules, names = Rulebook(load_policy(ROOT / "tests/bench/ubuntu_irc.toml")), lane_names(LANES)
+    state = a_state(rules)
+    make_users(directory, names)
+    with UserStores(directory) as stores:
+        lanes = {name: stores.open(name, 0) for name in names}
+        for first in range(0, users, FILL):
+            keep(lanes, [f"user-{n:08d}" for n in range(first, min(first + FILL, users))], state)
+        for _ in range(BEHIND):  # and all of them are folded
+            for lane in lanes.values():
+                lane.keep([])
+    with UserStores(directory) as stores:
+        lanes = {name: stores.open(name, lanes[name].generation) for name in names}
+        stall, cpu = 0.0, time.process_time()
+        for epoch in range(EPOCHS):
+            chosen = [f"user-{(epoch * touched + n) * 7_919 % users:08d}" for n in range(touched)]
+            begun = time.perf_counter()
+            keep(lanes, chosen, state)
+            stall += time.perf_counter() - begun
+    cpu, on_disk = time.process_time() - cpu, size(directory)
+    with UserStores(directory) as stores:
+        begun, found = time.perf_counter(), 0
+        for name, lane in lanes.items():
+            known = Users(rules)
+            for user_id, kept in stores.open(name, lane.generation).read():
+                known.restore(user_id, kept)
+            found += len(known)
+        resume = time.perf_counter() - begun
+    if found != users:
+        raise ValueError(f"{found} users were kept of {users}")
+    return Cost(stall / EPOCHS * 1e3, cpu / EPOCHS * 1e3, resume, on_disk / users)
 
 
 def main() -> None:
@@ -126,18 +108,13 @@ def main() -> None:
     parser.add_argument("--touched", type=int, default=2_000, help="users of an epoch")
     arguments = parser.parse_args()
     found: dict[str, Any] = {}
-    print("| users in the store | set apart | CPU ms an epoch | s to resume |\n|---|---|---|---|", flush=True)
+    print("| users in the store | ms until an epoch is kept | CPU ms an epoch | s to read | bytes a user |")
+    print("|---|---|---|---|---|", flush=True)
     for users in arguments.users:
         with tempfile.TemporaryDirectory(prefix="forewarn-bench-") as folder:
-            filled = Path(folder) / "filled"
-            names = [f"user-{number:08d}" for number in range(users)]
-            run(filled, lambda names=names: (names[at : at + FILL] for at in range(0, len(names), FILL)))  # type: ignore[misc]
-            for apart in (False, True):
-                store = shutil.copytree(filled, Path(folder) / f"apart-{apart}")
-                cost = measured(store, users, arguments.touched, apart=apart)
-                print(f"| {users:,} | {'yes' if apart else 'no'} | {cost.epoch:.0f} | {cost.resume:.1f} |", flush=True)
-                found[f"{users} {'apart' if apart else 'whole'}"] = cost._asdict()
-                shutil.rmtree(store)
+            cost = measured(Path(folder), users, arguments.touched)
+        print(f"| {users:,} | {cost.stall:.0f} | {cost.cpu:.0f} | {cost.resume:.1f} | {cost.bytes:,.0f} |", flush=True)
+        found[str(users)] = cost._asdict()
     OUT.parent.mkdir(parents=True, exist_ok=True)
     OUT.write_bytes(orjson.dumps(found, option=orjson.OPT_INDENT_2))
 

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections import Counter
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from dataflows.recovery_parts import tidy
 from schemas.codec import Codec
 from schemas.records import ChatMessage, ModerationEvent, Position, Raw
 from tests.bench.epochs import measured as epochs_measured
-from tests.bench.epochs import run
 from tests.bench.growth import flow_of
 from tests.bench.live import SHARES, measured
 from tests.bench.workload import Workload, events
@@ -53,20 +49,13 @@ def test_growth_measures_a_flow_over_all_users_or_a_share_of_them() -> None:
     assert min(flow_of(workload, 1, 2)[:2]) > 0
 
 
-@pytest.mark.parametrize("apart", [False, True])
-def test_the_end_of_an_epoch_is_measured_on_a_store_that_knows_everybody(tmp_path: Path, *, apart: bool) -> None:
-    """As the engine does by itself, and with what is settled set apart; both take time, and lose nobody."""
-    names = [f"user-{number:08d}" for number in range(500)]
-    run(tmp_path, lambda: iter([names]))
-    cost = epochs_measured(tmp_path, 500, 20, apart=apart)
+def test_the_end_of_an_epoch_is_measured_on_a_store_that_knows_everybody(tmp_path: Path) -> None:
+    """Every figure takes time or room; that nobody is lost the benchmark looks at itself."""
+    cost = epochs_measured(tmp_path, 500, 20)
+    assert 0 < cost.stall < 10_000
+    assert 0 < cost.cpu < 10_000
     assert 0 < cost.resume < 60
-    assert 0 < cost.epoch < 10_000
-    tidy(tmp_path)
-    kept = set()
-    for part in tmp_path.glob("part-*.sqlite3"):
-        with closing(sqlite3.connect(part)) as database:
-            kept.update(key for (key,) in database.execute("SELECT state_key FROM snaps WHERE step_id LIKE '%kept%'"))
-    assert kept == {*names}
+    assert cost.bytes > 300
 
 
 def test_a_live_run_is_measured_from_topic_to_topic(broker: Broker, tmp_path: Path) -> None:

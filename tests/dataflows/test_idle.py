@@ -5,17 +5,15 @@ from __future__ import annotations
 import random
 from pathlib import Path
 from typing import Any
-from weakref import WeakSet
 from zlib import crc32
 
 import pytest
 
-from dataflows.operators.idle import DAY, MARGIN, NEVER, Expire, Idle
-from dataflows.operators.profile import ProfileLogic
-from dataflows.operators.warm import Warm
-from dataflows.telemetry import Telemetry
+from dataflows.operators.profile import Bundle, ProfileLogic
 from dataflows.testing import START, DriverResult, FlowDriver, hand_made_model, small_policy
-from detectors.user import Home, Rulebook
+from detectors.idle import DAY, MARGIN
+from detectors.user import Rulebook
+from detectors.users import Taken
 
 POLICY = small_policy(
     strike_expiry="30d",
@@ -34,26 +32,22 @@ MODEL = hand_made_model(0.25, {"message_count_24h": 0.5, "report_count_7d": 1.0}
 
 
 class Alive:
-    """The users' logics that the engine keeps, counted as they are made."""
+    """The users that the lanes keep, counted after every batch."""
 
     def __init__(self) -> None:
-        self.logics: WeakSet[ProfileLogic] = WeakSet()
         self.peak = 0
-
-    def add(self, logic: ProfileLogic) -> None:
-        self.logics.add(logic)
-        self.peak = max(self.peak, len(self.logics))
 
 
 @pytest.fixture
 def alive(monkeypatch: pytest.MonkeyPatch) -> Alive:
-    counted, make = Alive(), ProfileLogic.__init__
+    counted, take = Alive(), ProfileLogic.on_batch
 
-    def made(self: ProfileLogic, rules: Rulebook, snapshot: bytes | None, idle: Idle, warm: Warm) -> None:
-        make(self, rules, snapshot, idle, warm)
-        counted.add(self)
+    def taken(self: ProfileLogic, values: list[Bundle]) -> tuple[list[Taken], bool]:
+        result = take(self, values)
+        counted.peak = max(counted.peak, len(self._users))
+        return result
 
-    monkeypatch.setattr(ProfileLogic, "__init__", made)
+    monkeypatch.setattr(ProfileLogic, "on_batch", taken)
     return counted
 
 
@@ -111,9 +105,8 @@ def dropped(result: DriverResult) -> int:
 
 @pytest.fixture(scope="module")
 def whole() -> DriverResult:
-    """The whole log in one batch: nobody is dropped in time."""
+    """The whole log in one batch: nobody is dropped before everything is counted."""
     result = community().run(batch_size=100_000)
-    assert dropped(result) == 0
     assert len({row.tier for row in result.served}) > 1, "nobody was warned of, so there is nothing to compare"
     assert result.outcomes
     assert result.late
@@ -132,11 +125,11 @@ def test_dropping_the_silent_changes_nothing_that_leaves_the_flow(
 
 @pytest.mark.parametrize("batch", [1, 40])
 def test_memory_is_bounded_by_the_ttl_however_many_users_come(batch: int, alive: Alive) -> None:
-    """The engine never keeps more users than those of the days that count; twice as many days need no more."""
+    """A lane never keeps more users than those of the days that count; twice as many days need no more."""
     bound, peaks = EACH_DAY * KEPT_DAYS * 2, []
     for days in (200, 400):
         alive.peak = 0
-        result = community(days).run(model=MODEL, batch_size=batch)
+        result = community(days).run(model=MODEL, batch_size=batch, lanes=1)
         users = {row.point.user_id for row in result.served}
         assert len(users) == EACH_DAY * days
         assert alive.peak < bound < len(users)
@@ -171,7 +164,7 @@ def test_one_poisoned_clock_drops_nobody() -> None:
             driver.chat(user, event_time=START + 2_000 * DAY)
         for number in range(40):
             driver.chat(f"late-comer-{number}")
-        assert dropped(driver.run(model=MODEL, batch_size=1)) == expected
+        assert dropped(driver.run(model=MODEL, batch_size=1, lanes=1)) == expected
 
 
 def test_a_partition_that_lags_behind_another_loses_nobody() -> None:
@@ -190,47 +183,6 @@ def test_a_partition_that_lags_behind_another_loses_nobody() -> None:
             driver.chat(on(1, f"behind-{behind}"))
         if behind >= 25:  # who was there before, and is well within the TTL
             driver.report(on(1, f"behind-{behind - 25}"), "witness")
-    result = driver.run(model=MODEL, batch_size=1)
+    result = driver.run(model=MODEL, batch_size=1, lanes=1)
     assert told(result) == told(driver.run(model=MODEL, batch_size=100_000))
     assert dropped(result) == (363 * DAY - KEPT) // DAY  # the day that two users of the partition have reached
-
-
-def test_a_user_is_asked_when_the_days_that_count_have_passed_and_not_before() -> None:
-    """Whole days: nobody is asked whose clock is less than the kept time behind."""
-    idle = Idle(RULES, Telemetry())
-    day = idle.move(Home("ann", 0), START, NEVER)
-    for user in ("bob", "cid"):
-        idle.move(Home(user, 0), START + KEPT, NEVER)
-    assert idle.due(99) == []
-    for user in ("dan", "eve"):
-        idle.move(Home(user, 0), (day + 1) * DAY + KEPT, NEVER)
-    assert idle.due(99) == [("ann", Expire((day + 1) * DAY))]
-    assert idle.due(99) == []
-
-
-def test_a_user_who_moved_on_is_listed_once_and_asked_for_the_last_day() -> None:
-    """Being heard of takes a user off the day they were listed under."""
-    idle = Idle(RULES, Telemetry())
-    day = idle.move(Home("ann", 0), START, NEVER)
-    day = idle.move(Home("ann", 0), START + 40 * DAY, day)
-    assert (idle.live, day) == (1, START // DAY + 40)
-    for user in ("bob", "cid"):
-        idle.move(Home(user, 0), START + KEPT + 20 * DAY, NEVER)
-    assert idle.due(99) == []
-    idle.drop(Home("ann", 0), day, "erasure")
-    assert idle.live == 2
-    for user in ("bob", "cid"):
-        idle.move(Home(user, 0), START + 2 * KEPT, START // DAY + 20 + KEPT // DAY)
-    assert idle.due(99) == []
-
-
-def test_a_batch_asks_no_more_users_than_it_is_allowed() -> None:
-    """The rest is asked by the batches that follow, each once."""
-    idle = Idle(RULES, Telemetry())
-    for number in range(100):
-        idle.move(Home(f"u{number}", 0), START, NEVER)
-    for user in ("bob", "cid"):
-        idle.move(Home(user, 0), START + 2 * KEPT, NEVER)
-    asked = [idle.due(30) for _ in range(5)]
-    assert [len(users) for users in asked] == [30, 30, 30, 10, 0]
-    assert {user for users in asked for user, _ in users} == {f"u{number}" for number in range(100)}

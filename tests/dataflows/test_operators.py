@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dataflows.operators.context import ContextLogic
 from dataflows.operators.decode import Decoded
-from dataflows.operators.idle import DAY, Expire, Idle
 from dataflows.operators.judge import JudgeLogic, Judgement
 from dataflows.operators.learn import LearnLogic, Lessons
-from dataflows.operators.profile import ProfileLogic, lane_of, reject_of, without_text
-from dataflows.operators.warm import Warm
-from dataflows.telemetry import Telemetry
+from dataflows.operators.profile import Bundle, ProfileLogic, lane_names, lane_of, reject_of, without_text
+from dataflows.recovery_users import UserStores, make_users
 from dataflows.testing import START, small_policy
 from detectors.contract import DecisionPoint
-from detectors.items import Erasure, Lesson, Outcome, lesson_of
+from detectors.items import Erasure, Lesson, lesson_of
 from detectors.lane import Lane, News
 from detectors.storage import StateVersionError
 from detectors.user import Rulebook, Step, User
+from detectors.users import Users
 from schemas.records import (
     ChatMessage,
     ModerationEvent,
@@ -122,11 +122,6 @@ def lane() -> Lane:
     return Lane(policy, wait=True)
 
 
-def counting(snapshot: bytes | None = None, idle: Idle | None = None) -> ProfileLogic:
-    """A user, alone in the process unless the list of its users is given."""
-    return ProfileLogic(RULES, snapshot, idle or Idle(RULES, Telemetry()), Warm())
-
-
 def whole_log() -> list[list[Decoded]]:
     """Two users' lives as the channels of a partition are given them, a few events at a time."""
     events = sorted(life_of("ann", 0, 2) + life_of("bob", 1, 2), key=lambda decoded: decoded.at.seq)
@@ -134,7 +129,6 @@ def whole_log() -> list[list[Decoded]]:
 
 
 KINDS: dict[str, tuple[Callable[[bytes | None], Any], list[list[Any]]]] = {
-    "profile": (counting, [[[event]] for event in life_of("ann", 0, 1)]),
     "learn": (
         lambda snapshot: LearnLogic(POLICY, snapshot),
         [[Lessons("bayes", LESSONS[n : n + 3][::-1])] for n in range(0, 64, 3)],
@@ -142,7 +136,7 @@ KINDS: dict[str, tuple[Callable[[bytes | None], Any], list[list[Any]]]] = {
     "judge": (lambda snapshot: JudgeLogic(lane(), snapshot), heard_and_seen()),
     "context": (lambda snapshot: ContextLogic(9, snapshot), [[events] for events in whole_log()]),
 }
-VERSIONS = {"profile": 5, "learn": 3, "judge": 2, "context": 1}
+VERSIONS = {"learn": 3, "judge": 2, "context": 1}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -175,27 +169,44 @@ def test_a_snapshot_is_bytes_that_say_their_version(kind: str) -> None:
         build(bytes([VERSIONS[kind] + 1]) + snapshot[1:])
 
 
-def test_every_event_of_a_user_gives_one_lesson_and_a_late_one_is_kept_beside_it() -> None:
-    """Seen, late and duplicate alike: the learner must hear of every place in the order."""
-    life = life_of("ann", 0, 1)
-    (out,), done = counting().on_batch([life])
-    assert repr(out.lessons) == repr(lessons_of(steps_of([life])))
-    assert [lesson.seq for lesson in out.lessons] == list(range(16))
-    steps = steps_of([life])
-    assert repr([item for item in out.items if isinstance(item, DecisionPoint)]) == repr(
-        [step.point for step in steps if step.point is not None]
-    )
-    assert [item for item in out.items if isinstance(item, Outcome)] == out.outcomes
-    assert [outcome.at for outcome in out.outcomes] == [s.at for s in steps if s.escalated or s.overturned]
-    assert out.outcomes
-    assert [(event.event_id, place.seq) for event, place in out.lates] == [("m-10", 10)]
-    assert [(turn.kind, turn.at.seq) for turn in out.outcomes] == [
-        ("escalated", 6),
-        ("overturned", 8),
-        ("escalated", 13),
-    ]
-    assert (out.duplicates, out.erased, out.broken) == (1, 0, [])
-    assert not done
+def profiles(stores: UserStores | None, snapshot: bytes | None = None) -> ProfileLogic:
+    """A lane's users."""
+    return ProfileLogic(lambda: Users(RULES, recorded=stores is not None), stores, [], snapshot)
+
+
+@pytest.mark.parametrize("ahead", [0, 1, 3])
+def test_a_lanes_users_go_on_from_a_snapshot_however_much_was_written_after_it(tmp_path: Path, ahead: int) -> None:
+    """A process dies with its store some epochs ahead of the engine's; the next gives what it would have given."""
+    batches = [[Bundle("000", events)] for events in whole_log()]
+    straight = profiles(None)
+    expected = [repr(straight.on_batch(batch)) for batch in batches]
+    for cut in range(1, len(batches)):
+        directory = tmp_path / str(cut)
+        make_users(directory, lane_names(1))
+        snapshots = []
+        with UserStores(directory) as stores:
+            first = profiles(stores)
+            for batch in batches[: cut + ahead]:
+                first.on_batch(batch)
+                snapshots.append(first.snapshot())
+        with UserStores(directory) as stores:
+            second = profiles(stores, snapshots[cut - 1])
+            assert [repr(second.on_batch(batch)) for batch in batches[cut:]] == expected[cut:]
+
+
+def test_a_snapshot_of_a_lanes_users_says_its_version_and_needs_its_store(tmp_path: Path) -> None:
+    """Bytes of plain data; another version is refused, and so is going on without the store."""
+    make_users(tmp_path, lane_names(1))
+    with UserStores(tmp_path) as stores:
+        logic = profiles(stores)
+        logic.on_batch([Bundle("000", [message(0)])])
+        snapshot = logic.snapshot()
+        assert type(snapshot) is bytes
+        assert snapshot[0] == 1
+        with pytest.raises(StateVersionError, match="users state version 2 is unknown"):
+            profiles(stores, bytes([2]) + snapshot[1:])
+    with pytest.raises(ValueError, match="kept in memory only cannot be resumed"):
+        profiles(None, snapshot)
 
 
 def test_a_late_message_leaves_without_its_text() -> None:
@@ -205,119 +216,15 @@ def test_a_late_message_leaves_without_its_text() -> None:
     assert without_text(ban(0).event) == ban(0).event
 
 
-def test_a_user_of_whom_nothing_is_known_any_more_is_discarded() -> None:
-    """After an erasure there is no state to keep, unless the user has come back in the same batch."""
-    talk, erasure = message(0), moderation(1, "erasure")
-    logic = counting()
-    assert logic.on_batch([[talk]])[1] is False
-    assert logic.on_batch([[erasure]])[1] is True
-    back = counting()
-    assert back.on_batch([[talk, erasure], [message(2)]])[1] is False
-    fresh = counting()
-    fresh.on_batch([[message(2)]])
-    assert back.snapshot() == fresh.snapshot()
-
-
-def test_a_user_who_was_silent_goes_without_a_word() -> None:
-    """Asked to go, a user whose clock has not reached the time named gives nothing and is discarded."""
-    idle = Idle(RULES, Telemetry())
-    logic = counting(idle=idle)
-    logic.on_batch([[message(0)]])
-    assert idle.live == 1
-    assert logic.on_batch([Expire(START)]) == ([], False)
-    assert logic.on_batch([Expire(START + 1)]) == ([], True)
-    assert idle.live == 0
-
-
-@pytest.mark.parametrize("heard_first", [True, False])
-def test_a_user_who_is_back_in_the_batch_that_asks_stays(*, heard_first: bool) -> None:
-    """Whichever of the two comes first."""
-    back, question = [message(1, time=START + 400 * DAY)], Expire(START + 300 * DAY)
-    logic = counting()
-    logic.on_batch([[message(0)]])
-    (out,), gone = logic.on_batch([back, question] if heard_first else [question, back])
-    assert not gone
-    assert [point.events for point in out.items if isinstance(point, DecisionPoint)] == [1]
-
-
-def test_a_late_event_in_the_batch_that_asks_is_handed_on() -> None:
-    """It does not keep the user, and is not lost with them."""
-    logic = counting()
-    logic.on_batch([[message(0)]])
-    (out,), gone = logic.on_batch([Expire(START + 1), [message(1, time=START - DAY)]])
-    assert gone
-    assert [place.seq for _, place in out.lates] == [lesson.seq for lesson in out.lessons] == [1]
-
-
-def test_a_user_nobody_knows_can_be_asked() -> None:
-    """A question that comes after an erasure makes no user."""
-    assert counting().on_batch([Expire(START)]) == ([], True)
-
-
-class Fragile(str):
-    """A text that whoever looks into it stumbles over."""
-
-    __slots__ = ()
-
-    def casefold(self) -> str:
-        raise LookupError("a secret")
-
-
-def broken(number: int) -> Decoded:
-    """A message that cannot be counted."""
-    return Decoded(message(number).event.model_copy(update={"text": Fragile("hello")}), at(number))
-
-
-def test_an_event_that_breaks_a_step_is_a_reject_and_the_next_event_is_counted() -> None:
-    """The reject says which kind of error it was and where the record came from; its detail quotes nothing."""
-    (out,), _ = counting().on_batch([[message(0), broken(1), message(2)]])
-    ((event, where, error),) = out.broken
-    reject = reject_of(event, where, "profile", error)
-    assert [lesson.seq for lesson in out.lessons] == [0, 2]
-    assert [point.events for point in out.items if isinstance(point, DecisionPoint)] == [1, 2]
+def test_an_event_that_broke_a_step_becomes_a_reject_that_quotes_nothing() -> None:
+    """It says which kind of error it was and where the record came from."""
+    event, where, _ = message(1)
+    reject = reject_of(event, where, "profile", LookupError("a secret"))
     assert isinstance(reject, Reject)
     assert (reject.reason, reject.stage, reject.detail) == (RejectReason.INTERNAL_ERROR, "profile", "LookupError")
     assert (reject.topic, reject.partition, reject.offset, reject.seq) == at(1)
     assert reject.key == b"ann"
-    assert reject.value == message(1, text="hello").event.model_dump_json().encode()
-
-
-def test_an_event_that_broke_a_step_is_no_duplicate_when_it_comes_again() -> None:
-    """After the fix its dead letter is sent through again, and then it counts."""
-    profiles = counting()
-    (stumbled,), _ = profiles.on_batch([[message(0), broken(1)]])
-    assert [place.seq for _, place, _ in stumbled.broken] == [1]
-    (mended,), _ = profiles.on_batch([[Decoded(message(1).event, at(2))]])
-    assert (mended.duplicates, [lesson.seq for lesson in mended.lessons]) == (0, [2])
-    assert len(mended.items) == 1
-
-
-def test_users_who_are_too_many_to_be_live_are_kept_as_bytes_and_nothing_changes() -> None:
-    """With room for one: whoever comes in freezes the other, whose snapshot is there, and who goes on as before."""
-    idle, cold = Idle(RULES, Telemetry()), Warm(1)
-    roomy = {user: counting() for user in ("ann", "bob")}
-    narrow = {user: ProfileLogic(RULES, None, idle, cold) for user in ("ann", "bob")}
-    for number in range(12):
-        user = "ann" if number % 3 else "bob"
-        batch = [[message(number, user)]]
-        assert repr(narrow[user].on_batch(batch)) == repr(roomy[user].on_batch(batch))
-        live = {name for name, logic in narrow.items() if logic._user is not None}
-        assert live == {user}
-        if number:
-            assert [one.snapshot() for one in narrow.values()] == [one.snapshot() for one in roomy.values()]
-
-
-def test_a_resumed_user_is_thawed_by_the_first_event_and_not_before() -> None:
-    """The snapshot goes on being their state, and the day they are listed under is read off its front."""
-    idle, before = Idle(RULES, Telemetry()), counting()
-    before.on_batch([[message(0)]])
-    resumed = counting(before.snapshot(), idle)
-    assert idle.live == 1
-    assert resumed._user is None
-    assert resumed.snapshot() == before.snapshot()
-    assert resumed._user is None
-    assert repr(resumed.on_batch([[message(1)]])) == repr(before.on_batch([[message(1)]]))
-    assert resumed.snapshot() == before.snapshot()
+    assert reject.value == event.model_dump_json().encode()
 
 
 def test_a_user_has_the_same_lane_in_every_process() -> None:
@@ -362,10 +269,8 @@ def test_a_lane_that_has_nothing_to_say_says_nothing() -> None:
 
 def high(user_id: str, seq: int) -> DecisionPoint:
     """A point at which the report burst fires."""
-    logic = counting()
     reports = [moderation(seq - 3 + n, "report", user_id, reporter_id=f"r{n}") for n in range(3)]
-    (out,), _ = logic.on_batch([reports])
-    point = out.items[-1]
+    point = Users(RULES).take(reports).items[-1]
     assert isinstance(point, DecisionPoint)
     return point
 

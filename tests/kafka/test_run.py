@@ -244,9 +244,7 @@ def test_snapshots_and_the_size_of_their_store_are_metrics(deployment: Path, log
     assert count > PARTITIONS
     assert seconds > 0
     assert abs((shown("forewarn_last_snapshot_timestamp_seconds") or 0) - now_ms() / 1_000) < 60
-    assert shown("forewarn_recovery_store_bytes") == sum(
-        file.stat().st_size for file in directory.glob("part-*.sqlite3*")
-    )
+    assert shown("forewarn_recovery_store_bytes") == sum(file.stat().st_size for file in directory.rglob("*.sqlite3*"))
     shown = run(Settings.load(deployment), policy, stop_at_end=True).registry.get_sample_value
     assert shown("forewarn_snapshot_seconds_count") == 0
     assert shown("forewarn_recovery_store_bytes") == 0

@@ -1,0 +1,261 @@
+"""The users in a recovery store: a file of each lane, in which an epoch writes the users it has touched and no others.
+
+The engine keeps a state for each key, looks through all keys at the end of every epoch, and reads them back one by one.
+With a key for each user that is most of what a run with many users does. So a lane's users are one key to the engine,
+and what it snapshots of them is a *generation*: the number of the last time that the lane has written its changes here.
+
+Changes are appended; a run that resumes from generation n takes back all that were written after it. Once no resume can
+go behind a generation any more, its changes are folded into the table of users, on a thread of their own.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Self
+
+from dataflows.recovery_lock import StoreError
+from dataflows.recovery_parts import NO_ROOM, RESTORE, listed
+
+FOLDER = "users"
+"""Where in a recovery directory the files of the lanes are."""
+LAYOUT = 1
+"""The version of the files' tables."""
+BEHIND = 4
+"""Generations that are not folded yet. A lane writes one in an epoch at most, and the engine lets no worker begin an
+epoch before all have written the one before the last; so it resumes from two generations before the latest at most."""
+BUSY_SECONDS = 60.0
+"""How long a file that another thread writes to is waited for."""
+
+TABLES = """
+    CREATE TABLE about (lane TEXT NOT NULL, generation INTEGER NOT NULL, folded INTEGER NOT NULL);
+    CREATE TABLE users (user_id BLOB PRIMARY KEY, state BLOB NOT NULL);
+    CREATE TABLE changes (generation INTEGER NOT NULL, user_id BLOB NOT NULL, state BLOB);
+    CREATE INDEX changes_by_generation ON changes (generation);
+"""
+FOLD = (
+    "DELETE FROM users WHERE user_id IN (SELECT user_id FROM changes WHERE generation = ?1 AND state IS NULL)",
+    (
+        "INSERT INTO users SELECT user_id, state FROM changes WHERE generation = ?1 AND state IS NOT NULL "
+        "ON CONFLICT (user_id) DO UPDATE SET state = excluded.state"
+    ),
+    "DELETE FROM changes WHERE generation = ?1",
+    "UPDATE about SET folded = ?1",
+)
+
+
+def path_of(directory: Path, lane: str) -> Path:
+    """The file of a lane in a recovery directory."""
+    return directory / FOLDER / f"lane-{lane}.sqlite3"
+
+
+def make_users(directory: Path, lanes: Iterable[str]) -> None:
+    """Make the files of all lanes in a recovery directory, anew where there are some already."""
+    (directory / FOLDER).mkdir(parents=True, exist_ok=True)
+    for file in (directory / FOLDER).glob("lane-*.sqlite3*"):
+        file.unlink()
+    for lane in lanes:
+        with closing(sqlite3.connect(path_of(directory, lane), isolation_level=None)) as database:
+            database.execute("PRAGMA journal_mode = WAL")
+            database.executescript(f"BEGIN; {TABLES} PRAGMA user_version = {LAYOUT}; COMMIT")
+            database.execute("INSERT INTO about VALUES (?, 0, 0)", (lane,))
+
+
+def damaged_users(directory: Path, lanes: Iterable[str]) -> list[str]:
+    """What is wrong with the files of the lanes, a sentence each; whether a file is whole is not looked at."""
+    wanted = {path_of(directory, lane): lane for lane in lanes}
+    missing = [path.name for path in wanted if not path.exists()]
+    problems = []
+    if missing:
+        problems.append(
+            f"Recovery directory {directory} lacks {listed(missing)} of the users of {len(wanted)} lanes: {RESTORE}"
+        )
+    for path, lane in wanted.items():
+        if path.name in missing:
+            continue
+        try:
+            with closing(_connect(path)) as database:
+                if _about(database)[0] != lane:
+                    problems.append(f"{path} is not the users of lane {lane}: {RESTORE}")
+        except (sqlite3.Error, ValueError) as error:
+            problems.append(_unreadable(path, error))
+    return problems
+
+
+class UserStores:
+    """The files of a recovery directory in which the lanes of this process keep their users.
+
+    Threads may share it. `fault` is what went wrong with a file, because the engine does not tell. Leaving the `with`
+    block waits for what is being folded.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._folding = ThreadPoolExecutor(1, "fold-users")
+        self._opened: list[sqlite3.Connection] = []
+        self.fault: StoreError | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._folding.shutdown()
+        for database in self._opened:
+            database.close()
+
+    def open(self, lane: str, generation: int) -> UserStore:
+        """A lane's users as of a generation, 0 being none; what was written later is taken back.
+
+        Raises:
+            StoreError: if the file does not hold that generation, or cannot be read.
+        """
+        path = path_of(self._directory, lane)
+        with self.telling(path):
+            database = _connect(path)
+            self._opened.append(database)
+            _, latest, folded = _about(database)
+            if not folded <= generation <= latest:
+                raise StoreError(
+                    f"{path} is of another time than the rest of its store (it holds generations {folded} to {latest}, "
+                    f"not {generation}): {RESTORE}"
+                )
+            with database:
+                database.execute("BEGIN IMMEDIATE")
+                database.execute("DELETE FROM changes WHERE generation > ?", (generation,))
+                database.execute("UPDATE about SET generation = ?", (generation,))
+            return UserStore(self, path, database, generation, folded)
+
+    def fold_later(self, fold: Callable[[int], None], last: int) -> Future[None]:
+        """Have a lane's changes folded up to a generation, in turn with those of others."""
+        return self._folding.submit(fold, last)
+
+    @contextmanager
+    def telling(self, path: Path) -> Iterator[None]:
+        """Raise `StoreError` for what goes wrong with a file, and note it as the `fault`."""
+        try:
+            yield
+        except StoreError as error:
+            self.fault = self.fault or error
+            raise
+        except (sqlite3.Error, ValueError) as error:
+            if getattr(error, "sqlite_errorname", "").startswith(NO_ROOM):
+                told = StoreError(took_none(self._directory, error))
+            else:
+                told = StoreError(_unreadable(path, error))
+            self.fault = self.fault or told
+            raise told from error
+
+
+class UserStore:
+    """A lane's users on disk. One thread at a time may use it."""
+
+    def __init__(
+        self, stores: UserStores, path: Path, database: sqlite3.Connection, generation: int, folded: int
+    ) -> None:
+        self._stores, self._path, self._database = stores, path, database
+        self._generation, self._folded = generation, folded
+        self._fold: Future[None] | None = None
+
+    @property
+    def generation(self) -> int:
+        """How often changes were kept."""
+        return self._generation
+
+    def read(self) -> Iterator[tuple[str, bytes]]:
+        """Everybody who is kept, with their state, in no order."""
+        with self._stores.telling(self._path):
+            newer: dict[bytes, bytes | None] = dict(
+                self._database.execute("SELECT user_id, state FROM changes ORDER BY generation, rowid")
+            )
+            for user_id, state in self._database.execute("SELECT user_id, state FROM users"):
+                if user_id not in newer:
+                    yield _text(user_id), state
+            for user_id, state in newer.items():
+                if state is not None:
+                    yield _text(user_id), state
+
+    def keep(self, changes: Iterable[tuple[str, bytes | None]]) -> int:
+        """Keep what has changed, for good when this returns; the number of the new generation.
+
+        A state of None says that nothing is kept of a user any more.
+
+        Raises:
+            StoreError: if the file takes no more.
+        """
+        with self._stores.telling(self._path):
+            self._wait()
+            generation, database = self._generation + 1, self._database
+            with database:
+                database.execute("BEGIN IMMEDIATE")
+                database.executemany(
+                    "INSERT INTO changes VALUES (?, ?, ?)",
+                    ((generation, _data(user_id), state) for user_id, state in changes),
+                )
+                database.execute("UPDATE about SET generation = ?", (generation,))
+            self._generation = generation
+            self._fold = self._stores.fold_later(self._settle, generation - BEHIND)
+        return generation
+
+    def _wait(self) -> None:
+        if self._fold is not None:
+            fold, self._fold = self._fold, None
+            fold.result()
+
+    def _settle(self, last: int) -> None:
+        """Fold the changes up to a generation, and bring what was written where it belongs, which takes its time."""
+        database = self._database
+        for generation in range(self._folded + 1, last + 1):
+            with database:
+                database.execute("BEGIN IMMEDIATE")
+                for statement in FOLD:
+                    database.execute(statement, (generation,))
+            self._folded = generation
+        database.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+
+
+def took_none(directory: Path, why: object) -> str:
+    """What is told when the disk of a recovery directory takes no snapshot."""
+    return (
+        f"Recovery directory {directory} took no further snapshot ({why}): make room on its disk, or repair it, then "
+        "start again; nothing is lost, the next start goes on from the last snapshot."
+    )
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    """A connection that does no checkpoints by itself, returns from a commit when it is on disk, and blots what goes."""
+    database = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=rw",
+        uri=True,
+        timeout=BUSY_SECONDS,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+    database.execute("PRAGMA wal_autocheckpoint = 0")
+    database.execute("PRAGMA synchronous = FULL")
+    database.execute("PRAGMA secure_delete = FAST")
+    return database
+
+
+def _about(database: sqlite3.Connection) -> tuple[str, int, int]:
+    """Whose file it is, its latest generation, and the last that was folded."""
+    ((layout,),) = database.execute("PRAGMA user_version").fetchall()
+    if layout != LAYOUT:
+        raise ValueError(f"its layout has version {layout}, and this forewarn reads {LAYOUT}")
+    (row,) = database.execute("SELECT lane, generation, folded FROM about").fetchall()
+    lane, generation, folded = row
+    return lane, generation, folded
+
+
+def _unreadable(path: Path, why: object) -> str:
+    return f"{path} cannot be read as the users of a lane ({why}): {RESTORE}"
+
+
+def _data(user_id: str) -> bytes:
+    return user_id.encode("utf-8", "surrogatepass")
+
+
+def _text(user_id: bytes) -> str:
+    return user_id.decode("utf-8", "surrogatepass")

@@ -1,0 +1,180 @@
+"""The users in a recovery store: kept by what has changed, and taken back to any generation that counts."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dataflows import recovery_users
+from dataflows.recovery_lock import StoreError
+from dataflows.recovery_parts import size
+from dataflows.recovery_users import BEHIND, UserStores, damaged_users, make_users, path_of
+from dataflows.testing import FlowDriver, hand_made_model, small_policy
+
+LANES = ["000", "001"]
+USERS = ["ann", "bob", "", "日本", "a\x00b", "\ud800"]
+Changes = dict[str, bytes | None]
+
+CHANGES = st.dictionaries(st.sampled_from(USERS), st.none() | st.binary(min_size=1, max_size=9), max_size=4)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    make_users(tmp_path, LANES)
+    return tmp_path
+
+
+@pytest.fixture
+def stores(store: Path) -> Iterator[UserStores]:
+    with UserStores(store) as opened:
+        yield opened
+
+
+def applied(changes: list[Changes]) -> dict[str, bytes]:
+    """Everybody who is kept after these changes."""
+    known: Changes = {}
+    for one in changes:
+        known |= one
+    return {user: state for user, state in known.items() if state is not None}
+
+
+@settings(max_examples=60, deadline=None)
+@given(lives=st.lists(st.tuples(st.lists(CHANGES, max_size=9), st.integers(0, 3)), min_size=1, max_size=5))
+def test_every_life_goes_on_from_the_generation_it_is_given(
+    tmp_path_factory: pytest.TempPathFactory, lives: list[tuple[list[Changes], int]]
+) -> None:
+    """Against a list of all changes: whatever a life wrote after the generation of the next never was."""
+    directory = tmp_path_factory.mktemp("store")
+    make_users(directory, LANES)
+    kept: list[Changes] = []
+    for written, lost in lives:
+        with UserStores(directory) as stores:
+            store = stores.open("001", len(kept))
+            assert dict(store.read()) == applied(kept)
+            for changes in written:
+                kept.append(changes)
+                assert store.keep(changes.items()) == store.generation == len(kept)
+        # no more than a resume can lie behind, and nothing of the lives before
+        kept = kept[: len(kept) - min(lost, len(written))]
+    with UserStores(directory) as stores:
+        assert dict(stores.open("001", len(kept)).read()) == applied(kept)
+        assert dict(stores.open("000", 0).read()) == {}
+
+
+def test_what_no_resume_goes_behind_is_folded_and_takes_no_room_twice(store: Path) -> None:
+    """Of a thousand generations of the same users the file holds the latest few."""
+    with UserStores(store) as stores:
+        lane = stores.open("000", 0)
+        for number in range(1_000):
+            lane.keep([(f"u{user}", bytes([number % 256]) * 500) for user in range(20)])
+    with closing(sqlite3.connect(path_of(store, "000"))) as database:
+        changes = database.execute("SELECT DISTINCT generation FROM changes ORDER BY 1").fetchall()
+        assert [generation for (generation,) in changes] == list(range(1_001 - BEHIND, 1_001))
+        assert database.execute("SELECT COUNT(*) FROM users").fetchone() == (20,)
+    assert path_of(store, "000").stat().st_size < 40 * 20 * 500
+
+
+@pytest.mark.parametrize("generation", [1_000, 21, 20 - BEHIND - 1, 0])
+def test_a_file_of_another_time_is_named_and_left_as_it_is(store: Path, generation: int) -> None:
+    """As when one file of a backup was restored over the others: later than the engine's store, or earlier."""
+    with UserStores(store) as stores:
+        lane = stores.open("000", 0)
+        for _ in range(20):
+            lane.keep([("ann", b"state")])
+    before = path_of(store, "000").read_bytes()
+    with UserStores(store) as stores:
+        with pytest.raises(
+            StoreError, match=r"lane-000\.sqlite3 is of another time .* generations 16 to 20, not"
+        ) as told:
+            stores.open("000", generation)
+        assert "restore the backup" in str(told.value)
+        assert stores.fault is told.value
+    assert path_of(store, "000").read_bytes() == before
+
+
+def test_damage_at_the_start_is_named(store: Path) -> None:
+    """A file that is missing, that is another lane's, of a later layout, or no database at all."""
+    assert damaged_users(store, LANES) == []
+    shutil.copy(path_of(store, "000"), path_of(store, "001"))
+    (problem,) = damaged_users(store, LANES)
+    assert "lane-001.sqlite3 is not the users of lane 001: restore the backup" in problem
+    path_of(store, "001").write_bytes(b"no database" * 999)
+    (problem,) = damaged_users(store, LANES)
+    assert "lane-001.sqlite3 cannot be read as the users of a lane (file is not a database)" in problem
+    path_of(store, "001").unlink()
+    with closing(sqlite3.connect(path_of(store, "000"))) as database:
+        database.execute("PRAGMA user_version = 2")
+    missing, later = damaged_users(store, LANES)
+    assert "lacks lane-001.sqlite3 of the users of 2 lanes" in missing
+    assert "lane-000.sqlite3 cannot be read as the users of a lane (its layout has version 2" in later
+
+
+def test_damage_that_is_met_later_is_told_with_the_file(store: Path) -> None:
+    """Deep inside, where no start looks; the engine would only say that a step had failed."""
+    with UserStores(store) as stores:
+        stores.open("000", 0).keep([(f"u{number}", bytes(900)) for number in range(2_000)])
+    path = path_of(store, "000")
+    whole = path.read_bytes()
+    middle = len(whole) // 8192 * 4096
+    path.write_bytes(whole[:middle] + b"\xa5" * 400_000 + whole[middle + 400_000 :])
+    assert damaged_users(store, LANES) == []
+    with UserStores(store) as stores:
+        with pytest.raises(StoreError, match=r"lane-000\.sqlite3 cannot be read as the users of a lane .* restore"):
+            list(stores.open("000", 1).read())
+        assert stores.fault is not None
+
+
+def test_a_disk_without_room_is_told_and_nothing_is_lost(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was kept before goes on being there."""
+    connect = recovery_users._connect
+
+    def small(path: Path) -> sqlite3.Connection:
+        database = connect(path)
+        database.execute("PRAGMA max_page_count = 40")
+        return database
+
+    monkeypatch.setattr(recovery_users, "_connect", small)
+    with UserStores(store) as stores:
+        lane = stores.open("000", 0)
+        lane.keep([("ann", b"state")])
+        with pytest.raises(StoreError, match=r"took no further snapshot \(database or disk is full\): make room"):
+            lane.keep([(f"u{number}", bytes(900)) for number in range(2_000)])
+        assert stores.fault is not None
+    monkeypatch.undo()
+    with UserStores(store) as stores:
+        assert dict(stores.open("000", 1).read()) == {"ann": b"state"}
+
+
+def test_the_size_of_a_store_counts_its_users(store: Path, stores: UserStores) -> None:
+    """With what SQLite keeps beside each file."""
+    stores.open("000", 0).keep([("ann", b"state")])
+    assert size(store) == sum(path.stat().st_size for path in (store / "users").iterdir()) > 0
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_the_engine_never_resumes_from_further_behind_than_is_kept(tmp_path: Path, batch: int) -> None:
+    """Crash after crash, with an epoch for each batch: no start asks for a generation that is folded."""
+    driver, rng = FlowDriver(small_policy()), iter(range(10_000))
+    straight = FlowDriver(small_policy())
+    model = hand_made_model(0.25, {"message_count_24h": 0.5})
+
+    def talk(one: FlowDriver, number: int) -> None:
+        one.chat(f"u{number % 7}", text=f"message {number}")
+        one.advance("1m")
+
+    for _ in range(30):
+        for _ in range(5):
+            number = next(rng)
+            talk(driver, number)
+            talk(straight, number)
+        driver.crash()
+    told = {repr(row) for row in straight.run(model=model, batch_size=batch).served}
+    again = driver.run(model=model, batch_size=batch, recovery=tmp_path).served
+    assert {repr(row) for row in again} == told
