@@ -225,7 +225,7 @@ def took_none(directory: Path, why: object) -> str:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    """A connection that does no checkpoints by itself, returns from a commit when it is on disk, and blots what goes."""
+    """A connection that does no checkpoints by itself, and returns from a commit when it is on disk."""
     database = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode=rw",
         uri=True,

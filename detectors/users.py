@@ -6,7 +6,7 @@ hours. So those thawed last are kept live, and whoever has been live for longest
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterable
 from typing import final
 
@@ -19,6 +19,9 @@ from schemas.records import Event, Position
 
 LIVE = 30_000
 """Live users of a process: some 200 MB of them."""
+LATER = 200
+"""Users of a lane who have changed last, and whose states are made when they are asked for. Those of earlier ones are made
+once on the way, unless they change again, so that whoever asks for `changes` does not wait for all of them."""
 MORE = 4
 """Silent users that are looked at for each event: more than a batch can bring new ones, so that dropping keeps up."""
 
@@ -57,7 +60,7 @@ class Users:
     With `recorded`, it is remembered who has changed, for a store: see `changes`.
     """
 
-    __slots__ = ("_changed", "_count", "_frozen", "_idle", "_live", "_most", "_order", "_recorded", "_rules")
+    __slots__ = ("_ahead", "_changed", "_count", "_frozen", "_idle", "_live", "_most", "_order", "_recorded", "_rules")
 
     def __init__(self, rules: Rulebook, live: int = LIVE, *, recorded: bool = False) -> None:
         self._rules, self._most, self._recorded = rules, live, recorded
@@ -65,6 +68,7 @@ class Users:
         self._order: OrderedDict[str, None] = OrderedDict()  # the live ones, as they were thawed
         self._frozen: dict[str, bytes] = {}  # states as they are now; of a live user, until the next event
         self._changed: dict[str, None] = {}
+        self._ahead: deque[str] = deque()  # those among them whose states are still to be made
         self._idle = Idle(rules.ttl + rules.lateness)
         self._count = 0
 
@@ -83,14 +87,17 @@ class Users:
         is kept after an erasure with nothing behind it.
         """
         taken, live, tracked_from, many = Taken(), self._live, self._rules.tracked_from, 0
+        recorded = self._recorded
         for event, at, context in events:
             many += 1
             user_id = event.user_id
             found = live.get(user_id)
             user = self._thaw(user_id) if found is None else found
-            if self._recorded and user_id not in self._changed:
-                self._changed[user_id] = None
+            if recorded:
                 self._frozen.pop(user_id, None)
+                if user_id not in self._changed:
+                    self._changed[user_id] = None
+                    self._ahead.append(user_id)
             before = user.profile.clock
             try:
                 step = user.step(event, at, context)
@@ -124,6 +131,11 @@ class Users:
                 self._drop(user_id, user.home, before)
         for user_id, since in self._idle.due(MORE * many):
             self._drop_if_silent(user_id, since, taken)
+        while len(self._ahead) > LATER:
+            user_id = self._ahead.popleft()
+            ready = live.get(user_id)
+            if ready is not None and user_id not in self._frozen:
+                self._frozen[user_id] = ready.dump()
         return taken
 
     def restore(self, user_id: str, state: bytes) -> None:
@@ -155,6 +167,7 @@ class Users:
                     state = self._frozen[user_id] = user.dump()
             changes.append((user_id, state))
         self._changed = {}
+        self._ahead.clear()
         return changes
 
     def state_of(self, user_id: str) -> bytes | None:
@@ -170,8 +183,6 @@ class Users:
             self._count += 1
         else:
             user = User.load(state, self._rules)
-            if self._recorded and user_id not in self._changed:
-                self._changed[user_id] = None
         self._live[user_id] = user
         self._order[user_id] = None
         if len(self._order) > self._most:
