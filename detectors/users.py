@@ -20,8 +20,8 @@ from schemas.records import Event, Position
 LIVE = 30_000
 """Live users of a process: some 200 MB of them."""
 LATER = 200
-"""Users of a lane who have changed last, and whose states are made when they are asked for. Those of earlier ones are made
-once on the way, unless they change again, so that whoever asks for `changes` does not wait for all of them."""
+"""Users of a lane who have changed last, and whose states are made when they are asked for. Those of others are made on
+the way, once unless they change again, so that whoever asks for `changes` does not wait for all of them."""
 MORE = 4
 """Silent users that are looked at for each event: more than a batch can bring new ones, so that dropping keeps up."""
 

@@ -109,6 +109,9 @@ class Versions:
 
 def probabilities_of(points: list[DecisionPoint], matrix: Matrix, chosen: list[Choice]) -> Matrix:
     """Each row scored by the version chosen for it; NaN without one."""
+    first, _ = chosen[0]
+    if first is not None and all(model is first for model, _ in chosen):  # as nearly always
+        return first.probabilities(matrix, [point.user_id for point in points])
     values = np.full(len(matrix), nan)
     rows: dict[FrozenModel, list[int]] = {}
     for row, (model, _) in enumerate(chosen):

@@ -142,13 +142,11 @@ class Tier(StrEnum):
     ELEVATED = "elevated"
     HIGH = "high"
 
-    @property
-    def rank(self) -> int:
-        """0 for none up to 3 for high."""
-        return _RANK[self]
+    rank: int
+    """0 for none up to 3 for high."""
 
-
-_RANK = {tier: rank for rank, tier in enumerate(Tier)}
+    def __init__(self, _value: str) -> None:
+        self.rank = len(type(self).__members__)
 
 
 class Reason(Record):
