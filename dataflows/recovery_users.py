@@ -5,7 +5,7 @@ With a key for each user that is most of what a run with many users does. So a l
 and what it snapshots of them is a *generation*: the number of the last time that the lane has written its changes here.
 
 Changes are appended; a run that resumes from generation n takes back all that were written after it. Once no resume can
-go behind a generation any more, its changes are folded into the table of users, on a thread of their own.
+go behind a generation any more, its changes are folded into the table of users: at a start, and beside a run.
 """
 
 from __future__ import annotations
@@ -126,7 +126,9 @@ class UserStores:
                 database.execute("BEGIN IMMEDIATE")
                 database.execute("DELETE FROM changes WHERE generation > ?", (generation,))
                 database.execute("UPDATE about SET generation = ?", (generation,))
-            return UserStore(self, path, database, generation, folded)
+                for settled in range(folded + 1, generation + 1):  # no later start goes behind this one
+                    _fold(database, settled)
+            return UserStore(self, path, database, generation)
 
     def fold_later(self, fold: Callable[[int], None], last: int) -> Future[None]:
         """Have a lane's changes folded up to a generation, in turn with those of others."""
@@ -152,11 +154,9 @@ class UserStores:
 class UserStore:
     """A lane's users on disk. One thread at a time may use it."""
 
-    def __init__(
-        self, stores: UserStores, path: Path, database: sqlite3.Connection, generation: int, folded: int
-    ) -> None:
+    def __init__(self, stores: UserStores, path: Path, database: sqlite3.Connection, generation: int) -> None:
         self._stores, self._path, self._database = stores, path, database
-        self._generation, self._folded = generation, folded
+        self._generation = self._folded = generation
         self._fold: Future[None] | None = None
 
     @property
@@ -165,17 +165,10 @@ class UserStore:
         return self._generation
 
     def read(self) -> Iterator[tuple[str, bytes]]:
-        """Everybody who is kept, with their state, in no order."""
+        """Everybody who was kept when the file was opened, with their state, in no order."""
         with self._stores.telling(self._path):
-            newer: dict[bytes, bytes | None] = dict(
-                self._database.execute("SELECT user_id, state FROM changes ORDER BY generation, rowid")
-            )
             for user_id, state in self._database.execute("SELECT user_id, state FROM users"):
-                if user_id not in newer:
-                    yield _text(user_id), state
-            for user_id, state in newer.items():
-                if state is not None:
-                    yield _text(user_id), state
+                yield _text(user_id), state
 
     def keep(self, changes: Iterable[tuple[str, bytes | None]]) -> int:
         """Keep what has changed, for good when this returns; the number of the new generation.
@@ -210,10 +203,15 @@ class UserStore:
         for generation in range(self._folded + 1, last + 1):
             with database:
                 database.execute("BEGIN IMMEDIATE")
-                for statement in FOLD:
-                    database.execute(statement, (generation,))
+                _fold(database, generation)
             self._folded = generation
         database.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+
+
+def _fold(database: sqlite3.Connection, generation: int) -> None:
+    """Put the changes of a generation where they belong; those of all before it are there."""
+    for statement in FOLD:
+        database.execute(statement, (generation,))
 
 
 def took_none(directory: Path, why: object) -> str:
