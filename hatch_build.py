@@ -26,6 +26,7 @@ MODULES = (
     "detectors/features/strikes.py",
     "detectors/features/tokens.py",
     "detectors/features/window.py",
+    "detectors/history.py",
     "detectors/idle.py",
     "detectors/items.py",
     "detectors/log_clock.py",

@@ -7,66 +7,23 @@ their event id, which is a uniform sample that needs no random numbers and is th
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, final
+from typing import Final, final
+
+from mypy_extensions import i64
 
 from detectors.contract import DecisionPoint, Example, Origin
 from detectors.features.packed import pack_vector, unpack_vector
 from detectors.features.signals import stable_hash
+from detectors.history import OFFERED_TILES, Fact, History
 from detectors.policy import Clause, Policy
 from schemas.records import ModerationEvent
 
 FACTS_CAP = 64
 """How many qualifying moderation events a user's history remembers."""
-OFFERED_TILES = 24
-"""Points offered within the horizon are counted in this many tiles."""
+_LOW: Final[i64] = 1048575
+"""The low bits of a hash."""
 HEAVIEST = 4.0
 """The most points one kept point may stand for: a single example must not move a model far."""
-
-
-class Fact(NamedTuple):
-    """A moderation event the target may count: hash of its id, when, and the severity if it was a sanction."""
-
-    key: int
-    time: int
-    severity: int  # 0 for a report
-
-
-class Pending(NamedTuple):
-    """A decision point waiting for its label: reservoir priority, as-of time, vector as served, packed."""
-
-    priority: int
-    as_of: int
-    vector: bytes
-
-
-@final
-class History:
-    """One user's moderation history as the target sees it, with the decision points that wait for a label."""
-
-    __slots__ = ("escalated_at", "facts", "highest", "learnt", "offered", "pending", "reset_at")
-
-    def __init__(self) -> None:
-        self.facts: list[Fact] = []
-        self.pending: list[Pending] = []
-        self.highest = -1  # priority among the pending, -1 where it is to be looked up
-        self.offered: dict[int, int] = {}
-        self.escalated_at = -1
-        self.reset_at = -1
-        self.learnt: list[tuple[bytes, float]] = []
-
-    def state(self) -> list[Any]:
-        """Everything as plain data."""
-        return [self.facts, self.pending, self.offered, self.escalated_at, self.reset_at, self.learnt]
-
-    @classmethod
-    def from_state(cls, state: list[Any]) -> History:
-        """The history that `state` came from."""
-        history = cls()
-        facts, pending, history.offered, history.escalated_at, history.reset_at, learnt = state
-        history.facts = [Fact(key, time, severity) for key, time, severity in facts]
-        history.pending = [Pending(priority, as_of, vector) for priority, as_of, vector in pending]
-        history.learnt = [(vector, weight) for vector, weight in learnt]
-        return history
 
 
 @final
@@ -75,9 +32,10 @@ class Target:
 
     def __init__(self, policy: Policy) -> None:
         self._target = policy.target
-        self._reservoir = policy.learning.pending
-        self._sample = int(policy.learning.sample * 2**20)
-        self._tile = max(1, policy.target.horizon // OFFERED_TILES)
+        self._horizon: i64 = policy.target.horizon
+        self._reservoir: i64 = policy.learning.pending
+        self._sample: i64 = int(policy.learning.sample * 2**20)
+        self._tile: i64 = max(1, policy.target.horizon // OFFERED_TILES)
 
     def at_risk(self, history: History, now: int) -> bool:
         """Whether the user may still escalate; brings a user back whose reset time has come."""
@@ -90,36 +48,24 @@ class Target:
             return True
         return self._target.recurring
 
-    def offer(self, history: History, point: DecisionPoint, key: int) -> Example | None:
+    def offer(self, history: History, point: DecisionPoint, key: i64) -> Example | None:
         """Let a decision point wait for its label; gives the negative to learn at once, if it is in the sample.
 
         `key` is the hash of the point's event id.
         """
-        as_of = point.as_of
-        horizon, tile = self._target.horizon, self._tile
-        offered, number = history.offered, as_of // tile
-        if number in offered:
-            offered[number] += 1
-        else:
-            offered[number] = 1
-            if len(offered) > 2 * OFFERED_TILES:
-                history.offered = {n: count for n, count in offered.items() if n >= (as_of - horizon) // tile}
-        pending = history.pending
-        if pending and pending[0].as_of < as_of - horizon:
-            pending[:] = [waiting for waiting in pending if waiting.as_of >= as_of - horizon]
-            history.highest = -1
-        if len(pending) < self._reservoir:
-            pending.append(Pending(key, as_of, pack_vector(point.vector)))
-            history.highest = -1
-        else:
-            if history.highest < 0:
-                history.highest = max([waiting.priority for waiting in pending])
-            if key < history.highest:
-                del pending[next(i for i, waiting in enumerate(pending) if waiting.priority == history.highest)]
-                pending.append(Pending(key, as_of, pack_vector(point.vector)))
-                history.highest = -1
+        as_of: i64 = point.as_of
+        horizon = self._horizon
+        history.count_offer(as_of // self._tile, (as_of - horizon) // self._tile)
+        waiting = history.waiting
+        if len(waiting) and waiting[1] < as_of - horizon:
+            history.expire(as_of - horizon)
+        if i64(len(history.waiting)) < 2 * self._reservoir:
+            history.wait(key, as_of, pack_vector(point.vector))
+        elif key < history.worst():
+            history.drop_worst()
+            history.wait(key, as_of, pack_vector(point.vector))
         # the low bits decide the sample and the high bits the reservoir, so that the two are independent
-        if key % 2**20 >= self._sample:
+        if key & _LOW >= self._sample:
             return None
         origin = Origin(key, as_of, as_of + horizon)
         return Example(point.user_id, as_of, point.vector, label=False, weight=1.0, origin=origin)
@@ -144,11 +90,10 @@ class Target:
         now, horizon = event.event_time, self._target.horizon
         history.escalated_at = now
         due = [waiting for waiting in history.pending if now - horizon <= waiting.as_of <= now]
-        first, last = (now - horizon) // self._tile, now // self._tile
-        offered = sum(count for tile, count in history.offered.items() if first <= tile <= last)
+        offered = history.offers((now - horizon) // self._tile, now // self._tile)
         weight = min(HEAVIEST, max(1.0, offered / len(due))) if due else 1.0
         history.learnt = [(waiting.vector, weight) for waiting in due]
-        history.pending, history.offered, history.highest = [], {}, -1
+        history.label()
         user_id = event.user_id
         return [
             Example(user_id, now, unpack_vector(vector), True, weight, Origin(key, as_of, as_of + horizon))

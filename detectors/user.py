@@ -6,35 +6,36 @@ moves, signals are counted, an escalation turns waiting points into positives, a
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, final
+from typing import Final, Literal, NamedTuple, final
+
+import orjson
+from librt.strings import BytesWriter
+from mypy_extensions import i64
 
 from detectors.channels import Context, add_signals
 from detectors.contract import DecisionPoint, Example
 from detectors.features.catalogue import CATALOGUE
-from detectors.features.layouts import LAYOUTS, layout_of, named
+from detectors.features.layouts import LAYOUTS, Layout, layout_of, shape_of
+from detectors.features.packed import Reader, write_key, write_whole
 from detectors.features.plan import Plan, compile_plan
 from detectors.features.profile import Profile
 from detectors.features.signals import read_message, read_moderation, stable_hash
-from detectors.features.stored import profile_by_name, profile_of, state_of
+from detectors.features.stored import move_columns, read_profile, write_profile
 from detectors.features.tokens import message_token, moderation_token
-from detectors.features.upgrade import UPGRADES
+from detectors.history import History, read_history
 from detectors.policy import Policy
-from detectors.storage import behind_front, front_of, known_version, pack_behind, unpack
-from detectors.target import History, Target
+from detectors.storage import known_version
+from detectors.target import Target
 from schemas.records import ChatMessage, Event, ModerationEvent, Position
 
 COMPILED = not __file__.endswith(".py")
 """Whether this module, and with it all that every event passes through, is compiled."""
-STATE_VERSION = 5
-"""Version of a dumped user."""
-
-
-class Home(NamedTuple):
-    """Whose state it is, and the source partition their events come from."""
-
-    user_id: str
-    partition: int
-
+STATE_VERSION = 6
+"""Version of a dumped user; none before it is read, because no store of that time is."""
+_NAME: Final = 4
+"""Bytes of a layout's name."""
+NOWHERE = -1
+"""The source partition of a user of whom nobody has said one."""
 
 Outcome = Literal["seen", "late", "duplicate", "erased"]
 
@@ -65,8 +66,8 @@ class Rulebook:
     def __init__(self, policy: Policy) -> None:
         self.plan: Plan = compile_plan(CATALOGUE, policy.strike_expiry)
         self.target = Target(policy)
-        self.lateness = policy.allowed_lateness
-        self.ttl = policy.profile_ttl
+        self.lateness: i64 = policy.allowed_lateness
+        self.ttl: i64 = policy.profile_ttl
         self.tracked_from: int | None = policy.learning.min_events if policy.tracked else None
 
 
@@ -74,14 +75,14 @@ class Rulebook:
 class User:
     """One user's bounded state. `dump` and `load` are its storage format.
 
-    `home` is for whoever keeps many users, and has to know again whose state it has loaded; None where nobody said.
+    `partition` is the source partition their events come from, for whoever keeps many users; `NOWHERE` if nobody said.
     """
 
-    __slots__ = ("history", "home", "profile", "rules")
+    __slots__ = ("history", "partition", "profile", "rules")
 
-    def __init__(self, rules: Rulebook, home: Home | None = None) -> None:
+    def __init__(self, rules: Rulebook, partition: int = NOWHERE) -> None:
         self.rules = rules
-        self.home = home
+        self.partition = partition
         self.profile = Profile(rules.plan)
         self.history = History()
 
@@ -91,7 +92,8 @@ class User:
         After an erasure the caller drops this object and with it all that was known.
         """
         profile, target, history = self.profile, self.rules.target, self.history
-        time, user_id = event.event_time, event.user_id
+        time: i64 = event.event_time
+        user_id = event.user_id
         if not isinstance(event, ChatMessage) and event.kind == "erasure":
             return Step(at, user_id, time, "erased")  # however late, and whatever its id: it is always carried out
         clock, rules = profile.clock, self.rules
@@ -102,7 +104,7 @@ class User:
             # whoever keeps users may drop a silent one at any time from here on, or never.
             profile = self.profile = Profile(rules.plan)
             history = self.history = History()
-        key = stable_hash(event.event_id)
+        key: i64 = stable_hash(event.event_id)
         if profile.is_duplicate(key):
             return Step(at, user_id, time, "duplicate")
         learnt: list[Example] = []
@@ -110,7 +112,7 @@ class User:
         if isinstance(event, ChatMessage):
             signals, keys = read_message(event, profile.texts)  # before all else: what cannot be read moves no clock
             scratch = profile.advance(time)
-            channel = keys[0][1]
+            channel: i64 = keys[0][1]
             profile.trail += message_token(event, signals, moved=profile.channel not in (channel, -1))
             profile.channel = channel
             if rules.plan.paced:
@@ -138,16 +140,16 @@ class User:
 
     def _moderate(self, event: ModerationEvent, learnt: list[Example]) -> tuple[bool, bool]:
         """Count a moderation event; whether the user escalated by it, and whether an escalation was taken back."""
-        ledger, target, history = self.profile.ledger, self.rules.target, self.history
+        profile, target, history = self.profile, self.rules.target, self.history
         counted = taken_back = None
         if event.sanction is not None:
             severity = event.sanction.severity
-            if ledger.add(stable_hash(event.event_id), event.event_time, severity):
+            if profile.sanctions().add(stable_hash(event.event_id), event.event_time, severity):
                 counted = target.count(history, event, severity)
         elif event.report is not None:
             counted = target.count(history, event, 0)
         elif event.reversal is not None:
-            ledger.overturn(stable_hash(event.reversal.sanction_id), event.event_time)
+            profile.sanctions().overturn(stable_hash(event.reversal.sanction_id), event.event_time)
             taken_back = target.overturn(history, event, event.reversal.sanction_id)
         learnt.extend(counted or taken_back or ())
         return counted is not None, taken_back is not None
@@ -155,45 +157,57 @@ class User:
     def dump(self) -> bytes:
         """Everything known of the user, as versioned compact bytes.
 
-        Whose state it is, the clock and the layout stand in front, where they can be read without the rest.
+        The clock, the partition and the layout stand in front, where they can be read without the rest.
         """
-        plan = self.rules.plan
-        layout = plan.layout_id if plan.layout_id in LAYOUTS else plan.layout
-        state = [state_of(self.profile), self.history.state()]
-        return pack_behind([self.profile.clock, self.home, layout], state, STATE_VERSION)
+        plan, writer = self.rules.plan, BytesWriter()
+        writer.append(STATE_VERSION)
+        write_key(writer, self.profile.clock)
+        write_whole(writer, self.partition + 1)
+        released = plan.layout_id in LAYOUTS
+        layout = bytes.fromhex(plan.layout_id) if released else orjson.dumps(plan.layout)
+        write_whole(writer, len(layout))
+        writer.write(layout)
+        write_profile(writer, self.profile)
+        self.history.write(writer, self.profile.clock)
+        return writer.getvalue()
 
     @staticmethod
-    def front(data: bytes) -> tuple[int, Home | None] | None:
-        """The clock of a dumped user and whose state it is; None if an earlier version dumped it.
+    def front(data: bytes) -> tuple[int, int]:
+        """The clock of a dumped user and the source partition.
 
         Raises:
             StateVersionError: if the user cannot be loaded, for all that the front says.
         """
-        if known_version(data, STATE_VERSION, "user") != STATE_VERSION:
-            return None
-        clock, home, layout = front_of(data)
-        layout_of(layout)
-        return clock, None if home is None else Home(*home)
+        known_version(data, STATE_VERSION, "user", STATE_VERSION)
+        reader = Reader(data, 1)
+        clock, partition = reader.key(), reader.whole() - 1
+        layout_of(_layout(reader))
+        return clock, partition
 
     @classmethod
     def load(cls, data: bytes, rules: Rulebook) -> User:
-        """The user that was dumped, by this version or an earlier one."""
-        user, plan = cls(rules), rules.plan
-        version = known_version(data, STATE_VERSION, "user")
-        if version == STATE_VERSION:
-            _, home, layout = front_of(data)
-            state, history = behind_front(data)
-            if layout == plan.layout_id:
-                user.profile = profile_of(state, plan)
-            else:
-                user.profile = profile_by_name(named(state, layout_of(layout)), plan)
+        """The user that was dumped, under the same catalogue or another.
+
+        Raises:
+            StateVersionError: if the bytes are of a version, or of a layout, that this reader does not know.
+        """
+        known_version(data, STATE_VERSION, "user", STATE_VERSION)
+        reader, plan = Reader(data, 1), rules.plan
+        clock = reader.key()
+        user = cls(rules, reader.whole() - 1)
+        told = _layout(reader)
+        if told == plan.layout_id:
+            user.profile = read_profile(reader, plan.shape, plan, clock)
         else:
-            _, older = unpack(data, STATE_VERSION, "user")
-            for before, upgrade in UPGRADES.items():
-                if version <= before:
-                    older = upgrade(older)
-            user.profile, history = profile_by_name(older, plan), older["history"]
-            home = older.get("home")  # the earliest states do not say it
-        user.history = History.from_state(history)
-        user.home = None if home is None else Home(*home)
+            layout = layout_of(told)
+            user.profile = read_profile(reader, shape_of(layout), plan, clock)
+            move_columns(user.profile, layout)
+        user.history = read_history(reader, clock)
         return user
+
+
+def _layout(reader: Reader) -> str | Layout:
+    """What a state says of its layout: its name, or itself."""
+    size = reader.whole()
+    told = reader.taken(size)
+    return told.hex() if size == _NAME else orjson.loads(told)

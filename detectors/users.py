@@ -1,12 +1,12 @@
 """The users of a lane: their events are counted in the order they arrive, and dealt out by what they come to.
 
-A user as objects takes some 6 kB, as the bytes of their state a tenth of that, and most users are not heard of for
-hours. So those thawed last are kept live, and whoever has been live for longest is frozen when there are too many.
+A user as objects takes several times the bytes of their state, and most users are not heard of for hours. So those
+thawed last are kept live, and whoever has been live for longest is frozen when there are too many.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Iterable
 from typing import final
 
@@ -14,14 +14,11 @@ from detectors.channels import Context
 from detectors.features.signals import stable_hash
 from detectors.idle import DAY, NEVER, Idle
 from detectors.items import Erasure, LaneItem, Lesson, Outcome, lesson_of
-from detectors.user import Home, Rulebook, User
+from detectors.user import NOWHERE, Rulebook, User
 from schemas.records import Event, Position
 
 LIVE = 30_000
 """Live users of a process: some 200 MB of them."""
-LATER = 200
-"""Users of a lane who have changed last, and whose states are made when they are asked for. Those of others are made on
-the way, once unless they change again, so that whoever asks for `changes` does not wait for all of them."""
 MORE = 4
 """Silent users that are looked at for each event: more than a batch can bring new ones, so that dropping keeps up."""
 
@@ -60,15 +57,14 @@ class Users:
     With `recorded`, it is remembered who has changed, for a store: see `changes`.
     """
 
-    __slots__ = ("_ahead", "_changed", "_count", "_frozen", "_idle", "_live", "_most", "_order", "_recorded", "_rules")
+    __slots__ = ("_changed", "_count", "_frozen", "_idle", "_live", "_most", "_order", "_recorded", "_rules")
 
     def __init__(self, rules: Rulebook, live: int = LIVE, *, recorded: bool = False) -> None:
         self._rules, self._most, self._recorded = rules, live, recorded
         self._live: dict[str, User] = {}
         self._order: OrderedDict[str, None] = OrderedDict()  # the live ones, as they were thawed
-        self._frozen: dict[str, bytes] = {}  # states as they are now; of a live user, until the next event
+        self._frozen: dict[str, bytes] = {}  # the states of the others
         self._changed: dict[str, None] = {}
-        self._ahead: deque[str] = deque()  # those among them whose states are still to be made
         self._idle = Idle(rules.ttl + rules.lateness)
         self._count = 0
 
@@ -87,17 +83,14 @@ class Users:
         is kept after an erasure with nothing behind it.
         """
         taken, live, tracked_from, many = Taken(), self._live, self._rules.tracked_from, 0
-        recorded = self._recorded
+        recorded, changed = self._recorded, self._changed
         for event, at, context in events:
             many += 1
             user_id = event.user_id
             found = live.get(user_id)
             user = self._thaw(user_id) if found is None else found
             if recorded:
-                self._frozen.pop(user_id, None)
-                if user_id not in self._changed:
-                    self._changed[user_id] = None
-                    self._ahead.append(user_id)
+                changed[user_id] = None
             before = user.profile.clock
             try:
                 step = user.step(event, at, context)
@@ -106,16 +99,16 @@ class Users:
                 profile.unsee(stable_hash(event.event_id))
                 taken.broken.append((event, at, error))
                 self._list(user, user_id, at.partition, before)
-                if profile.events == 0 and not profile.seen:
-                    self._drop(user_id, user.home, profile.clock)
+                if profile.events == 0 and not len(profile.seen):
+                    self._drop(user_id, user.partition, profile.clock)
                 continue
             taken.lessons.append(lesson_of(step, tracked_from))
             _, _, time, outcome, point, _, escalated, overturned = step
             if escalated or overturned:
                 # lanes hear of it too, before the point of the same event, which has not foretold it
-                changed = Outcome(user_id, time, "escalated" if escalated else "overturned", at)
-                taken.outcomes.append(changed)
-                taken.items.append(changed)
+                turn = Outcome(user_id, time, "escalated" if escalated else "overturned", at)
+                taken.outcomes.append(turn)
+                taken.items.append(turn)
             if point is not None:
                 taken.items.append(point)
             if outcome == "seen":
@@ -128,14 +121,9 @@ class Users:
                 taken.erased += 1
                 taken.items.append(Erasure(user_id, time, at))
                 taken.forgotten += before >= 0
-                self._drop(user_id, user.home, before)
+                self._drop(user_id, user.partition, before)
         for user_id, since in self._idle.due(MORE * many):
             self._drop_if_silent(user_id, since, taken)
-        while len(self._ahead) > LATER:
-            user_id = self._ahead.popleft()
-            ready = live.get(user_id)
-            if ready is not None and user_id not in self._frozen:
-                self._frozen[user_id] = ready.dump()
         return taken
 
     def restore(self, user_id: str, state: bytes) -> None:
@@ -144,11 +132,11 @@ class Users:
         Raises:
             StateVersionError: if the state cannot be loaded.
         """
-        clock, home = self._front(state)
+        clock, partition = User.front(state)
         self._frozen[user_id] = state
         self._count += 1
-        if home is not None:
-            self._idle.move(user_id, home.partition, clock, NEVER)
+        if partition != NOWHERE:
+            self._idle.move(user_id, partition, clock, NEVER)
 
     def changes(self) -> list[tuple[str, bytes | None]]:
         """The state of everybody who has changed since the last call, as versioned bytes; None of whom nothing is kept.
@@ -158,16 +146,8 @@ class Users:
         """
         if not self._recorded:
             raise ValueError("changes are not recorded")
-        changes: list[tuple[str, bytes | None]] = []
-        for user_id in self._changed:
-            state = self._frozen.get(user_id)
-            if state is None:
-                user = self._live.get(user_id)
-                if user is not None:
-                    state = self._frozen[user_id] = user.dump()
-            changes.append((user_id, state))
+        changes = [(user_id, self.state_of(user_id)) for user_id in self._changed]
         self._changed = {}
-        self._ahead.clear()
         return changes
 
     def state_of(self, user_id: str) -> bytes | None:
@@ -187,26 +167,24 @@ class Users:
         self._order[user_id] = None
         if len(self._order) > self._most:
             first, _ = self._order.popitem(last=False)
-            other = self._live.pop(first)
-            if first not in self._frozen:
-                self._frozen[first] = other.dump()
+            self._frozen[first] = self._live.pop(first).dump()
         return user
 
     def _list(self, user: User, user_id: str, partition: int, before: int) -> None:
         """List a user under the day of their clock, which stood at `before` until now."""
         now = user.profile.clock
         if now != before and (before < 0 or now // DAY != before // DAY):
-            user.home = Home(user_id, partition)
+            user.partition = partition
             self._idle.move(user_id, partition, now, NEVER if before < 0 else before // DAY)
 
-    def _drop(self, user_id: str, home: Home | None, clock: int) -> None:
+    def _drop(self, user_id: str, partition: int, clock: int) -> None:
         """Keep nothing of a user."""
         self._live.pop(user_id, None)
         self._order.pop(user_id, None)
         self._frozen.pop(user_id, None)
         self._count -= 1
-        if home is not None:
-            self._idle.drop(user_id, home.partition, clock // DAY)
+        if partition != NOWHERE:
+            self._idle.drop(user_id, partition, clock // DAY)
         if self._recorded:
             self._changed[user_id] = None
 
@@ -214,20 +192,12 @@ class Users:
         """Drop a user who is still there, if nothing was heard of them at `since` (ms) or later."""
         user = self._live.get(user_id)
         if user is not None:
-            clock, home = user.profile.clock, user.home
+            clock, partition = user.profile.clock, user.partition
         else:
             state = self._frozen.get(user_id)
             if state is None:
                 return
-            clock, home = self._front(state)
+            clock, partition = User.front(state)
         if clock < since:
             taken.silent += 1
-            self._drop(user_id, home, clock)
-
-    def _front(self, state: bytes) -> tuple[int, Home | None]:
-        """The clock of a frozen user and whose state it is."""
-        front = User.front(state)
-        if front is None:  # of an earlier version
-            user = User.load(state, self._rules)
-            return user.profile.clock, user.home
-        return front
+            self._drop(user_id, partition, clock)

@@ -11,6 +11,7 @@ import json
 from hashlib import blake2b
 from typing import Any
 
+from detectors.features.layout import Shape
 from detectors.storage import StateVersionError
 
 Layout = dict[str, Any]
@@ -22,32 +23,10 @@ def layout_id(layout: Layout) -> str:
     return blake2b(json.dumps(layout).encode(), digest_size=4).hexdigest()
 
 
-def named(state: list[Any], layout: Layout) -> dict[str, Any]:
-    """A profile's state by name, as versions up to 4 kept it."""
-    clock, first, events, sums, rows, keys, peaks, lasts, *rest = state
-    spans = layout["spans"]
-    columns = [f"{column}_{span}" for span, columns in spans.items() for column in columns]
-    ledger, seen, texts, trail, channel, here, session, spoke, run = rest
-    return {
-        "clock": clock,
-        "first": first,
-        "events": events,
-        "sums": dict(zip([*columns, *layout["decays"]], sums, strict=True)),
-        "rows": {span: (spans[span], kept) for span, kept in zip(spans, rows, strict=True) if kept},
-        "cells": {
-            **{f"{name}_distinct": kept for name, kept in zip(layout["keys"], keys, strict=True) if kept is not None},
-            **{name: kept for name, kept in zip(layout["peaks"], peaks, strict=True) if kept is not None},
-        },
-        "lasts": {name: last for name, last in zip(layout["lasts"], lasts, strict=True) if last >= 0},
-        "ledger": ledger,
-        "seen": seen,
-        "texts": texts,
-        "trail": trail,
-        "channel": channel,
-        "here": here,
-        "session": session,
-        "spoke": (spoke, run),
-    }
+def shape_of(layout: Layout) -> Shape:
+    """How many numbers of each kind a state of the layout has."""
+    cells = (len(layout[kind]) for kind in ("decays", "keys", "peaks", "lasts"))
+    return Shape(layout["spans"], *cells)
 
 
 RELEASED: tuple[Layout, ...] = (

@@ -5,11 +5,12 @@ This is the control path: it runs once, and hands back tables and closures so th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from math import nan
-from operator import itemgetter
-from struct import Struct
 from typing import Any, final, get_args
+
+from librt.vecs import append, vec
+from mypy_extensions import i64
 
 from detectors.channels import Context
 from detectors.features.check import check
@@ -29,69 +30,77 @@ from detectors.features.declare import (
     Window,
     duration_ms,
 )
-from detectors.features.layout import (
-    FRACTIONS,
-    POWERS,
-    Column,
-    Counted,
-    DecaySum,
-    Distinct,
-    LedgerRead,
-    Peak,
-    tail_of,
-)
-from detectors.features.layouts import layout_id
+from detectors.features.layout import FRACTIONS, POWERS, Counted, LedgerRead, Shape, table, tail_of
+from detectors.features.layouts import layout_id, shape_of
 from detectors.features.signals import DISTINCT_SIGNALS, LEDGER_SIGNALS, PACED, SIGNALS
-from detectors.features.window import LastSeen, Peaks, Rows, Span
+from detectors.features.window import Span
+
+EMPTY = vec[i64]()
+"""No whole numbers."""
+NOTHING = vec[float]()
+"""No numbers."""
 
 
 @final
 class Plan:
     """What a profile keeps and how a vector is read from it.
 
-    A profile keeps `sums` (the totals of all windows by `spans`, then the `decays`), the tiles of `peaks`, the keys of
-    distinct counts (`keyed`) and `lasts` (latest event times by signal). A vector is made in a scratch list: the sums,
-    then what is read from elsewhere or derived, each at its slot; `pick` and `pack` put the declared features in order.
+    A profile keeps `sums` (the totals of all windows by `spans`, then the `decays`), the rows of its spans, the tiles
+    of `peaked`, the keys of distinct counts (`keyed`) and `lasts` (latest event times by signal). A vector is made in a
+    scratch array: the sums, then what is read from elsewhere or derived, each at its slot; `order` are the slots of the
+    declared features. The tables that are read for every event hold so many numbers for each entry:
+
+    - `distincts`, by cell: slot, width and hop (ms) of each window, the longest first
+    - `peaks`: cell, slot, width, hop
+    - `since_reads`: which of the lasts, slot; `trail_reads`: slot, mask; `session_reads`: slot, happening;
+      `here_reads`: slot, surrounding
+    - `quotients`: slot, top, bottom, and in `factors` what the quotient is multiplied by
+    - `spreads`: slot, count, sum, squares; `differences`: slot, short, long
+    - `decay_sums`: where it stands, half-life (ms)
     """
 
     def __init__(self, features: tuple[Feature, ...], strike_expiry: int) -> None:
         self.names = tuple(feature.name for feature in features)
-        self.counted = {signal: Counted([], [], [], -1) for signal in SIGNALS}
+        self.counted = {signal: Counted() for signal in SIGNALS}
         self.lasts: list[str] = []
-        self.distincts: list[Distinct] = []
         self.keyed: dict[str, int] = {}
-        self.peaks: list[Peak] = []
+        self._windows: list[list[tuple[int, int, int]]] = []
         self.peaked: list[str] = []
         self.ledger_reads: list[tuple[int, LedgerRead]] = []
-        self.since_reads: list[tuple[int, int]] = []
-        self.trail_reads: list[tuple[int, int]] = []
-        self.session_reads: list[tuple[int, int]] = []
-        self.here_reads: list[tuple[int, int]] = []
-        self.quotients: list[tuple[int, int, int, float]] = []
-        self.spreads: list[tuple[int, int, int, int]] = []
-        self.differences: list[tuple[int, int, int]] = []
-        self.first_slot = self.sanction_since_slot = -1
+        self.peaks: vec[i64] = vec[i64]()
+        self.since_reads: vec[i64] = vec[i64]()
+        self.trail_reads: vec[i64] = vec[i64]()
+        self.session_reads: vec[i64] = vec[i64]()
+        self.here_reads: vec[i64] = vec[i64]()
+        self.quotients: vec[i64] = vec[i64]()
+        self.factors: vec[float] = vec[float]()
+        self.spreads: vec[i64] = vec[i64]()
+        self.differences: vec[i64] = vec[i64]()
+        self.first_slot: i64 = -1
+        self.sanction_since_slot: i64 = -1
         self.paced = any(getattr(feature, "signal", "") in PACED for feature in features)
         self._slots: dict[str, int] = {}
         self.spans = self._lay_out(features)
-        self.hops = [span.hop for span in self.spans]
-        self.no_tiles = [-1] * len(self.spans)
-        self.no_rows: list[Rows | None] = [None] * len(self.spans)
-        self.no_row: list[list[float] | None] = [None] * len(self.spans)
+        self.hops: vec[i64] = table(*(span.hop for span in self.spans))
+        self.lengths: vec[i64] = table(*(span.hops for span in self.spans))
+        self.bases: vec[i64] = table(*(span.base for span in self.spans))
+        self.fractions: vec[vec[i64]] = vec[vec[i64]]([table(*span.fractions) for span in self.spans])
         totals = len(self._slots)
         decays = [f for f in features if isinstance(f, Decay) and f.signal not in LEDGER_SIGNALS]
         self.decays = tuple(feature.name for feature in decays)
-        self.decay_sums = [DecaySum(at, duration_ms(f.half_life)) for at, f in enumerate(decays, totals)]
-        for feature, kept in zip(decays, self.decay_sums, strict=True):
-            self.counted[feature.signal].decays.append(kept)
-            self._slots[feature.name] = kept.at
+        self.decay_sums: vec[i64] = vec[i64]()
+        for at, feature in enumerate(decays, totals):
+            half_life = duration_ms(feature.half_life)
+            self.decay_sums = append(append(self.decay_sums, at), half_life)
+            self.counted[feature.signal].in_decay(at, half_life)
+            self._slots[feature.name] = at
         self.sums = len(self._slots)
-        self.zeros = [0.0] * self.sums
-        self.absent: list[float] = []
-        order = [self._place(feature, strike_expiry) for feature in features]
-        self.occurrences = [
-            signal for signal in sorted(DISTINCT_SIGNALS) if self.counted[signal] != Counted([], [], [], -1)
-        ]
+        self._absent: list[float] = []
+        self.order: vec[i64] = table(*[self._place(feature, strike_expiry) for feature in features])
+        self.distincts: vec[vec[i64]] = vec[vec[i64]](
+            [table(*(number for window in windows for number in window)) for windows in self._windows]
+        )
+        self.occurrences = [signal for signal in sorted(DISTINCT_SIGNALS) if self.counted[signal]]
         self.layout: dict[str, Any] = {
             "spans": {span.name: list(span.columns) for span in self.spans},
             "decays": list(self.decays),
@@ -100,12 +109,15 @@ class Plan:
             "lasts": self.lasts,
         }
         self.layout_id = layout_id(self.layout)
-        self.no_keys: list[LastSeen | None] = [None] * len(self.distincts)
-        self.no_peaks: list[Peaks | None] = [None] * len(self.peaks)
-        self.pick: Callable[[list[float]], tuple[float, ...]] = (
-            itemgetter(*order) if len(order) > 1 else lambda scratch: (scratch[order[0]],)
-        )
-        self.pack: Callable[..., bytes] = Struct(f"{len(order)}d").pack
+        self.shape: Shape = shape_of(self.layout)
+        # what a new profile begins with, and a new vector
+        self.zeros: vec[float] = vec[float]([0.0] * self.sums)
+        self.no_rows: vec[vec[float]] = vec[vec[float]]([NOTHING for _ in self.spans])
+        self.no_keys: vec[vec[i64]] = vec[vec[i64]]([EMPTY for _ in self.keyed])
+        self.no_peaks: vec[vec[float]] = vec[vec[float]]([NOTHING for _ in self.peaked])
+        self.no_lasts: vec[i64] = vec[i64]([-1 for _ in self.lasts])
+        self.no_places: vec[i64] = vec[i64]([-1 for _ in self.spans])
+        self.blank: vec[float] = vec[float]([0.0] * self.sums + self._absent)
 
     def _lay_out(self, features: tuple[Feature, ...]) -> tuple[Span, ...]:
         """The spans that summed windows are kept for; the columns of each stand next to each other in the sums."""
@@ -117,9 +129,8 @@ class Plan:
                 continue
             base, width, hop = len(self._slots), duration_ms(name), duration_ms(HOPS[name])
             for column, (signal, aggregate) in enumerate(columns):
-                kept = Column(len(spans), column, base + column, POWERS[aggregate])
-                self.counted[signal].columns.append(kept)
-                self._slots[f"{signal}_{aggregate}_{name}"] = kept.total
+                self.counted[signal].in_column(len(spans), column, base + column, POWERS[aggregate])
+                self._slots[f"{signal}_{aggregate}_{name}"] = base + column
             fractions = [
                 c for c, (signal, aggregate) in enumerate(columns) if aggregate != "count" and signal in FRACTIONS
             ]
@@ -130,8 +141,8 @@ class Plan:
     def _slot(self, name: str, absent: float) -> int:
         """The scratch slot called `name` behind the sums, made with its value while absent."""
         if name not in self._slots:
-            self._slots[name] = self.sums + len(self.absent)
-            self.absent.append(absent)
+            self._slots[name] = self.sums + len(self._absent)
+            self._absent.append(absent)
         return self._slots[name]
 
     def _window(self, signal: str, aggregate: str, span: str) -> int:
@@ -147,23 +158,23 @@ class Plan:
             self.ledger_reads.append((slot, lambda ledger, now: ledger.count(tail(now))))
         elif aggregate == "distinct":
             if signal not in self.keyed:
-                self.keyed[signal] = len(self.distincts)
-                self.distincts.append(Distinct(len(self.distincts), []))
-            windows = self.distincts[self.keyed[signal]].windows
+                self.keyed[signal] = len(self._windows)
+                self._windows.append([])
+            windows = self._windows[self.keyed[signal]]
             windows.append((slot, duration_ms(span), duration_ms(HOPS[span])))
             windows.sort(key=lambda window: -window[1])
         else:
             width, hop = duration_ms(span), duration_ms(HOPS[span])
-            kept = Peak(len(self.peaks), slot, width, hop, 2 * (width // hop + 2))
-            self.peaks.append(kept)
+            self.peaks = append(append(append(append(self.peaks, len(self.peaked)), slot), width), hop)
+            self.counted[signal].in_peak(len(self.peaked), width, hop, 2 * (width // hop + 2))
             self.peaked.append(name)
-            self.counted[signal].peaks.append(kept)
         return slot
 
     def _quotient(self, name: str, top: int, bottom: int, factor: float = 1.0) -> int:
         """The slot of `factor * top / bottom`, absent where the bottom is zero."""
         slot = self._slot(name, nan)
-        self.quotients.append((slot, top, bottom, factor))
+        self.quotients = append(append(append(self.quotients, slot), top), bottom)
+        self.factors = append(self.factors, factor)
         return slot
 
     def _mean(self, signal: str, span: str) -> int:
@@ -182,7 +193,7 @@ class Plan:
             case Window(signal, "spread", span):
                 slot = self._slot(name, nan)
                 sums = [window(signal, aggregate, span) for aggregate in POWERS]
-                self.spreads.append((slot, sums[0], sums[1], sums[2]))
+                self.spreads = append(append(append(append(self.spreads, slot), sums[0]), sums[1]), sums[2])
                 return slot
             case Window(signal, aggregate, span):
                 return window(signal, aggregate, span)
@@ -193,15 +204,16 @@ class Plan:
                 return self._quotient(name, window(signal, "count", short), window(signal, "count", long), factor)
             case Shift(signal, short, long):
                 slot = self._slot(name, nan)
-                self.differences.append((slot, self._mean(signal, short), self._mean(signal, long)))
+                near, far = self._mean(signal, short), self._mean(signal, long)
+                self.differences = append(append(append(self.differences, slot), near), far)
                 return slot
             case Session(happening):
                 slot = self._slot(name, nan)
-                self.session_reads.append((slot, get_args(Happening).index(happening)))
+                self.session_reads = append(append(self.session_reads, slot), get_args(Happening).index(happening))
                 return slot
             case Here(surrounding):
                 slot = self._slot(name, nan)
-                self.here_reads.append((slot, Context._fields.index(surrounding)))
+                self.here_reads = append(append(self.here_reads, slot), Context._fields.index(surrounding))
                 return slot
             case Decay(signal, half_life_text):
                 if signal not in LEDGER_SIGNALS:
@@ -210,20 +222,22 @@ class Plan:
                 self.ledger_reads.append((slot, lambda ledger, now: ledger.decay(now, half_life)))
                 return slot
             case Since("first"):
-                self.first_slot = self._slot(name, nan)
-                return self.first_slot
+                slot = self._slot(name, nan)
+                self.first_slot = slot
+                return slot
             case Since("sanction"):
-                self.sanction_since_slot = self._slot(name, nan)
-                return self.sanction_since_slot
+                slot = self._slot(name, nan)
+                self.sanction_since_slot = slot
+                return slot
             case Since(signal):
                 slot = self._slot(name, nan)
-                self.counted[signal] = self.counted[signal]._replace(last=len(self.lasts))
-                self.since_reads.append((len(self.lasts), slot - self.sums))
+                self.counted[signal].last = len(self.lasts)
+                self.since_reads = append(append(self.since_reads, len(self.lasts)), slot)
                 self.lasts.append(signal)
                 return slot
             case Recent(length):
                 slot = self._slot(name, nan)
-                self.trail_reads.append((slot, (1 << 8 * length) - 1))
+                self.trail_reads = append(append(self.trail_reads, slot), (1 << 8 * length) - 1)
                 return slot
             case StrikeCount():
                 slot = self._slot(name, 0.0)

@@ -3,29 +3,42 @@
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_left
 from math import exp2, nan, sqrt
-from typing import final, get_args
+from typing import Final, final
+
+from librt.strings import BytesWriter, write_f64_le
+from librt.vecs import append, pop, vec
+from mypy_extensions import i64
 
 from detectors.contract import Vector
-from detectors.features.declare import Happening
 from detectors.features.plan import Plan
 from detectors.features.signals import Key, Signal
 from detectors.features.strikes import Ledger
-from detectors.features.tokens import EARLIER, FIRST, GAP_LIMITS
-from detectors.features.window import LastSeen, Peaks, Rows, row_at, trim
+from detectors.features.tokens import EARLIER, FIRST, gap_band
+from detectors.features.window import (
+    count_keys,
+    forget_keys,
+    raise_peak,
+    row_at,
+    see_key,
+    trim,
+    trim_peaks,
+)
 
-NO_SESSION = [0, -1, 0, 0]
-"""Of a user's sessions: events in this one, when it began (ms), how many there were, and events in the first."""
-_COUNT, _BEGAN, _NUMBER, _IN_FIRST = map(get_args(Happening).index, ("count", "since", "number", "first"))
+_COUNT: Final[i64] = 0  # where they stand in `Happening`
+_SINCE: Final[i64] = 1
+_NUMBER: Final[i64] = 2
 SEEN_CAP = 64
 """A repeated event id is recognised among this many of the user's latest events."""
+_SEEN_CAP: Final[i64] = 64
+_FORGOTTEN: Final[i64] = -1  # no hash is
 PAUSE = 30 * 60_000
 """After a pause longer than this (ms) another session begins."""
+_PAUSE: Final[i64] = 1_800_000
 BURST_GAP = 10_000
 """Messages no further apart than this (ms) come in one burst."""
-_KEY = 8
-"""Bytes an event id's hash takes in `seen`."""
+_BURST_GAP: Final[i64] = 10_000
+_UNCOVERED: Final[i64] = -2
 
 
 @final
@@ -33,20 +46,23 @@ class Profile:
     """Windowed and decayed aggregates of one user's signals.
 
     The clock is the largest event time the user has shown; totals and decays in `sums` hold as of it. Rows and cells
-    are made when a signal first touches them, so a casual user costs little. Everything that is touched by every event
-    lies in a few flat lists: with many users, following pointers costs more than the arithmetic.
+    are made when a signal first touches them, so a casual user costs little. Everything lies in a few packed arrays:
+    with many users, following pointers costs more than the arithmetic.
     """
 
     __slots__ = (
+        "began",
         "channel",
         "clock",
-        "current",
         "events",
         "first",
         "here",
+        "in_first",
+        "in_session",
         "keys",
         "lasts",
         "ledger",
+        "next",
         "peaks",
         "plan",
         "rows",
@@ -56,146 +72,187 @@ class Profile:
         "spoke",
         "sums",
         "texts",
-        "tiles",
         "trail",
     )
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.clock = -1
-        self.first = -1
-        self.events = 0
-        self.sums = plan.zeros.copy()
-        self.rows: list[Rows | None] = plan.no_rows.copy()
-        self.tiles = plan.no_tiles.copy()  # the clock's tile in each span
-        self.current: list[list[float] | None] = plan.no_row.copy()  # its row
-        self.keys: list[LastSeen | None] = plan.no_keys.copy()
-        self.peaks: list[Peaks | None] = plan.no_peaks.copy()
-        self.lasts = [-1] * len(plan.lasts)
-        self.ledger = Ledger()
-        self.seen = bytearray()
+        self.clock: i64 = -1
+        self.first: i64 = -1
+        self.events: i64 = 0
+        self.sums: vec[float] = plan.zeros[:]
+        self.rows: vec[vec[float]] = plan.no_rows[:]  # by span
+        self.keys: vec[vec[i64]] = plan.no_keys[:]  # by cell of a distinct count
+        self.peaks: vec[vec[float]] = plan.no_peaks[:]  # by cell of a maximum
+        self.lasts: vec[i64] = plan.no_lasts[:]
+        self.ledger: Ledger | None = None
+        self.seen: vec[i64] = vec[i64]()  # hashes of the latest event ids; once full, the oldest stands at `next`
+        self.next: i64 = 0
         self.texts: list[int] = []
-        self.trail = 0  # the latest tokens
-        self.channel = -1  # the key of the latest message's
+        self.trail: i64 = 0  # the latest tokens
+        self.channel: i64 = -1  # the key of the latest message's
         self.here: tuple[float, ...] = ()  # what that channel was like, where that is known
-        self.session = NO_SESSION.copy()
-        self.spoke = -1  # the largest time of a message
-        self.run = 0  # messages of the burst it came in
+        self.in_session: i64 = 0  # events in this session
+        self.began: i64 = -1  # when it began (ms)
+        self.session: i64 = 0  # how many sessions there were
+        self.in_first: i64 = 0  # events in the first
+        self.spoke: i64 = -1  # the largest time of a message
+        self.run: i64 = 0  # messages of the burst it came in
 
-    def is_duplicate(self, key: int) -> bool:
+    def is_duplicate(self, key: i64) -> bool:
         """Whether the event of this id hash is among the latest `SEEN_CAP`; remembers it if not."""
-        seen, data = self.seen, key.to_bytes(_KEY, "big")
-        at = seen.find(data)
-        while at >= 0:
-            if not at % _KEY:
+        seen = self.seen
+        for other in seen:
+            if other == key:
                 return True
-            at = seen.find(data, at + 1)
-        seen += data
-        if len(seen) > SEEN_CAP * _KEY:
-            del seen[:_KEY]
+        if i64(len(seen)) < _SEEN_CAP:
+            self.seen = append(seen, key)
+        else:
+            at = self.next
+            seen[at] = key
+            self.next = at + 1 if at + 1 < _SEEN_CAP else 0
         return False
 
-    def unsee(self, key: int) -> None:
+    def unsee(self, key: i64) -> None:
         """Forget the id hash remembered last, if it is this one: its event could not be counted, and may come again."""
-        if self.seen.endswith(key.to_bytes(_KEY, "big")):
-            del self.seen[-_KEY:]
+        seen = self.seen
+        end = i64(len(seen))
+        if not end:
+            return
+        if end < _SEEN_CAP:
+            if seen[end - 1] == key:
+                self.seen, _ = pop(seen)
+            return
+        at = (self.next or _SEEN_CAP) - 1
+        if seen[at] == key:
+            seen[at] = _FORGOTTEN
+            self.next = at
 
-    def advance(self, time: int) -> list[float]:
-        """Move the clock to an event at `time`; the scratch list its vector is made in, since-features read.
+    def advance(self, time: i64) -> vec[float]:
+        """Move the clock to an event at `time`; the scratch array its vector is made in, since-features read.
 
         A since-feature looks at what was before the triggering event, so it is read before the event is counted.
         """
-        plan, lasts = self.plan, self.lasts
+        plan, now = self.plan, self.clock
         if self.first < 0 or time < self.first:
             self.first = time
-        now, session = self.clock, self.session
-        gap = 0
+        gap: i64 = 0
         if time > now:
-            if time - now > PAUSE or now < 0:
-                session[_COUNT], session[_BEGAN] = 0, time
-                session[_NUMBER] += 1
-            gap = FIRST if now < 0 else bisect_left(GAP_LIMITS, time - now)
+            if now < 0 or time - now > _PAUSE:
+                self.in_session, self.began = 0, time
+                self.session += 1
+            gap = FIRST if now < 0 else gap_band(time - now)
             self._move(time)
             self.clock = now = time
-        session[_COUNT] += 1
-        if session[_NUMBER] == 1:
-            session[_IN_FIRST] += 1
+        self.in_session += 1
+        if self.session == 1:
+            self.in_first += 1
         self.trail = (self.trail & EARLIER) << 8 | gap  # whoever knows what happened adds that
         self.events += 1
-        scratch = plan.absent.copy()
-        for index, slot in plan.since_reads:
-            last = lasts[index]
+        scratch = plan.blank[:]
+        reads, lasts = plan.since_reads, self.lasts
+        at, end = i64(0), i64(len(reads))
+        while at < end:
+            last = lasts[reads[at]]
             if last >= 0:
-                scratch[slot] = (now - last) / 1000
-        if self.ledger.entries:
+                scratch[reads[at + 1]] = float(now - last) / 1000.0
+            at += 2
+        if self.ledger is not None:
             self.read_sanction_since(scratch)
         return scratch
 
-    def _move(self, now: int) -> None:
+    def _move(self, now: i64) -> None:
         """Bring all sums from the clock to `now`: tiles that windows leave behind drop out, decays decay."""
-        sums, plan, tiles = self.sums, self.plan, self.tiles
-        for number, hop in enumerate(plan.hops):
-            tile = now // hop
-            if tile != tiles[number]:
-                tiles[number] = tile
-                self.current[number] = None
-                rows = self.rows[number]
-                if rows:
-                    tail = tile - plan.spans[number].hops
-                    if next(iter(rows)) < tail:
-                        trim(rows, tail, plan.spans[number], sums)
-        age = float(self.clock - now)
-        for at, half_life in plan.decay_sums:
-            if sums[at]:
-                sums[at] *= exp2(age / half_life)
+        plan, sums, clock = self.plan, self.sums, self.clock
+        hops, lengths, kept = plan.hops, plan.lengths, self.rows
+        for number in range(i64(len(hops))):
+            rows = kept[number]
+            if len(rows):
+                tail = float(now // hops[number] - lengths[number])
+                if rows[0] < tail:
+                    width = plan.shape.widths[number]
+                    kept[number] = trim(rows, tail, plan.bases[number], width, plan.fractions[number], sums)
+        age, factor, decays = float(clock - now), 1.0, plan.decay_sums
+        known: i64 = 0
+        at, end = i64(0), i64(len(decays))
+        while at < end:
+            place, half_life = decays[at], decays[at + 1]
+            if sums[place]:
+                if half_life != known:
+                    known = half_life
+                    factor = exp2(age / float(half_life))
+                sums[place] *= factor
+            at += 2
 
-    def read_sanction_since(self, scratch: list[float]) -> None:
+    def sanctions(self) -> Ledger:
+        """The ledger, made when the first sanction or reversal asks for it."""
+        ledger = self.ledger
+        if ledger is None:
+            ledger = self.ledger = Ledger()
+        return ledger
+
+    def read_sanction_since(self, scratch: vec[float]) -> None:
         """Read the time since the latest upheld sanction; a reversal changes it at once."""
-        plan = self.plan
-        if plan.sanction_since_slot >= 0 and self.ledger.entries:
-            last = self.ledger.last()
-            scratch[plan.sanction_since_slot - plan.sums] = nan if last is None else (self.clock - last) / 1000
+        slot, ledger = self.plan.sanction_since_slot, self.ledger
+        if slot >= 0 and ledger is not None:
+            last = ledger.last()
+            scratch[slot] = nan if last is None else float(self.clock - i64(last)) / 1000.0
 
-    def add(self, signals: list[Signal], keys: list[Key], time: int) -> None:
+    def add(self, signals: list[Signal], keys: list[Key], time: i64) -> None:
         """Count signals and keys at an event time not later than the clock."""
-        now, sums, current, plan = self.clock, self.sums, self.current, self.plan
+        now, sums, plan, lasts = self.clock, self.sums, self.plan, self.lasts
+        hops, kept = plan.hops, self.rows
         if plan.occurrences:
             signals = signals + [(signal, 1.0) for signal, _ in keys if signal in plan.occurrences]
-        behind = time < now
-        covered: list[bool] = []
-        if behind:
-            current = plan.no_row.copy()
-            covered = [time // span.hop >= now // span.hop - span.hops for span in plan.spans]
+        places = plan.no_places[:]  # by span, where the row of the event begins
+        if time < now:
+            for span in range(i64(len(hops))):
+                if time // hops[span] < now // hops[span] - plan.lengths[span]:
+                    places[span] = _UNCOVERED
         for signal, amount in signals:
             counted = plan.counted[signal]
-            for span, column, total, power in counted.columns:
-                if behind and not covered[span]:
-                    continue
-                row = current[span]
-                if row is None:
-                    row = current[span] = self._row(span, time)
-                much = 1.0 if not power else amount if power == 1 else amount * amount
-                row[column] += much
-                sums[total] += much
-            for at, half_life in counted.decays:
-                sums[at] += amount if time == now else amount * exp2((time - now) / half_life)
-            for cell, _slot, width, hop, limit in counted.peaks:
-                peaks = self.peaks[cell]
-                if peaks is None:
-                    peaks = self.peaks[cell] = Peaks()
-                peaks.add(time // hop, amount, (now - width) // hop, limit)
+            columns = counted.columns
+            at, end = i64(0), i64(len(columns))
+            while at < end:
+                span = columns[at]
+                place = places[span]
+                if place == -1:
+                    width = plan.shape.widths[span]
+                    rows, place = row_at(kept[span], float(time // hops[span]), width)
+                    kept[span] = rows
+                    places[span] = place
+                if place >= 0:
+                    power = columns[at + 3]
+                    much = 1.0 if power == 0 else amount if power == 1 else amount * amount
+                    row = kept[span]
+                    row[place + 1 + columns[at + 1]] += much
+                    sums[columns[at + 2]] += much
+                at += 4
+            decays = counted.decays
+            at, end = i64(0), i64(len(decays))
+            while at < end:
+                if time == now:
+                    sums[decays[at]] += amount
+                else:
+                    sums[decays[at]] += amount * exp2(float(time - now) / float(decays[at + 1]))
+                at += 2
+            peaks = counted.peaks
+            at, end = i64(0), i64(len(peaks))
+            while at < end:
+                cell, hop = peaks[at], peaks[at + 2]
+                tile, tail = float(time // hop), float((now - peaks[at + 1]) // hop)
+                self.peaks[cell] = raise_peak(self.peaks[cell], tile, amount, tail, peaks[at + 3])
+                at += 4
             last = counted.last
-            if last >= 0 and time > self.lasts[last]:
-                self.lasts[last] = time
+            if last >= 0 and time > lasts[last]:
+                lasts[last] = time
+        keyed = plan.keyed
         for signal, key in keys:
-            at = plan.keyed.get(signal, -1)
-            if at >= 0:
-                seen = self.keys[at]
-                if seen is None:
-                    seen = self.keys[at] = LastSeen()
-                seen.add(key, time)
+            if signal in keyed:
+                cell = keyed[signal]
+                self.keys[cell] = see_key(self.keys[cell], key, time)
 
-    def pace(self, signals: list[Signal], time: int) -> None:
+    def pace(self, signals: list[Signal], time: i64) -> None:
         """Add to a message's signals what its time says: how long after the one before, and its place in a burst."""
         spoke = self.spoke
         if time < spoke:
@@ -206,56 +263,108 @@ class Profile:
             return
         gap = time - spoke
         signals.append(("gap", float(gap // 1000)))
-        if gap > BURST_GAP:
+        if gap > _BURST_GAP:
             self.run = 1
         else:
             self.run += 1
             signals.append(("burst", float(self.run)))
 
-    def _row(self, number: int, time: int) -> list[float]:
-        """The row that an event at `time` is counted in."""
-        rows, span = self.rows[number], self.plan.spans[number]
-        if rows is None:
-            rows = self.rows[number] = {}
-        return row_at(rows, time // span.hop, len(span.columns))
-
-    def vector(self, scratch: list[float]) -> Vector:
+    def vector(self, scratch: vec[float]) -> Vector:
         """The declared features as of the clock, in declared order; NaN where absent."""
+        plan, sums = self.plan, self.sums
+        for place in range(i64(len(sums))):
+            scratch[place] = sums[place]
+        self._read(scratch)
+        self._derive(scratch)
+        packed = BytesWriter()
+        for slot in plan.order:
+            write_f64_le(packed, scratch[slot])
+        return array("d", packed.getvalue())
+
+    def _read(self, scratch: vec[float]) -> None:
+        """Read what does not stand in the sums."""
         now, plan = self.clock, self.plan
-        scratch[:0] = self.sums
-        for index, windows in plan.distincts:
-            keys = self.keys[index]
-            if keys is not None:
-                _, width, hop = windows[0]  # the longest
-                if keys.oldest < (now - width) // hop * hop:
-                    keys.forget((now - width) // hop * hop)
-                for slot, width, hop in windows:
-                    scratch[slot] = float(keys.count((now - width) // hop * hop))
-        for index, slot, width, hop, _limit in plan.peaks:
-            peaks = self.peaks[index]
-            if peaks is not None:
-                peaks.trim((now - width) // hop)
-                scratch[slot] = max(peaks.tiles.values(), default=nan)
-        if self.ledger.entries:
+        at, end = i64(0), i64(0)
+        for cell in range(i64(len(self.keys))):
+            keys = self.keys[cell]
+            if not len(keys):
+                continue
+            windows = plan.distincts[cell]
+            at, end = 0, i64(len(windows))
+            while at < end:
+                hop = windows[at + 2]
+                since = (now - windows[at + 1]) // hop * hop
+                found = count_keys(keys, since)
+                scratch[windows[at]] = float(found)
+                if at == 0 and 2 * found < i64(len(keys)):  # no window reaches back to the others any more
+                    self.keys[cell] = keys = forget_keys(keys, since)
+                at += 3
+        at, end = 0, i64(len(plan.peaks))
+        while at < end:
+            cell, hop = plan.peaks[at], plan.peaks[at + 3]
+            peaks = self.peaks[cell]
+            if len(peaks):
+                self.peaks[cell] = peaks = trim_peaks(peaks, float((now - plan.peaks[at + 2]) // hop))
+                scratch[plan.peaks[at + 1]] = _highest(peaks)
+            at += 4
+        ledger = self.ledger
+        if ledger is not None:
             for slot, read_ledger in plan.ledger_reads:
-                scratch[slot] = read_ledger(self.ledger, now)
+                scratch[slot] = read_ledger(ledger, now)
         if plan.first_slot >= 0:
-            scratch[plan.first_slot] = (now - self.first) / 1000
-        for slot, mask in plan.trail_reads:
-            scratch[slot] = float(self.trail & mask)
-        session = self.session
-        for slot, happening in plan.session_reads:
-            scratch[slot] = (now - session[_BEGAN]) / 1000 if happening == _BEGAN else float(session[happening])
-        if self.here:
-            for slot, surrounding in plan.here_reads:
-                scratch[slot] = self.here[surrounding]
-        for slot, top, bottom, factor in plan.quotients:
-            if scratch[bottom]:
-                scratch[slot] = factor * scratch[top] / scratch[bottom]
-        for slot, count, total, squares in plan.spreads:
-            if scratch[count] > 1 and scratch[total]:
-                varied = scratch[squares] * scratch[count] - scratch[total] * scratch[total]
-                scratch[slot] = sqrt(max(varied, 0.0)) / abs(scratch[total])
-        for slot, short, long in plan.differences:
-            scratch[slot] = scratch[short] - scratch[long]
-        return array("d", plan.pack(*plan.pick(scratch)))
+            scratch[plan.first_slot] = float(now - self.first) / 1000.0
+        at, end = 0, i64(len(plan.trail_reads))
+        while at < end:
+            scratch[plan.trail_reads[at]] = float(self.trail & plan.trail_reads[at + 1])
+            at += 2
+        at, end = 0, i64(len(plan.session_reads))
+        while at < end:
+            happening = plan.session_reads[at + 1]
+            if happening == _SINCE:
+                much = float(now - self.began) / 1000.0
+            elif happening == _COUNT:
+                much = float(self.in_session)
+            else:
+                much = float(self.session if happening == _NUMBER else self.in_first)
+            scratch[plan.session_reads[at]] = much
+            at += 2
+        here = self.here
+        if here:
+            at, end = 0, i64(len(plan.here_reads))
+            while at < end:
+                scratch[plan.here_reads[at]] = here[plan.here_reads[at + 1]]
+                at += 2
+
+    def _derive(self, scratch: vec[float]) -> None:
+        """Derive what is made of other values."""
+        plan = self.plan
+        quotients, factors = plan.quotients, plan.factors
+        for number in range(i64(len(factors))):
+            bottom = scratch[quotients[3 * number + 2]]
+            if bottom:
+                scratch[quotients[3 * number]] = factors[number] * scratch[quotients[3 * number + 1]] / bottom
+        spreads = plan.spreads
+        at, end = i64(0), i64(len(spreads))
+        while at < end:
+            count, total = scratch[spreads[at + 1]], scratch[spreads[at + 2]]
+            if count > 1 and total:
+                varied = scratch[spreads[at + 3]] * count - total * total
+                scratch[spreads[at]] = (sqrt(varied) if varied > 0.0 else 0.0) / abs(total)
+            at += 4
+        differences = plan.differences
+        at, end = 0, i64(len(differences))
+        while at < end:
+            scratch[differences[at]] = scratch[differences[at + 1]] - scratch[differences[at + 2]]
+            at += 3
+
+
+def _highest(peaks: vec[float]) -> float:
+    """The largest of the amounts by tile; NaN if there is none."""
+    if not len(peaks):
+        return nan
+    highest = peaks[1]
+    at, end = i64(3), i64(len(peaks))
+    while at < end:
+        highest = max(highest, peaks[at])
+        at += 2
+    return highest

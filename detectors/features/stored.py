@@ -1,91 +1,180 @@
-"""A profile as plain data, in the order of its plan's layout; and profiles from that, or from data by name."""
+"""A profile as bytes, in the order of its plan's layout; and profiles from that, under that layout or another."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from detectors.features.packed import shortest
+from librt.strings import BytesWriter
+from librt.vecs import append, vec
+from mypy_extensions import i64
+
+from detectors.features.layout import Shape
+from detectors.features.packed import Reader, write_key, write_number, write_time, write_whole
 from detectors.features.plan import Plan
 from detectors.features.profile import Profile
 from detectors.features.strikes import Entry, Ledger
-from detectors.features.window import LastSeen, Peaks
 
 
-def state_of(profile: Profile) -> list[Any]:
-    """Everything as plain data, in the order of the plan's layout."""
-    rows = [
-        {tile: [shortest(much) for much in row] for tile, row in kept.items()} if kept else None
-        for kept in profile.rows
-    ]
-    return [
-        profile.clock,
-        profile.first,
-        profile.events,
-        [shortest(much) for much in profile.sums],
-        rows,
-        [None if keys is None else keys.times for keys in profile.keys],
-        [None if peaks is None else peaks.tiles for peaks in profile.peaks],
-        profile.lasts,
-        profile.ledger.entries,
-        bytes(profile.seen),
-        profile.texts,
-        profile.trail,
-        profile.channel,
-        profile.here,
-        profile.session,
-        profile.spoke,
-        profile.run,
-    ]
+def write_profile(writer: BytesWriter, profile: Profile) -> None:
+    """Everything but the clock."""
+    clock = profile.clock
+    write_time(writer, profile.first, clock)
+    write_whole(writer, profile.events)
+    for amount in profile.sums:
+        write_number(writer, amount)
+    widths = profile.plan.shape.widths
+    for number in range(i64(len(widths))):
+        rows = profile.rows[number]
+        write_whole(writer, i64(len(rows)) // widths[number])
+        for amount in rows:
+            write_number(writer, amount)
+    for keys in profile.keys:
+        end = i64(len(keys))
+        write_whole(writer, end // 2)
+        for at in range(i64(0), end, 2):
+            write_key(writer, keys[at])
+            write_time(writer, keys[at + 1], clock)
+    for peaks in profile.peaks:
+        write_whole(writer, i64(len(peaks)) // 2)
+        for amount in peaks:
+            write_number(writer, amount)
+    for last in profile.lasts:
+        write_time(writer, last, clock)
+    ledger = profile.ledger
+    write_whole(writer, 0 if ledger is None else len(ledger.entries))
+    if ledger is not None:
+        for sanction, time, severity, upheld in ledger.entries:
+            write_key(writer, sanction)
+            write_time(writer, time, clock)
+            write_whole(writer, severity * 2 + upheld)
+    _write_seen(writer, profile)
+    write_whole(writer, len(profile.texts))
+    for text in profile.texts:
+        write_key(writer, text)
+    write_whole(writer, profile.trail)
+    write_key(writer, profile.channel)
+    write_whole(writer, len(profile.here))
+    for amount in profile.here:
+        write_number(writer, amount)
+    write_whole(writer, profile.in_session)
+    write_time(writer, profile.began, clock)
+    write_whole(writer, profile.session)
+    write_whole(writer, profile.in_first)
+    write_time(writer, profile.spoke, clock)
+    write_whole(writer, profile.run)
 
 
-def profile_of(state: list[Any], plan: Plan) -> Profile:
-    """The profile whose state it is, under a plan of the same layout."""
+def _write_seen(writer: BytesWriter, profile: Profile) -> None:
+    """The hashes of event ids, the oldest first."""
+    seen = profile.seen
+    known: i64 = 0
+    for key in seen:
+        known += key >= 0
+    write_whole(writer, known)
+    for at in range(profile.next, i64(len(seen))):
+        if seen[at] >= 0:
+            write_key(writer, seen[at])
+    for at in range(i64(0), profile.next):
+        if seen[at] >= 0:
+            write_key(writer, seen[at])
+
+
+def read_profile(reader: Reader, shape: Shape, plan: Plan, clock: i64) -> Profile:
+    """The profile whose state it is, its columns as its layout has them."""
     profile = Profile(plan)
-    profile.clock, profile.first, profile.events, sums, rows, keys, peaks, lasts, ledger, *rest = state
-    profile.sums = [float(much) for much in sums]
-    for number, kept in enumerate(rows):
-        if kept is not None:
-            profile.rows[number] = {tile: [float(much) for much in row] for tile, row in kept.items()}
-    for number, times in enumerate(keys):
-        if times is not None:
-            profile.keys[number] = LastSeen(times)
-    for number, tiles in enumerate(peaks):
-        if tiles is not None:
-            profile.peaks[number] = Peaks(tiles)
+    profile.clock = clock
+    profile.first = reader.time(clock)
+    profile.events = reader.whole()
+    profile.sums = _numbers(reader, shape.sums)
+    rows = vec[vec[float]]()
+    for width in shape.widths:
+        rows = append(rows, _numbers(reader, reader.whole() * width))
+    profile.rows = rows
+    keys = vec[vec[i64]]()
+    for _ in range(shape.keys):
+        seen = vec[i64]()
+        for _ in range(reader.whole()):
+            seen = append(seen, reader.key())
+            seen = append(seen, reader.time(clock))
+        keys = append(keys, seen)
+    profile.keys = keys
+    peaks = vec[vec[float]]()
+    for _ in range(shape.peaks):
+        peaks = append(peaks, _numbers(reader, reader.whole() * 2))
+    profile.peaks = peaks
+    lasts = vec[i64](capacity=shape.lasts)
+    for _ in range(shape.lasts):
+        lasts = append(lasts, reader.time(clock))
     profile.lasts = lasts
-    if ledger:
-        profile.ledger = Ledger([Entry(*entry) for entry in ledger])
-    seen, profile.texts, profile.trail, profile.channel, here, profile.session, profile.spoke, profile.run = rest
-    profile.seen = bytearray(seen)
-    profile.here = tuple(here)
+    entries: list[Entry] = []
+    for _ in range(reader.whole()):
+        sanction, time, told = reader.key(), reader.time(clock), reader.whole()
+        entries.append(Entry(sanction, time, told // 2, told % 2 == 1))
+    if entries:
+        profile.ledger = Ledger(entries)
+    hashes = vec[i64]()
+    for _ in range(reader.whole()):
+        hashes = append(hashes, reader.key())
+    profile.seen = hashes
+    for _ in range(reader.whole()):
+        profile.texts.append(reader.key())
+    profile.trail = reader.whole()
+    profile.channel = reader.key()
+    here = reader.whole()
+    if here:
+        profile.here = tuple([reader.number() for _ in range(here)])
+    profile.in_session = reader.whole()
+    profile.began = reader.time(clock)
+    profile.session = reader.whole()
+    profile.in_first = reader.whole()
+    profile.spoke = reader.time(clock)
+    profile.run = reader.whole()
     return profile
 
 
-def profile_by_name(state: dict[str, Any], plan: Plan) -> Profile:
-    """A profile from its state by name. What is no longer declared is dropped, what is new starts empty."""
-    profile = Profile(plan)
-    profile.clock, profile.first, profile.events = state["clock"], state["first"], state["events"]
-    sums, rows, cells, lasts = state["sums"], state["rows"], state["cells"], state["lasts"]
-    names = [f"{column}_{span.name}" for span in plan.spans for column in span.columns] + list(plan.decays)
-    profile.sums = [float(sums.get(name, 0.0)) for name in names]
-    for number, span in enumerate(plan.spans):
-        if span.name in rows:
-            stored, kept = rows[span.name]
-            places = [stored.index(column) if column in stored else -1 for column in span.columns]
-            profile.rows[number] = {
-                tile: [0.0 if at < 0 else float(row[at]) for at in places] for tile, row in kept.items()
-            }
-    for number, signal in enumerate(plan.keyed):
-        if f"{signal}_distinct" in cells:
-            profile.keys[number] = LastSeen(dict(cells[f"{signal}_distinct"]))
-    for number, name in enumerate(plan.peaked):
-        if name in cells:
-            profile.peaks[number] = Peaks({tile: float(amount) for tile, amount in cells[name].items()})
-    profile.lasts = [lasts.get(name, -1) for name in plan.lasts]
-    profile.ledger = Ledger([Entry(*entry) for entry in state["ledger"]])
-    profile.seen = bytearray(state["seen"])
-    profile.texts = list(state["texts"])
-    profile.trail, profile.channel = state["trail"], state["channel"]
-    profile.here, profile.session = tuple(state["here"]), list(state["session"])
-    profile.spoke, profile.run = state["spoke"]
-    return profile
+def _numbers(reader: Reader, many: i64) -> vec[float]:
+    """So many doubles."""
+    found = vec[float](capacity=many)
+    for _ in range(many):
+        found = append(found, reader.number())
+    return found
+
+
+def move_columns(profile: Profile, layout: dict[str, Any]) -> None:
+    """Bring a profile whose columns are those of a layout to those of its plan.
+
+    What is no longer declared is dropped, what is new starts empty.
+    """
+    plan = profile.plan
+    spans, wanted = layout["spans"], plan.layout["spans"]
+    there = [f"{column}_{span}" for span, columns in spans.items() for column in columns] + list(layout["decays"])
+    names = [f"{column}_{span}" for span, columns in wanted.items() for column in columns] + list(plan.decays)
+    sums, rows, keys, peaks, lasts = profile.sums, profile.rows, profile.keys, profile.peaks, profile.lasts
+    profile.sums = vec[float]([sums[there.index(name)] if name in there else 0.0 for name in names])
+    profile.rows = vec[vec[float]](
+        [
+            _moved(rows[list(spans).index(name)], spans[name], wanted[name]) if name in spans else vec[float]()
+            for name in wanted
+        ]
+    )
+    places = _places(layout["keys"], list(plan.keyed))
+    profile.keys = vec[vec[i64]]([vec[i64]() if at < 0 else keys[at] for at in places])
+    places = _places(layout["peaks"], plan.peaked)
+    profile.peaks = vec[vec[float]]([vec[float]() if at < 0 else peaks[at] for at in places])
+    places = _places(layout["lasts"], plan.lasts)
+    profile.lasts = vec[i64]([-1 if at < 0 else lasts[at] for at in places])
+
+
+def _places(there: list[str], wanted: list[str]) -> list[int]:
+    """Where each wanted name stands among those that are there; -1 where it does not."""
+    return [there.index(name) if name in there else -1 for name in wanted]
+
+
+def _moved(rows: vec[float], there: list[str], wanted: list[str]) -> vec[float]:
+    """Rows with the wanted columns."""
+    moved, places = vec[float](), _places(there, wanted)
+    for begin in range(0, len(rows), len(there) + 1):
+        moved = append(moved, rows[begin])
+        for at in places:
+            moved = append(moved, 0.0 if at < 0 else rows[begin + 1 + at])
+    return moved

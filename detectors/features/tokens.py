@@ -11,6 +11,9 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import Final
 
+from librt.vecs import vec
+from mypy_extensions import i64
+
 from detectors.features.declare import duration_ms
 from detectors.features.signals import Signal, toxicity_of
 from schemas.records import ChatMessage, ModerationEvent
@@ -38,7 +41,7 @@ KINDS: tuple[str, ...] = (*MESSAGE_KINDS, *SANCTION_KINDS, "report", "reversal",
 """The closed alphabet of what happened, in the order of its numbers."""
 GAPS: tuple[str, ...] = ("10s", "1m", "10m", "1h", "1d", "7d")
 """The gap to the user's previous event falls in the first of these that it does not pass, or in a last band beyond."""
-GAP_LIMITS = [duration_ms(gap) for gap in GAPS]
+GAP_LIMITS: vec[i64] = vec[i64]([duration_ms(gap) for gap in GAPS])
 """The longest gaps of all bands but the last (ms)."""
 FIRST: Final = len(GAPS) + 1
 """The band of a user's first event, which has no gap."""
@@ -48,6 +51,16 @@ _REPEATED: Final = 2 * _MOVED
 _SANCTION: Final = len(MESSAGE_KINDS) - 1
 _REPORT, _REVERSAL, _EXPOSURE = (KINDS.index(kind) for kind in ("report", "reversal", "exposure"))
 _REPEAT: Final = 2  # where the signal stands among a message's, if it is there
+
+
+def gap_band(gap: i64) -> i64:
+    """The band of a gap (ms) between two events."""
+    band: i64 = 0
+    for limit in GAP_LIMITS:
+        if gap <= limit:
+            break
+        band += 1
+    return band
 
 
 def message_token(event: ChatMessage, signals: list[Signal], *, moved: bool) -> int:

@@ -7,6 +7,8 @@ from math import isnan, nan
 from typing import get_args
 
 import pytest
+from librt.vecs import vec
+from mypy_extensions import i64
 
 from detectors.contract import vector_from
 from detectors.features.catalogue import CANDIDATES, CATALOGUE, CODES, NAMES, NUMBERS
@@ -30,7 +32,7 @@ from detectors.features.plan import compile_plan, tail_of
 from detectors.features.signals import RECENT_TEXTS, SIGNALS, read_message, read_moderation, stable_hash
 from detectors.features.strikes import LEDGER_CAP, Ledger
 from detectors.features.upgrade import BEFORE_CODES, stored_vector
-from detectors.features.window import DISTINCT_CAP, LastSeen, Peaks, Span, row_at, trim
+from detectors.features.window import DISTINCT_CAP, count_keys, forget_keys, raise_peak, row_at, see_key, trim
 from detectors.user import Rulebook, User
 from tests.properties.streams import DAY, HOUR, START, exposure, message, place, policy, report, reversal, sanction
 
@@ -116,46 +118,62 @@ def test_a_sawtooth_window_covers_at_least_its_span_and_less_than_a_hop_more(spa
 @pytest.mark.parametrize("start", range(7))
 def test_peaks_stay_bounded_where_nothing_is_ever_read(start: int) -> None:
     """An amount that finds too many tiles drops those the window has left behind."""
-    peaks, limit = Peaks(), 12
+    peaks, limit = vec[float](), 12
     for tile in range(1_000 - start):
-        peaks.add(tile, tile % 3, tile - 5, limit)
-        assert len(peaks.tiles) <= limit
-    assert [tile for tile in peaks.tiles if tile >= 994 - start] == list(range(994 - start, 1_000 - start))
+        peaks = raise_peak(peaks, float(tile), float(tile % 3), float(tile - 5), limit)
+        assert len(peaks) <= 2 * limit
+    kept = dict(zip(list(peaks)[::2], list(peaks)[1::2], strict=True))
+    assert {tile: amount for tile, amount in kept.items() if tile >= 994 - start} == {
+        tile: tile % 3 for tile in range(994 - start, 1_000 - start)
+    }
+
+
+def test_peaks_are_the_largest_of_their_tiles_in_whatever_order_they_came() -> None:
+    """An amount that came late goes where its tile stands, one of before the window nowhere."""
+    rng, peaks, truth = random.Random(3), vec[float](), {}
+    for _ in range(300):
+        tile, amount = float(rng.randrange(10, 30)), rng.random()
+        peaks = raise_peak(peaks, tile, amount, 15.0, 100)
+        if tile >= 15:
+            truth[tile] = max(amount, truth.get(tile, 0.0))
+    assert list(peaks) == [number for tile in sorted(truth) for number in (tile, truth[tile])]
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_windows_total_is_the_sum_of_its_rows_however_they_came(seed: int) -> None:
     """Rows made out of order stand in order, and dropping old ones leaves totals what the remaining rows add up to."""
-    span = Span("1h", 10, 6, 1, ("message_count", "toxicity_sum"), (1,))
-    rng, rows, sums = random.Random(seed), {}, [5.0, 0, 0]
+    rng, rows, sums, fractions = random.Random(seed), vec[float](), vec[float]([5.0, 0.0, 0.0]), vec[i64]([1])
     for now in range(0, 400, 3):
         for tile in (now, max(0, now - rng.randrange(6))):
-            row = row_at(rows, tile, 2)
-            for column, amount in enumerate((1, rng.random())):
-                row[column] += amount
-                sums[1 + column] += amount
-        trim(rows, now - 6, span, sums)
-        assert list(rows) == sorted(rows)
-        assert min(rows) >= now - 6
+            rows, at = row_at(rows, float(tile), 3)
+            for column, amount in enumerate((1.0, rng.random()), 1):
+                rows[at + column] += amount
+                sums[column] += amount
+        rows = trim(rows, float(now - 6), 1, 3, fractions, sums)
+        tiles, counts, amounts = (list(rows)[column::3] for column in range(3))
+        assert tiles == sorted(set(tiles))
+        assert min(tiles) >= now - 6
         assert sums[0] == 5.0
-        assert sums[1] == sum(row[0] for row in rows.values())
-        assert sums[2] == pytest.approx(sum(row[1] for row in rows.values()), rel=1e-12)
-    trim(rows, 1_000, span, sums)
-    assert sums == [5.0, 0, 0]
+        assert sums[1] == sum(counts)
+        assert sums[2] == pytest.approx(sum(amounts), rel=1e-12)
+    rows = trim(rows, 1_000.0, 1, 3, fractions, sums)
+    assert (list(rows), list(sums)) == ([], [5.0, 0, 0])
 
 
 def test_the_most_recently_seen_keys_are_kept_whatever_the_order() -> None:
     """A distinct count over any window is the true count up to the cap."""
     rng = random.Random(4)
     for keys in (10, 64, 65, 400):
-        seen, truth = LastSeen(), {}
+        seen, truth = vec[i64](), {}
         for _ in range(1_000):
             key, time = rng.randrange(keys), rng.randrange(5_000)
-            seen.add(key, time)
+            seen = see_key(seen, key, time)
             truth[key] = max(time, truth.get(key, 0))
-        assert len(seen.times) <= DISTINCT_CAP
+        assert len(seen) <= 2 * DISTINCT_CAP
         for since in (0, 2_500, 4_000, 4_990, 5_000):
-            assert seen.count(since) == min(DISTINCT_CAP, sum(time >= since for time in truth.values()))
+            wanted = min(DISTINCT_CAP, sum(time >= since for time in truth.values()))
+            assert count_keys(seen, since) == wanted
+            assert len(forget_keys(seen, since)) == 2 * wanted
 
 
 def test_a_ledger_forgets_its_oldest_sanctions_first() -> None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from detectors.features.profile import SEEN_CAP
-from detectors.user import Home, Rulebook, User
+from detectors.user import NOWHERE, Rulebook, User
 from schemas.records import Event
 from tests.properties.streams import DAY, HOUR, START, TTL, erasure, message, place, policy, report, sanction
 
@@ -122,16 +120,11 @@ def test_what_comes_from_before_the_silence_is_late() -> None:
     assert outcomes(*events) == ["seen", "seen", "late"]
 
 
-def test_a_dump_says_whose_it_is_and_an_older_one_may_not() -> None:
-    """Whoever keeps users has to know again whom it has loaded."""
+def test_a_dump_says_where_its_user_comes_from_and_when_they_were_heard_of() -> None:
+    """Whoever keeps users lists them by both, without loading them."""
     rules = Rulebook(POLICY)
-    user = User(rules, Home("ann", 3))
+    user = User(rules, 3)
     user.step(message("m", START), place(0))
-    assert User.load(user.dump(), rules).home == Home("ann", 3)
-    assert User.front(user.dump()) == (START, Home("ann", 3))
-    assert User.front(User(rules).dump()) == (-1, None)
-    dumped = (Path(__file__).parents[1] / "properties/states/user.v4.0.bin").read_bytes()
-    assert User.front(dumped) is None
-    older = User.load(dumped, rules)
-    assert older.home is None
-    assert older.profile.events > 100
+    assert User.load(user.dump(), rules).partition == 3
+    assert User.front(user.dump()) == (START, 3)
+    assert User.front(User(rules).dump()) == (-1, NOWHERE)

@@ -205,8 +205,8 @@ def test_a_state_of_a_later_version_is_refused() -> None:
     users.take([message(0)])
     ((_, state),) = users.changes()
     assert state is not None
-    with pytest.raises(StateVersionError, match="user state version 6 is unknown"):
-        Users(RULES).restore("ann", bytes([6]) + state[1:])
+    with pytest.raises(StateVersionError, match="user state version 7 is unknown"):
+        Users(RULES).restore("ann", bytes([7]) + state[1:])
 
 
 @pytest.mark.parametrize("live", [100, 2])

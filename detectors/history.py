@@ -1,0 +1,170 @@
+"""One user's moderation history as the target sees it, and the decision points that wait for a label."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple, final
+
+from librt.strings import BytesWriter
+from librt.vecs import append, pop, vec
+from mypy_extensions import i64
+
+from detectors.features.packed import Reader, write_key, write_number, write_time, write_whole
+
+OFFERED_TILES: Final[i64] = 24
+"""Points offered within the horizon are counted in this many tiles."""
+
+
+class Fact(NamedTuple):
+    """A moderation event the target may count: hash of its id, when, and the severity if it was a sanction."""
+
+    key: int
+    time: int
+    severity: int  # 0 for a report
+
+
+class Pending(NamedTuple):
+    """A decision point waiting for its label: reservoir priority, as-of time, vector as served, packed."""
+
+    priority: int
+    as_of: int
+    vector: bytes
+
+
+@final
+class History:
+    """One user's moderation history as the target sees it, with the decision points that wait for a label.
+
+    A point that waits has its priority and its as-of time in `waiting`, side by side, and its packed vector at its
+    place in `vectors`. `offered` are tiles of the horizon, in rising order, each with how many points were offered.
+    """
+
+    __slots__ = ("escalated_at", "facts", "highest", "learnt", "offered", "reset_at", "vectors", "waiting")
+
+    def __init__(self) -> None:
+        self.facts: list[Fact] = []
+        self.waiting: vec[i64] = vec[i64]()
+        self.vectors: list[bytes] = []
+        self.highest: i64 = -1  # priority among those that wait, -1 where it is to be looked up
+        self.offered: vec[i64] = vec[i64]()
+        self.escalated_at: i64 = -1
+        self.reset_at: i64 = -1
+        self.learnt: list[tuple[bytes, float]] = []
+
+    @property
+    def pending(self) -> list[Pending]:
+        """The points that wait."""
+        return [
+            Pending(self.waiting[2 * at], self.waiting[2 * at + 1], vector) for at, vector in enumerate(self.vectors)
+        ]
+
+    def wait(self, key: i64, as_of: i64, vector: bytes) -> None:
+        """Let a point wait."""
+        self.waiting = append(append(self.waiting, key), as_of)
+        self.vectors.append(vector)
+        self.highest = -1
+
+    def expire(self, since: i64) -> None:
+        """Drop the points of before."""
+        kept, vectors = vec[i64](), []
+        for at, vector in enumerate(self.vectors):
+            if self.waiting[2 * at + 1] >= since:
+                kept = append(append(kept, self.waiting[2 * at]), self.waiting[2 * at + 1])
+                vectors.append(vector)
+        self.waiting, self.vectors, self.highest = kept, vectors, -1
+
+    def worst(self) -> i64:
+        """The highest priority among the points that wait."""
+        highest = self.highest
+        if highest < 0:
+            waiting = self.waiting
+            for at in range(i64(0), i64(len(waiting)), 2):
+                highest = max(highest, waiting[at])
+            self.highest = highest
+        return highest
+
+    def drop_worst(self) -> None:
+        """Drop the point of the highest priority."""
+        highest, waiting = self.worst(), self.waiting
+        at: i64 = 0
+        while waiting[at] != highest:
+            at += 2
+        del self.vectors[at // 2]
+        end = i64(len(waiting)) - 2
+        while at < end:
+            waiting[at] = waiting[at + 2]
+            at += 1
+        self.waiting, _ = pop(waiting)
+        self.waiting, _ = pop(self.waiting)
+        self.highest = -1
+
+    def count_offer(self, tile: i64, oldest: i64) -> None:
+        """Count a point offered in a tile, no earlier than any before it; tiles before the oldest may be dropped."""
+        offered = self.offered
+        end = i64(len(offered))
+        if end and offered[end - 2] == tile:
+            offered[end - 1] += 1
+            return
+        self.offered = offered = append(append(offered, tile), 1)
+        if end + 2 > 4 * OFFERED_TILES:
+            cut: i64 = 0
+            while offered[cut] < oldest:
+                cut += 2
+            self.offered = offered[cut:]
+
+    def offers(self, first: i64, last: i64) -> i64:
+        """How many points were offered in these tiles."""
+        offered = self.offered
+        found: i64 = 0
+        for at in range(i64(0), i64(len(offered)), 2):
+            if first <= offered[at] <= last:
+                found += offered[at + 1]
+        return found
+
+    def label(self) -> None:
+        """Let nobody wait any more: their label is known."""
+        self.waiting, self.vectors, self.offered, self.highest = vec[i64](), [], vec[i64](), -1
+
+    def write(self, writer: BytesWriter, clock: i64) -> None:
+        """Everything, times by the profile's clock."""
+        write_whole(writer, len(self.facts))
+        for key, time, severity in self.facts:
+            write_key(writer, key)
+            write_time(writer, time, clock)
+            write_whole(writer, severity)
+        waiting, offered = self.waiting, self.offered
+        write_whole(writer, len(self.vectors))
+        for at, vector in enumerate(self.vectors):
+            write_key(writer, waiting[2 * at])
+            write_time(writer, waiting[2 * at + 1], clock)
+            write_whole(writer, len(vector))
+            writer.write(vector)
+        write_whole(writer, i64(len(offered)))
+        for number in offered:
+            write_whole(writer, number)
+        write_time(writer, self.escalated_at, clock)
+        write_time(writer, self.reset_at, clock)
+        write_whole(writer, len(self.learnt))
+        for vector, weight in self.learnt:
+            write_number(writer, weight)
+            write_whole(writer, len(vector))
+            writer.write(vector)
+
+
+def read_history(reader: Reader, clock: i64) -> History:
+    """The history that was written."""
+    history = History()
+    for _ in range(reader.whole()):
+        key, time, severity = reader.key(), reader.time(clock), reader.whole()
+        history.facts.append(Fact(key, time, severity))
+    for _ in range(reader.whole()):
+        priority, as_of = reader.key(), reader.time(clock)
+        history.wait(priority, as_of, reader.taken(reader.whole()))
+    offered = vec[i64]()
+    for _ in range(reader.whole()):
+        offered = append(offered, reader.whole())
+    history.offered = offered
+    history.escalated_at, history.reset_at = reader.time(clock), reader.time(clock)
+    for _ in range(reader.whole()):
+        weight = reader.number()
+        history.learnt.append((reader.taken(reader.whole()), weight))
+    return history
