@@ -16,6 +16,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 MODULES = (
+    "detectors/changes.py",
     "detectors/channels.py",
     "detectors/features/layout.py",
     "detectors/features/packed.py",

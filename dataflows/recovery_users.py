@@ -4,8 +4,9 @@ The engine keeps a state for each key, looks through all keys at the end of ever
 With a key for each user that is most of what a run with many users does. So a lane's users are one key to the engine,
 and what it snapshots of them is a *generation*: the number of the last time that the lane has written its changes here.
 
-Changes are appended; a run that resumes from generation n takes back all that were written after it. Once no resume can
-go behind a generation any more, its changes are folded into the table of users: at a start, and beside a run.
+Changes are appended, all of a generation as one; a run that resumes from generation n takes back all that were written
+after it. Once no resume can go behind a generation any more, its changes are folded into the table of users: at a
+start, and beside a run.
 """
 
 from __future__ import annotations
@@ -16,13 +17,15 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Self
+from zlib import crc32
 
 from dataflows.recovery_lock import StoreError
 from dataflows.recovery_parts import NO_ROOM, RESTORE, listed
+from detectors.changes import Change, pack_changes, unpack_changes
 
 FOLDER = "users"
 """Where in a recovery directory the files of the lanes are."""
-LAYOUT = 1
+LAYOUT = 2
 """The version of the files' tables."""
 BEHIND = 4
 """Generations that are not folded yet. A lane writes one in an epoch at most, and the engine lets no worker begin an
@@ -33,18 +36,10 @@ BUSY_SECONDS = 60.0
 TABLES = """
     CREATE TABLE about (lane TEXT NOT NULL, generation INTEGER NOT NULL, folded INTEGER NOT NULL);
     CREATE TABLE users (user_id BLOB PRIMARY KEY, state BLOB NOT NULL);
-    CREATE TABLE changes (generation INTEGER NOT NULL, user_id BLOB NOT NULL, state BLOB);
-    CREATE INDEX changes_by_generation ON changes (generation);
+    CREATE TABLE changes (generation INTEGER PRIMARY KEY, sum INTEGER NOT NULL, packed BLOB NOT NULL);
 """
-FOLD = (
-    "DELETE FROM users WHERE user_id IN (SELECT user_id FROM changes WHERE generation = ?1 AND state IS NULL)",
-    (
-        "INSERT INTO users SELECT user_id, state FROM changes WHERE generation = ?1 AND state IS NOT NULL "
-        "ON CONFLICT (user_id) DO UPDATE SET state = excluded.state"
-    ),
-    "DELETE FROM changes WHERE generation = ?1",
-    "UPDATE about SET folded = ?1",
-)
+DROP = "DELETE FROM users WHERE user_id = ?"
+KEEP = "INSERT INTO users VALUES (?, ?) ON CONFLICT (user_id) DO UPDATE SET state = excluded.state"
 
 
 def path_of(directory: Path, lane: str) -> Path:
@@ -170,7 +165,7 @@ class UserStore:
             for user_id, state in self._database.execute("SELECT user_id, state FROM users"):
                 yield _text(user_id), state
 
-    def keep(self, changes: Iterable[tuple[str, bytes | None]]) -> int:
+    def keep(self, changes: Iterable[Change]) -> int:
         """Keep what has changed, for good when this returns; the number of the new generation.
 
         A state of None says that nothing is kept of a user any more.
@@ -183,10 +178,8 @@ class UserStore:
             generation, database = self._generation + 1, self._database
             with database:
                 database.execute("BEGIN IMMEDIATE")
-                database.executemany(
-                    "INSERT INTO changes VALUES (?, ?, ?)",
-                    ((generation, _data(user_id), state) for user_id, state in changes),
-                )
+                packed = pack_changes(changes)
+                database.execute("INSERT INTO changes VALUES (?, ?, ?)", (generation, crc32(packed), packed))
                 database.execute("UPDATE about SET generation = ?", (generation,))
             self._generation = generation
             self._fold = self._stores.fold_later(self._settle, generation - BEHIND)
@@ -209,9 +202,19 @@ class UserStore:
 
 
 def _fold(database: sqlite3.Connection, generation: int) -> None:
-    """Put the changes of a generation where they belong; those of all before it are there."""
-    for statement in FOLD:
-        database.execute(statement, (generation,))
+    """Put the changes of a generation where they belong; those of all before it are there.
+
+    Raises:
+        ValueError: if they are not what was written.
+    """
+    for total, packed in database.execute("SELECT sum, packed FROM changes WHERE generation = ?", (generation,)):
+        if crc32(packed) != total:
+            raise ValueError(f"the changes of generation {generation} are not what was written")
+        changes = unpack_changes(packed)
+        database.executemany(DROP, ((_data(user_id),) for user_id, state in changes if state is None))
+        database.executemany(KEEP, ((_data(user_id), state) for user_id, state in changes if state is not None))
+    database.execute("DELETE FROM changes WHERE generation = ?", (generation,))
+    database.execute("UPDATE about SET folded = ?", (generation,))
 
 
 def took_none(directory: Path, why: object) -> str:
@@ -233,7 +236,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     )
     database.execute("PRAGMA wal_autocheckpoint = 0")
     database.execute("PRAGMA synchronous = FULL")
-    database.execute("PRAGMA secure_delete = FAST")
+    database.execute("PRAGMA secure_delete = ON")  # no free page remembers an erased user
     return database
 
 

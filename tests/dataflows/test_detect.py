@@ -17,6 +17,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dataflows.testing import START, DriverResult, FlowDriver, hand_made_model, small_policy
+from detectors.changes import unpack_changes
 from detectors.features.catalogue import NAMES
 from detectors.policy import ChannelPolicy, Policy
 from schemas.codec import Codec
@@ -307,8 +308,10 @@ def snapshots(store: Path) -> list[tuple[str, str, bytes]]:
     found = []
     for path in store.glob("users/*.sqlite3"):
         connection = sqlite3.connect(path)
-        for select in ("SELECT user_id, state FROM users", "SELECT user_id, state FROM changes"):
-            found += [("users", user_id.decode(), state) for user_id, state in connection.execute(select)]
+        kept = connection.execute("SELECT user_id, state FROM users")
+        found += [("users", user_id.decode(), state) for user_id, state in kept]
+        for (packed,) in connection.execute("SELECT packed FROM changes"):
+            found += [("users", user_id, state) for user_id, state in unpack_changes(packed)]
         connection.close()
     for path in store.glob("part-*.sqlite3"):
         connection = sqlite3.connect(path)

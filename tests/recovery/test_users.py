@@ -110,10 +110,10 @@ def test_damage_at_the_start_is_named(store: Path) -> None:
     assert "lane-001.sqlite3 cannot be read as the users of a lane (file is not a database)" in problem
     path_of(store, "001").unlink()
     with closing(sqlite3.connect(path_of(store, "000"))) as database:
-        database.execute("PRAGMA user_version = 2")
+        database.execute("PRAGMA user_version = 3")
     missing, later = damaged_users(store, LANES)
     assert "lacks lane-001.sqlite3 of the users of 2 lanes" in missing
-    assert "lane-000.sqlite3 cannot be read as the users of a lane (its layout has version 2" in later
+    assert "lane-000.sqlite3 cannot be read as the users of a lane (its layout has version 3" in later
 
 
 def test_damage_that_is_met_later_is_told_with_the_file(store: Path) -> None:
@@ -129,6 +129,30 @@ def test_damage_that_is_met_later_is_told_with_the_file(store: Path) -> None:
         with pytest.raises(StoreError, match=r"lane-000\.sqlite3 cannot be read as the users of a lane .* restore"):
             list(stores.open("000", 1).read())
         assert stores.fault is not None
+
+
+def test_changes_that_are_not_what_was_written_are_never_taken(store: Path) -> None:
+    """Damage inside of a page is none to SQLite; a sum of the bytes tells."""
+    with UserStores(store) as stores:
+        stores.open("000", 0).keep([("ann", b"a state of ann")])
+    with closing(sqlite3.connect(path_of(store, "000"))) as database:
+        database.execute("UPDATE changes SET packed = CAST(replace(packed, 'of ann', 'of bob') AS BLOB)")
+        database.commit()
+    with UserStores(store) as stores, pytest.raises(StoreError, match="generation 1 are not what was written"):
+        stores.open("000", 1)
+
+
+def test_nothing_of_an_erased_user_is_left_in_a_file_that_was_folded(store: Path) -> None:
+    """Not even in pages that are free: whoever copies the disk does not find them."""
+    state = b"a state of ann, who will be erased" * 900
+    with UserStores(store) as stores:
+        lane = stores.open("000", 0)
+        lane.keep([("ann", state), ("bob", b"bob")])
+        lane.keep([("ann", None)])
+    with UserStores(store) as stores:
+        stores.open("000", 2)
+    for file in (store / "users").iterdir():
+        assert b"who will be erased" not in file.read_bytes(), file.name
 
 
 def test_a_disk_without_room_is_told_and_nothing_is_lost(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
