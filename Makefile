@@ -43,10 +43,11 @@ released: $(READY)
 	@echo "== released schemas"
 	@$(BIN)/forewarn schemas check
 
-bench: $(READY) ## measure a replay by stage, a live run on a broker, and what people would use instead; 10 minutes
+bench: $(READY) ## measure a replay by stage, a live run on a broker, and what people would use instead; 15 minutes
 	@mkdir -p out/bench
 	@$(BIN)/python tests/bench/bench.py
 	@$(BIN)/python -m tests.bench.growth
+	@$(BIN)/python -m tests.bench.slopes
 	@$(BIN)/python -m tests.bench.epochs
 	@$(BIN)/python -m tests.bench.live
 	@$(BIN)/python -m tests.bench.peers.run

@@ -76,7 +76,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--users", type=int, nargs="+", default=[10_000, 100_000])
     parser.add_argument("--events", type=float, default=3.0, help="events for each user, 300,000 at least")
-    parser.add_argument("--processes", type=int, nargs="*", default=[1, 2])
+    parser.add_argument("--processes", type=int, nargs="*", default=[1, 2, 4])
     arguments = parser.parse_args()
     found: dict[str, Any] = {}
     with ProcessPoolExecutor(max(arguments.processes, default=1), get_context("spawn"), max_tasks_per_child=1) as pool:
