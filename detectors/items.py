@@ -60,9 +60,10 @@ class Lesson(NamedTuple):
 
 def lesson_of(step: Step, tracked_from: int | None = None) -> Lesson:
     """What a user's step teaches; `tracked_from` is the number of events from which points go into the track record."""
-    at, user_id, time, outcome, point, examples, escalated, overturned = step
+    _, partition, _, seq = step.at
+    point, erased = step.point, step.outcome == "erased"
     if tracked_from is None:
-        return Lesson(at.partition, at.seq, user_id, time, examples, outcome == "erased")
+        return Lesson(partition, seq, step.user_id, step.time, step.examples, erased)
     asked = Asked(point.as_of, point.vector) if point is not None and point.events >= tracked_from else None
-    changed: Change | None = "escalated" if escalated else "overturned" if overturned else None
-    return Lesson(at.partition, at.seq, user_id, time, examples, outcome == "erased", asked, changed)
+    changed: Change | None = "escalated" if step.escalated else "overturned" if step.overturned else None
+    return Lesson(partition, seq, step.user_id, step.time, step.examples, erased, asked, changed)

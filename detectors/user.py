@@ -6,7 +6,7 @@ moves, signals are counted, an escalation turns waiting points into positives, a
 
 from __future__ import annotations
 
-from typing import Final, Literal, NamedTuple, final
+from typing import Final, Literal, final
 
 import orjson
 from librt.strings import BytesWriter
@@ -40,21 +40,39 @@ NOWHERE = -1
 Outcome = Literal["seen", "late", "duplicate", "erased"]
 
 
-class Step(NamedTuple):
+@final
+class Step:
     """What one event of one user came to. Every event gives exactly one step, whatever its outcome.
 
     `time` is the event time, `escalated` whether this event made the user escalate, `overturned` whether it took an
     escalation back.
     """
 
-    at: Position
-    user_id: str
-    time: int
-    outcome: Outcome
-    point: DecisionPoint | None = None
-    examples: tuple[Example, ...] = ()
-    escalated: bool = False
-    overturned: bool = False
+    __slots__ = ("at", "escalated", "examples", "outcome", "overturned", "point", "time", "user_id")
+
+    def __init__(
+        self,
+        at: Position,
+        user_id: str,
+        time: i64,
+        outcome: Outcome,
+        point: DecisionPoint | None = None,
+        examples: tuple[Example, ...] = (),
+        escalated: bool = False,
+        overturned: bool = False,
+    ) -> None:
+        self.at = at
+        self.user_id = user_id
+        self.time: i64 = time
+        self.outcome = outcome
+        self.point = point
+        self.examples = examples
+        self.escalated = escalated
+        self.overturned = overturned
+
+    def __repr__(self) -> str:
+        told = (self.at, self.user_id, self.time, self.outcome, self.point, self.examples)
+        return f"Step({', '.join(map(repr, told))}, {self.escalated}, {self.overturned})"
 
 
 class Rulebook:
@@ -113,7 +131,7 @@ class User:
             signals, keys = read_message(event, profile.texts)  # before all else: what cannot be read moves no clock
             scratch = profile.advance(time)
             channel: i64 = keys[0][1]
-            profile.trail += message_token(event, signals, moved=profile.channel not in (channel, -1))
+            profile.trail += message_token(signals, moved=profile.channel not in (channel, -1))
             profile.channel = channel
             if rules.plan.paced:
                 profile.pace(signals, time)

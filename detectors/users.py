@@ -103,10 +103,10 @@ class Users:
                     self._drop(user_id, user.partition, profile.clock)
                 continue
             taken.lessons.append(lesson_of(step, tracked_from))
-            _, _, time, outcome, point, _, escalated, overturned = step
-            if escalated or overturned:
+            time, outcome, point = step.time, step.outcome, step.point
+            if step.escalated or step.overturned:
                 # lanes hear of it too, before the point of the same event, which has not foretold it
-                turn = Outcome(user_id, time, "escalated" if escalated else "overturned", at)
+                turn = Outcome(user_id, time, "escalated" if step.escalated else "overturned", at)
                 taken.outcomes.append(turn)
                 taken.items.append(turn)
             if point is not None:

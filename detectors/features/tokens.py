@@ -15,8 +15,8 @@ from librt.vecs import vec
 from mypy_extensions import i64
 
 from detectors.features.declare import duration_ms
-from detectors.features.signals import Signal, toxicity_of
-from schemas.records import ChatMessage, ModerationEvent
+from detectors.features.signals import Signal
+from schemas.records import ModerationEvent
 
 LONGEST: Final = 4
 """Tokens a trail holds, and so the longest n-gram that can be declared; six would still be exact as a double."""
@@ -63,15 +63,15 @@ def gap_band(gap: i64) -> i64:
     return band
 
 
-def message_token(event: ChatMessage, signals: list[Signal], *, moved: bool) -> int:
-    """The token of a message with these signals, those of `read_message`, less its gap's band.
+def message_token(signals: list[Signal], *, moved: bool) -> int:
+    """The token of a message with these signals, those of `read_message` and no others, less its gap's band.
 
     `moved` says whether the user's previous message was in another channel.
     """
     kind = 0
-    toxicity = toxicity_of(event)
-    if toxicity is not None:
-        kind = 1 + bisect_left(TOXICITY_BANDS, toxicity)
+    last, amount = signals[-1]
+    if last == "toxicity":
+        kind = 1 + bisect_left(TOXICITY_BANDS, amount)
     if len(signals) > _REPEAT and signals[_REPEAT][0] == "repeat":
         kind += _REPEATED
     if moved:

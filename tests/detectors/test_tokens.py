@@ -111,7 +111,7 @@ def test_a_messages_kind_is_read_off_the_signals_that_are_counted() -> None:
     event, texts = message("a", START, text="hello there", channel="here"), list[int]()
     signals, keys = read_message(event, texts)
     assert keys[0][0] == "channel"
-    assert message_token(event, signals, moved=False) == 1
-    assert message_token(event, signals, moved=True) == 1 + KINDS.index("message elsewhere") * 8
+    assert message_token(signals, moved=False) == 1
+    assert message_token(signals, moved=True) == 1 + KINDS.index("message elsewhere") * 8
     again, _ = read_message(event, texts)
-    assert message_token(event, again, moved=False) == 1 + KINDS.index("repeated message") * 8
+    assert message_token(again, moved=False) == 1 + KINDS.index("repeated message") * 8

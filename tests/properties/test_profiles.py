@@ -193,7 +193,7 @@ def profile_of(events: list[Event], profile: Profile) -> list[tuple[float, ...]]
         scratch = profile.advance(event.event_time)
         if isinstance(event, ChatMessage):
             signals, keys = read_message(event, profile.texts)
-            profile.trail += message_token(event, signals, moved=profile.channel not in (keys[0][1], -1))
+            profile.trail += message_token(signals, moved=profile.channel not in (keys[0][1], -1))
             profile.channel = keys[0][1]
         else:
             signals, keys = read_moderation(event)
