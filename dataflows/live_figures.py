@@ -32,7 +32,7 @@ def measure(
 ) -> Counts:
     """What one lane would have measured of a replay; `places` are the places in the log of the points, row by row."""
     live = Live(policy)
-    keys = keys_of(places)
+    keys = np.array(keys_of(places.tolist()), np.int64)
     # what a lane takes before the point of the same event, and what comes of that point
     others: list[tuple[int, bool, Outcome | Publication]] = [(outcome.at.seq, False, outcome) for outcome in outcomes]
     others += [(item.at.seq, isinstance(item.event, RiskEvent), item) for item in publications]
@@ -64,7 +64,7 @@ def _take(live: Live, other: Outcome | Publication) -> None:
     if not isinstance(event, RiskEvent):
         live.erase(event.user_id, partition)
     elif event.tier.rank > event.previous_tier.rank:
-        live.warning(event.user_id, event.as_of, partition, seq, int(keys_of(np.array([seq]))[0]), event.tier)
+        live.warning(event.user_id, event.as_of, partition, seq, keys_of([seq])[0], event.tier)
 
 
 def figures(measured: Counts, telemetry: Telemetry) -> dict[str, Any]:

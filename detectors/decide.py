@@ -7,6 +7,7 @@ tier and never raises one; rules still can.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from math import inf
 from typing import NamedTuple
 
@@ -36,12 +37,14 @@ CLEAR = Standing(Tier.NONE, 0, -1, Tier.NONE, Tier.NONE)
 class Thresholds(NamedTuple):
     """Where tiers are entered and left, rising; and where they would be entered if there were no budget.
 
-    Somebody who stands clear and has a probability below `quiet_below` stays so.
+    Somebody who is in no tier and has a probability below `clear_below` stays so. `holds` says by rank from where on
+    a score keeps somebody in a tier, and from where on it lifts them out.
     """
 
     tiers: tuple[tuple[Tier, float, float], ...]
     unbudgeted: tuple[float, ...]
-    quiet_below: float
+    clear_below: float
+    holds: tuple[tuple[float, float], ...]
 
 
 MOST_VERSIONS = 512
@@ -92,7 +95,45 @@ class Decider:
             above = max(above, enter)
             unbudgeted.append(above)
             tiers.append((Tier(tier), max(above, at_least), leave))
-        return Thresholds(tuple(tiers), tuple(unbudgeted), min(min(enter, leave) for _, enter, leave in tiers))
+        left = {tier.rank: leave for tier, _, leave in tiers}
+        holds = tuple(
+            (left.get(rank, inf), min((enter for tier, enter, _ in tiers if tier.rank > rank), default=inf))
+            for rank in range(len(Tier))
+        )
+        return Thresholds(tuple(tiers), tuple(unbudgeted), unbudgeted[0], holds)
+
+    def moved(
+        self,
+        rows: range,
+        users: Sequence[str],
+        as_of: Sequence[int],
+        probabilities: Sequence[float],
+        standings: Mapping[str, Standing],
+        thresholds: Thresholds,
+        besides: Collection[int],
+        tiers: list[Tier],
+    ) -> Iterator[int]:
+        """The rows at which a standing may change, or the budget hold somebody back, and those in `besides`.
+
+        At every other row, with nothing but a score to go by, `decide` would leave everything as it is: what tier that
+        is, is written into `tiers`. Standings are looked up when their row's turn comes. A probability may be NaN.
+        """
+        clear_below, holds = thresholds.clear_below, thresholds.holds
+        for row in rows:
+            if row in besides:
+                yield row
+                continue
+            standing, probability = standings.get(users[row]), probabilities[row]
+            if standing is None or as_of[row] >= standing.expires_at:
+                if probability >= clear_below:
+                    yield row
+                continue
+            tier, _, _, _, floor = standing
+            at_least, below = holds[tier.rank]
+            if probability < below and (probability >= at_least if floor is Tier.NONE else floor is tier):
+                tiers[row] = tier
+            else:
+                yield row
 
     def decide(
         self, standing: Standing, as_of: int, probability: float | None, raised_to: Tier, thresholds: Thresholds
@@ -104,8 +145,9 @@ class Decider:
         """
         lapsed = as_of >= standing.expires_at
         current = Tier.NONE if lapsed else standing.tier
-        floor = raised_to if lapsed else max(raised_to, standing.floor, key=_rank)
-        asked = max(_asked(current, probability, thresholds), floor, key=_rank)
+        floor = raised_to if lapsed or raised_to.rank >= standing.floor.rank else standing.floor
+        asked = _asked(current, probability, thresholds)
+        asked = asked if asked.rank >= floor.rank else floor
         if asked.rank < current.rank:
             expires_at = as_of + self._expiry if asked.rank else 0
             return standing._replace(tier=asked, expires_at=expires_at, floor=floor)
@@ -144,7 +186,3 @@ def _asked(current: Tier, probability: float | None, thresholds: Thresholds) -> 
 
 def _half_the_odds(probability: float) -> float:
     return probability / (2.0 - probability)
-
-
-def _rank(tier: Tier) -> int:
-    return tier.rank

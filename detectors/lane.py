@@ -7,13 +7,16 @@ scores at once.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from hashlib import blake2b
+from itertools import chain
 from math import isnan, nan
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from detectors.contract import DecisionPoint, Matrix, matrix_from
+from detectors.batch import Batch
+from detectors.contract import DecisionPoint, Matrix
 from detectors.decide import CLEAR, Decider, Standing
 from detectors.explain import explain
 from detectors.features.upgrade import stored_vector
@@ -25,7 +28,7 @@ from detectors.models.version import FrozenModel
 from detectors.policy import Policy
 from detectors.rules.catalogue import ActiveRule, active_rules
 from detectors.served import NONE_SERVED, ServedBatch
-from detectors.versions import Choice, Note, Versions, probabilities_of
+from detectors.versions import Note, Run, Versions, probabilities_of, runs_of
 from schemas.records import Position, RiskEvent, Tier, Tombstone, Trigger
 
 STATE_VERSION = 2
@@ -72,6 +75,7 @@ class Lane:
         self._decider = Decider(policy)
         self._held_back = 0
         self._rules = active_rules(policy)
+        self._min_events = learning.min_events
         self._champion = learning.champion if pinned is None else pinned.name
         detectors = (self._champion, *(active.rule.name for active in self._rules))
         self._detector_set = "+".join([policy.name, *detectors])
@@ -84,51 +88,65 @@ class Lane:
     def take(self, arrived: list[LaneItem]) -> tuple[list[Publication], ServedBatch]:
         """Score and decide what can be: risk events and tombstones to publish, and the points as served."""
         # users' bundles back in the order of the log, so that no clock runs ahead within a batch
-        due = sorted([*self._waiting, *arrived], key=lambda item: item.at.seq)
+        due = sorted([*self._waiting, *arrived], key=_place)
         if self._wait:
-            reached = min(self._reached.values())
-            split = next((i for i, item in enumerate(due) if item.at.seq >= reached), len(due))
+            split = bisect_left(due, min(self._reached.values()), key=_place)
             due, self._waiting = due[:split], due[split:]
         points = [item for item in due if isinstance(item, DecisionPoint)]
         if not points:
             return [publication for item in due for publication in self._note(item)], NONE_SERVED
-        matrix = matrix_from([point.vector for point in points])
-        chosen, probabilities, shadows = self._score(points, matrix)
-        probabilities[np.array([point.events for point in points]) < self._policy.learning.min_events] = nan
-        fired = self._fire(matrix)
-        tiers = [Tier.NONE] * len(points)
-        out: list[Publication] = []
-        keys = keys_of(np.array([point.at.seq for point in points]))
-        sampled = keys < SAMPLE
-        # nearly everybody is in no tier and stays there: nothing to decide
-        limits = self._decider.limits
-        alarming = (probabilities >= np.array([limits(model).quiet_below for model, _ in chosen])).tolist()
-        for row in fired:
-            alarming[row] = True
-        row, standings, live, looked_at = -1, self._standings, self._live, sampled.tolist()
-        for item in due:
-            if not isinstance(item, DecisionPoint):
-                out.extend(self._note(item))
-                continue
-            row += 1
-            if looked_at[row]:
-                _, partition, _, seq = item.at
-                live.point(item.user_id, item.as_of, partition, seq, int(keys[row]), float(probabilities[row]))
-            if alarming[row] or item.user_id in standings:
-                value = float(probabilities[row])
-                event, tiers[row] = self._decide(item, value, *chosen[row], fired.get(row, []))
-                standings = self._standings
-                if event is not None:
-                    out.append(Publication(item.at, event))
-                    if event.tier.rank > event.previous_tier.rank:
-                        _, partition, _, seq = item.at
-                        live.warning(item.user_id, item.as_of, partition, seq, int(keys[row]), event.tier)
-        live.rows(matrix[sampled], probabilities[sampled])
+        batch = Batch(points)
+        runs, probabilities, shadows = self._score(batch)
+        if self._min_events > 1:  # every point has shown one
+            probabilities[np.array(batch.events) < self._min_events] = nan
+        out, tiers, sampled = self._judge(batch, runs, probabilities.tolist(), _between(due, len(points)))
+        if sampled:
+            self._live.rows(batch.matrix[sampled], probabilities[sampled])
         for held in self._versions.values():
             held.trim(due[-1].at.seq, one_partition=self._wait)
-        versions = ["" if model is None else model.version for model, _ in chosen]
+        versions = [("" if model is None else model.version, stop - start) for model, _, start, stop in runs]
         held_back, self._held_back = self._held_back, 0
-        return out, ServedBatch(points, matrix, probabilities, tiers, versions, shadows, held_back)
+        return out, ServedBatch(
+            points,
+            batch.matrix,
+            probabilities,
+            tiers,
+            list(chain.from_iterable([version] * number for version, number in versions)),
+            shadows,
+            held_back,
+        )
+
+    def _judge(
+        self, batch: Batch, runs: list[Run], values: list[float], between: dict[int, list[LaneItem]]
+    ) -> tuple[list[Publication], list[Tier], list[int]]:
+        """Decide the points of a batch with these probabilities, and take in what comes `between` them, in turn.
+
+        What is to be published, the tier that came of each point, and the points that are looked at to be measured.
+        """
+        out: list[Publication] = []
+        tiers = [Tier.NONE] * len(batch)
+        fired, keys = self._fire(batch.matrix), keys_of(batch.seqs)
+        sampled = [row for row, key in enumerate(keys) if key < SAMPLE]
+        besides, live, decider = {*fired, *sampled, *between}, self._live, self._decider
+        for model, note, start, stop in runs:
+            rows = range(start, stop)
+            for row in decider.moved(
+                rows, batch.users, batch.as_of, values, self._standings, decider.limits(model), besides, tiers
+            ):
+                for item in between.get(row, ()):
+                    out.extend(self._note(item))
+                user_id, as_of, _, _, _, at = batch.points[row]
+                value, key = values[row], keys[row]
+                if key < SAMPLE:
+                    live.point(user_id, as_of, at.partition, at.seq, key, value)
+                event, tiers[row] = self._decide(batch, row, value, model, note, fired.get(row, []))
+                if event is not None:
+                    out.append(Publication(at, event))
+                    if event.tier.rank > event.previous_tier.rank:
+                        live.warning(user_id, as_of, at.partition, at.seq, key, event.tier)
+        for item in between.get(len(batch), ()):
+            out.extend(self._note(item))
+        return out, tiers, sampled
 
     def scored(self, results: list[Scored]) -> None:
         """Take in what toxicity scorers said of a sample of messages."""
@@ -148,30 +166,29 @@ class Lane:
             return [Publication(item.at, Tombstone(user_id=item.user_id, as_of=item.as_of))]
         return []
 
-    def _score(self, points: list[DecisionPoint], matrix: Matrix) -> tuple[list[Choice], Matrix, Matrix]:
+    def _score(self, batch: Batch) -> tuple[list[Run], Matrix, Matrix]:
         """The champion's version and note for each point, its probabilities, and the challengers', a row for each."""
         if self._pinned is not None:
-            pinned, until = self._pinned, self._pinned.learned_until
-            ready: list[Choice] = [
-                (pinned, "ahead" if until is not None and until >= point.as_of else "ok") for point in points
-            ]
-            users = [point.user_id for point in points]
-            return ready, pinned.probabilities(matrix, users), np.empty((0, len(points)))
-        choices = [held.choose_all(points, one_partition=self._wait) for held in self._versions.values()]
-        champion, *challengers = [probabilities_of(points, matrix, chosen) for chosen in choices]
-        return choices[0], champion, np.array(challengers).reshape(len(challengers), len(points))
+            ok, ahead = (self._pinned, "ok"), (self._pinned, "ahead")
+            until = -1 if self._pinned.learned_until is None else self._pinned.learned_until
+            runs = runs_of((ahead if until >= as_of else ok, row) for row, as_of in enumerate(batch.as_of, 1))
+            return runs, self._pinned.score(batch.columns, batch.users), np.empty((0, len(batch)))
+        chosen = [held.choose_all(batch, one_partition=self._wait) for held in self._versions.values()]
+        champion, *challengers = [probabilities_of(batch, runs) for runs in chosen]
+        return chosen[0], champion, np.array(challengers).reshape(len(challengers), len(batch))
 
     def _fire(self, matrix: Matrix) -> dict[int, list[ActiveRule]]:
         """The rules that fire, by row of the matrix; rows on which none does are not there."""
         fired: dict[int, list[ActiveRule]] = {}
         for active in self._rules:
-            for row in np.flatnonzero(active.rule.fires_on(matrix)).tolist():
+            for row in active.rule.fires_on(matrix).nonzero()[0].tolist():
                 fired.setdefault(row, []).append(active)
         return fired
 
     def _decide(
         self,
-        point: DecisionPoint,
+        batch: Batch,
+        row: int,
         value: float,
         model: FrozenModel | None,
         note: Note,
@@ -181,9 +198,8 @@ class Lane:
         probability = None if isnan(value) else value
         if probability is None and note != "no_version":
             note = "insufficient_history"
-        user_id, as_of = point.user_id, point.as_of
-        self._clock = max(self._clock, as_of)
-        raised_to = max((active.tier for active in fired), key=lambda tier: tier.rank, default=Tier.NONE)
+        user_id, as_of = batch.users[row], batch.as_of[row]
+        raised_to = max((active.tier for active in fired), key=_rank) if fired else Tier.NONE
         standing = self._standings.get(user_id, CLEAR)
         decider, thresholds = self._decider, self._decider.limits(model)
         after = decider.decide(standing, as_of, probability, raised_to, thresholds)
@@ -193,11 +209,12 @@ class Lane:
         if after is standing:
             return None, before
         self._standings[user_id] = after
+        self._clock = max(self._clock, as_of)
         if after.tier is before:
             return None, before  # a rule asked for less than the tier in force: that is noted, not published
         if len(self._standings) > self._crowd:
             self._forget()
-        policy = self._policy
+        policy, point, column = self._policy, batch.points[row], batch.columns[:, row : row + 1].copy()
         identity = f"{user_id}\0{point.event_id}\0{self._detector_set}".encode("utf-8", "surrogatepass")
         scorer = None if probability is None else model
         event = RiskEvent(
@@ -210,8 +227,8 @@ class Lane:
             target=policy.target.name,
             horizon_ms=policy.target.horizon,
             expires_at=after.expires_at if after.tier.rank else as_of,
-            reasons=explain(point, scorer, fired, policy.warnings.reasons),
-            exemplars=() if scorer is None else scorer.exemplars(point, MOST_ALIKE),
+            reasons=explain(point, scorer, fired, policy.warnings.reasons, column),
+            exemplars=() if scorer is None else scorer.exemplars(point, MOST_ALIKE, column),
             model=self._champion,
             model_version="" if model is None else model.version,
             learned_until=None if model is None else model.learned_until,
@@ -232,8 +249,9 @@ class Lane:
 
         Points of different users come in no order, so the margin must exceed the event time that can be under way.
         """
-        now = self._clock - FORGET_AFTER
-        self._standings = {u: s for u, s in self._standings.items() if not self._decider.settled(s, now)}
+        now, standings = self._clock - FORGET_AFTER, self._standings
+        for user_id in [u for u, s in standings.items() if self._decider.settled(s, now)]:
+            del standings[user_id]
         self._crowd = max(CROWD, 2 * len(self._standings))
 
     def state(self) -> dict[str, Any]:
@@ -242,10 +260,7 @@ class Lane:
             "versions": {model: versions.state() for model, versions in self._versions.items()},
             "reached": self._reached,
             "waiting": [_plain(item) for item in self._waiting],
-            "standings": {
-                u: (str(s.tier), s.expires_at, s.entered_at, str(s.entered), str(s.floor))
-                for u, s in self._standings.items()
-            },
+            "standings": self._standings,
             "clock": self._clock,
             "live": self._live.state(),
         }
@@ -264,6 +279,28 @@ class Lane:
         self._clock = state["clock"]
         if "live" in state:
             self._live.restore(state["live"])
+
+
+def _place(item: LaneItem) -> int:
+    """Where in the log an item belongs."""
+    return item.at.seq
+
+
+def _rank(tier: Tier) -> int:
+    return tier.rank
+
+
+def _between(due: list[LaneItem], points: int) -> dict[int, list[LaneItem]]:
+    """What is no point, by the row of the point that it comes before."""
+    found: dict[int, list[LaneItem]] = {}
+    if len(due) > points:
+        row = 0
+        for item in due:
+            if isinstance(item, DecisionPoint):
+                row += 1
+            else:
+                found.setdefault(row, []).append(item)
+    return found
 
 
 def _plain(item: LaneItem) -> tuple[int, tuple[Any, ...]]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable
+from itertools import pairwise
 from math import nan
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from detectors.contract import DecisionPoint, Matrix
+from detectors.batch import Batch
+from detectors.contract import Matrix
 from detectors.learn import Published
 from detectors.models.catalogue import freeze
 from detectors.models.version import FrozenModel
@@ -18,6 +21,17 @@ Note = str
 """`ok`, `ahead`, `no_version` or `insufficient_history`, as in RiskEvent."""
 
 Choice = tuple[FrozenModel | None, Note]
+NO_VERSION: Choice = (None, "no_version")
+TOO_YOUNG: Choice = (None, "insufficient_history")
+
+
+class Run(NamedTuple):
+    """Points of a batch one after the other, from `start` up to `stop`, for which the same version was chosen."""
+
+    model: FrozenModel | None
+    note: Note
+    start: int
+    stop: int
 
 
 class _Held(NamedTuple):
@@ -52,27 +66,40 @@ class Versions:
             self._held.append(_Held(version, choice, partition, seq, until))
             self._seqs.append(seq)
 
-    def choose_all(self, points: list[DecisionPoint], *, one_partition: bool) -> list[Choice]:
-        """`choose` for each point; quick where, as nearly always, the newest version in force is old enough.
+    def choose_all(self, batch: Batch, *, one_partition: bool) -> list[Run]:
+        """`choose` for each point, those of equal choice together; quick where, as nearly always, many are alike."""
+        seqs, runs = batch.seqs, list[tuple[Choice, int]]()
+        first, last = seqs[0], seqs[-1]
+        # between two places at which a version comes into force, what is in force is the same
+        cuts = {bisect_left(seqs, seq) for seq in self._seqs if first < seq <= last}
+        for start, stop in pairwise((0, *sorted(cuts), len(batch))):
+            as_of, partitions = batch.as_of[start:stop], set(batch.partitions[start:stop])
+            alike = self._alike(min(as_of), max(as_of), partitions, seqs[start], one_partition=one_partition)
+            if alike is not None:
+                runs.append((alike, stop))
+                continue
+            places = zip(as_of, batch.partitions[start:stop], seqs[start:stop], strict=True)
+            for row, (time, partition, seq) in enumerate(places, start):
+                runs.append((self.choose(time, partition, seq, one_partition=one_partition), row + 1))
+        return runs_of(runs)
 
-        With `one_partition` the points are in the order of the log.
+    def _alike(
+        self, earliest: int, latest: int, partitions: set[int], seq: int, *, one_partition: bool
+    ) -> Choice | None:
+        """What every point between two times chooses; None where that is not sure.
+
+        The points are of these partitions and at `seq` or later, but before any version that is in force only later.
         """
-        held, seqs, most = self._held, self._seqs, len(self._held)
-        newest = bisect_right(seqs, points[0].at.seq) if one_partition else most
-        chosen: list[Choice] = []
-        for _, as_of, _, _, _, (_, partition, _, seq) in points:
-            if one_partition:
-                while newest < most and seqs[newest] <= seq:
-                    newest += 1
-            if newest:
-                candidate = held[newest - 1]
-                if candidate.until < as_of and (
-                    one_partition or candidate.partition != partition or candidate.seq <= seq
-                ):
-                    chosen.append(candidate.choice)
-                    continue
-            chosen.append(self.choose(as_of, partition, seq, one_partition=one_partition))
-        return chosen
+        held = self._held
+        newest = bisect_right(self._seqs, seq) if one_partition else len(held)
+        for index in range(newest - 1, max(-1, newest - 1 - self._keep), -1):
+            _, choice, partition, since, until = held[index]
+            waits = since > seq and partition in partitions
+            if until < earliest and not waits:
+                return choice
+            if until < latest and not (waits and len(partitions) == 1):
+                return None
+        return self._none(newest)
 
     def choose(self, as_of: int, partition: int, seq: int, *, one_partition: bool) -> Choice:
         """The version for a point and, if there is none, why."""
@@ -84,8 +111,11 @@ class Versions:
                 continue
             if candidate.until < as_of:
                 return candidate.choice
-        forgotten = self._dropped + newest > self._keep
-        return None, "no_version" if forgotten else "insufficient_history"
+        return self._none(newest)
+
+    def _none(self, newest: int) -> Choice:
+        """Why there is no version: whether so many were in force that one may have been forgotten."""
+        return NO_VERSION if self._dropped + newest > self._keep else TOO_YOUNG
 
     def trim(self, reached: int, *, one_partition: bool) -> None:
         """Drop what no later point may choose, `reached` being the position all points up to are scored."""
@@ -107,16 +137,29 @@ class Versions:
         )
 
 
-def probabilities_of(points: list[DecisionPoint], matrix: Matrix, chosen: list[Choice]) -> Matrix:
-    """Each row scored by the version chosen for it; NaN without one."""
-    first, _ = chosen[0]
-    if first is not None and all(model is first for model, _ in chosen):  # as nearly always
-        return first.probabilities(matrix, [point.user_id for point in points])
-    values = np.full(len(matrix), nan)
+def runs_of(chosen: Iterable[tuple[Choice, int]]) -> list[Run]:
+    """Runs as long as can be, given choices one after the other, each with the row before which it ends."""
+    runs: list[Run] = []
+    start, last = 0, None
+    for choice, stop in chosen:
+        if choice is last:
+            runs[-1] = runs[-1]._replace(stop=stop)
+        else:
+            runs.append(Run(*choice, start, stop))
+        start, last = stop, choice
+    return runs
+
+
+def probabilities_of(batch: Batch, runs: list[Run]) -> Matrix:
+    """Each point scored by the version chosen for it; NaN without one."""
+    model = runs[0].model
+    if len(runs) == 1 and model is not None:  # as nearly always
+        return model.score(batch.columns, batch.users)
     rows: dict[FrozenModel, list[int]] = {}
-    for row, (model, _) in enumerate(chosen):
+    for model, _, start, stop in runs:
         if model is not None:
-            rows.setdefault(model, []).append(row)
+            rows.setdefault(model, []).extend(range(start, stop))
+    values = np.full(len(batch), nan)
     for model, indexes in rows.items():
-        values[indexes] = model.probabilities(matrix[indexes], [points[row].user_id for row in indexes])
+        values[indexes] = model.score(batch.columns.take(indexes, axis=1), [batch.users[row] for row in indexes])
     return values

@@ -26,8 +26,9 @@ from dataflows.evaluation.labels import Labels, label, upheld
 from dataflows.evaluation.told import figure
 from dataflows.mapping import LogMapping
 from dataflows.sources.log import read_log
+from detectors.batch import Batch
 from detectors.channels import Channels
-from detectors.contract import DecisionPoint, Example, matrix_from
+from detectors.contract import DecisionPoint, Example
 from detectors.items import Lesson, lesson_of
 from detectors.learn import Learner, Published
 from detectors.log_clock import LogClock
@@ -133,10 +134,9 @@ def scored(told_log: Told, lessons: list[Lesson], policy: Policy, smaller: float
     published = Learner(learning.champion, learning, model=new_model(learning.champion, policy)).take(lessons)[0]
     versions = Versions(learning.keep_versions)
     versions.hear([_lessened(version, smaller) for version in published])
-    points = told_log.points
-    chosen = versions.choose_all(points, one_partition=True)
-    values = probabilities_of(points, matrix_from([point.vector for point in points]), chosen)
-    values[np.array([point.events for point in points]) < learning.min_events] = np.nan
+    batch = Batch(told_log.points)
+    values = probabilities_of(batch, versions.choose_all(batch, one_partition=True))
+    values[np.array(batch.events) < learning.min_events] = np.nan
     return values
 
 

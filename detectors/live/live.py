@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from detectors.contract import Matrix
 from detectors.features.catalogue import NUMBERS
@@ -31,14 +31,13 @@ Counts = dict[str, Counter[str]]
 """What was measured: by the name of the count and its label. Counts of different lanes and times may be added up."""
 
 
-def keys_of(seqs: NDArray[np.int64]) -> NDArray[np.int64]:
+def keys_of(seqs: Iterable[int]) -> list[int]:
     """Keys of places in the log: their hashes by the golden ratio (Knuth), which spread any stretch evenly.
 
-    >>> keys_of(np.arange(3)).tolist()
+    >>> keys_of(range(3))
     [0, 10368889, 3960563]
     """
-    mixed = seqs.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    return (mixed >> np.uint64(40)).astype(np.int64)
+    return [seq * 0x9E3779B97F4A7C15 >> 40 & KEYS - 1 for seq in seqs]
 
 
 class Live:
@@ -82,8 +81,6 @@ class Live:
 
     def rows(self, matrix: Matrix, probabilities: Matrix) -> None:
         """Sampled points, whose vectors begin with the numbers, and their probabilities: looked through for drift."""
-        if not len(matrix):
-            return
         for drifted in self._drift.take(np.column_stack([matrix[:, : len(NUMBERS)], probabilities])):
             self._count("drift_windows", "all", 1)
             for column in drifted:

@@ -58,8 +58,11 @@ class LinearTerms(NamedTuple):
         promise.
         """
         parts = self.parts(columns)
-        logits: Matrix = self.intercept + np.add.accumulate(np.where(np.isnan(parts), 0.0, parts), axis=0)[-1]
-        return logits
+        present = np.where(np.isnan(parts), 0.0, parts)
+        # numpy adds up row by row, but for a single column, which it would add up in pairs
+        several = parts.shape[1] > 1
+        logits: Matrix = np.add.reduce(present, axis=0) if several else np.add.accumulate(present, axis=0)[-1]
+        return logits + self.intercept
 
     def contributions(self, column: Matrix, user: str | None) -> Matrix:  # noqa: ARG002 - a sum knows no users
         """What each feature adds; NaN where it is absent."""
@@ -74,18 +77,23 @@ class LinearTerms(NamedTuple):
 class Reads:
     """Which features a model reads, in the order of the catalogue: quantities squashed, codes as they are."""
 
-    __slots__ = ("_quantities", "columns", "names")
+    __slots__ = ("_rows", "columns", "names")
 
     def __init__(self, names: Collection[str]) -> None:
         known = frozenset(names)
         self.columns = [column for column, name in enumerate(NAMES) if name in known]
         self.names = tuple(NAMES[column] for column in self.columns)
-        self._quantities = sum(name in NUMBERS for name in self.names)
+        begin, end = (self.columns[0], self.columns[-1] + 1) if self.columns else (0, 0)
+        # neighbours need not be copied
+        self._rows = slice(begin, end) if end - begin == len(self.columns) else self.columns
 
     def read(self, matrix: Matrix) -> Matrix:
         """The readings, shape (points, names), of whole vectors."""
-        readings: Matrix = matrix[:, self.columns]
-        readings[:, : self._quantities] = squash(readings[:, : self._quantities])
+        return self.of(columns_of(matrix)).T
+
+    def of(self, columns: Matrix) -> Matrix:
+        """The readings, shape (names, points), among those of all features: see `columns_of`."""
+        readings: Matrix = columns[self._rows]
         return readings
 
 
@@ -107,6 +115,13 @@ class Family(NamedTuple):
 def squash(matrix: Matrix) -> Matrix:
     """`sign(x) * log1p(|x|)`, element by element; NaN stays NaN."""
     return np.copysign(np.log1p(np.abs(matrix)), matrix)
+
+
+def columns_of(matrix: Matrix) -> Matrix:
+    """What models may read of whole vectors, shape (features, points): quantities squashed, codes as they are."""
+    columns: Matrix = matrix.T.copy()
+    columns[: len(NUMBERS)] = squash(columns[: len(NUMBERS)])
+    return columns
 
 
 def aligned(names: tuple[str, ...], state: dict[str, Any], key: str, missing: float) -> Matrix:
@@ -142,31 +157,45 @@ class FrozenModel:
 
         `users` are the rows' users, where that is known: nobody is compared with themselves.
         """
+        return self.score(columns_of(matrix), users)
+
+    def score(self, columns: Matrix, users: Sequence[str] = ()) -> Matrix:
+        """The probabilities of vectors that were read already, by `columns_of`, for whatever models."""
         if not self.ready:
-            return np.full(len(matrix), np.nan)
-        odds = np.exp(np.clip(self._terms.logits(self._columns(matrix), users), -50.0, 50.0))
+            return np.full(columns.shape[1], np.nan)
+        logits = self._terms.logits(self._reads.of(columns), users)
+        odds = np.exp(np.minimum(np.maximum(logits, -50.0), 50.0))
         probabilities: Matrix = np.minimum(odds * self._correction, 1.0)
         return probabilities
 
-    def _columns(self, matrix: Matrix) -> Matrix:
-        return np.ascontiguousarray(self._reads.read(matrix).T)
+    def explain(self, point: DecisionPoint, most: int, column: Matrix | None = None) -> tuple[Reason, ...]:
+        """The present features with the largest contributions, largest first, in log-odds.
 
-    def explain(self, point: DecisionPoint, most: int) -> tuple[Reason, ...]:
-        """The present features with the largest contributions, largest first, in log-odds."""
-        vector = point.vector
-        contributions = self._terms.contributions(self._columns(matrix_from([vector])), point.user_id).tolist()
-        parts = [
-            (part, name, value)
-            for part, name, column in zip(contributions, self._reads.names, self._reads.columns, strict=True)
-            if (value := vector[column]) == value
+        `column` is the point's own of the columns that `columns_of` made, where it did.
+        """
+        vector, names = point.vector, self._reads.names
+        values = [vector[place] for place in self._reads.columns]
+        parts = self._terms.contributions(self._column(point, column), point.user_id).tolist()
+        sizes = [abs(part) if value == value else 0.0 for part, value in zip(parts, values, strict=True)]  # noqa: PLR0124 - false only for NaN
+        least = min(sorted(sizes)[-most:], default=0.0)
+        largest = [
+            (-size, name, value, part)
+            for size, name, value, part in zip(sizes, names, values, parts, strict=True)
+            if size >= least and size
         ]
-        parts.sort(key=lambda part: (-abs(part[0]), part[1]))
+        largest.sort()
         return tuple(
             Reason(detector=self.name, feature=name, value=value, contribution=part)
-            for part, name, value in parts[:most]
-            if part
+            for _, name, value, part in largest[:most]
         )
 
-    def exemplars(self, point: DecisionPoint, most: int) -> tuple[Exemplar, ...]:
-        """The users who escalated that the point is most like, nearest first; none, unless the model keeps any."""
-        return self._terms.exemplars(self._columns(matrix_from([point.vector])), point.user_id, most)
+    def exemplars(self, point: DecisionPoint, most: int, column: Matrix | None = None) -> tuple[Exemplar, ...]:
+        """The users who escalated that the point is most like, nearest first; none, unless the model keeps any.
+
+        `column` is as in `explain`.
+        """
+        return self._terms.exemplars(self._column(point, column), point.user_id, most)
+
+    def _column(self, point: DecisionPoint, column: Matrix | None) -> Matrix:
+        """What the model reads of a single point, shape (names, 1)."""
+        return self._reads.of(columns_of(matrix_from([point.vector])) if column is None else column)

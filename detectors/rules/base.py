@@ -43,8 +43,9 @@ class Rule(ABC):
         """Where the rule fires on whole feature vectors, given as rows; not where a feature it needs is absent."""
         columns = [matrix[:, column] for column in self._columns]
         fired = self.fires(columns)
-        for column in columns:
-            fired &= ~np.isnan(column)
+        if np.count_nonzero(fired):  # hardly ever
+            for column in columns:
+                fired &= ~np.isnan(column)
         return fired
 
     def score_one(self, point: DecisionPoint) -> Score:

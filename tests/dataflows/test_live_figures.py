@@ -46,7 +46,7 @@ class Recount:
         table = pq.read_table(out / "features.parquet")
         seqs = table["seq"].to_numpy()
         times = table["as_of"].cast(pa.int64()).to_pylist()
-        sampled = (keys_of(seqs) < SAMPLE).tolist()
+        sampled = [key < SAMPLE for key in keys_of(seqs.tolist())]
         columns = table["user_id"].to_pylist(), times, seqs.tolist(), table["score"].to_pylist(), sampled
         points = list(zip(*columns, strict=True))
         self.points = [point[:4] for point in points if point[4]]

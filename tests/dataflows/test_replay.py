@@ -20,11 +20,11 @@ from dataflows.policy_file import load_policy
 from dataflows.replay import ReplayError, load_model, replay
 from dataflows.sources.log import LogSource
 from dataflows.testing import hand_made_model, small_policy
-from detectors.contract import DecisionPoint
+from detectors.batch import Batch
 from detectors.features.catalogue import NAMES
 from detectors.metrics import roc_auc
-from detectors.models.version import FrozenModel, content_hash
-from detectors.versions import Note, Versions
+from detectors.models.version import content_hash
+from detectors.versions import Run, Versions
 from schemas.encoder import encode_json
 from schemas.records import ModelVersion
 from tests.dataflows.conftest import Replays, Simulated
@@ -68,14 +68,10 @@ def peeks(out: Path) -> list[tuple[str, int, int]]:
 AT_THE_END_OF_TIME = 2**62
 
 
-def choose_the_newest(
-    self: Versions, points: list[DecisionPoint], *, one_partition: bool
-) -> list[tuple[FrozenModel | None, Note]]:
+def choose_the_newest(self: Versions, batch: Batch, *, one_partition: bool) -> list[Run]:
     """What `Versions.choose_all` must not be: the version heard of last, however much of the future it has learnt."""
-    return [
-        self.choose(AT_THE_END_OF_TIME, point.at.partition, AT_THE_END_OF_TIME, one_partition=one_partition)
-        for point in points
-    ]
+    newest = self.choose(AT_THE_END_OF_TIME, 0, AT_THE_END_OF_TIME, one_partition=one_partition)
+    return [Run(*newest, 0, len(batch))]
 
 
 @pytest.mark.parametrize("batch", BATCHES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isnan, nan
 from typing import NamedTuple
 
 import pytest
@@ -252,8 +253,50 @@ def test_a_settled_standing_can_be_forgotten(
         assert not fresh.tier.rank or standing == fresh
 
 
-def test_quiet_is_below_every_threshold() -> None:
-    """A user never warned of and below `quiet_below` stays so whatever the tiers are."""
-    judge = decider()
-    assert FIXED.quiet_below == 0.1
-    assert judge.decide(CLEAR, 5, 0.0999, N, FIXED) is CLEAR
+STANDINGS = st.builds(
+    Standing,
+    st.sampled_from((N, W, E, H)),
+    st.sampled_from((0, 400, 1_000)),
+    st.sampled_from((-1, 300, 499)),
+    st.sampled_from((N, W, E, H)),
+    st.sampled_from((N, N, W, E, H)),
+)
+SCORES = st.sampled_from((nan, 0.0, 0.05, 0.1, 0.15, 0.2, 0.4, 0.45, 0.5, 0.79, 0.8, 1.0))
+
+
+@settings(LAWFUL, max_examples=300)
+@given(
+    st.lists(st.tuples(st.one_of(st.none(), STANDINGS), SCORES), min_size=1, max_size=20),
+    st.lists(st.sampled_from((W, E, H)), min_size=1, max_size=3, unique=True),
+    st.sampled_from(({}, {"budget": 10})),
+)
+def test_where_no_standing_is_said_to_move_deciding_would_leave_it_as_it_is(
+    rows: list[tuple[Standing | None, float]], tiers: list[Tier], budget: dict[str, int]
+) -> None:
+    """Rows that are passed over: the same standing, nobody held back, and the tier in force as it was told."""
+    asked = {str(tier): TIERS[str(tier)] for tier in tiers}
+    judge = Decider(policy(tiers=asked, warnings={"expiry": EXPIRY, "cooldown": COOLDOWN, **budget}))
+    limits, users, now = judge.thresholds(None), [str(row) for row in range(len(rows))], 500
+    standings = {user: standing for user, (standing, _) in zip(users, rows, strict=True) if standing is not None}
+    told = [N] * len(rows)
+    scores, times = [score for _, score in rows], [now] * len(rows)
+    moved = {*judge.moved(range(len(rows)), users, times, scores, standings, limits, {0}, told)}
+    assert 0 in moved
+    for row in {*range(len(rows))} - moved:
+        standing, probability = standings.get(users[row], CLEAR), None if isnan(scores[row]) else scores[row]
+        assert judge.decide(standing, now, probability, N, limits) is standing
+        assert not judge.held_back(standing, now, probability, limits)
+        assert told[row] is in_force(standing, now)
+
+
+def test_nearly_nobody_moves() -> None:
+    """Who is in no tier and scores below all, whose tier the score holds, and whose tier a rule holds."""
+    judge, now = decider(), 500
+    at_rest = {"low": CLEAR, "held": Standing(E, 900, 400, E, N), "floored": Standing(W, 900, 400, W, W)}
+    lapsed, told = Standing(H, 400, 300, H, H), [N] * 5
+    standings, users = {**at_rest, "lapsed": lapsed}, [*at_rest, "lapsed", "new"]
+    scores = [0.19, 0.4, 0.0, 0.19, 0.19]
+    assert [*judge.moved(range(5), users, [now] * 5, scores, standings, FIXED, (), told)] == []
+    assert told == [N, E, W, N, N]
+    scores = [0.2, 0.39, 0.5, 0.2, 0.2]
+    assert [*judge.moved(range(5), users, [now] * 5, scores, standings, FIXED, (), told)] == [0, 1, 2, 3, 4]

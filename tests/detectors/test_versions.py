@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from detectors.batch import Batch
 from detectors.learn import Published
 from detectors.storage import pack, unpack
 from detectors.versions import Versions
@@ -119,17 +122,26 @@ def test_a_batch_of_points_chooses_what_each_point_would_choose_alone(
     keep: int,
     one_partition: bool,
 ) -> None:
-    """The quick way through a batch, against one `choose` at a time: same versions, same notes."""
+    """The quick way through a batch, against one `choose` at a time: same versions, same notes, runs end to end."""
     versions = Versions(keep)
+    points.sort(key=lambda row: row[2])
     if one_partition:
-        news, points = (sorted(((a, 0, seq) for a, _, seq in rows), key=lambda row: row[2]) for rows in (news, points))
+        points = [(as_of, 0, seq) for as_of, _, seq in points]
+        news = sorted(((until, 0, seq) for until, _, seq in news), key=lambda row: row[2])
     versions.hear([published(until, seq, partition) for until, partition, seq in news])
-    batch = [
-        point_of(vector_of(), as_of=as_of)._replace(at=Position("events", partition, seq, seq))
-        for as_of, partition, seq in points
-    ]
+    batch = Batch(
+        [
+            point_of(vector_of(), as_of=as_of)._replace(at=Position("events", partition, seq, seq))
+            for as_of, partition, seq in points
+        ]
+    )
     wanted = [versions.choose(as_of, part, seq, one_partition=one_partition) for as_of, part, seq in points]
-    assert versions.choose_all(batch, one_partition=one_partition) == wanted
+    runs = versions.choose_all(batch, one_partition=one_partition)
+    assert [(run.model, run.note) for run in runs for _ in range(run.start, run.stop)] == wanted
+    assert [run.start for run in runs] == [0, *(run.stop for run in runs[:-1])]
+    assert runs[-1].stop == len(batch)
+    alike = pairwise((run.model, run.note) for run in runs)
+    assert all(one != other for one, other in alike)
 
 
 def test_versions_survive_a_restart() -> None:

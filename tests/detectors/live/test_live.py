@@ -106,7 +106,7 @@ def looked_back() -> Measured:
 
 
 def sampled(seq: int) -> bool:
-    return int(keys_of(np.array([seq]))[0]) < SAMPLE
+    return keys_of([seq])[0] < SAMPLE
 
 
 def label(user: str, as_of: int, seq: int) -> bool | None:
@@ -201,7 +201,7 @@ def test_a_time_that_only_an_erased_user_had_come_to_is_forgotten() -> None:
 def test_a_sixteenth_of_any_stretch_of_the_log_is_sampled() -> None:
     """Evenly, and by the place alone."""
     for start in (0, 10**6, 2**40):
-        keys = keys_of(np.arange(start, start + 16_000))
+        keys = np.array(keys_of(range(start, start + 16_000)))
         assert 990 <= (keys < SAMPLE).sum() <= 1_010
         assert (keys >= 0).all()
         assert (keys < 2**24).all()
