@@ -8,7 +8,6 @@ base64.
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
-from collections.abc import Mapping
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -55,18 +54,18 @@ class Encoder:
         """One framed Avro datum. `RegistryUnavailable` or `RegistryError` when our schema has no id."""
         if not isinstance(record, self._model):
             raise TypeError(f"this encoder writes {self._model.__name__}, not {type(record).__name__}")
-        return self.encode_data(record.model_dump())
-
-    def encode_data(self, data: Mapping[str, Any]) -> bytes:
-        """What `encode` makes of the record with these fields, for data of our own making: it is not validated."""
         stream = BytesIO()
+        stream.write(self.prefix())
+        # Without the flag fastavro reads a tuple inside a union as (branch, value).
+        schemaless_writer(stream, self._schema, record.model_dump(), disable_tuple_notation=True)
+        return stream.getvalue()
+
+    def prefix(self) -> bytes:
+        """What stands before every datum; asks the registry the first time. Errors: as `encode`."""
         if self._prefix is None and self._registry is not None:
             number = self._registry.register(self._registered_as, self._text)
             self._prefix = CONFLUENT_ID + number.to_bytes(4, "big")
-        stream.write(self._prefix or b"")
-        # Without the flag fastavro reads a tuple inside a union as (branch, value).
-        schemaless_writer(stream, self._schema, data, disable_tuple_notation=True)
-        return stream.getvalue()
+        return self._prefix or b""
 
     def close(self) -> None:
         """Close the connection to the registry, if there is one."""

@@ -7,6 +7,7 @@ from hashlib import blake2b
 from itertools import compress
 from typing import Any, Generic, TypeVar
 
+import numpy as np
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
 from dataflows.detect import Sinks
@@ -19,17 +20,21 @@ from detectors.features.catalogue import NAMES
 from detectors.features.signals import key_of
 from detectors.items import Outcome
 from detectors.lane import News, Publication
-from detectors.served import Served, ServedBatch
+from detectors.served import ServedBatch
 from schemas.encoder import Encoder
+from schemas.feature_rows import FeatureRowEncoder
 from schemas.records import ChatMessage, Reject, RiskEvent
 
 X = TypeVar("X")
 
+EVERYBODY = 2**20
+"""So many shares users are dealt into by the hash of their id, for a sample of them."""
+
 
 class EncodedSink(DynamicSink[X], Generic[X]):
-    """A Kafka sink for items of our own: each becomes any number of outgoing messages."""
+    """A Kafka sink for items of our own: a batch of them becomes any number of outgoing messages."""
 
-    def __init__(self, sink: KafkaSink, encode: Callable[[X], Iterable[Outgoing]]) -> None:
+    def __init__(self, sink: KafkaSink, encode: Callable[[list[X]], Iterable[Outgoing]]) -> None:
         self._sink, self._encode = sink, encode
 
     def build(self, step_id: str, worker_index: int, worker_count: int) -> StatelessSinkPartition[X]:
@@ -38,12 +43,11 @@ class EncodedSink(DynamicSink[X], Generic[X]):
 
 
 class _EncodedPart(StatelessSinkPartition[X]):
-    def __init__(self, part: StatelessSinkPartition[Outgoing], encode: Callable[[X], Iterable[Outgoing]]) -> None:
+    def __init__(self, part: StatelessSinkPartition[Outgoing], encode: Callable[[list[X]], Iterable[Outgoing]]) -> None:
         self._part, self._encode = part, encode
 
     def write_batch(self, items: list[X]) -> None:
-        encode = self._encode
-        self._part.write_batch([outgoing for item in items for outgoing in encode(item)])
+        self._part.write_batch([*self._encode(items)])
 
     def close(self) -> None:
         self._part.close()
@@ -59,15 +63,15 @@ def kafka_sinks(settings: Settings) -> Sinks:
     def encoder(subject: str, topic: str) -> Encoder:
         return Encoder(subject, registry, registered_as=f"{topic}-value")
 
-    risk, row, version, reject = (
+    risk, version, reject = (
         encoder("risk_event", topics.risk_events),
-        encoder("feature_row", topics.risk_features),
         encoder("model_version", topics.risk_models),
         encoder("reject", topics.dead_letters),
     )
+    rows = FeatureRowEncoder(NAMES, registry, registered_as=f"{topics.risk_features}-value")
     late_chat = Encoder("chat_message", registry, registered_as=f"{topics.late}-chat_message")
     late_moderation = Encoder("moderation_event", registry, registered_as=f"{topics.late}-moderation_event")
-    sampled = int(settings.run.feature_sample * 2**20)
+    sampled = int(settings.run.feature_sample * EVERYBODY)
 
     def encode_publication(item: Publication) -> Outgoing:
         event = item.event
@@ -75,24 +79,39 @@ def kafka_sinks(settings: Settings) -> Sinks:
         # dated by when it is written: compaction goes by record timestamps, and would take a past year's event at once
         return Outgoing(_key(event.user_id), value, None)
 
-    def encode_served(batch: ServedBatch) -> Iterable[Outgoing]:
-        chosen = [key_of(point.user_id) % 2**20 < sampled for point in batch.points]
-        if any(chosen):
-            for served in compress(batch, chosen):
-                yield Outgoing(_key(served.point.user_id), row.encode_data(feature_row(served)), None)
+    def encode_served(batches: list[ServedBatch]) -> Iterable[Outgoing]:
+        points = [point for batch in batches for point in batch.points]
+        users = [point.user_id for point in points]
+        matrix = np.concatenate([batch.matrix for batch in batches])
+        columns: list[list[Any]] = [
+            users,
+            [point.as_of for point in points],
+            [point.event_id for point in points],
+            np.concatenate([batch.probabilities for batch in batches]).tolist(),
+            [tier for batch in batches for tier in batch.tiers],
+            [version for batch in batches for version in batch.versions],
+        ]
+        if sampled < EVERYBODY:
+            chosen = [key_of(user_id) % EVERYBODY < sampled for user_id in users]
+            matrix, columns = matrix[chosen], [[*compress(column, chosen)] for column in columns]
+        values = rows.encode_rows(matrix, *columns)
+        return [Outgoing(_key(user_id), value, None) for user_id, value in zip(columns[0], values, strict=True)]
 
-    def encode_news(news: News) -> Iterable[Outgoing]:
-        for published in news.published:
-            yield Outgoing(_key(published.version.name), version.encode(published.version), None)
+    def encode_news(batch: list[News]) -> Iterable[Outgoing]:
+        for news in batch:
+            for published in news.published:
+                yield Outgoing(_key(published.version.name), version.encode(published.version), None)
 
-    def encode_reject(item: Reject) -> Iterable[Outgoing]:
-        yield Outgoing(item.key or b"", reject.encode(item), None)
+    def encode_rejects(items: list[Reject]) -> Iterable[Outgoing]:
+        for item in items:
+            yield Outgoing(item.key or b"", reject.encode(item), None)
 
-    def encode_late(item: Late) -> Iterable[Outgoing]:
-        event = item.event
-        value = (late_chat if isinstance(event, ChatMessage) else late_moderation).encode(event)
-        origin = (("topic", item.at.topic.encode()), ("offset", str(item.at.offset).encode()))
-        yield Outgoing(_key(event.user_id), value, None, origin)
+    def encode_lates(items: list[Late]) -> Iterable[Outgoing]:
+        for item in items:
+            event = item.event
+            value = (late_chat if isinstance(event, ChatMessage) else late_moderation).encode(event)
+            origin = (("topic", item.at.topic.encode()), ("offset", str(item.at.offset).encode()))
+            yield Outgoing(_key(event.user_id), value, None, origin)
 
     return Sinks(
         risk=ExactlyOnceSink(
@@ -104,8 +123,8 @@ def kafka_sinks(settings: Settings) -> Sinks:
         ),
         features=EncodedSink(sink(topics.risk_features), encode_served),
         models=EncodedSink(sink(topics.risk_models), encode_news),
-        rejects=EncodedSink(sink(topics.dead_letters), encode_reject),
-        late=EncodedSink(sink(topics.late), encode_late),
+        rejects=EncodedSink(sink(topics.dead_letters), encode_rejects),
+        late=EncodedSink(sink(topics.late), encode_lates),
         outcomes=NullSink[Outcome](),
     )
 
@@ -117,23 +136,6 @@ def identity(item: Publication) -> str:
         return event.risk_event_id
     text = f"{event.user_id}\0{at.topic}\0{at.partition}\0{at.offset}"
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
-
-
-def feature_row(served: Served) -> dict[str, Any]:
-    """A served point as the fields of the `FeatureRow` that is published; valid by the way it was made."""
-    point = served.point
-    # value == value is false only for NaN, which stands for absent
-    features = {n: (v if v == v else None) for n, v in zip(NAMES, point.vector, strict=True)}  # noqa: PLR0124
-    return {
-        "user_id": point.user_id,
-        "as_of": point.as_of,
-        "event_id": point.event_id,
-        "score": served.probability,
-        "insufficient_history": served.probability is None,
-        "tier": served.tier,
-        "model_version": served.model_version,
-        "features": features,
-    }
 
 
 def _key(text: str) -> bytes:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from math import isnan, nan
+from typing import Any
+
+import numpy as np
 import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from schemas.catalogue import released
 from schemas.codec import Codec, Decoder, Encoder, UnreadableError, encode_json
-from schemas.records import CHAT, MAX_TIME, MODERATION, ChatMessage, FeatureRow, ModerationEvent, RejectReason
+from schemas.feature_rows import FeatureRowEncoder
+from schemas.records import CHAT, MAX_TIME, MODERATION, ChatMessage, FeatureRow, ModerationEvent, RejectReason, Tier
 from tests.schemas.kit import LAWFUL, MESSAGE, SANCTION, raw, rejected
 
 CODEC = Codec()
@@ -82,6 +88,33 @@ def test_features_come_back_with_the_absent_ones_absent(features: dict[str, floa
     )
     for value in (Encoder("feature_row").encode(row), encode_json(row)):
         assert Decoder("feature_row").decode(value) == row
+
+
+@LAWFUL
+@given(data=st.data(), names=st.lists(TEXTS, min_size=1, max_size=5, unique=True), rows=st.integers(0, 4))
+def test_rows_of_a_matrix_are_written_as_each_by_itself(data: st.DataObject, names: list[str], rows: int) -> None:
+    """To the byte, with features and scores absent, and any number of either."""
+    shape = (rows, len(names))
+    matrix = data.draw(arrays(np.float64, shape, elements=st.floats(allow_infinity=False)))
+    told = st.tuples(TEXTS, TIMES, TEXTS, st.just(nan) | st.floats(0, 1), st.sampled_from([*Tier]), TEXTS)
+    others = data.draw(st.lists(told, min_size=rows, max_size=rows))
+    wanted = [
+        Encoder("feature_row").encode(
+            FeatureRow.model_construct(
+                user_id=user,
+                as_of=as_of,
+                event_id=event,
+                score=None if isnan(score) else score,
+                insufficient_history=isnan(score),
+                tier=tier,
+                model_version=version,
+                features={name: None if isnan(value) else value for name, value in zip(names, row, strict=True)},
+            )
+        )
+        for row, (user, as_of, event, score, tier, version) in zip(matrix.tolist(), others, strict=True)
+    ]
+    columns: list[list[Any]] = [list(column) for column in zip(*others, strict=True)] or [[]] * 6
+    assert FeatureRowEncoder(names).encode_rows(matrix, *columns) == wanted
 
 
 def test_json_is_one_line_in_the_order_of_the_fields() -> None:
