@@ -2,30 +2,48 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import tempfile
 import threading
 import time
-from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
-from confluent_kafka import Consumer, Message, Producer
+from confluent_kafka import Consumer
 
 from schemas.encoder import Decoder
 from schemas.records import CHAT, MODERATION
-from tests.bench.workload import Workload, events
-from tests.recovery.deployment import Deployment
+from tests.bench.workload import Workload
+from tests.recovery.deployment import ROOT, Deployment
+
+SETTLED = 2.0
+"""Seconds without a risk event after which no more is under way."""
+
+
+class Fed(NamedTuple):
+    """What came of a load: when the cause of each risk event was sent and when that was heard of (`time.time`).
+
+    `cpu` is what sending took (s), `seconds` how long it took, `late` how far behind its time the slowest hundredth of
+    the records was sent.
+    """
+
+    waits: list[tuple[float, float]]
+    cpu: float
+    seconds: float
+    late: float
 
 
 class Latency:
-    """Sends events at a rate, and hears of the risk events they make as a subscriber does."""
+    """Has events sent at a rate by another process, and hears of the risk events they make as a subscriber does."""
 
     def __init__(self, deployment: Deployment) -> None:
         topics = deployment.settings.topics
+        self._address = deployment.address
         self._topics = {CHAT: topics.chat_messages, MODERATION: topics.moderation_events}
-        self._producer = Producer({"bootstrap.servers": deployment.address, "linger.ms": 2})
-        self._sent: dict[tuple[str, int, int], float] = {}
-        self._heard: list[tuple[tuple[str, int, int], float]] = []
+        self._heard: list[tuple[bytes, float]] = []
         self._consumer = Consumer(
             {
                 "bootstrap.servers": deployment.address,
@@ -42,42 +60,26 @@ class Latency:
         ready.wait(60)
 
     def _listen(self) -> None:
-        decoder = Decoder("risk_event")
         while not self._over.is_set():
             message = self._consumer.poll(0.2)
             if message is not None and message.error() is None and (value := message.value()) is not None:
-                now, trigger = time.time(), decoder.decode(value).trigger
-                self._heard.append(((trigger.topic, trigger.partition, trigger.offset), now))
+                self._heard.append((value, time.time()))
 
-    def feed(self, workload: Workload, rate: float) -> list[tuple[float, float]]:
-        """Send a workload at a rate; when its cause was sent and when it was heard of, for each risk event."""
-        self._sent.clear()
+    def prepare(self, workload: Workload, rate: float) -> Load:
+        """A load that is ready to be sent."""
+        return Load(self._address, self._topics, workload, rate)
+
+    def feed(self, load: Load) -> Fed:
+        """Send a load, and wait until all that it causes is heard of."""
         self._heard.clear()
-        records = [
-            (self._topics[one["subject"]], one["user_id"].encode(), orjson.dumps(one)) for one in events(workload)
-        ]
-        begin = time.monotonic()
-        for number, (topic, key, value) in enumerate(records):
-            due = begin + number / rate
-            while (now := time.monotonic()) < due:
-                self._producer.poll(min(0.01, due - now))
-            self._producer.produce(topic, value, key, on_delivery=self._delivered(time.time()))
-            self._producer.poll(0)
-        self._producer.flush(60)
-        settled = len(self._heard)
-        while True:  # what is under way arrives within a poll or two
-            time.sleep(2.0)
-            if len(self._heard) == settled:
-                break
-            settled = len(self._heard)
-        return [(self._sent[trigger], heard) for trigger, heard in self._heard if trigger in self._sent]
-
-    def _delivered(self, sent: float) -> Callable[[Any, Message], None]:
-        def note(error: Any, message: Message) -> None:
-            assert error is None, error
-            self._sent[str(message.topic()), message.partition() or 0, message.offset() or 0] = sent
-
-        return note
+        numbers, told = load.send()
+        settled = -1
+        while settled != (settled := len(self._heard)):
+            time.sleep(SETTLED)
+        decoder = Decoder("risk_event")
+        triggers = [(decoder.decode(value).trigger.event_id, heard) for value, heard in self._heard]
+        waits = [(numbers[event_id], heard) for event_id, heard in triggers if event_id in numbers]
+        return Fed(waits, **told)
 
     def close(self) -> None:
         """Stop listening."""
@@ -86,8 +88,42 @@ class Latency:
         self._consumer.close()
 
 
+class Load:
+    """The process that sends a workload at a rate; made is prepared."""
+
+    def __init__(self, address: str, topics: dict[str, str], workload: Workload, rate: float) -> None:
+        self._workload = workload
+        self._folder = tempfile.TemporaryDirectory(prefix="forewarn-load-")
+        self._out = Path(self._folder.name) / "sent.npy"
+        command = [sys.executable, "-m", "tests.bench.load"]
+        self.process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        order = {"address": address, "topics": topics, "workload": workload._asdict(), "rate": rate}
+        self._tell(orjson.dumps({**order, "out": str(self._out)}))
+        self._hear()
+
+    def _tell(self, line: bytes) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(line + b"\n")
+        self.process.stdin.flush()
+
+    def _hear(self) -> bytes:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert line, f"the load ended with {self.process.wait()}"
+        return line
+
+    def send(self) -> tuple[dict[str, float], dict[str, float]]:
+        """Send all of it: when each event was sent, by its id, and what that took."""
+        self._tell(b"")
+        told = orjson.loads(self._hear())
+        self.process.communicate()
+        with self._folder:
+            sent = np.load(self._out).tolist()
+        return {f"w{self._workload.seed}-{number:09d}": at for number, at in enumerate(sent)}, told
+
+
 def spread(waits: list[tuple[float, float]]) -> dict[str, Any]:
-    """How long risk events took, and how many there were."""
+    """How long risk events took (s), and how many there were."""
     took = [heard - sent for sent, heard in waits]
     p50, p99, p999 = np.quantile(took, [0.5, 0.99, 0.999]).tolist() if took else (None, None, None)
     return {"risk events": len(took), "p50": p50, "p99": p99, "p99.9": p999}

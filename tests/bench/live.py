@@ -1,12 +1,13 @@
 """The live half of the benchmark: `forewarn run` on a real broker, from topic to topic, with recovery and learning on.
 
-    python -m tests.bench.live --users 100000 --events 300000
+    python -m tests.bench.live --users 100000 --events 300000 --rates 2500 5000 10000
 
 The input topics are filled, and a run reads them to the end: CPU time, memory, what the recovery store holds and how
-long snapshots took. Then it starts again from that store, and is fed at quarters of the rate it was seen to sustain:
-how long after an input was sent does its risk event reach a subscriber, and how long does it take those that met no
-snapshot on their way? CPU time and counts are what to compare; wall times on a busy machine say little. Results also go
-to out/bench/live.json.
+long snapshots took. Then it starts again from that store, and is fed at quarters of the rate it was seen to sustain, or
+at the rates asked for, by a process of its own: how long after an input was sent does its risk event reach a
+subscriber, and how long does it take those that met a snapshot on their way, and those that met none? Beside that
+stands who took how many processors meanwhile: the run, the broker, what sends the load, and the benchmark itself. CPU
+time and counts are what to compare; wall times on a busy machine say little. Results also go to out/bench/live.json.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from math import nan
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,7 +28,7 @@ import orjson
 
 from tests.bench.latency import Latency, spread
 from tests.bench.workload import START, Workload, write
-from tests.kafka.broker import find_broker
+from tests.kafka.broker import Broker, find_broker
 from tests.kafka.broker_base import free_ports
 from tests.recovery.deployment import ROOT, Deployment, Life
 from tests.recovery.soak import total
@@ -35,8 +37,12 @@ POLICY = ROOT / "tests/bench/ubuntu_irc.toml"
 OUT = ROOT / "out/bench/live.json"
 TICKS = os.sysconf("SC_CLK_TCK")
 LOOK = 0.2
-"""Seconds between two looks at a run."""
+"""Seconds between two looks at a run, each of which costs it some milliseconds."""
+SELDOM = 0.5
+"""The same where it is looked at all the time."""
 SHARES = (0.25, 0.5, 0.75)
+AGAIN = 4
+"""Events of a user in a load, in the mean; a few users make many of them."""
 HOUR = 3_600_000
 
 
@@ -57,6 +63,14 @@ class Seen(NamedTuple):
         return 0.0 if found is None else float(found[1])
 
 
+def cpu_of(pid: int | None) -> float:
+    """CPU seconds of a process with all its threads; not a number where there is none."""
+    if pid is None:
+        return nan
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
 class Watched:
     """A run that is looked at from outside."""
 
@@ -72,10 +86,9 @@ class Watched:
                 metrics = answer.read().decode()
         except OSError:
             return None
-        proc = Path(f"/proc/{self.life.process.pid}")
-        memory = re.findall(r"^VmRSS:\s*(\d+) kB", (proc / "status").read_text(), re.MULTILINE)
-        fields = (proc / "stat").read_text().rpartition(")")[2].split()
-        return Seen((int(fields[11]) + int(fields[12])) / TICKS, int(memory[0]) * 1024, metrics)
+        pid = self.life.process.pid
+        memory = re.findall(r"^VmRSS:\s*(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+        return Seen(cpu_of(pid), int(memory[0]) * 1024, metrics)
 
     def until(self, reached: Callable[[Seen], bool], patience: float = 3_600.0) -> Seen:
         """The run at the first look at which that is so."""
@@ -105,7 +118,7 @@ class Stalls:
 
     def _watch(self) -> None:
         count = summed = None
-        while not self._over.wait(LOOK / 2):
+        while not self._over.wait(SELDOM):
             if (seen := self._run.look()) is None:
                 continue
             times, stood = (seen.value(f"forewarn_snapshot_seconds_{part}") for part in ("count", "sum"))
@@ -137,10 +150,12 @@ def filled(deployment: Deployment, workload: Workload, folder: Path) -> None:
     deployment.produce(write(workload, folder / f"{workload.seed}-{workload.users}.jsonl"))
 
 
-def measured(address: str, folder: Path, workload: Workload, seconds: float, epoch: float) -> Iterator[tuple[str, Any]]:
-    """The figures, one after the other, by name."""
+def measured(
+    broker: Broker, folder: Path, workload: Workload, seconds: float, epoch: float, rates: Sequence[float] = ()
+) -> Iterator[tuple[str, Any]]:
+    """The figures, one after the other, by name; without `rates`, at shares of what catching up was seen to do."""
     (port,) = free_ports(1)
-    deployment = Deployment(address, folder, POLICY, None, epoch_seconds=epoch, batch_size=1_000, metrics=port)
+    deployment = Deployment(broker.address, folder, POLICY, None, epoch_seconds=epoch, batch_size=1_000, metrics=port)
     try:
         idle = Watched(deployment, port)
         base = idle.until(lambda seen: seen.count("forewarn_last_snapshot_timestamp_seconds") > 0)
@@ -148,10 +163,11 @@ def measured(address: str, folder: Path, workload: Workload, seconds: float, epo
         filled(deployment, workload, folder)
         run = Watched(deployment, port)
         began = run.until(lambda seen: seen.count("forewarn_events_total") > 0)
-        first, cpu = time.monotonic(), began.cpu
+        first, cpu, others = time.monotonic(), began.cpu, cpu_of(broker.pid)
         done = run.until(lambda seen: seen.count("forewarn_events_total") >= workload.events)
         wall, read = time.monotonic() - first, workload.events - began.count("forewarn_events_total")
-        yield "events per CPU second", read / (done.cpu - cpu)
+        yield "events per CPU second", read / max(done.cpu - cpu, 1 / TICKS)
+        yield "CPU us of the broker an event", (cpu_of(broker.pid) - others) / max(read, 1) * 1e6
         yield "events per second", read / wall
         settled = time.time()
         rest = run.until(lambda seen: seen.count("forewarn_last_snapshot_timestamp_seconds") > settled)
@@ -168,30 +184,48 @@ def measured(address: str, folder: Path, workload: Workload, seconds: float, epo
         again.until(lambda seen: seen.count("forewarn_events_total") > 0)
         yield "resume, s from start to the first event", time.monotonic() - again.begun
         subscriber = Latency(deployment)
-        for number, share in enumerate(SHARES, 2):
-            rate = share * read / wall
-            load = Workload(workload.users, 0, workload.seed + number, 1.0, workload.skew, later + number * HOUR)
-            part = load._replace(users=min(load.users, int(rate * seconds)), events=int(rate * seconds))
-            stalls, before = Stalls(again), again.until(lambda _: True).cpu
-            waits = subscriber.feed(part, rate)
-            stalls.close()
-            free = [(sent, heard) for sent, heard in waits if not stalls.met(sent, heard)]
-            took = again.until(lambda _: True).cpu - before
-            cost = {"rate": rate, "CPU us/event": took / part.events * 1e6}
-            yield f"latency at {share:.0%}, s", cost | spread(waits)
-            yield f"latency at {share:.0%} outside snapshots, s", spread(free)
-            lengths = [end - begin for begin, end in stalls.found]
-            yield f"snapshots at {share:.0%}, s", {"longest stall": max(lengths, default=None), "seen": len(lengths)}
+        asked = {f"{rate:,.0f}/s": rate for rate in rates} or {f"{share:.0%}": share * read / wall for share in SHARES}
+        for number, (name, rate) in enumerate(asked.items(), 2):
+            many = int(rate * seconds)
+            users = min(workload.users, max(1, many // AGAIN))
+            load = Workload(users, many, workload.seed + number, 1.0, workload.skew, later + number * HOUR)
+            yield f"fed at {name}", fed(again, broker.pid, subscriber, load, rate)
         subscriber.close()
         again.drain()
     finally:
         deployment.close()
 
 
+def fed(run: Watched, broker: int | None, subscriber: Latency, workload: Workload, rate: float) -> dict[str, Any]:
+    """A run that is sent a workload at a rate: what that took of whom, and how long risk events took."""
+    load = subscriber.prepare(workload, rate)
+    stalls = Stalls(run)
+    pids = {"run": run.life.process.pid, "broker": broker, "benchmark": os.getpid()}
+    before = {name: cpu_of(pid) for name, pid in pids.items()}
+    came = subscriber.feed(load)
+    cpu = {name: cpu_of(pid) - before[name] for name, pid in pids.items()} | {"load": came.cpu}
+    stalls.close()
+    met = [wait for wait in came.waits if stalls.met(*wait)]
+    free = [wait for wait in came.waits if not stalls.met(*wait)]
+    return {
+        "rate": rate,
+        "sent a second": workload.events / came.seconds,
+        "late in sending, s, p99": came.late,
+        "CPU us an event": {name: took / workload.events * 1e6 for name, took in cpu.items()},
+        "latency, s": spread(came.waits),
+        "outside snapshots": spread(free),
+        "in snapshots": spread(met),
+        "snapshots": len(stalls.found),
+        "longest stall, s": max((end - begin for begin, end in stalls.found), default=None),
+    }
+
+
 def shown(value: Any) -> str:
     """A figure as the table shows it."""
     if isinstance(value, dict):
-        return ", ".join(f"{name} {shown(one)}" for name, one in value.items())
+        return ", ".join(
+            f"{name} ({shown(one)})" if isinstance(one, dict) else f"{name} {shown(one)}" for name, one in value.items()
+        )
     if isinstance(value, float):
         return f"{value:,.3f}" if value < 10 else f"{value:,.0f}"
     return "none" if value is None else f"{value:,}"
@@ -204,13 +238,15 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=100_000)
     parser.add_argument("--skew", choices=["natural", "half", "one"], default="natural")
     parser.add_argument("--seconds", type=float, default=30.0, help="how long each rate is fed")
+    parser.add_argument("--rates", type=float, nargs="+", default=(), help="events a second, instead of shares")
     parser.add_argument("--epoch", type=float, default=10.0, help="seconds between snapshots")
     arguments = parser.parse_args()
     workload = Workload(arguments.users, arguments.events, skew=arguments.skew)
     figures: dict[str, Any] = {"workload": workload._asdict(), "epoch": arguments.epoch}
     with tempfile.TemporaryDirectory(prefix="forewarn-bench-") as folder, find_broker() as broker:
         print(f"{broker.description}; {workload.name}\n\n| | |\n|---|---|", flush=True)
-        for name, value in measured(broker.address, Path(folder), workload, arguments.seconds, arguments.epoch):
+        found = measured(broker, Path(folder), workload, arguments.seconds, arguments.epoch, arguments.rates)
+        for name, value in found:
             figures[name] = value
             print(f"| {name} | {shown(value)} |", flush=True)
     OUT.parent.mkdir(parents=True, exist_ok=True)

@@ -35,6 +35,11 @@ class Broker(ABC):
     def __init__(self) -> None:
         self.address = ""
 
+    @property
+    def pid(self) -> int | None:
+        """Its process, where it is one of this machine that we know."""
+        return None
+
     @abstractmethod
     def start(self) -> None:
         """Start, or start again; returns when the broker answers."""

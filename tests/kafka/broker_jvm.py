@@ -38,6 +38,10 @@ class JvmBroker(Broker):
         self._format_options: list[str] = []
         """What its storage is formatted with besides."""
 
+    @property
+    def pid(self) -> int | None:
+        return None if self._process is None else self._process.pid
+
     def start(self) -> None:
         if self._home is None:
             self._prepare()
