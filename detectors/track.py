@@ -8,6 +8,7 @@ or wrong: counting the right ones at once would flatter.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
 from typing import Any, NamedTuple
 
@@ -21,6 +22,8 @@ STEP = 0.25
 """Distance of neighbouring levels, in log-odds."""
 LEVELS: Matrix = 1.0 / (1.0 + np.exp(-np.arange(-28, 17) * STEP))
 """Thresholds that a record is kept for: 45 probabilities from 0.0009 to 0.982."""
+_LEVELS: list[float] = LEVELS.tolist()
+"""The same, where one score is looked up at a time."""
 HOUR = 3_600_000
 HOURS = 24
 """How many hours a budget looks back."""
@@ -83,7 +86,7 @@ class TrackRecord:
 
     def see(self, user_id: str, as_of: int, probability: float) -> None:
         """See a score; NaN says nothing."""
-        level = int(np.searchsorted(LEVELS, probability, side="right")) if probability == probability else 0  # noqa: PLR0124 - only NaN differs from itself
+        level = bisect_right(_LEVELS, probability) if probability == probability else 0  # noqa: PLR0124 - only NaN differs from itself
         if level <= self._floor:
             return
         reached = (1 << level) - (1 << self._floor)
