@@ -30,8 +30,10 @@ MODULES = (
     "detectors/history.py",
     "detectors/idle.py",
     "detectors/items.py",
+    "detectors/lessons.py",
     "detectors/log_clock.py",
     "detectors/models/adagrad.py",
+    "detectors/models/gaussians.py",
     "detectors/target.py",
     "detectors/user.py",
     "detectors/users.py",
@@ -57,7 +59,7 @@ def sources(root: Path) -> list[Path]:
     """What goes into the compiled modules: themselves, this file, and whatever they import of ours."""
     folders = (root / "detectors", root / "detectors/features")
     found = [file for folder in folders for file in folder.glob("*.py")]
-    others = ("detectors/models/adagrad.py", "schemas/records.py", "hatch_build.py")
+    others = ("detectors/models/adagrad.py", "detectors/models/gaussians.py", "schemas/records.py", "hatch_build.py")
     return [*found, *(root / other for other in others)]
 
 

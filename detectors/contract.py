@@ -7,7 +7,7 @@ The laws every detector obeys are functions in `detectors.laws`.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from struct import pack
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
@@ -23,6 +23,8 @@ Vector: TypeAlias = "array[float]"
 """One value per declared feature, as packed doubles; NaN where absent. It is never changed once made."""
 Matrix = NDArray[np.float64]
 """Vectors as rows."""
+Row: TypeAlias = list[float]
+"""A vector as a model is given it: a value per declared feature, quantities squashed; NaN where absent or not read."""
 
 
 def vector_from(values: Iterable[float]) -> Vector:
@@ -131,12 +133,12 @@ class OnlineModel(Protocol):
         """What a positive weighs against a negative in what this model learns, when `asked` is the policy's wish."""
         ...
 
-    def score_one(self, features: dict[str, float], example: Example) -> float:
+    def score_one(self, row: Row, example: Example) -> float:
         """Log-odds of an example, as a version made now would give them; NaN where it cannot say. Changes nothing."""
         ...
 
-    def learn_one(self, features: dict[str, float], example: Example) -> None:
-        """Learn one example: what the model reads of its vector, without absent features, its label and weight."""
+    def learn_one(self, row: Row, example: Example) -> None:
+        """Learn one example: the row of its vector, its label and weight. The row is not kept, nor written on."""
         ...
 
     def dump(self) -> dict[str, Any]:
@@ -170,6 +172,6 @@ class Withholds(Protocol):
         ...
 
 
-def published(model: OnlineModel) -> dict[str, Any]:
-    """What of a model goes into its versions: all that it knows, unless it withholds some of that."""
-    return model.publish() if isinstance(model, Withholds) else model.dump()
+def publisher(model: OnlineModel) -> Callable[[], dict[str, Any]]:
+    """What tells what of a model goes into its versions: all that it knows, unless it withholds some of that."""
+    return model.publish if isinstance(model, Withholds) else model.dump

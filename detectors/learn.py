@@ -11,12 +11,14 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from detectors.contract import Example, OnlineModel, Origin, Remembers, matrix_from, published
+from detectors.contract import Example, OnlineModel, Origin, Remembers, Row, matrix_from, publisher
 from detectors.features.catalogue import NAMES
 from detectors.features.upgrade import stored_vector
 from detectors.items import Asked, Lesson
+from detectors.lessons import InOrder, pass_over
 from detectors.log_clock import LogClock
 from detectors.models.catalogue import FAMILIES, MODELS, freeze
+from detectors.models.reading import Reader, weighed
 from detectors.models.version import FrozenModel, content_hash
 from detectors.policy import LearningPolicy
 from detectors.track import TrackRecord
@@ -32,50 +34,6 @@ class Published(NamedTuple):
     version: ModelVersion
     partition: int
     seq: int
-
-
-class InOrder:
-    """Gives lessons back in the order of their dense positions within each partition."""
-
-    def __init__(self, following: dict[int, int] | None = None, waiting: list[Lesson] | None = None) -> None:
-        self.following = {} if following is None else following
-        self._waiting: dict[tuple[int, int], Lesson] = {}
-        for lesson in waiting or []:
-            self._waiting[lesson.partition, lesson.seq] = lesson
-
-    def take(self, lessons: list[Lesson]) -> list[Lesson]:
-        """Every lesson that nothing earlier of its partition is missing before."""
-        waiting, following = self._waiting, self.following
-        if lessons and not waiting:
-            # the usual case, a whole stretch of one partition: sorting it is all there is to do
-            stretch = sorted(lessons)
-            first, last = stretch[0], stretch[-1]
-            whole = first.partition == last.partition and last.seq - first.seq + 1 == len(stretch)
-            if whole and first.seq == following.get(first.partition, 0):
-                following[first.partition] = last.seq + 1
-                return stretch
-        partitions = set()
-        for lesson in lessons:
-            waiting[lesson.partition, lesson.seq] = lesson
-            partitions.add(lesson.partition)
-        ready = []
-        for partition in sorted(partitions):
-            seq = following.get(partition, 0)
-            while (lesson_due := waiting.pop((partition, seq), None)) is not None:
-                ready.append(lesson_due)
-                seq += 1
-            following[partition] = seq
-        return ready
-
-    def begin_where_heard(self) -> None:
-        """Pass over what is missing before the lessons that wait: nothing earlier is under way any more."""
-        for partition, seq in sorted(self._waiting, reverse=True):
-            self.following[partition] = seq
-
-    @property
-    def waiting(self) -> list[Lesson]:
-        """Lessons that came early, in order."""
-        return [self._waiting[key] for key in sorted(self._waiting)]
 
 
 class Learner:
@@ -94,6 +52,9 @@ class Learner:
         self._scorer: FrozenModel | None = None
         self._model = MODELS[name](learning) if model is None else model
         self._memory = self._model if isinstance(self._model, Remembers) else None
+        self._publish = publisher(self._model)
+        self._reader = Reader(self._model.reads)
+        self._positive_weight = self._model.class_weight(learning.positive_weight)
         self._order = InOrder()
         self._clock = LogClock()
         self._interval = -1
@@ -105,17 +66,25 @@ class Learner:
     def take(self, lessons: list[Lesson]) -> tuple[list[Published], dict[int, int]]:
         """Learn what can be learnt in order; the versions published, and each partition's position reached."""
         published: list[Published] = []
-        batch: list[Example] = []
         watched: list[Lesson] = []
         clock, every, track = self._clock, self._learning.publish_every, self._track
-        for lesson in self._order.take(lessons):
-            if lesson.time >= 0:
-                clock.advance(lesson.user_id, lesson.time)
-                interval = clock.now // every
-                if interval > self._interval:
-                    self._interval = interval
-                    self._learn(batch)
-                    batch = []
+        ready = self._order.take(lessons)
+        rows = iter(self._reader.rows([example.vector for lesson in ready for example in lesson.examples]))
+        ends = (self._interval + 1) * every
+        at, many = 0, len(ready)
+        while True:
+            if track is None:
+                at = pass_over(ready, at, clock, ends)
+            if at == many:
+                break
+            lesson = ready[at]
+            at += 1
+            partition, seq, user_id, time, examples, erased, _, _ = lesson
+            if time >= 0:
+                clock.advance(user_id, time)
+                if clock.now >= ends:
+                    self._interval = clock.now // every
+                    ends = (self._interval + 1) * every
                     if track is not None:
                         self._record(watched, track)
                         watched = []
@@ -123,18 +92,18 @@ class Learner:
                     self._age()
                     if self._fresh:
                         self._fresh = False
-                        published.append(Published(self.version(), lesson.partition, lesson.seq))
+                        published.append(Published(self.version(), partition, seq))
                         self._put_in_force(published[-1].version)
-                if lesson.erased:
-                    clock.forget(lesson.user_id)
+                if erased:
+                    clock.forget(user_id)
                     if self._memory is not None:
-                        self._learn(batch)
-                        batch = []
-                        self._fresh |= self._memory.forget(lesson.user_id)
+                        self._fresh |= self._memory.forget(user_id)
                 if track is not None:
                     watched.append(lesson)
-            batch.extend(lesson.examples)
-        self._learn(batch)
+            if examples:
+                for example in examples:
+                    self._learn(next(rows), example)
+                self._fresh = True
         if track is not None:
             self._record(watched, track)
         return published, self._order.following
@@ -171,33 +140,21 @@ class Learner:
             if lesson.asked is not None and self._scorer is not None:
                 track.see(lesson.user_id, lesson.asked.as_of, next(scores))
 
-    def _learn(self, batch: list[Example]) -> None:
-        if not batch:
-            return
-        model = self._model
-        readings = model.reads.read(matrix_from([example.vector for example in batch])).tolist()
-        for example, row in zip(batch, readings, strict=True):
-            sign = -1 if example.weight < 0 else 1
-            if sign < 0 and self._positives <= 0:
-                continue  # what is taken back was learnt before this model joined
-            # x == x is false only for NaN, which stands for absent and must never reach a model
-            features = {name: value for name, value in zip(model.reads.names, row, strict=True) if value == value}  # noqa: PLR0124
-            model.learn_one(features, example._replace(weight=self._weight(example)))
-            self._examples += sign
-            self._positives += sign if example.label else 0
-            self._learned_until = max(self._learned_until, example.known_at)
-        self._fresh = True
-
-    def _weight(self, example: Example) -> float:
-        wish = self._learning.positive_weight
-        return example.weight * self._model.class_weight(wish) if example.label else example.weight
+    def _learn(self, row: Row, example: Example) -> None:
+        sign = -1 if example.weight < 0 else 1
+        if sign < 0 and self._positives <= 0:
+            return  # what is taken back was learnt before this model joined
+        self._model.learn_one(row, weighed(example, self._positive_weight))
+        self._examples += sign
+        self._positives += sign if example.label else 0
+        self._learned_until = max(self._learned_until, example.known_at)
 
     def version(self) -> ModelVersion:
         """The model as it is now, as data."""
         document: dict[str, Any] = {
-            "model": published(self._model),
+            "model": self._publish(),
             "sample": self._learning.sample,
-            "positive_weight": self._model.class_weight(self._learning.positive_weight),
+            "positive_weight": self._positive_weight,
             "min_positives": self._learning.min_positives,
         }
         if self._model.reads.names != FAMILIES[self._model.family].reads.names:

@@ -1,13 +1,17 @@
-"""Standard scaling and logistic regression by AdaGrad, one example at a time, on plain lists.
+"""Standard scaling and logistic regression by AdaGrad, one example at a time, on packed numbers.
 
 The operations, and their order, are those of River 0.26's `StandardScaler | LogisticRegression` with `AdaGrad`, so that
-every number comes out as River's pipeline would have it, to the last bit, for a tenth of the time.
+every number comes out as River's pipeline would have it, to the last bit, for a small part of the time.
 """
 
 from __future__ import annotations
 
 from math import exp, pow, sqrt  # noqa: A004 - River's schedule uses this one
 from typing import final
+
+from librt.vecs import vec
+
+from detectors.contract import Row
 
 EPSILON = 1e-8
 """Added to the sum of a weight's squared gradients (River's default)."""
@@ -19,101 +23,72 @@ CERTAIN = 18.0
 
 @final
 class AdaGradLogistic:
-    """The numbers of a model, a place in each list for every feature it has met.
+    """The numbers of a model, a place in each for every value of a row.
 
     `counts`, `means` and `variances` are the scaler's (Welford), `weights` the regression's and `squares` the sums of
     their squared gradients. The intercept's rate falls with the root of `steps`.
     """
 
-    __slots__ = (
-        "_l2",
-        "_places",
-        "_rate",
-        "counts",
-        "intercept",
-        "means",
-        "names",
-        "squares",
-        "steps",
-        "variances",
-        "weights",
-    )
+    __slots__ = ("_l2", "_rate", "counts", "intercept", "means", "squares", "steps", "variances", "weights")
 
-    def __init__(self, rate: float, l2: float) -> None:
+    def __init__(self, places: int, rate: float, l2: float) -> None:
         self._rate = rate
         self._l2 = l2
-        self._places: dict[str, int] = {}
-        self.names: list[str] = []
-        self.counts: list[int] = []
-        self.means: list[float] = []
-        self.variances: list[float] = []
-        self.weights: list[float] = []
-        self.squares: list[float] = []
+        nothing = [0.0] * places
+        self.counts = vec[float](nothing)
+        self.means = vec[float](nothing)
+        self.variances = vec[float](nothing)
+        self.weights = vec[float](nothing)
+        self.squares = vec[float](nothing)
         self.intercept = 0.0
         self.steps = 0
 
-    def meet(self, name: str, count: int, mean: float, variance: float, weight: float, square: float) -> int:
-        """Make a place for a feature, with what is known of it; the place."""
-        place = len(self.names)
-        self._places[name] = place
-        self.names.append(name)
-        self.counts.append(count)
-        self.means.append(mean)
-        self.variances.append(variance)
-        self.weights.append(weight)
-        self.squares.append(square)
-        return place
-
-    def learn(self, features: dict[str, float], label: bool, weight: float, scaler: bool) -> None:
-        """Learn an example's features, with its weight; whether the `scaler` learns too."""
-        places: list[int] = []
-        values: list[float] = []
-        for name, given in features.items():
-            place = self._places.get(name, -1)
-            places.append(self.meet(name, 0, 0.0, 0.0, 0.0, 0.0) if place < 0 else place)
-            values.append(given)
-        # by place and not by `zip`, which is what takes the time otherwise
-        many = range(len(places))
+    def learn(self, row: Row, label: bool, weight: float, scaler: bool) -> None:
+        """Learn an example's row, with its weight; whether the `scaler` learns too."""
         means, variances, weights, squares = self.means, self.variances, self.weights, self.squares
+        places = range(len(row))
         if scaler:
             counts = self.counts
-            for at in many:
-                place, value = places[at], values[at]
-                count = counts[place] + 1
-                counts[place] = count
-                before = means[place]
-                mean = before + (value - before) / count
-                means[place] = mean
-                variance = variances[place]
-                variances[place] = variance + ((value - before) * (value - mean) - variance) / count
+            for at in places:
+                value = row[at]
+                if value == value:  # noqa: PLR0124 - all but NaN equal themselves
+                    count = counts[at] + 1.0
+                    counts[at] = count
+                    before = means[at]
+                    mean = before + (value - before) / count
+                    means[at] = mean
+                    variance = variances[at]
+                    variances[at] = variance + ((value - before) * (value - mean) - variance) / count
+        standards = vec[float](row)
         dot = 0.0
-        for at in many:
-            place = places[at]
-            variance = variances[place]
-            standard = (values[at] - means[place]) / pow(variance, 0.5) if variance else 0.0
-            values[at] = standard
-            dot += weights[place] * standard
+        for at in places:
+            value = standards[at]
+            if value == value:  # noqa: PLR0124
+                variance = variances[at]
+                standard = (value - means[at]) / pow(variance, 0.5) if variance else 0.0
+                standards[at] = standard
+                dot += weights[at] * standard
         steep = min(max(_slope(dot + self.intercept, label) * weight, -STEEPEST), STEEPEST)
         self.intercept -= self._rate / pow(float(self.steps + 1), 0.5) * steep
         rate, l2 = self._rate, self._l2
-        for at in many:
-            place = places[at]
-            gradient = values[at] * steep
-            if l2:
-                gradient += weights[place] * l2
-            square = squares[place] + pow(gradient, 2.0)
-            squares[place] = square
-            weights[place] -= rate / pow(square + EPSILON, 0.5) * gradient
+        for at in places:
+            standard = standards[at]
+            if standard == standard:  # noqa: PLR0124
+                gradient = standard * steep
+                if l2:
+                    gradient += weights[at] * l2
+                square = squares[at] + pow(gradient, 2.0)
+                squares[at] = square
+                weights[at] = weights[at] - rate / pow(square + EPSILON, 0.5) * gradient
         self.steps += 1
 
-    def logit(self, features: dict[str, float], flattest: float) -> float:
-        """Log-odds of an example's features, each variance counting as at least `flattest`; changes nothing."""
+    def logit(self, row: Row, flattest: float) -> float:
+        """Log-odds of an example's row, each variance counting as at least `flattest`; changes nothing."""
         found = self.intercept
-        for name, value in features.items():
-            place = self._places.get(name, -1)
-            if place >= 0 and self.variances[place] > 0:
-                spread = sqrt(max(self.variances[place], flattest))
-                found += (value - self.means[place]) * self.weights[place] / spread
+        for at in range(len(row)):
+            value, variance = row[at], self.variances[at]
+            if value == value and variance > 0:  # noqa: PLR0124
+                found += (value - self.means[at]) * self.weights[at] / sqrt(max(variance, flattest))
         return found
 
 

@@ -8,12 +8,11 @@ positives are: what a score is worth where they are is learnt beside them, from 
 
 from __future__ import annotations
 
-from math import nan
 from typing import Any
 
 import numpy as np
 
-from detectors.contract import Example, Matrix
+from detectors.contract import Example, Matrix, Row
 from detectors.features.catalogue import NUMBERS
 from detectors.models.calibration import Calibration
 from detectors.models.knots import ABSENT, SLOTS, STEPS, Places, Scale, checked, shape_of
@@ -75,27 +74,27 @@ class Additive:
         """What a positive weighs against a negative in what this model learns: the same."""
         return 1.0
 
-    def score_one(self, features: dict[str, float], _example: Example) -> float:
+    def score_one(self, row: Row, _example: Example) -> float:
         """Log-odds of an example's features, as a version made now would give them."""
-        parts = self._scale.parts(self._read(features), self._mean)
+        parts = self._scale.parts(self._read(row), self._mean)
         return self._calibration(self._mean_bias + float(np.nansum(parts)))
 
-    def learn_one(self, features: dict[str, float], example: Example) -> None:
+    def learn_one(self, row: Row, example: Example) -> None:
         """Learn one example when the next batch is whole; with a negative weight, take one back."""
-        row = row_of(example.user_id, example.label, example.weight, self._scale.places(self._read(features)))
+        fresh = row_of(example.user_id, example.label, example.weight, self._scale.places(self._read(row)))
         if example.weight < 0:
-            if self._rehearsal.take_back(row):
-                self._calibrate([row], -1.0)
+            if self._rehearsal.take_back(fresh):
+                self._calibrate([fresh], -1.0)
             return
-        self._rehearsal.waiting.append(row)
+        self._rehearsal.waiting.append(fresh)
         if len(self._rehearsal.waiting) >= BATCH:
             self._calibrate(self._rehearsal.waiting, 1.0)
-            fresh = self._rehearsal.keep()
+            learnt = self._rehearsal.keep()
             if again := self._rehearsal.pairs():
-                self._step(read(fresh + again))
+                self._step(read(learnt + again))
 
-    def _read(self, features: dict[str, float]) -> Matrix:
-        self._column[:, 0] = [features.get(name, nan) for name in NUMBERS]
+    def _read(self, row: Row) -> Matrix:
+        self._column[:, 0] = row[: len(NUMBERS)]
         return self._column
 
     def _calibrate(self, rows: list[bytes], sign: float) -> None:

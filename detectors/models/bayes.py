@@ -9,7 +9,10 @@ from typing import Any
 import numpy as np
 from river import naive_bayes, proba
 
-from detectors.contract import Example, Matrix
+from detectors.contract import Example, Matrix, Row
+from detectors.features.catalogue import NAMES
+from detectors.models.gaussians import Gaussians, log_odds
+from detectors.models.reading import BY_NAME, PLACES
 from detectors.models.version import QUANTITIES, LinearTerms, aligned
 
 FAMILY = "gaussian_naive_bayes"
@@ -17,76 +20,79 @@ NARROWEST = 0.01
 """Added to every variance, so that a feature seen constant in one class cannot decide alone."""
 LOUDEST = 3.0
 """A single feature's contribution in log-odds is kept within this, because features are far from independent."""
+KEYS = {False: "negative", True: "positive"}
+"""By label, what a class is called in a dump."""
 
 
 class Bayes:
     """River's `GaussianNB`; log-odds = prior log-odds + sum of per-feature log-likelihood ratios.
 
-    Positives are counted without class weight: a generative model needs none.
+    Positives are counted without class weight: a generative model needs none. The moments are kept as packed numbers,
+    and come out as River's; `river` gives them to River.
     """
 
     family = FAMILY
     reads = QUANTITIES
 
     def __init__(self) -> None:
-        make: Callable[[], Any] = naive_bayes.GaussianNB  # River annotates only part of its classes
-        self.model = make()
+        self._counts = {False: 0, True: 0}
+        self._classes = {label: Gaussians(len(NAMES)) for label in self._counts}
 
     def class_weight(self, _asked: float) -> float:
         """What a positive weighs against a negative in what this model learns: the same."""
         return 1.0
 
-    def score_one(self, features: dict[str, float], _example: Example) -> float:
-        """Log-odds of an example's features, as a version made now would give them."""
-        logit = _prior(self.model.class_counts.get(True, 0), self.model.class_counts.get(False, 0))
-        negatives, positives = (self.model.gaussians.get(label, {}) for label in (False, True))
-        for name, value in features.items():
-            if name not in negatives or name not in positives:
-                continue
-            (mean0, var0, count0), (mean1, var1, count1) = (_moments(by[name]) for by in (negatives, positives))
-            if min(count0, count1) >= 2:
-                ratio = 0.5 * log(var0 / var1) + (value - mean0) ** 2 / (2 * var0) - (value - mean1) ** 2 / (2 * var1)
-                logit += max(-LOUDEST, min(LOUDEST, ratio))
-        return logit
+    def score_one(self, row: Row, _example: Example) -> float:
+        """Log-odds of an example's row, as a version made now would give them."""
+        prior = _prior(self._counts[True], self._counts[False])
+        return log_odds(row, self._classes[False], self._classes[True], prior, NARROWEST, LOUDEST)
 
-    def learn_one(self, features: dict[str, float], example: Example) -> None:
+    def learn_one(self, row: Row, example: Example) -> None:
         """Learn one example; with a negative weight, take one back exactly."""
         label = example.label
         if example.weight >= 0:
-            self.model.learn_one(features, label)
-            return
-        if self.model.class_counts[label] <= 1:
-            return
-        self.model.class_counts[label] -= 1
-        for name, value in features.items():
-            gaussian = self.model.gaussians[label][name]
-            if gaussian.n_samples > 1:
-                gaussian.revert(value)
+            self._counts[label] += 1
+            self._classes[label].learn(row)
+        elif self._counts[label] > 1:
+            self._counts[label] -= 1
+            self._classes[label].take_back(row)
 
     def dump(self) -> dict[str, Any]:
         """Class counts and each class's feature moments (count, mean, summed squared deviations) as plain data."""
-        state: dict[str, Any] = {}
-        names = sorted({name for gaussians in self.model.gaussians.values() for name in gaussians})
-        state["features"] = names
-        for label, key in ((False, "negative"), (True, "positive")):
-            gaussians = [self.model.gaussians[label][name] for name in names]
-            state[f"{key}_count"] = self.model.class_counts[label]
-            state[f"{key}_counts"] = [gaussian.n_samples for gaussian in gaussians]
-            state[f"{key}_means"] = [gaussian.mu for gaussian in gaussians]
-            state[f"{key}_squares"] = [gaussian._var._S for gaussian in gaussians]  # noqa: SLF001 - a variance would lose bits
+        places = [place for place in BY_NAME if any(one.met[place] for one in self._classes.values())]
+        state: dict[str, Any] = {"features": [NAMES[place] for place in places]}
+        for label, key in KEYS.items():
+            one = self._classes[label]
+            state[f"{key}_count"] = self._counts[label]
+            state[f"{key}_counts"] = [one.counts[place] for place in places]
+            state[f"{key}_means"] = [one.means[place] for place in places]
+            state[f"{key}_squares"] = [one.squares[place] for place in places]
         return state
 
     def load(self, state: dict[str, Any]) -> None:
-        """Become the model that was dumped."""
-        from_moments: Callable[..., Any] = proba.Gaussian._from_state  # noqa: SLF001 - River's own constructor from moments
-        for label, key in ((False, "negative"), (True, "positive")):
-            if state[f"{key}_count"]:
-                self.model.class_counts[label] = state[f"{key}_count"]
+        """Become the model that was dumped; a feature that is declared no more is left out."""
+        for label, key in KEYS.items():
+            self._counts[label] = state[f"{key}_count"]
+            one = self._classes[label] = Gaussians(len(NAMES))
             moments = (state[f"{key}_counts"], state[f"{key}_means"], state[f"{key}_squares"])
-            for name, n, mean, squares in zip(state["features"], *moments, strict=True):
-                gaussian = from_moments(n, mean, 0.0, ddof=1)
-                gaussian._var._S = squares  # noqa: SLF001 - as dumped
-                self.model.gaussians[label][name] = gaussian
+            for name, count, mean, squares in zip(state["features"], *moments, strict=True):
+                if (place := PLACES.get(name)) is not None:
+                    one.met[place] = True
+                    one.counts[place], one.means[place], one.squares[place] = float(count), float(mean), float(squares)
+
+    def river(self) -> naive_bayes.GaussianNB:
+        """River's own model with what this one knows, which would learn on just as it does."""
+        make: Callable[[], naive_bayes.GaussianNB] = naive_bayes.GaussianNB  # River annotates only part of its classes
+        from_moments: Callable[..., Any] = proba.Gaussian._from_state  # noqa: SLF001 - River's own constructor from moments
+        model, state = make(), self.dump()
+        for label, key in KEYS.items():
+            if state[f"{key}_count"]:
+                model.class_counts[label] = state[f"{key}_count"]
+            moments = (state[f"{key}_counts"], state[f"{key}_means"], state[f"{key}_squares"])
+            for name, count, mean, squares in zip(state["features"], *moments, strict=True):
+                gaussian = model.gaussians[label][name] = from_moments(count, mean, 0.0, ddof=1)
+                gaussian._var._S = squares  # noqa: SLF001 - a variance would lose bits
+        return model
 
     @staticmethod
     def terms(state: dict[str, Any], names: tuple[str, ...]) -> LinearTerms:
@@ -112,10 +118,3 @@ class Bayes:
 
 def _prior(positives: float, negatives: float) -> float:
     return log(max(positives, 1) / max(negatives, 1))
-
-
-def _moments(gaussian: Any) -> tuple[float, float, float]:
-    """Mean, variance and count of one feature in one class, as `Bayes.terms` takes them."""
-    count = gaussian.n_samples
-    squares = max(gaussian._var._S, 0.0)  # noqa: SLF001 - as dumped
-    return gaussian.mu, squares / max(count - 1, 1) + NARROWEST, count

@@ -8,8 +8,10 @@ import numpy as np
 from river import compose, linear_model, optim, preprocessing
 from river.utils import VectorDict
 
-from detectors.contract import Example, Matrix
+from detectors.contract import Example, Matrix, Row
+from detectors.features.catalogue import NAMES
 from detectors.models.adagrad import STEEPEST, AdaGradLogistic
+from detectors.models.reading import BY_NAME, PLACES
 from detectors.models.version import QUANTITIES, LinearTerms, aligned
 
 FAMILY = "logistic_regression"
@@ -21,8 +23,8 @@ class Logistic:
     """River's `StandardScaler | LogisticRegression`; log-odds = intercept + sum of weight * standardised feature.
 
     AdaGrad (Duchi et al., JMLR 2011) gives every weight its own falling step: features that are nearly always absent
-    keep learning when they do occur. The sums are done on plain lists, and come out as River's; `pipeline` gives them
-    to River.
+    keep learning when they do occur. The sums are done on packed numbers, and come out as River's; `pipeline` gives
+    them to River.
     """
 
     family = FAMILY
@@ -30,29 +32,28 @@ class Logistic:
 
     def __init__(self, learning_rate: float = 0.05, l2: float = 0.0) -> None:
         self._rate, self._l2 = learning_rate, l2
-        self._model = AdaGradLogistic(learning_rate, l2)
+        self._model = AdaGradLogistic(len(NAMES), learning_rate, l2)
 
     def class_weight(self, asked: float) -> float:
         """What a positive weighs against a negative in what this model learns."""
         return asked
 
-    def score_one(self, features: dict[str, float], _example: Example) -> float:
-        """Log-odds of an example's features, as a version made now would give them."""
-        return self._model.logit(features, FLATTEST)
+    def score_one(self, row: Row, _example: Example) -> float:
+        """Log-odds of an example's row, as a version made now would give them."""
+        return self._model.logit(row, FLATTEST)
 
-    def learn_one(self, features: dict[str, float], example: Example) -> None:
+    def learn_one(self, row: Row, example: Example) -> None:
         """Learn one example; with a negative weight, take one back (its features have been seen already)."""
-        self._model.learn(features, example.label, example.weight, example.weight >= 0)
+        self._model.learn(row, example.label, example.weight, example.weight >= 0)
 
     def dump(self) -> dict[str, Any]:
         """Scaler moments, weights, summed squared gradients, intercept and step count as plain data."""
         model = self._model
         # River does not know of a feature that was only ever met in what was taken back
-        met = [place for place, count in enumerate(model.counts) if count]
-        places = sorted(met, key=model.names.__getitem__)
+        places = [place for place in BY_NAME if model.counts[place]]
         return {
-            "features": [model.names[place] for place in places],
-            "counts": [model.counts[place] for place in places],
+            "features": [NAMES[place] for place in places],
+            "counts": [int(model.counts[place]) for place in places],
             "means": [model.means[place] for place in places],
             "variances": [model.variances[place] for place in places],
             "weights": [model.weights[place] for place in places],
@@ -62,11 +63,13 @@ class Logistic:
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        """Become the model that was dumped."""
-        model = self._model = AdaGradLogistic(self._rate, self._l2)
-        kept = ("features", "counts", "means", "variances", "weights", "gradients")
-        for name, count, *numbers in zip(*(state[key] for key in kept), strict=True):
-            model.meet(name, count, *map(float, numbers))
+        """Become the model that was dumped; a feature that is declared no more is left out."""
+        model = self._model = AdaGradLogistic(len(NAMES), self._rate, self._l2)
+        kept = (model.counts, model.means, model.variances, model.weights, model.squares)
+        for numbers, key in zip(kept, ("counts", "means", "variances", "weights", "gradients"), strict=True):
+            for name, number in zip(state["features"], state[key], strict=True):
+                if (place := PLACES.get(name)) is not None:
+                    numbers[place] = float(number)
         model.intercept, model.steps = float(state["intercept"]), state["steps"]
 
     def pipeline(self) -> compose.Pipeline:

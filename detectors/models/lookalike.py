@@ -15,7 +15,7 @@ import numpy as np
 from river import linear_model, optim
 from river.utils import VectorDict
 
-from detectors.contract import Example, Matrix
+from detectors.contract import Example, Matrix, Row
 from detectors.features.catalogue import NUMBERS
 from detectors.features.signals import key_of
 from detectors.models.contrast import Contrast
@@ -71,33 +71,33 @@ class Lookalike:
         """What a positive weighs against a negative in what this model learns."""
         return asked
 
-    def score_one(self, features: dict[str, float], example: Example) -> float:
+    def score_one(self, row: Row, example: Example) -> float:
         """Log-odds of an example, by what was known before its point; NaN where a pool has nobody left for it."""
-        contrast = self._contrast(self._row(features), key_of(example.user_id), example)
+        contrast = self._contrast(_numbers(row), key_of(example.user_id), example)
         return float(self._regression.intercept + self._regression.weights.get("contrast", 0.0) * contrast)
 
-    def learn_one(self, features: dict[str, float], example: Example) -> None:
+    def learn_one(self, row: Row, example: Example) -> None:
         """Learn one example; with a negative weight, take back what it taught, and the exemplar that came of it."""
-        row = self._row(features)
+        numbers = _numbers(row)
         user, origin = key_of(example.user_id), example.origin
-        self._calibrate(row, user, example)
+        self._calibrate(numbers, user, example)
         if example.weight < 0:
             if example.label:
-                self._moments.see_escalated(row, -1)
-                self._changed(self._escalated.drop(user, packed(row)))
+                self._moments.see_escalated(numbers, -1)
+                self._changed(self._escalated.drop(user, packed(numbers)))
             return
-        self._moments.see(row)
+        self._moments.see(numbers)
         if example.label:
-            self._moments.see_escalated(row, 1)
+            self._moments.see_escalated(numbers, 1)
         if origin is None:
             return
         if example.label:
             self.forget(example.user_id)
-            self._escalated.add(Exemplar(origin.key, user, example.known_at, packed(row)))
+            self._escalated.add(Exemplar(origin.key, user, example.known_at, packed(numbers)))
             self._changed(True)
         else:
             part = self._now * PARTS // max(1, origin.over_at - origin.as_of)
-            self._offer(_Waiting(part, Exemplar(origin.key, user, origin.over_at, packed(row))))
+            self._offer(_Waiting(part, Exemplar(origin.key, user, origin.over_at, packed(numbers))))
 
     def advance(self, now: int) -> bool:
         """Know what is known at event time `now` (ms): who is ordinary, and who is too old. Whether a pool changed."""
@@ -136,10 +136,7 @@ class Lookalike:
         if len(self._waiting) > self._share * (PARTS + 2):  # more than honest clocks bring: the furthest ahead goes
             self._waiting.remove(max(self._waiting, key=lambda each: each.exemplar.known_at))
 
-    def _row(self, features: dict[str, float]) -> Matrix:
-        return np.array([features.get(name, np.nan) for name in NUMBERS])
-
-    def _contrast(self, row: Matrix, user: int, example: Example) -> float:
+    def _contrast(self, numbers: Matrix, user: int, example: Example) -> float:
         """The contrast that the example's point had then; NaN where a pool was empty."""
         if self._neighbours is None:
             escalated, ordinary = self._escalated.exemplars, self._ordinary.exemplars
@@ -148,11 +145,11 @@ class Lookalike:
             return nan
         before = example.known_at if example.origin is None else example.origin.as_of
         users = np.array([user], dtype=np.int64)
-        return float(self._neighbours.contrasts(row[:, None], users, before)[0])
+        return float(self._neighbours.contrasts(numbers[:, None], users, before)[0])
 
-    def _calibrate(self, row: Matrix, user: int, example: Example) -> None:
+    def _calibrate(self, numbers: Matrix, user: int, example: Example) -> None:
         """Learn what the contrast that the example's point had then is worth."""
-        value = self._contrast(row, user, example)
+        value = self._contrast(numbers, user, example)
         if not isnan(value):
             self._regression.learn_one({"contrast": value}, example.label, w=example.weight)
 
@@ -197,3 +194,7 @@ class Lookalike:
     def terms(state: dict[str, Any], names: tuple[str, ...]) -> Contrast:
         """A dumped model at work on points with the features `names`."""
         return Contrast(state, names)
+
+
+def _numbers(row: Row) -> Matrix:
+    return np.array(row[: len(NUMBERS)])

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import log
+from math import isnan, log
 from typing import Any
 
 import numpy as np
 
-from detectors.contract import Example, Matrix
+from detectors.contract import Example, Matrix, Row
+from detectors.features.catalogue import NUMBERS
 from detectors.features.tokens import LONGEST
 from detectors.models.version import CATEGORIES, LinearTerms
 
@@ -48,16 +49,16 @@ class Sequence:
         """What a positive weighs against a negative in what this model learns: the same."""
         return 1.0
 
-    def score_one(self, features: dict[str, float], _example: Example) -> float:
+    def score_one(self, row: Row, _example: Example) -> float:
         """Log-odds of an example's trail, as a version made now would give them."""
         ratio = max(self.positives, 1.0) / max(self.negatives, 1.0)
-        for trail in features.values():
-            for code in _ngrams(int(trail)):
+        for trail in _trails(row):
+            for code in _ngrams(trail):
                 if (counts := self.seen.get(code)) is not None:
                     ratio = (counts[0] + DOUBT) / (counts[1] + DOUBT / ratio)
         return log(ratio)
 
-    def learn_one(self, features: dict[str, float], example: Example) -> None:
+    def learn_one(self, row: Row, example: Example) -> None:
         """Learn one example; with a negative weight, take one back, exactly as long as its n-grams are remembered."""
         label, weight = example.label, example.weight
         if label:
@@ -65,8 +66,8 @@ class Sequence:
         else:
             self.negatives = max(self.negatives + weight, 0.0)
         seen, side = self.seen, int(not label)
-        for trail in features.values():
-            for code in _ngrams(int(trail)):
+        for trail in _trails(row):
+            for code in _ngrams(trail):
                 counts = seen.get(code)
                 if counts is None:
                     if weight <= 0:
@@ -115,6 +116,11 @@ class Sequence:
             return parts
 
         return LinearTerms(log(whole), contributions)
+
+
+def _trails(row: Row) -> list[int]:
+    """The trails that are there, as codes."""
+    return [int(trail) for trail in row[len(NUMBERS) :] if not isnan(trail)]
 
 
 def _ngrams(trail: int) -> Iterator[int]:

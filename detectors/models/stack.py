@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from detectors.contract import Example, OnlineModel, Remembers, published
+from detectors.contract import Example, OnlineModel, Remembers, Row, publisher
 from detectors.models.blend import Blend, Member
+from detectors.models.reading import Reader, weighed
 from detectors.models.version import EVERYTHING, Family, Reads
 from detectors.models.weighing import Weighing, spreads
 from detectors.policy import LearningPolicy
@@ -28,7 +29,8 @@ class Stack:
     def __init__(self, members: Mapping[str, OnlineModel], learning: LearningPolicy) -> None:
         self._members = dict(members)
         self._remembering = [member for member in members.values() if isinstance(member, Remembers)]
-        self._read = {name: frozenset(member.reads.names) for name, member in members.items()}
+        self._pupils = [(member, Reader(member.reads)) for member in members.values()]
+        self._publish = {name: publisher(member) for name, member in members.items()}
         self._positive_weight = learning.positive_weight
         self._weighing = Weighing(len(members))
 
@@ -36,24 +38,17 @@ class Stack:
         """What a positive weighs against a negative in what this model learns: the same."""
         return 1.0
 
-    def score_one(self, features: dict[str, float], example: Example) -> float:
+    def score_one(self, row: Row, example: Example) -> float:
         """Log-odds of an example, as a version made now would give them; NaN where no member says anything."""
-        return self._weighing.score(self._logits(features, example))
+        return self._weighing.score([member.score_one(reader.of(row), example) for member, reader in self._pupils])
 
-    def learn_one(self, features: dict[str, float], example: Example) -> None:
+    def learn_one(self, row: Row, example: Example) -> None:
         """Learn one example; with a negative weight, take one back."""
-        self._weighing.learn(self._logits(features, example), example.label, example.weight)
-        for name, member in self._members.items():
-            weighs = member.class_weight(self._positive_weight) if example.label else 1.0
-            member.learn_one(self._given(name, features), example._replace(weight=example.weight * weighs))
-
-    def _logits(self, features: dict[str, float], example: Example) -> list[float]:
-        return [member.score_one(self._given(name, features), example) for name, member in self._members.items()]
-
-    def _given(self, name: str, features: dict[str, float]) -> dict[str, float]:
-        """What a member reads of the features."""
-        reads = self._read[name]
-        return {feature: value for feature, value in features.items() if feature in reads}
+        pupils = [(member, reader.of(row)) for member, reader in self._pupils]
+        said = [member.score_one(given, example) for member, given in pupils]
+        self._weighing.learn(said, example.label, example.weight)
+        for member, given in pupils:
+            member.learn_one(given, weighed(example, member.class_weight(self._positive_weight)))
 
     def advance(self, now: int) -> bool:
         """Tell the members that keep examples what time it is (ms); whether that changes what any of them scores."""
@@ -71,7 +66,7 @@ class Stack:
 
     def publish(self) -> dict[str, Any]:
         """The same with no more of the members than they would publish."""
-        return self._document({name: published(member) for name, member in self._members.items()})
+        return self._document({name: publish() for name, publish in self._publish.items()})
 
     def _document(self, models: dict[str, dict[str, Any]]) -> dict[str, Any]:
         members = {

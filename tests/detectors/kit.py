@@ -8,13 +8,15 @@ from math import nan
 from typing import TypeVar
 
 from detectors import items
-from detectors.contract import DecisionPoint, Example, Origin, Vector, vector_from
+from detectors.contract import DecisionPoint, Example, Origin, Row, Vector, vector_from
 from detectors.features.catalogue import NAMES, NUMBERS
 from detectors.features.signals import stable_hash
 from detectors.items import Erasure, LaneItem, Lesson, Outcome
 from detectors.lane import News
 from detectors.learn import Learner
 from detectors.models.catalogue import new_model
+from detectors.models.reading import Reader
+from detectors.models.version import QUANTITIES, Reads
 from detectors.policy import LearningPolicy, Policy
 from detectors.user import Rulebook, Step, User
 from schemas.records import Event
@@ -46,6 +48,12 @@ def vector_of(absent: float = 0.0, **features: float) -> Vector:
 def point_of(vector: Vector, *, user: str = "ann", as_of: int = START, events: int = 9, seq: int = 0) -> DecisionPoint:
     """A decision point on a vector."""
     return DecisionPoint(user, as_of, f"{user}-{seq}", vector, events, place(seq))
+
+
+def given(vector: Vector, reads: Reads = QUANTITIES) -> Row:
+    """What a model is given of a vector."""
+    [row] = Reader(reads).rows([vector])
+    return row
 
 
 def random_vector(rng: random.Random, gaps: float = 0.1) -> Vector:

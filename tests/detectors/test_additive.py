@@ -26,7 +26,7 @@ from detectors.models.knots import ABSENT, KNOTS, SLOTS, STEPS, Scale, knots_of
 from detectors.models.rehearsal import HEAD, NEGATIVES, PAIRS, POSITIVES, REACH, Rehearsal, read, row_of
 from detectors.models.version import QUANTITIES, squash
 from detectors.policy import LearningPolicy
-from tests.detectors.kit import START, random_vector, separable, taught, vector_of
+from tests.detectors.kit import START, given, random_vector, separable, taught, vector_of
 from tests.properties.streams import policy
 
 QUANTITY_FEATURES = [feature for feature in (*CATALOGUE, *CANDIDATES) if not isinstance(feature, Recent)]
@@ -35,12 +35,6 @@ QUANTITY_FEATURES = [feature for feature in (*CATALOGUE, *CANDIDATES) if not isi
 def example_of(vector: Vector, *, label: bool, weight: float = 1.0, user: str = "ann") -> Example:
     """An example of a vector."""
     return Example(user, START, vector, label, weight)
-
-
-def given(vector: Vector) -> dict[str, float]:
-    """What a model is given of a vector."""
-    values = QUANTITIES.read(np.array([vector]))[0].tolist()
-    return {name: value for name, value in zip(NUMBERS, values, strict=True) if value == value}  # noqa: PLR0124
 
 
 def learn(model: Additive, *examples: Example) -> Additive:

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from detectors.contract import Example, matrix_from
 from detectors.features.upgrade import BEFORE_CODES, stored_vector
 from detectors.items import Lesson
-from detectors.learn import InOrder, Learner, Published
+from detectors.learn import Learner, Published
+from detectors.lessons import InOrder
 from detectors.log_clock import LogClock
 from detectors.models.catalogue import MODELS, freeze
 from detectors.storage import pack, unpack

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detectors.contract import Example, Origin, Vector
-from detectors.features.catalogue import NUMBERS
+from detectors.features.catalogue import NAMES, NUMBERS
 from detectors.features.signals import stable_hash
 from detectors.items import Lesson
 from detectors.learn import Learner
@@ -342,7 +342,7 @@ def test_the_lowest_hashes_of_each_part_wait_and_one_of_each_user() -> None:
         model.advance(now)
         offered = [(rng.randrange(10**6), f"u{rng.randrange(9)}") for _ in range(60)]
         for key, user in offered:
-            model.learn_one({}, ordinary(user, now, key))
+            model.learn_one([nan] * len(NAMES), ordinary(user, now, key))
         lowest = sorted(min(key for key, other in offered if other == user) for user in {user for _, user in offered})
         wanted |= set(lowest[:share])
     assert set(model.dump()["waiting"]["keys"]) == wanted
@@ -354,10 +354,10 @@ def test_points_ahead_of_the_log_do_not_crowd_out_what_waits() -> None:
     for part in range(100):
         now = START + part * HORIZON // PARTS
         model.advance(now)
-        model.learn_one({}, ordinary(f"ahead{part}", now + 900 * DAY, 2 * part))
+        model.learn_one([nan] * len(NAMES), ordinary(f"ahead{part}", now + 900 * DAY, 2 * part))
         model.advance(now + 1)
         if part % 2:
-            model.learn_one({}, ordinary(f"honest{part}", now, 2 * part - 1))
+            model.learn_one([nan] * len(NAMES), ordinary(f"honest{part}", now, 2 * part - 1))
     assert len(model.dump()["waiting"]["keys"]) <= PARTS + 2
     assert len(model.dump()["ordinary"]["keys"]) == LEARNING.exemplars
     assert all(known_at < START + 100 * DAY for known_at in model.dump()["ordinary"]["known_at"])

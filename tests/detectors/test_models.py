@@ -16,22 +16,16 @@ from detectors.items import Lesson
 from detectors.learn import Learner
 from detectors.models.bayes import LOUDEST, NARROWEST
 from detectors.models.catalogue import MODELS, freeze
-from detectors.models.version import QUANTITIES, Reads, content_hash, squash
+from detectors.models.version import content_hash, squash
 from detectors.policy import LearningPolicy
-from tests.detectors.kit import START, lesson_of, point_of, random_vector, separable, taught, vector_of
+from tests.detectors.kit import START, given, lesson_of, point_of, random_vector, separable, taught, vector_of
 
 FAMILIES = sorted(MODELS)
 
 
 def squashed(vector: Vector) -> dict[str, float]:
-    """What a model of numbers is given: squashed, without absent ones."""
-    return given(QUANTITIES, vector)
-
-
-def given(reads: Reads, vector: Vector) -> dict[str, float]:
-    """What a model is given of a vector."""
-    values = reads.read(np.array([vector]))[0].tolist()
-    return {name: value for name, value in zip(reads.names, values, strict=True) if not isnan(value)}
+    """Of a vector, the quantities that are there, squashed."""
+    return {name: value for name, value in zip(NAMES, given(vector), strict=True) if not isnan(value)}
 
 
 @pytest.mark.parametrize("name", sorted(set(MODELS) - {"sequence"}))
@@ -108,7 +102,7 @@ def test_a_model_says_of_an_example_what_a_version_made_now_would(name: str) -> 
         before = model.dump()
         for number in range(30):
             [example] = lesson_of(1_000 + number, random_vector(rng, gaps=0.3), label=False).examples
-            said = model.score_one(given(model.reads, example.vector), example._replace(user_id="somebody"))
+            said = model.score_one(given(example.vector, model.reads), example._replace(user_id="somebody"))
             column = np.ascontiguousarray(model.reads.read(np.array([example.vector])).T)
             wanted = float(terms.logits(column, ["somebody"])[0]) if terms.ready else nan
             assert said == pytest.approx(wanted, rel=1e-9, abs=1e-9, nan_ok=True)
@@ -202,7 +196,7 @@ def test_a_model_loaded_from_its_dump_is_the_same_model(name: str) -> None:
         vector, weight = random_vector(rng), -1.0 if number % 10 == 9 else 1.0
         [example] = lesson_of(200 + number, vector, label=number % 3 == 0, weight=weight).examples
         for model in (twin, learner._model):
-            model.learn_one(squashed(vector), example)
+            model.learn_one(given(vector), example)
 
 
 @pytest.mark.parametrize("name", sorted(set(FAMILIES) - {"lookalike"}))  # which also needs a horizon to pass

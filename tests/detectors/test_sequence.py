@@ -10,7 +10,7 @@ import numpy as np
 import orjson
 import pytest
 
-from detectors.contract import Example, Vector
+from detectors.contract import Example, Row, Vector
 from detectors.features.catalogue import NAMES
 from detectors.features.tokens import KINDS, LONGEST
 from detectors.items import Lesson
@@ -18,9 +18,9 @@ from detectors.laws import LARGEST
 from detectors.learn import Learner
 from detectors.models.catalogue import freeze
 from detectors.models.sequence import DOUBT, FORGOTTEN, MOST, Sequence
-from detectors.models.version import FrozenModel
+from detectors.models.version import CATEGORIES, FrozenModel
 from detectors.policy import LearningPolicy
-from tests.detectors.kit import START, point_of, vector_of
+from tests.detectors.kit import START, given, point_of, vector_of
 
 MESSAGE, REPORT = 1, 1 + KINDS.index("report") * 8
 
@@ -117,6 +117,11 @@ def _again(seq: int, vector: Vector) -> Lesson:
     return Lesson(0, seq, "u", START, (Example("u", START, vector, label=False, weight=1.0),), erased=False)
 
 
+def read(code: float) -> Row:
+    """What the model is given of a trail."""
+    return given(vector_of(absent=nan, sequence_4=code), CATEGORIES)
+
+
 def taught(label: bool, weight: float) -> Example:
     """An example of which the model is given the trail apart."""
     return Example("u", START, vector_of(), label=label, weight=weight)
@@ -125,9 +130,9 @@ def taught(label: bool, weight: float) -> Example:
 def test_taking_back_what_was_forgotten_or_never_learnt_makes_nothing_negative() -> None:
     """Counts stay counts, and nothing is remembered for it."""
     model = Sequence()
-    model.learn_one({"sequence_4": 5.0}, taught(True, -2.0))
-    model.learn_one({"sequence_4": 6.0}, taught(True, 1.0))
-    model.learn_one({"sequence_4": 6.0}, taught(True, -3.0))
+    model.learn_one(read(5.0), taught(True, -2.0))
+    model.learn_one(read(6.0), taught(True, 1.0))
+    model.learn_one(read(6.0), taught(True, -3.0))
     assert (model.positives, model.seen) == (0.0, {6: [0.0, 0.0]})
 
 
@@ -138,7 +143,7 @@ def test_the_rarest_n_grams_are_forgotten_first_and_of_equally_rare_ones_the_old
     trails += [earlier << 16 | MESSAGE << 8 | MESSAGE for earlier in range(1, MOST + 2 - 256)]
     for number, code in enumerate(trails):
         for _ in range(1 + number % 2):
-            model.learn_one({"sequence_4": float(code)}, taught(False, 1.0))
+            model.learn_one(read(float(code)), taught(False, 1.0))
     assert len(model.seen) == MOST + 1 - FORGOTTEN
     gone = [code for code in trails if code not in model.seen]
     assert gone == trails[2 : 2 * FORGOTTEN + 1 : 2]
@@ -149,8 +154,8 @@ def test_a_version_stays_small_whatever_is_learnt() -> None:
     """Endless different n-grams with weights of many digits."""
     rng, model = random.Random(4), Sequence()
     for number in range(20_000):
-        features = {"sequence_4": float(rng.randrange(1, 256**LONGEST))}
-        model.learn_one(features, taught(number % 3 == 0, rng.random() * 4))
+        row = read(float(rng.randrange(1, 256**LONGEST)))
+        model.learn_one(row, taught(number % 3 == 0, rng.random() * 4))
     assert LARGEST / 4 < len(orjson.dumps(model.dump())) < LARGEST
 
 

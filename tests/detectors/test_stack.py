@@ -10,8 +10,8 @@ import numpy as np
 import orjson
 import pytest
 
-from detectors.contract import Example, OnlineModel
-from detectors.features.catalogue import NAMES, NUMBERS
+from detectors.contract import Example, OnlineModel, Row
+from detectors.features.catalogue import CODES, NAMES, NUMBERS
 from detectors.features.signals import key_of
 from detectors.learn import Learner
 from detectors.models.catalogue import freeze, made_of, new_model
@@ -72,12 +72,12 @@ class Said:
     def class_weight(self, asked: float) -> float:
         return asked
 
-    def score_one(self, _features: dict[str, float], example: Example) -> float:
+    def score_one(self, _row: Row, example: Example) -> float:
         self.asked.append(f"score {example.weight:g}")
         return next(self._log_odds)
 
-    def learn_one(self, features: dict[str, float], example: Example) -> None:
-        assert set(features) <= set(NUMBERS)
+    def learn_one(self, row: Row, example: Example) -> None:
+        assert [isnan(value) for value in row] == [name in CODES for name in NAMES]
         self.asked.append(f"learn {example.weight:g}")
 
     def dump(self) -> dict[str, Any]:
@@ -97,13 +97,13 @@ def test_weights_are_learnt_from_what_was_said_before_it_was_learnt() -> None:
     """Every member is asked before any learns; positives weigh for members what they ask for, and once for weights."""
     members: dict[str, OnlineModel] = {"one": Said([1.0, 2.0, 3.0]), "two": Said([nan, 1.0, nan])}
     stack, alone = Stack(members, LearningPolicy(positive_weight=5.0)), Weighing(2)
-    given = dict.fromkeys(NAMES, 1.0)
+    row = [1.0] * len(NAMES)
     for said, example in (
         ([1.0, nan], example_of(label=False)),
         ([2.0, 1.0], example_of(label=True, weight=2.0)),
         ([3.0, nan], example_of(label=True, weight=-2.0)),
     ):
-        stack.learn_one(given, example)
+        stack.learn_one(row, example)
         alone.learn(said, example.label, example.weight)
     assert stack.class_weight(5.0) == 1.0
     asked = ["score 1", "learn 1", "score 2", "learn 10", "score -2", "learn -10"]
@@ -219,13 +219,12 @@ def test_a_version_leaves_out_a_member_that_is_not_ready_just_as_learning_does()
     logistic, lookalike = frozen._terms.members  # type: ignore[attr-defined]
     assert not lookalike.terms.ready
     assert lookalike.weight > 0.1
-    nothing = model.score_one({}, example_of(label=False))
+    nothing = model.score_one([nan] * len(NAMES), example_of(label=False))
     for number in range(30):
         [example] = lesson_of(1_000 + number, random_vector(rng), label=False).examples
         row = EVERYTHING.read(np.array([example.vector]))
-        features = {name: value for name, value in zip(NAMES, row[0].tolist(), strict=True) if not isnan(value)}
         said = float(frozen._terms.logits(np.ascontiguousarray(row.T), ["somebody"])[0])
-        assert said == pytest.approx(model.score_one(features, example), rel=1e-9)
+        assert said == pytest.approx(model.score_one(row[0].tolist(), example), rel=1e-9)
         added = frozen._terms.contributions(np.ascontiguousarray(row.T), "somebody")
         assert float(added.sum()) == pytest.approx(said - nothing, rel=1e-9)
     assert logistic.terms.ready

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+from math import nan
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detectors.contract import Example, vector_from
+from detectors.contract import Example, Row, vector_from
+from detectors.features.catalogue import NAMES
 from detectors.models.logistic import Logistic
 
-NAMES = [f"feature {number}" for number in range(6)]
-NUMBERS = st.floats(-12.0, 12.0) | st.sampled_from([0.0, -0.0, 1.0, 1e-300, 1e6, -3e9])
-FEATURES = st.dictionaries(st.sampled_from(NAMES), NUMBERS)
+
+def in_order(features: dict[str, float]) -> dict[str, float]:
+    """Features in the order of the catalogue, as River is given them."""
+    return {name: features[name] for name in NAMES if name in features}
+
+
+def row(features: dict[str, float]) -> Row:
+    """What the model is given."""
+    return [features.get(name, nan) for name in NAMES]
+
+
+VALUES = st.floats(-12.0, 12.0) | st.sampled_from([0.0, -0.0, 1.0, 1e-300, 1e6, -3e9])
+FEATURES = st.dictionaries(st.sampled_from(NAMES[:6]), VALUES).map(in_order)
 EXAMPLES = st.tuples(FEATURES, st.booleans(), st.sampled_from([1.0, 1.0, 0.25, 7.5, 400.0, -1.0, -7.5]))
 NOTHING = vector_from([0.0])
 
@@ -59,7 +71,7 @@ def test_every_number_is_rivers_after_every_example(
         if number == kept:
             model, dump = Logistic(0.05, l2), model.dump()
             model.load(dump)
-        model.learn_one(features, example(label, weight))
+        model.learn_one(row(features), example(label, weight))
         teach(pipeline, features, label, weight)
         assert repr(model.dump()) == repr(rivers(pipeline))
 
@@ -67,14 +79,14 @@ def test_every_number_is_rivers_after_every_example(
 def test_rivers_pipeline_goes_on_as_the_model_does() -> None:
     """What is taken to River learns there what the model would have learnt here."""
     model = Logistic(0.1)
-    lessons = [({"a": float(n % 7), "b": float(n % 3)}, n % 7 > 4) for n in range(60)]
+    lessons = [({NAMES[0]: float(n % 7), NAMES[1]: float(n % 3)}, n % 7 > 4) for n in range(60)]
     for features, label in lessons[:30]:
-        model.learn_one(features, example(label, 1.0))
+        model.learn_one(row(features), example(label, 1.0))
     pipeline = model.pipeline()
     for features, label in lessons[30:]:
-        model.learn_one(features, example(label, 1.0))
+        model.learn_one(row(features), example(label, 1.0))
         teach(pipeline, features, label, 1.0)
     assert repr(model.dump()) == repr(rivers(pipeline))
     for features, _ in lessons:
         logit = pipeline["LogisticRegression"]._raw_dot_one(pipeline["StandardScaler"].transform_one(features))
-        assert model.score_one(features, example(label=True, weight=1.0)) == pytest.approx(logit, rel=1e-12)
+        assert model.score_one(row(features), example(label=True, weight=1.0)) == pytest.approx(logit, rel=1e-12)

@@ -1,0 +1,70 @@
+"""The Bayes model against River's own `GaussianNB`: whatever is learnt, every number is the same to the last bit."""
+
+from __future__ import annotations
+
+from math import nan
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from detectors.contract import Example, Row, vector_from
+from detectors.features.catalogue import NAMES
+from detectors.models.bayes import Bayes
+
+VALUES = st.floats(-12.0, 12.0) | st.sampled_from([0.0, -0.0, 1.0, 1e-300, 1e6, -3e9])
+FEATURES = st.dictionaries(st.sampled_from(NAMES[:6]), VALUES)
+EXAMPLES = st.tuples(FEATURES, st.booleans(), st.sampled_from([1.0, 1.0, 1.0, -1.0]))
+NOTHING = vector_from([0.0])
+
+
+def row(features: dict[str, float]) -> Row:
+    """What the model is given."""
+    return [features.get(name, nan) for name in NAMES]
+
+
+def example(label: bool, weight: float) -> Example:
+    return Example("ann", 0, NOTHING, label, weight)
+
+
+def rivers(model: Any) -> dict[str, Any]:
+    """All that River's model knows, as the model is dumped."""
+    names = sorted({name for gaussians in model.gaussians.values() for name in gaussians})
+    state: dict[str, Any] = {"features": names}
+    for label, key in ((False, "negative"), (True, "positive")):
+        gaussians = [model.gaussians[label][name] for name in names]
+        state[f"{key}_count"] = model.class_counts[label]
+        state[f"{key}_counts"] = [gaussian.n_samples for gaussian in gaussians]
+        state[f"{key}_means"] = [gaussian.mu for gaussian in gaussians]
+        state[f"{key}_squares"] = [gaussian._var._S for gaussian in gaussians]
+    return state
+
+
+def teach(model: Any, features: dict[str, float], label: bool, weight: float) -> None:
+    """As River is taught; it reverts what is taken back, but never the last that it knows of."""
+    if weight >= 0:
+        model.learn_one(features, label)
+    elif model.class_counts[label] > 1:
+        model.class_counts[label] -= 1
+        for name, value in features.items():
+            gaussian = model.gaussians[label][name]
+            if gaussian.n_samples > 1:
+                gaussian.revert(value)
+
+
+@given(examples=st.lists(EXAMPLES, max_size=40), kept=st.integers(0, 40), handed=st.integers(0, 40))
+def test_every_number_is_rivers_after_every_example(
+    examples: list[tuple[dict[str, float], bool, float]], kept: int, handed: int
+) -> None:
+    """Features that come late, that are absent, that are taken back; from a dump on, and where River goes on."""
+    model: Any = Bayes()
+    river: Any = model.river()
+    for number, (features, label, weight) in enumerate(examples):
+        if number == kept:
+            model, dump = Bayes(), model.dump()
+            model.load(dump)
+        if number == handed:
+            river = model.river()
+        model.learn_one(row(features), example(label, weight))
+        teach(river, features, label, weight)
+        assert repr(model.dump()) == repr(rivers(river))
