@@ -66,7 +66,9 @@ class Codec:
         """
         value = raw.value
         try:
-            if type(value) is not dict:
+            if type(value) is bytes and len(value) <= self._max_bytes:  # what a topic holds, without a call more
+                value = self._framing[raw.subject](value)
+            elif type(value) is not dict:
                 value = self._opened(raw)
             event = self._validate[raw.subject](value)
             received = raw.received

@@ -29,6 +29,10 @@ from schemas.records import CHAT, MODERATION, Raw, Subject
 
 __all__ = ["InputError", "MergedKafkaSource", "MergedPartition", "ResumeState", "input_partitions"]
 
+FETCH_BYTES = 65_536
+"""What the broker lets gather before it answers, for as long as a partition waits before it looks again."""
+FETCH_MS = 100
+"""And no longer than this: an answer also says where a topic ends, and then the other is not held back."""
 READ_AHEAD = 10_000
 """Records of one topic held back, at most, while the other topic is waited for."""
 
@@ -97,6 +101,11 @@ class MergedKafkaSource(FixedPartitionedSource[Raw, ResumeState]):
 
     def _consumer_config(self) -> dict[str, Any]:
         return {
+            # A queue that was full, and a topic that was held back, are fetched again soon, not after a second.
+            "fetch.queue.backoff.ms": 50,
+            # An answer for every few records took the broker and this client's thread longer than all else here.
+            "fetch.min.bytes": FETCH_BYTES,
+            "fetch.wait.max.ms": min(self._pace.poll_ms, FETCH_MS),
             **kafka_client_config(self._kafka),
             "group.id": self._kafka.group_id,
             "enable.auto.commit": False,
@@ -104,9 +113,6 @@ class MergedKafkaSource(FixedPartitionedSource[Raw, ResumeState]):
             "auto.offset.reset": "error",
             "isolation.level": "read_committed",
             "queued.max.messages.kbytes": self._kafka.queued_max_kbytes,
-            # A queue that was full, and a topic that was held back, are fetched again soon, not after a second.
-            "fetch.queue.backoff.ms": 50,
-            "fetch.wait.max.ms": 100,
         }
 
     def _ends(self, asking: Consumer, where: str, at: TopicPartition) -> tuple[int, int]:

@@ -17,7 +17,7 @@ from confluent_kafka import Consumer
 from schemas.encoder import Decoder
 from schemas.records import CHAT, MODERATION
 from tests.bench.workload import Workload
-from tests.recovery.deployment import ROOT, Deployment
+from tests.recovery.deployment import PARTITIONS, ROOT, Deployment
 
 SETTLED = 2.0
 """Seconds without a risk event after which no more is under way."""
@@ -49,21 +49,28 @@ class Latency:
                 "bootstrap.servers": deployment.address,
                 "group.id": f"{topics.risk_events}-latency",
                 "auto.offset.reset": "latest",
+                "enable.partition.eof": True,
                 "isolation.level": "read_committed",
             }
         )
-        self._over = threading.Event()
-        ready = threading.Event()
-        self._consumer.subscribe([topics.risk_events], on_assign=lambda *_: ready.set())
+        self._over, self._ready = threading.Event(), threading.Event()
+        self._consumer.subscribe([topics.risk_events])
         self._listening = threading.Thread(target=self._listen, daemon=True)
         self._listening.start()
-        ready.wait(60)
+        assert self._ready.wait(60), "the subscriber was given no partitions"
 
     def _listen(self) -> None:
+        ended = set[int | None]()
         while not self._over.is_set():
             message = self._consumer.poll(0.2)
-            if message is not None and message.error() is None and (value := message.value()) is not None:
+            if message is None:
+                continue
+            if message.error() is None and (value := message.value()) is not None:
                 self._heard.append((value, time.time()))
+            elif message.error() is not None:  # the end of a partition, which is then read as records come
+                ended.add(message.partition())
+                if len(ended) == PARTITIONS:
+                    self._ready.set()
 
     def prepare(self, workload: Workload, rate: float) -> Load:
         """A load that is ready to be sent."""
