@@ -7,7 +7,9 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator
+from typing import Any
 
+import numpy as np
 import pytest
 from bytewax import operators as op
 from bytewax.dataflow import Dataflow
@@ -18,9 +20,16 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from dataflows.clock import now_ms
 from dataflows.partitioner import partition_of
-from dataflows.settings import KafkaSettings
+from dataflows.settings import KafkaSettings, Settings
 from dataflows.sinks.kafka import CheckedProducer, DeliveryFailed, KafkaSink, Outgoing, producer_config
+from dataflows.sinks.live import kafka_sinks
 from dataflows.topics import BrokerError
+from detectors.contract import DecisionPoint
+from detectors.features.catalogue import NAMES
+from detectors.features.signals import key_of
+from detectors.served import ServedBatch
+from schemas.encoder import Decoder
+from schemas.records import Position, Tier
 from tests.kafka.broker import Broker
 from tests.kafka.logs import read_back
 
@@ -114,6 +123,38 @@ def test_a_message_without_a_time_gets_the_time_of_writing(kafka: str, topics: C
     producer.close()
     (found,) = read_back(kafka, topic)
     assert before <= found.timestamp()[1] <= now_ms()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_rows_are_published_of_a_share_of_the_users(kafka: str, topics: Callable[..., str], share: float) -> None:
+    """Each as it was served, whatever batches they came in; whether a user is of the share is up to the id alone."""
+    topic = topics("features", 2)
+    settings = Settings.model_validate(
+        {
+            "kafka": {"bootstrap_servers": kafka},
+            "topics": {"risk_features": topic},
+            "run": {"feature_sample": share},
+        }
+    )
+    users = [f"u{number % 20}" for number in range(60)]
+    at = Position("chat", 0, 0, 0)
+    points = [DecisionPoint(user, n, f"e{n}", (float(n),) * len(NAMES), 1, at) for n, user in enumerate(users)]
+    matrix = np.array([point.vector for point in points])
+    scores = np.where(np.arange(60) % 3, 0.25, np.nan)
+    none = np.empty((0, 30))
+    batches = [
+        ServedBatch(points[part], matrix[part], scores[part], [Tier.WATCH] * 30, ["v"] * 30, none)
+        for part in (slice(0, 30), slice(30, 60))
+    ]
+    part: Any = kafka_sinks(settings).features
+    part.build("features", 0, 1).write_batch(batches)
+    rows = [Decoder("feature_row").decode(message.value() or b"") for message in read_back(kafka, topic)]
+    chosen = {user for user in users if key_of(user) % 2**20 < share * 2**20}
+    assert len(chosen) == 0 if not share else 0 < len(chosen) <= 20
+    assert sorted((row.as_of, row.user_id, row.event_id, row.score) for row in rows) == [
+        (n, user, f"e{n}", 0.25 if n % 3 else None) for n, user in enumerate(users) if user in chosen
+    ]
+    assert all(row.features == dict.fromkeys(NAMES, float(row.as_of)) for row in rows)
 
 
 def test_two_workers_write_side_by_side(kafka: str, topics: Callable[..., str]) -> None:
