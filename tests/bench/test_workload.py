@@ -18,7 +18,7 @@ from tests.kafka.broker import Broker
 
 def test_a_workload_is_the_same_every_time_and_every_event_is_valid() -> None:
     """In the order of its times, with ids of their own; every kind that a platform sends, but erasures."""
-    workload = Workload(300, 9_000)
+    workload = Workload(300, 60_000)
     made = list(events(workload))
     assert made == list(events(workload)) != list(events(workload._replace(seed=8)))
     times = [event["event_time"] for event in made]
