@@ -74,7 +74,7 @@ def build_flow(
     rejects = op.merge("rejects", decoded.rejects, profiled.rejects)
     models = () if pinned is not None else (policy.learning.champion, *policy.learning.challengers)
     news = learn("learn", profiled.lessons, rejects, policy, models)
-    judged = judge("judge", profiled.items, decoded.scored, news, new_lane, lanes, telemetry)
+    judged = judge("judge", profiled.items, decoded.scored, news, new_lane, lanes, telemetry, wait=one_partition)
     op.output("risk_events", judged.events, sinks.risk)
     op.output("risk_features", judged.served, sinks.features)
     op.output("risk_models", news, sinks.models)

@@ -6,14 +6,19 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import bytewax.operators as op
 import pytest
+from bytewax.dataflow import Dataflow
+from bytewax.testing import TestingSink, TestingSource, run_main
 
+from dataflows.operators import judge
 from dataflows.operators.context import ContextLogic
 from dataflows.operators.decode import Decoded
 from dataflows.operators.judge import JudgeLogic, Judgement
 from dataflows.operators.learn import LearnLogic, Lessons
 from dataflows.operators.profile import Bundle, ProfileLogic, lane_names, lane_of, reject_of, without_text
 from dataflows.recovery_users import UserStores, make_users
+from dataflows.telemetry import Telemetry
 from dataflows.testing import START, small_policy
 from detectors.contract import DecisionPoint
 from detectors.items import Erasure, Lesson, lesson_of
@@ -287,3 +292,25 @@ def test_an_erasure_takes_its_turn_among_the_points_of_a_batch() -> None:
         for item in judgement.events
     ]
     assert told == [("none", "high"), "ann", ("none", "high"), ("none", "high")]
+
+
+@pytest.mark.parametrize("wait", [False, True])
+def test_only_lanes_that_wait_hear_how_far_a_learner_has_come(wait: bool) -> None:
+    """What was published every lane hears; a place that was reached is nothing to a lane that scores at once."""
+    news = news_of([LESSONS])
+    heard: list[News] = []
+
+    class Listening(Lane):
+        def hear(self, news: News) -> None:
+            heard.append(news)
+            super().hear(news)
+
+    flow = Dataflow("test")
+    nothing: Any = op.input("nothing", flow, TestingSource([]))
+    told = op.input("told", flow, TestingSource([News("logistic", [], {0: 0}), *news]))
+    judge("judge", nothing, nothing, told, lambda: Listening(POLICY, wait=wait), 2, Telemetry(), wait=wait)
+    out: list[Judgement] = []
+    op.output("out", told, TestingSink(out))
+    run_main(flow)
+    assert any(item.published for item in news)
+    assert len(heard) == 2 * (len(news) + 1 if wait else sum(bool(item.published) for item in news))
