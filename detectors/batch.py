@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from detectors.contract import DecisionPoint, matrix_from
+from detectors.items import LaneItem
 from detectors.models.version import columns_of
 
 
@@ -25,3 +26,16 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.points)
+
+
+def between(due: list[LaneItem], points: int) -> dict[int, list[LaneItem]]:
+    """What is no point, by the row of the point that it comes before."""
+    found: dict[int, list[LaneItem]] = {}
+    if len(due) > points:
+        row = 0
+        for item in due:
+            if isinstance(item, DecisionPoint):
+                row += 1
+            else:
+                found.setdefault(row, []).append(item)
+    return found

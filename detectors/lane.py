@@ -11,15 +11,15 @@ from bisect import bisect_left
 from hashlib import blake2b
 from itertools import chain
 from math import isnan, nan
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from detectors.batch import Batch
+from detectors.batch import Batch, between
 from detectors.contract import DecisionPoint, Matrix
 from detectors.decide import CLEAR, Decider, Standing
 from detectors.explain import explain
-from detectors.features.upgrade import stored_vector
 from detectors.items import Erasure, LaneItem, Outcome
 from detectors.learn import Published
 from detectors.live.live import SAMPLE, Counts, Live, keys_of
@@ -29,6 +29,7 @@ from detectors.policy import Policy
 from detectors.rules.catalogue import ActiveRule, active_rules
 from detectors.served import NONE_SERVED, ServedBatch
 from detectors.versions import Note, Run, Versions, probabilities_of, runs_of
+from detectors.waiting import item_of, plain
 from schemas.records import Position, RiskEvent, Tier, Tombstone, Trigger
 
 STATE_VERSION = 2
@@ -39,6 +40,8 @@ CROWD = 50_000
 """A lane with fewer standings forgets none."""
 FORGET_AFTER = 30 * 86_400_000
 """How long after it has settled a standing may be forgotten (ms)."""
+_place = attrgetter("at.seq")
+"""Where in the log an item belongs."""
 
 
 class News(NamedTuple):
@@ -87,6 +90,8 @@ class Lane:
 
     def take(self, arrived: list[LaneItem]) -> tuple[list[Publication], ServedBatch]:
         """Score and decide what can be: risk events and tombstones to publish, and the points as served."""
+        if not arrived and not self._waiting:
+            return [], NONE_SERVED
         # users' bundles back in the order of the log, so that no clock runs ahead within a batch
         due = sorted([*self._waiting, *arrived], key=_place)
         if self._wait:
@@ -99,7 +104,7 @@ class Lane:
         runs, probabilities, shadows = self._score(batch)
         if self._min_events > 1:  # every point has shown one
             probabilities[np.array(batch.events) < self._min_events] = nan
-        out, tiers, sampled = self._judge(batch, runs, probabilities.tolist(), _between(due, len(points)))
+        out, tiers, sampled = self._judge(batch, runs, probabilities.tolist(), between(due, len(points)))
         if sampled:
             self._live.rows(batch.matrix[sampled], probabilities[sampled])
         for held in self._versions.values():
@@ -259,7 +264,7 @@ class Lane:
         return {
             "versions": {model: versions.state() for model, versions in self._versions.items()},
             "reached": self._reached,
-            "waiting": [_plain(item) for item in self._waiting],
+            "waiting": [plain(item) for item in self._waiting],
             "standings": self._standings,
             "clock": self._clock,
             "live": self._live.state(),
@@ -271,7 +276,7 @@ class Lane:
             if model in self._versions:
                 self._versions[model].restore(versions)
         self._reached.update({m: reached for m, reached in state["reached"].items() if m in self._reached})
-        self._waiting = [_read(kind, fields) for kind, fields in state["waiting"]]
+        self._waiting = [item_of(kind, fields) for kind, fields in state["waiting"]]
         self._standings = {
             user: Standing(Tier(tier), expires_at, entered_at, Tier(entered), Tier(floor))
             for user, (tier, expires_at, entered_at, entered, floor) in state["standings"].items()
@@ -281,38 +286,5 @@ class Lane:
             self._live.restore(state["live"])
 
 
-def _place(item: LaneItem) -> int:
-    """Where in the log an item belongs."""
-    return item.at.seq
-
-
 def _rank(tier: Tier) -> int:
     return tier.rank
-
-
-def _between(due: list[LaneItem], points: int) -> dict[int, list[LaneItem]]:
-    """What is no point, by the row of the point that it comes before."""
-    found: dict[int, list[LaneItem]] = {}
-    if len(due) > points:
-        row = 0
-        for item in due:
-            if isinstance(item, DecisionPoint):
-                row += 1
-            else:
-                found.setdefault(row, []).append(item)
-    return found
-
-
-def _plain(item: LaneItem) -> tuple[int, tuple[Any, ...]]:
-    """Which kind of item it is, and its fields as plain data."""
-    if isinstance(item, DecisionPoint):
-        return 0, (*item[:3], item.vector.tobytes(), *item[4:])
-    return (1 if isinstance(item, Erasure) else 2), tuple(item)
-
-
-def _read(kind: int, fields: list[Any]) -> LaneItem:
-    """The item that `_plain` turned into data; version 1 had no outcomes, and false and true for 0 and 1."""
-    at = Position(*fields[-1])
-    if kind == 0:
-        return DecisionPoint._make((*fields[:3], stored_vector(fields[3]), fields[4], at))
-    return Erasure._make((*fields[:-1], at)) if kind == 1 else Outcome._make((*fields[:-1], at))

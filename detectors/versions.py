@@ -70,9 +70,11 @@ class Versions:
         """`choose` for each point, those of equal choice together; quick where, as nearly always, many are alike."""
         seqs, runs = batch.seqs, list[tuple[Choice, int]]()
         first, last = seqs[0], seqs[-1]
+        if len(seqs) == 1:
+            return [Run(*self.choose(batch.as_of[0], batch.partitions[0], first, one_partition=one_partition), 0, 1)]
         # between two places at which a version comes into force, what is in force is the same
         cuts = {bisect_left(seqs, seq) for seq in self._seqs if first < seq <= last}
-        for start, stop in pairwise((0, *sorted(cuts), len(batch))):
+        for start, stop in pairwise((0, *sorted(cuts), len(seqs))):
             as_of, partitions = batch.as_of[start:stop], set(batch.partitions[start:stop])
             alike = self._alike(min(as_of), max(as_of), partitions, seqs[start], one_partition=one_partition)
             if alike is not None:
@@ -140,13 +142,15 @@ class Versions:
 def runs_of(chosen: Iterable[tuple[Choice, int]]) -> list[Run]:
     """Runs as long as can be, given choices one after the other, each with the row before which it ends."""
     runs: list[Run] = []
-    start, last = 0, None
+    start = end = 0
+    last: Choice | None = None
     for choice, stop in chosen:
-        if choice is last:
-            runs[-1] = runs[-1]._replace(stop=stop)
-        else:
-            runs.append(Run(*choice, start, stop))
-        start, last = stop, choice
+        if last is not None and choice is not last:
+            runs.append(Run(*last, start, end))
+            start = end
+        last, end = choice, stop
+    if last is not None:
+        runs.append(Run(*last, start, end))
     return runs
 
 

@@ -95,6 +95,8 @@ class Pending:
         """The items that have become mature by a partition's clock (ms), and whether their users escalated."""
         done: list[tuple[Item, bool]] = []
         heap, until = self._heaps.get(partition), now - self._margin
+        if not heap or heap[0][0] > until:  # as nearly always
+            return done
         while heap and heap[0][0] <= until:
             one = heappop(heap)[2]
             self._size -= 1
@@ -145,7 +147,7 @@ class Pending:
         """Everything as plain data."""
         return {
             "limit": self.limit,
-            "waiting": [(tuple(one.item), one.hits, one.latest) for _, _, one in self._in_order() if one.hits >= 0],
+            "waiting": [(one.item, one.hits, one.latest) for _, _, one in self._in_order() if one.hits >= 0],
             "escalated": self._escalated,
         }
 

@@ -1,0 +1,25 @@
+"""What waits in a lane, as plain data and back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from detectors.contract import DecisionPoint
+from detectors.features.upgrade import stored_vector
+from detectors.items import Erasure, LaneItem, Outcome
+from schemas.records import Position
+
+
+def plain(item: LaneItem) -> tuple[int, tuple[Any, ...]]:
+    """Which kind of item it is, and its fields as plain data."""
+    if isinstance(item, DecisionPoint):
+        return 0, (*item[:3], item.vector.tobytes(), *item[4:])
+    return (1 if isinstance(item, Erasure) else 2), tuple(item)
+
+
+def item_of(kind: int, fields: list[Any]) -> LaneItem:
+    """The item that `plain` turned into data; version 1 had no outcomes, and false and true for 0 and 1."""
+    at = Position(*fields[-1])
+    if kind == 0:
+        return DecisionPoint._make((*fields[:3], stored_vector(fields[3]), fields[4], at))
+    return Erasure._make((*fields[:-1], at)) if kind == 1 else Outcome._make((*fields[:-1], at))
