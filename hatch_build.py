@@ -93,7 +93,7 @@ def compile_modules(root: Path) -> bool:
             _build(root, Path(folder))
     except (Exception, SystemExit) as error:
         reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
-        sys.stderr.write(f"forewarn is not compiled, and half as fast: {reason[0]}\n")
+        sys.stderr.write(f"forewarn is not compiled, and a third as fast: {reason[0]}\n")
         remove(root)
         return False
     finally:
@@ -114,6 +114,8 @@ def _build(root: Path, folder: Path) -> None:
         group_name=GROUP,
         target_dir=str(folder / "c"),
     )
+    for module in modules:  # no multiplication fused with an addition: the same sums on every processor, as in Python
+        module.extra_compile_args.append("-ffp-contract=off")
     build = build_ext(Distribution({"name": GROUP, "ext_modules": modules}))
     build.build_lib, build.build_temp = str(folder / "lib"), str(folder / "temp")
     build.ensure_finalized()
