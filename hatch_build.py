@@ -41,6 +41,9 @@ MODULES = (
 GROUP = "forewarn"
 """What the shared library that holds the code of all of them is called."""
 SWITCH = "FOREWARN_COMPILE"
+FLAGS = ("-ffp-contract=off", "-fno-semantic-interposition")
+"""No multiplication is fused with an addition, so that every processor gives the sums that Python does; and functions
+may be put into each other, because nobody replaces one of them in a loaded library."""
 
 
 def libraries(root: Path) -> list[Path]:
@@ -109,13 +112,13 @@ def _build(root: Path, folder: Path) -> None:
 
     modules = mypycify(
         ["--config-file=pyproject.toml", *MODULES],
-        opt_level="2",
+        opt_level="3",
         debug_level="0",
         group_name=GROUP,
         target_dir=str(folder / "c"),
     )
-    for module in modules:  # no multiplication fused with an addition: the same sums on every processor, as in Python
-        module.extra_compile_args.append("-ffp-contract=off")
+    for module in modules:
+        module.extra_compile_args += FLAGS
     build = build_ext(Distribution({"name": GROUP, "ext_modules": modules}))
     build.build_lib, build.build_temp = str(folder / "lib"), str(folder / "temp")
     build.ensure_finalized()

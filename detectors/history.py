@@ -133,9 +133,10 @@ class History:
             write_whole(writer, severity)
         waiting, offered = self.waiting, self.offered
         write_whole(writer, len(self.vectors))
-        for at, vector in enumerate(self.vectors):
-            write_key(writer, waiting[2 * at])
-            write_time(writer, waiting[2 * at + 1], clock)
+        for at in range(i64(0), i64(len(waiting)), 2):
+            write_key(writer, waiting[at])
+            write_time(writer, waiting[at + 1], clock)
+        for vector in self.vectors:
             write_whole(writer, len(vector))
             writer.write(vector)
         write_whole(writer, i64(len(offered)))
@@ -156,13 +157,12 @@ def read_history(reader: Reader, clock: i64) -> History:
     for _ in range(reader.whole()):
         key, time, severity = reader.key(), reader.time(clock), reader.whole()
         history.facts.append(Fact(key, time, severity))
-    for _ in range(reader.whole()):
-        priority, as_of = reader.key(), reader.time(clock)
-        history.wait(priority, as_of, reader.taken(reader.whole()))
-    offered = vec[i64]()
-    for _ in range(reader.whole()):
-        offered = append(offered, reader.whole())
-    history.offered = offered
+    many = reader.whole()
+    if many:
+        history.waiting = reader.pairs(many, clock)
+        for _ in range(many):
+            history.vectors.append(reader.taken(reader.whole()))
+    history.offered = reader.wholes(reader.whole())
     history.escalated_at, history.reset_at = reader.time(clock), reader.time(clock)
     for _ in range(reader.whole()):
         weight = reader.number()

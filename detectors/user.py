@@ -98,11 +98,17 @@ class User:
 
     __slots__ = ("history", "partition", "profile", "rules")
 
-    def __init__(self, rules: Rulebook, partition: int = NOWHERE) -> None:
+    def __init__(
+        self,
+        rules: Rulebook,
+        partition: int = NOWHERE,
+        profile: Profile | None = None,
+        history: History | None = None,
+    ) -> None:
         self.rules = rules
         self.partition = partition
-        self.profile = Profile(rules.plan)
-        self.history = History()
+        self.profile: Profile = Profile(rules.plan) if profile is None else profile
+        self.history: History = History() if history is None else history
 
     def step(self, event: Event, at: Position, context: Context | None = None) -> Step:
         """Take one event, with what a message finds in its channel where that is known.
@@ -202,8 +208,8 @@ class User:
         layout_of(_layout(reader))
         return clock, partition
 
-    @classmethod
-    def load(cls, data: bytes, rules: Rulebook) -> User:
+    @staticmethod
+    def load(data: bytes, rules: Rulebook) -> User:
         """The user that was dumped, under the same catalogue or another.
 
         Raises:
@@ -211,17 +217,15 @@ class User:
         """
         known_version(data, STATE_VERSION, "user", STATE_VERSION)
         reader, plan = Reader(data, 1), rules.plan
-        clock = reader.key()
-        user = cls(rules, reader.whole() - 1)
+        clock, partition = reader.key(), reader.whole() - 1
         told = _layout(reader)
         if told == plan.layout_id:
-            user.profile = read_profile(reader, plan.shape, plan, clock)
+            profile = read_profile(reader, plan.shape, plan, clock)
         else:
             layout = layout_of(told)
-            user.profile = read_profile(reader, shape_of(layout), plan, clock)
-            move_columns(user.profile, layout)
-        user.history = read_history(reader, clock)
-        return user
+            profile = read_profile(reader, shape_of(layout), plan, clock)
+            move_columns(profile, layout)
+        return User(rules, partition, profile, read_history(reader, clock))
 
 
 def _layout(reader: Reader) -> str | Layout:

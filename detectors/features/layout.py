@@ -66,16 +66,20 @@ class Counted:
 
 @final
 class Shape:
-    """How many numbers of each kind a profile's state has, under a layout."""
+    """How many numbers of each kind a profile's state has, under a layout; and the arrays that a new one begins with.
 
-    __slots__ = ("keys", "lasts", "peaks", "sums", "widths")
+    `widths` is how many numbers a row of each span has, its tile's among them.
+    """
+
+    __slots__ = ("keys", "lasts", "peaks", "rows", "sums", "widths")
 
     def __init__(self, spans: dict[str, list[str]], decays: int, keys: int, peaks: int, lasts: int) -> None:
         self.widths: vec[i64] = table(*(1 + len(columns) for columns in spans.values()))
         self.sums: i64 = sum(len(columns) for columns in spans.values()) + decays
-        self.keys: i64 = keys
-        self.peaks: i64 = peaks
-        self.lasts: i64 = lasts
+        self.rows: vec[vec[float]] = vec[vec[float]]([vec[float]() for _ in spans])
+        self.keys: vec[vec[i64]] = vec[vec[i64]]([vec[i64]() for _ in range(keys)])
+        self.peaks: vec[vec[float]] = vec[vec[float]]([vec[float]() for _ in range(peaks)])
+        self.lasts: vec[i64] = vec[i64]([-1] * lasts)
 
 
 def tail_of(span: str) -> Callable[[int], int]:

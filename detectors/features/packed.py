@@ -15,6 +15,7 @@ from librt.strings import (
     write_i32_le,
     write_i64_le,
 )
+from librt.vecs import vec
 from mypy_extensions import i32, i64, u8
 
 from detectors.contract import Vector
@@ -24,8 +25,11 @@ _SMALL: Final[i64] = 252
 _INT: Final[i64] = 253  # four bytes
 _DOUBLE: Final[i64] = 254  # eight
 _NAN: Final[i64] = 255
-_LEAST, _MOST = -2147483648.0, 2147483647.0
 _SEVEN: Final[i64] = 127
+_BLANK: Final[i64] = 512
+ZEROS = vec[float]([0.0] * 512)
+WHOLE_ZEROS = vec[i64]([0] * 512)
+"""What new arrays are cut from: a copy is quicker than a loop of appending."""
 
 
 def write_number(writer: BytesWriter, amount: float) -> None:
@@ -126,6 +130,35 @@ class Reader:
         at = self.at
         self.at = at + 8
         return read_i64_le(self.data, at)
+
+    def numbers(self, many: i64) -> vec[float]:
+        """So many doubles."""
+        found = ZEROS[:many] if many <= _BLANK else vec[float]([0.0] * many)
+        for at in range(many):
+            found[at] = self.number()
+        return found
+
+    def keys(self, many: i64) -> vec[i64]:
+        """So many hashes."""
+        found = WHOLE_ZEROS[:many] if many <= _BLANK else vec[i64]([0] * many)
+        for at in range(many):
+            found[at] = self.key()
+        return found
+
+    def wholes(self, many: i64) -> vec[i64]:
+        """So many whole numbers, 0 or more."""
+        found = WHOLE_ZEROS[:many] if many <= _BLANK else vec[i64]([0] * many)
+        for at in range(many):
+            found[at] = self.whole()
+        return found
+
+    def pairs(self, many: i64, clock: i64) -> vec[i64]:
+        """So many hashes, each with a time."""
+        found = WHOLE_ZEROS[: 2 * many] if 2 * many <= _BLANK else vec[i64]([0] * (2 * many))
+        for at in range(i64(0), 2 * many, 2):
+            found[at] = self.key()
+            found[at + 1] = self.time(clock)
+        return found
 
     def taken(self, size: i64) -> bytes:
         """So many bytes as they are."""

@@ -35,11 +35,6 @@ from detectors.features.layouts import layout_id, shape_of
 from detectors.features.signals import DISTINCT_SIGNALS, LEDGER_SIGNALS, PACED, SIGNALS
 from detectors.features.window import Span
 
-EMPTY = vec[i64]()
-"""No whole numbers."""
-NOTHING = vec[float]()
-"""No numbers."""
-
 
 @final
 class Plan:
@@ -112,10 +107,6 @@ class Plan:
         self.shape: Shape = shape_of(self.layout)
         # what a new profile begins with, and a new vector
         self.zeros: vec[float] = vec[float]([0.0] * self.sums)
-        self.no_rows: vec[vec[float]] = vec[vec[float]]([NOTHING for _ in self.spans])
-        self.no_keys: vec[vec[i64]] = vec[vec[i64]]([EMPTY for _ in self.keyed])
-        self.no_peaks: vec[vec[float]] = vec[vec[float]]([NOTHING for _ in self.peaked])
-        self.no_lasts: vec[i64] = vec[i64]([-1 for _ in self.lasts])
         self.no_places: vec[i64] = vec[i64]([-1 for _ in self.spans])
         self.blank: vec[float] = vec[float]([0.0] * self.sums + self._absent)
 

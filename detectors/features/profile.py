@@ -81,10 +81,11 @@ class Profile:
         self.first: i64 = -1
         self.events: i64 = 0
         self.sums: vec[float] = plan.zeros[:]
-        self.rows: vec[vec[float]] = plan.no_rows[:]  # by span
-        self.keys: vec[vec[i64]] = plan.no_keys[:]  # by cell of a distinct count
-        self.peaks: vec[vec[float]] = plan.no_peaks[:]  # by cell of a maximum
-        self.lasts: vec[i64] = plan.no_lasts[:]
+        shape = plan.shape
+        self.rows: vec[vec[float]] = shape.rows[:]  # by span
+        self.keys: vec[vec[i64]] = shape.keys[:]  # by cell of a distinct count
+        self.peaks: vec[vec[float]] = shape.peaks[:]  # by cell of a maximum
+        self.lasts: vec[i64] = shape.lasts[:]
         self.ledger: Ledger | None = None
         self.seen: vec[i64] = vec[i64]()  # hashes of the latest event ids; once full, the oldest stands at `next`
         self.next: i64 = 0

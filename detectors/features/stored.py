@@ -85,37 +85,33 @@ def read_profile(reader: Reader, shape: Shape, plan: Plan, clock: i64) -> Profil
     profile.clock = clock
     profile.first = reader.time(clock)
     profile.events = reader.whole()
-    profile.sums = _numbers(reader, shape.sums)
-    rows = vec[vec[float]]()
-    for width in shape.widths:
-        rows = append(rows, _numbers(reader, reader.whole() * width))
-    profile.rows = rows
-    keys = vec[vec[i64]]()
-    for _ in range(shape.keys):
-        seen = vec[i64]()
-        for _ in range(reader.whole()):
-            seen = append(seen, reader.key())
-            seen = append(seen, reader.time(clock))
-        keys = append(keys, seen)
-    profile.keys = keys
-    peaks = vec[vec[float]]()
-    for _ in range(shape.peaks):
-        peaks = append(peaks, _numbers(reader, reader.whole() * 2))
-    profile.peaks = peaks
-    lasts = vec[i64](capacity=shape.lasts)
-    for _ in range(shape.lasts):
-        lasts = append(lasts, reader.time(clock))
-    profile.lasts = lasts
+    profile.sums = reader.numbers(shape.sums)
+    widths = shape.widths
+    if shape is not plan.shape:
+        profile.rows, profile.keys = shape.rows[:], shape.keys[:]
+        profile.peaks, profile.lasts = shape.peaks[:], shape.lasts[:]
+    rows, keys, peaks, lasts = profile.rows, profile.keys, profile.peaks, profile.lasts
+    for number in range(i64(len(widths))):
+        many = reader.whole()
+        if many:
+            rows[number] = reader.numbers(many * widths[number])
+    for number in range(i64(len(keys))):
+        many = reader.whole()
+        if many:
+            keys[number] = reader.pairs(many, clock)
+    for number in range(i64(len(peaks))):
+        many = reader.whole()
+        if many:
+            peaks[number] = reader.numbers(2 * many)
+    for number in range(i64(len(lasts))):
+        lasts[number] = reader.time(clock)
     entries: list[Entry] = []
     for _ in range(reader.whole()):
         sanction, time, told = reader.key(), reader.time(clock), reader.whole()
         entries.append(Entry(sanction, time, told // 2, told % 2 == 1))
     if entries:
         profile.ledger = Ledger(entries)
-    hashes = vec[i64]()
-    for _ in range(reader.whole()):
-        hashes = append(hashes, reader.key())
-    profile.seen = hashes
+    profile.seen = reader.keys(reader.whole())
     for _ in range(reader.whole()):
         profile.texts.append(reader.key())
     profile.trail = reader.whole()
@@ -130,14 +126,6 @@ def read_profile(reader: Reader, shape: Shape, plan: Plan, clock: i64) -> Profil
     profile.spoke = reader.time(clock)
     profile.run = reader.whole()
     return profile
-
-
-def _numbers(reader: Reader, many: i64) -> vec[float]:
-    """So many doubles."""
-    found = vec[float](capacity=many)
-    for _ in range(many):
-        found = append(found, reader.number())
-    return found
 
 
 def move_columns(profile: Profile, layout: dict[str, Any]) -> None:
