@@ -8,7 +8,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-COMPILED := hatch_build.py schemas/records.py detectors/models/adagrad.py detectors/models/gaussians.py $(wildcard detectors/*.py detectors/features/*.py)
+COMPILED := hatch_build.py schemas/records.py schemas/avro_rows.py detectors/models/adagrad.py detectors/models/gaussians.py $(wildcard detectors/*.py detectors/features/*.py)
 DEMO := out/demo
 LOGS := ../shared/datasets
 

@@ -37,6 +37,7 @@ MODULES = (
     "detectors/target.py",
     "detectors/user.py",
     "detectors/users.py",
+    "schemas/avro_rows.py",
 )
 GROUP = "forewarn"
 """What the shared library that holds the code of all of them is called."""
@@ -61,9 +62,13 @@ def compiled(root: Path) -> set[Path]:
 def sources(root: Path) -> list[Path]:
     """What goes into the compiled modules: themselves, this file, and whatever they import of ours."""
     folders = (root / "detectors", root / "detectors/features")
-    found = [file for folder in folders for file in folder.glob("*.py")]
-    others = ("detectors/models/adagrad.py", "detectors/models/gaussians.py", "schemas/records.py", "hatch_build.py")
-    return [*found, *(root / other for other in others)]
+    found = {file for folder in folders for file in folder.glob("*.py")}
+    return [
+        *found,
+        *({root / module for module in MODULES} - found),
+        root / "schemas/records.py",
+        root / "hatch_build.py",
+    ]
 
 
 def stale(root: Path) -> bool:

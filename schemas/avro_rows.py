@@ -1,0 +1,77 @@
+"""Feature rows as Avro data, in compiled code: nearly all of a row is its map of features, whose names are alike."""
+
+from __future__ import annotations
+
+from librt.strings import BytesWriter, read_f64_le, write_f64_le
+from mypy_extensions import i64, u8
+
+NUMBER, ABSENT = 2, 0
+"""How a union of null and double says which of them follows."""
+
+
+def write_long(writer: BytesWriter, number: i64) -> None:
+    """An Avro long: zigzag, then seven bits a byte, the lowest first."""
+    rest = (number << 1) ^ (number >> 63)
+    while rest > 0x7F:
+        writer.append(u8((rest & 0x7F) | 0x80))
+        rest >>= 7
+    writer.append(u8(rest))
+
+
+def write_string(writer: BytesWriter, text: str) -> None:
+    """An Avro string: its length in bytes, then UTF-8."""
+    written = text.encode()
+    write_long(writer, len(written))
+    writer.write(written)
+
+
+def string(text: str) -> bytes:
+    """The bytes of an Avro string."""
+    writer = BytesWriter()
+    write_string(writer, text)
+    return writer.getvalue()
+
+
+def rows_of(
+    prefix: bytes,
+    keys: list[bytes],
+    matrix: bytes,
+    user_ids: list[str],
+    times: list[int],
+    event_ids: list[str],
+    scores: list[float],
+    tiers: list[str],
+    versions: list[str],
+) -> list[bytes]:
+    """A datum behind its prefix for each row of a matrix, which is its doubles row by row; NaN is absent."""
+    found: list[bytes] = []
+    at: i64 = 0
+    for row, user_id in enumerate(user_ids):
+        writer = BytesWriter()
+        writer.write(prefix)
+        write_string(writer, user_id)
+        write_long(writer, times[row])
+        write_string(writer, event_ids[row])
+        score = scores[row]
+        if score == score:  # noqa: PLR0124 - a NaN, and nothing else, differs from itself
+            writer.append(NUMBER)
+            write_f64_le(writer, score)
+            writer.append(0)  # a score that is there means that history was not insufficient
+        else:
+            writer.append(ABSENT)
+            writer.append(1)
+        write_string(writer, tiers[row])
+        write_string(writer, versions[row])
+        write_long(writer, len(keys))  # an Avro map is a block of so many entries, then an empty one
+        for key in keys:
+            writer.write(key)
+            amount = read_f64_le(matrix, at)
+            at += 8
+            if amount == amount:  # noqa: PLR0124
+                writer.append(NUMBER)
+                write_f64_le(writer, amount)
+            else:
+                writer.append(ABSENT)
+        writer.append(0)
+        found.append(writer.getvalue())
+    return found
