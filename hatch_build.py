@@ -26,6 +26,7 @@ MODULES = (
     "detectors/features/stored.py",
     "detectors/features/strikes.py",
     "detectors/features/tokens.py",
+    "detectors/features/vector.py",
     "detectors/features/window.py",
     "detectors/history.py",
     "detectors/idle.py",

@@ -63,7 +63,9 @@ def lesson_of(step: Step, tracked_from: int | None = None) -> Lesson:
     _, partition, _, seq = step.at
     point, erased = step.point, step.outcome == "erased"
     if tracked_from is None:
-        return Lesson(partition, seq, step.user_id, step.time, step.examples, erased)
+        # no frame of Python, as calling the class would make; there is one for every event
+        plain = (partition, seq, step.user_id, step.time, step.examples, erased, None, None)
+        return tuple.__new__(Lesson, plain)
     asked = Asked(point.as_of, point.vector) if point is not None and point.events >= tracked_from else None
     changed: Change | None = "escalated" if step.escalated else "overturned" if step.overturned else None
     return Lesson(partition, seq, step.user_id, step.time, step.examples, erased, asked, changed)

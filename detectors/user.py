@@ -22,6 +22,7 @@ from detectors.features.profile import Profile
 from detectors.features.signals import read_message, read_moderation, stable_hash
 from detectors.features.stored import move_columns, read_profile, write_profile
 from detectors.features.tokens import message_token, moderation_token
+from detectors.features.vector import vector_of
 from detectors.history import History, read_history
 from detectors.policy import Policy
 from detectors.storage import known_version
@@ -156,7 +157,8 @@ class User:
                 profile.read_sanction_since(scratch)
         if not target.at_risk(history, profile.clock):
             return Step(at, user_id, time, "seen", None, tuple(learnt), escalated, overturned)
-        point = DecisionPoint(user_id, profile.clock, event.event_id, profile.vector(scratch), profile.events, at)
+        served = (user_id, profile.clock, event.event_id, vector_of(profile, scratch), profile.events, at)
+        point = tuple.__new__(DecisionPoint, served)  # without the frame of Python that calling the class would make
         negative = target.offer(history, point, key)
         if negative is not None:
             learnt.append(negative)

@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-from array import array
-from math import exp2, nan, sqrt
+from math import exp2, nan
 from typing import Final, final
 
-from librt.strings import BytesWriter, write_f64_le
 from librt.vecs import append, pop, vec
 from mypy_extensions import i64
 
-from detectors.contract import Vector
 from detectors.features.plan import Plan
 from detectors.features.signals import Key, Signal
 from detectors.features.strikes import Ledger
 from detectors.features.tokens import EARLIER, FIRST, gap_band
 from detectors.features.window import (
-    count_keys,
-    forget_keys,
     raise_peak,
     row_at,
     see_key,
     trim,
-    trim_peaks,
 )
 
-_COUNT: Final[i64] = 0  # where they stand in `Happening`
-_SINCE: Final[i64] = 1
-_NUMBER: Final[i64] = 2
 SEEN_CAP = 64
 """A repeated event id is recognised among this many of the user's latest events."""
 _SEEN_CAP: Final[i64] = 64
@@ -269,103 +260,3 @@ class Profile:
         else:
             self.run += 1
             signals.append(("burst", float(self.run)))
-
-    def vector(self, scratch: vec[float]) -> Vector:
-        """The declared features as of the clock, in declared order; NaN where absent."""
-        plan, sums = self.plan, self.sums
-        for place in range(i64(len(sums))):
-            scratch[place] = sums[place]
-        self._read(scratch)
-        self._derive(scratch)
-        packed = BytesWriter()
-        for slot in plan.order:
-            write_f64_le(packed, scratch[slot])
-        return array("d", packed.getvalue())
-
-    def _read(self, scratch: vec[float]) -> None:
-        """Read what does not stand in the sums."""
-        now, plan = self.clock, self.plan
-        at, end = i64(0), i64(0)
-        for cell in range(i64(len(self.keys))):
-            keys = self.keys[cell]
-            if not len(keys):
-                continue
-            windows = plan.distincts[cell]
-            at, end = 0, i64(len(windows))
-            while at < end:
-                hop = windows[at + 2]
-                since = (now - windows[at + 1]) // hop * hop
-                found = count_keys(keys, since)
-                scratch[windows[at]] = float(found)
-                if at == 0 and 2 * found < i64(len(keys)):  # no window reaches back to the others any more
-                    self.keys[cell] = keys = forget_keys(keys, since)
-                at += 3
-        at, end = 0, i64(len(plan.peaks))
-        while at < end:
-            cell, hop = plan.peaks[at], plan.peaks[at + 3]
-            peaks = self.peaks[cell]
-            if len(peaks):
-                self.peaks[cell] = peaks = trim_peaks(peaks, float((now - plan.peaks[at + 2]) // hop))
-                scratch[plan.peaks[at + 1]] = _highest(peaks)
-            at += 4
-        ledger = self.ledger
-        if ledger is not None:
-            for slot, read_ledger in plan.ledger_reads:
-                scratch[slot] = read_ledger(ledger, now)
-        if plan.first_slot >= 0:
-            scratch[plan.first_slot] = float(now - self.first) / 1000.0
-        at, end = 0, i64(len(plan.trail_reads))
-        while at < end:
-            scratch[plan.trail_reads[at]] = float(self.trail & plan.trail_reads[at + 1])
-            at += 2
-        at, end = 0, i64(len(plan.session_reads))
-        while at < end:
-            happening = plan.session_reads[at + 1]
-            if happening == _SINCE:
-                much = float(now - self.began) / 1000.0
-            elif happening == _COUNT:
-                much = float(self.in_session)
-            else:
-                much = float(self.session if happening == _NUMBER else self.in_first)
-            scratch[plan.session_reads[at]] = much
-            at += 2
-        here = self.here
-        if here:
-            at, end = 0, i64(len(plan.here_reads))
-            while at < end:
-                scratch[plan.here_reads[at]] = here[plan.here_reads[at + 1]]
-                at += 2
-
-    def _derive(self, scratch: vec[float]) -> None:
-        """Derive what is made of other values."""
-        plan = self.plan
-        quotients, factors = plan.quotients, plan.factors
-        for number in range(i64(len(factors))):
-            bottom = scratch[quotients[3 * number + 2]]
-            if bottom:
-                scratch[quotients[3 * number]] = factors[number] * scratch[quotients[3 * number + 1]] / bottom
-        spreads = plan.spreads
-        at, end = i64(0), i64(len(spreads))
-        while at < end:
-            count, total = scratch[spreads[at + 1]], scratch[spreads[at + 2]]
-            if count > 1 and total:
-                varied = scratch[spreads[at + 3]] * count - total * total
-                scratch[spreads[at]] = (sqrt(varied) if varied > 0.0 else 0.0) / abs(total)
-            at += 4
-        differences = plan.differences
-        at, end = 0, i64(len(differences))
-        while at < end:
-            scratch[differences[at]] = scratch[differences[at + 1]] - scratch[differences[at + 2]]
-            at += 3
-
-
-def _highest(peaks: vec[float]) -> float:
-    """The largest of the amounts by tile; NaN if there is none."""
-    if not len(peaks):
-        return nan
-    highest = peaks[1]
-    at, end = i64(3), i64(len(peaks))
-    while at < end:
-        highest = max(highest, peaks[at])
-        at += 2
-    return highest

@@ -29,7 +29,7 @@ from tests.detectors.kit import (
     separable,
     steps_of,
 )
-from tests.properties.streams import erasure, place, policy
+from tests.properties.streams import erasure, policy
 
 ALL = ("logistic", "bayes", "lookalike", "sequence")
 LESSONS = lessons_of(steps_of(community(seed=3, length=400)))
@@ -237,9 +237,9 @@ def test_a_stack_forgets_who_is_erased() -> None:
     users = orjson.loads(learner.version().state)["model"]["members"]["lookalike"]["model"]["escalated"]["users"]
     known = [f"u{number}" for number in range(12) if key_of(f"u{number}") in users]
     assert known
-    [gone] = steps_of([erasure("gone", LESSONS[-1].time, known[0])])
-    [lesson] = lessons_of([gone._replace(at=place(len(LESSONS)), outcome="erased")])
-    learner.take([lesson])
+    [lesson] = lessons_of(steps_of([erasure("gone", LESSONS[-1].time, known[0])]))
+    assert lesson.erased
+    learner.take([lesson._replace(partition=LESSONS[-1].partition, seq=len(LESSONS))])
     users = orjson.loads(learner.version().state)["model"]["members"]["lookalike"]["model"]["escalated"]["users"]
     assert key_of(known[0]) not in users
 

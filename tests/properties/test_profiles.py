@@ -18,6 +18,7 @@ from detectors.features.profile import Profile
 from detectors.features.signals import read_message, read_moderation, stable_hash
 from detectors.features.stored import move_columns, read_profile, write_profile
 from detectors.features.tokens import message_token, moderation_token
+from detectors.features.vector import vector_of
 from detectors.storage import unpack
 from detectors.user import Rulebook, Step, User
 from schemas.records import ChatMessage, Event
@@ -199,7 +200,7 @@ def profile_of(events: list[Event], profile: Profile) -> list[tuple[float, ...]]
             signals, keys = read_moderation(event)
             profile.trail += moderation_token(event)
         profile.add(signals, keys, event.event_time)
-        vectors.append(profile.vector(scratch))
+        vectors.append(vector_of(profile, scratch))
     return vectors
 
 
