@@ -30,6 +30,8 @@ LAYOUT = 2
 BEHIND = 4
 """Generations that are not folded yet. A lane writes one in an epoch at most, and the engine lets no worker begin an
 epoch before all have written the one before the last; so it resumes from two generations before the latest at most."""
+KEEPING = 4
+"""Lanes whose changes are written at a time: the disk takes its time for each of them."""
 BUSY_SECONDS = 60.0
 """How long a file that another thread writes to is waited for."""
 
@@ -90,6 +92,7 @@ class UserStores:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._folding = ThreadPoolExecutor(1, "fold-users")
+        self.keeping = ThreadPoolExecutor(KEEPING, "keep-users")
         self._opened: list[sqlite3.Connection] = []
         self.fault: StoreError | None = None
 
@@ -97,6 +100,7 @@ class UserStores:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.keeping.shutdown()
         self._folding.shutdown()
         for database in self._opened:
             database.close()
@@ -173,12 +177,18 @@ class UserStore:
         Raises:
             StoreError: if the file takes no more.
         """
+        return self.keep_later(changes).result()
+
+    def keep_later(self, changes: Iterable[Change]) -> Future[int]:
+        """The same on a thread, beside those of other lanes: what has changed is looked at before this returns."""
+        return self._stores.keeping.submit(self._keep, pack_changes(changes))
+
+    def _keep(self, packed: bytes) -> int:
         with self._stores.telling(self._path):
             self._wait()
             generation, database = self._generation + 1, self._database
             with database:
                 database.execute("BEGIN IMMEDIATE")
-                packed = pack_changes(changes)
                 database.execute("INSERT INTO changes VALUES (?, ?, ?)", (generation, crc32(packed), packed))
                 database.execute("UPDATE about SET generation = ?", (generation,))
             self._generation = generation

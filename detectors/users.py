@@ -17,8 +17,8 @@ from detectors.items import Erasure, LaneItem, Lesson, Outcome, lesson_of
 from detectors.user import NOWHERE, Rulebook, User
 from schemas.records import Event, Position
 
-LIVE = 30_000
-"""Live users of a process: some 200 MB of them."""
+LIVE = 8_000
+"""Live users of a process: few enough to stay in the processor's caches, where most of them are worth keeping there."""
 MORE = 4
 """Silent users that are looked at for each event: more than a batch can bring new ones, so that dropping keeps up."""
 

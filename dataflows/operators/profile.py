@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import chain
+from threading import get_ident
 from typing import NamedTuple
 from zlib import crc32
 
@@ -83,16 +85,24 @@ class Bundle(NamedTuple):
 class ProfileLogic(StatefulBatchLogic[Bundle, Taken, bytes]):
     """The users of one lane, made when its first events or its snapshot name the lane.
 
-    With `stores` the users are kept there, and a snapshot says no more than what of it counts.
+    With `stores` the users are kept there, and a snapshot says no more than what of it counts. `lanes` are those of
+    this process, this one to be among them.
     """
 
     def __init__(
-        self, new_users: Callable[[], Users], stores: UserStores | None, kept: list[Users], snapshot: bytes | None
+        self,
+        new_users: Callable[[], Users],
+        stores: UserStores | None,
+        lanes: list[ProfileLogic],
+        snapshot: bytes | None,
     ) -> None:
         self._stores = stores
         self._store: UserStore | None = None
-        self._users = new_users()
-        kept.append(self._users)
+        self._kept: Future[int] | None = None  # the generation that is being written
+        self._worker = get_ident()
+        self._lanes = lanes
+        lanes.append(self)
+        self.users = new_users()
         self._lane: str | None = None
         if snapshot is not None:
             if stores is None:
@@ -105,20 +115,35 @@ class ProfileLogic(StatefulBatchLogic[Bundle, Taken, bytes]):
         if self._stores is not None:
             self._store = self._stores.open(lane, generation)
             for user_id, state in self._store.read():
-                self._users.restore(user_id, state)
+                self.users.restore(user_id, state)
 
     def on_batch(self, values: list[Bundle]) -> tuple[list[Taken], bool]:
         """Count the events; see `Users.take`."""
         if self._lane is None:
             self._open(values[0].lane, 0)
         if len(values) == 1:
-            return [self._users.take(values[0].events)], False
-        return [self._users.take([decoded for bundle in values for decoded in bundle.events])], False
+            return [self.users.take(values[0].events)], False
+        return [self.users.take([decoded for bundle in values for decoded in bundle.events])], False
 
     def snapshot(self) -> bytes:
-        """What of the store counts, once it holds what the users have come to."""
-        generation = 0 if self._store is None else self._store.keep(self._users.changes())
+        """What of the store counts, once it holds what the users have come to.
+
+        The engine asks one lane of a worker after the other, all of which have had events since it asked last. So the
+        first that is asked has what changed in all of them written, side by side.
+        """
+        generation = 0
+        if self._store is not None:
+            if self._kept is None:
+                for lane in self._lanes:
+                    if lane._worker == self._worker:  # noqa: SLF001 - of the same class
+                        lane._begin_to_keep()  # noqa: SLF001
+            kept, self._kept = self._kept, None
+            generation = self._store.generation if kept is None else kept.result()
         return pack({"lane": self._lane, "generation": generation}, STATE_VERSION)
+
+    def _begin_to_keep(self) -> None:
+        if self._store is not None and self._kept is None and (changes := self.users.changes()):
+            self._kept = self._store.keep_later(changes)
 
 
 def without_text(event: Event) -> Event:
@@ -156,8 +181,8 @@ def profile(
     The users are kept in `stores`, or in memory only.
     """
     names = lane_names(lanes)
-    kept: list[Users] = []
-    telemetry.profiles.set_function(lambda: sum(map(len, kept)))
+    logics: list[ProfileLogic] = []
+    telemetry.profiles.set_function(lambda: sum(len(logic.users) for logic in logics))
 
     def new_users() -> Users:
         return Users(rules, max(LIVE // lanes, 1), recorded=stores is not None)
@@ -173,7 +198,7 @@ def profile(
         return list(bundles.items())
 
     bundles = op.flat_map_batch("by_lane", up, by_lane)
-    steps = op.stateful_batch("lanes", bundles, lambda snapshot: ProfileLogic(new_users, stores, kept, snapshot))
+    steps = op.stateful_batch("lanes", bundles, lambda snapshot: ProfileLogic(new_users, stores, logics, snapshot))
 
     def gather(batch: list[tuple[str, Taken]]) -> list[Gathered]:
         found = Gathered({}, [], [], [], [])

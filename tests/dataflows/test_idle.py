@@ -44,7 +44,7 @@ def alive(monkeypatch: pytest.MonkeyPatch) -> Alive:
 
     def taken(self: ProfileLogic, values: list[Bundle]) -> tuple[list[Taken], bool]:
         result = take(self, values)
-        counted.peak = max(counted.peak, len(self._users))
+        counted.peak = max(counted.peak, len(self.users))
         return result
 
     monkeypatch.setattr(ProfileLogic, "on_batch", taken)
