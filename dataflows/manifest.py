@@ -46,7 +46,9 @@ STATE_VERSIONS = {
     "lane": lane.STATE_VERSION,
     "channels": channels.STATE_VERSION,
 }
-"""The versions of the states in a snapshot, by what they are of; each reads all that came before it."""
+"""The versions of the states in a snapshot, by what they are of; each reads those before it, as far as `OLDEST`."""
+OLDEST = {"users": 2}
+"""The oldest version that is read, where that is not the first."""
 STATELESS = frozenset({"_noop", "branch", "flat_map_batch", "inspect_debug", "merge", "redistribute"})
 """The engine's operators that keep nothing. One that is not known here counts as stateful."""
 CHANNELS = f"{FLOW_ID}.context.channels"
@@ -169,6 +171,12 @@ def differences(stored: Manifest, now: Manifest, directory: Path) -> list[str]:
         f"{now.state_versions.get(name, 0)}: {ITS_WRITER}"
         for name, version in stored.state_versions.items()
         if version > now.state_versions.get(name, 0)
+    ]
+    problems += [
+        f"The {name} state in {directory} has version {version}, from an older forewarn, and this one reads none "
+        f"before {OLDEST[name]}: {ITS_WRITER}"
+        for name, version in stored.state_versions.items()
+        if version < OLDEST.get(name, 1)
     ]
     old, new = _filled(stored.target), now.target
     if old != new:

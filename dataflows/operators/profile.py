@@ -24,8 +24,8 @@ from detectors.user import Rulebook
 from detectors.users import LIVE, Taken, Users
 from schemas.records import CHAT, MODERATION, ChatMessage, Event, Position, Reject, RejectReason
 
-STATE_VERSION = 1
-"""Version of what a snapshot says of a lane's users."""
+STATE_VERSION = 2
+"""Version of what a snapshot says of a lane's users, and of how their file holds them."""
 
 
 class Late(NamedTuple):

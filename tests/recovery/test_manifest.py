@@ -251,6 +251,16 @@ def test_after_an_upgrade_the_older_version_is_refused(store: Path) -> None:
     assert problem.startswith(f"The user state in {store} has version 3,")
 
 
+def test_users_as_they_were_kept_before_are_refused_with_what_to_do() -> None:
+    """And not read half: their file has another layout, and their states another form."""
+    before = changed(state_versions={**STATE_VERSIONS, "users": 1})
+    [problem] = differences(before, changed(state_versions=STATE_VERSIONS), Path("store"))
+    assert problem.startswith(
+        "The users state in store has version 1, from an older forewarn, and this one reads none "
+    )
+    assert "run the version of forewarn that wrote it, or" in problem
+
+
 def test_a_target_stored_before_a_key_existed_is_the_target_with_its_default() -> None:
     """An upgrade that gives the policy a new key must not read as another target; an unknown key must."""
     before = {key: value for key, value in WRITTEN.target.items() if key != "recurring"}
