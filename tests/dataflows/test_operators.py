@@ -207,9 +207,9 @@ def test_a_snapshot_of_a_lanes_users_says_its_version_and_needs_its_store(tmp_pa
         logic.on_batch([Bundle("000", [message(0)])])
         snapshot = logic.snapshot()
         assert type(snapshot) is bytes
-        assert snapshot[0] == 1
-        with pytest.raises(StateVersionError, match="users state version 2 is unknown"):
-            profiles(stores, bytes([2]) + snapshot[1:])
+        assert snapshot[0] == 2
+        with pytest.raises(StateVersionError, match="users state version 3 is unknown"):
+            profiles(stores, bytes([3]) + snapshot[1:])
     with pytest.raises(ValueError, match="kept in memory only cannot be resumed"):
         profiles(None, snapshot)
 
