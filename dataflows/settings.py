@@ -67,7 +67,7 @@ class RecoverySettings(Section):
     """Where snapshots are kept (none: nothing survives a restart) and how often they are taken."""
 
     directory: Path | None = None
-    epoch_interval_seconds: Annotated[float, Field(ge=0)] = 10.0
+    epoch_interval_seconds: Annotated[float, Field(ge=0)] = 3.0
     partitions: Positive = 4
     """Files the store is dealt over; fixed for the store's life."""
 

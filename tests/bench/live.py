@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from dataflows.settings import RecoverySettings
 from tests.bench.latency import Latency, spread
 from tests.bench.workload import START, Workload, write
 from tests.kafka.broker import Broker, find_broker
@@ -43,7 +44,11 @@ SELDOM = 0.5
 SHARES = (0.25, 0.5, 0.75)
 AGAIN = 4
 """Events of a user in a load, in the mean; a few users make many of them."""
+WARM = 10_000
+"""Users who are heard of again before the run is stopped: a million who spoke once cause hardly a risk event, and the
+first that a broker ever takes waits a second or two for the topic in which it notes transactions."""
 HOUR = 3_600_000
+EPOCH = RecoverySettings().epoch_interval_seconds
 
 
 class Seen(NamedTuple):
@@ -175,17 +180,21 @@ def measured(
         yield "resident MB", rest.memory / 1e6
         yield "resident bytes per user", (rest.memory - base.memory) / workload.users
         yield "longest snapshot stall while catching up, s, at most", longest_stall(rest.metrics)
+        later = START + int(workload.hours * HOUR)
+        warm = Workload(min(workload.users, WARM), AGAIN * min(workload.users, WARM), workload.seed + 1, start=later)
+        filled(deployment, warm._replace(hours=1.0), folder)
+        run.until(lambda seen: seen.count("forewarn_events_total") >= workload.events + warm.events)
         run.drain()
         stored = sum(file.stat().st_size for file in (folder / "recovery").rglob("*") if file.is_file())
         yield "recovery store, bytes per user", stored / workload.users
-        later = START + int(workload.hours * HOUR)
-        filled(deployment, Workload(20, 200, workload.seed + 1, 0.1, start=later), folder)
+        later += HOUR
+        filled(deployment, Workload(20, 200, workload.seed + 2, 0.1, start=later), folder)
         again = Watched(deployment, port)
         again.until(lambda seen: seen.count("forewarn_events_total") > 0)
         yield "resume, s from start to the first event", time.monotonic() - again.begun
         subscriber = Latency(deployment)
         asked = {f"{rate:,.0f}/s": rate for rate in rates} or {f"{share:.0%}": share * read / wall for share in SHARES}
-        for number, (name, rate) in enumerate(asked.items(), 2):
+        for number, (name, rate) in enumerate(asked.items(), 3):
             many = int(rate * seconds)
             users = min(workload.users, max(1, many // AGAIN))
             load = Workload(users, many, workload.seed + number, 1.0, workload.skew, later + number * HOUR)
@@ -239,7 +248,7 @@ def main() -> None:
     parser.add_argument("--skew", choices=["natural", "half", "one"], default="natural")
     parser.add_argument("--seconds", type=float, default=30.0, help="how long each rate is fed")
     parser.add_argument("--rates", type=float, nargs="+", default=(), help="events a second, instead of shares")
-    parser.add_argument("--epoch", type=float, default=10.0, help="seconds between snapshots")
+    parser.add_argument("--epoch", type=float, default=EPOCH, help="seconds between snapshots")
     arguments = parser.parse_args()
     workload = Workload(arguments.users, arguments.events, skew=arguments.skew)
     figures: dict[str, Any] = {"workload": workload._asdict(), "epoch": arguments.epoch}

@@ -55,7 +55,7 @@ def test_one_address_is_all_that_must_be_said(tmp_path: Path) -> None:
         "late": "risk.late",
     }
     assert settings.registry is None
-    assert (settings.recovery.directory, settings.recovery.epoch_interval_seconds) == (None, 10)
+    assert (settings.recovery.directory, settings.recovery.epoch_interval_seconds) == (None, 3)
     assert (settings.recovery.partitions, settings.run.batch_size, settings.run.lanes) == (4, 1_000, 16)
 
 

@@ -31,6 +31,8 @@ ROOT = Path(__file__).parents[3]
 HERE = Path(__file__).parent
 SUBREAPER = 36
 SECONDS = 900.0
+EPOCH_SECONDS = 10
+"""As often as the other peers that survive a restart take a snapshot."""
 
 
 class FailedError(Exception):
@@ -105,7 +107,7 @@ def forewarn_command(where: Deployment, inputs: Inputs, *, whole: bool) -> tuple
             "moderation_events": inputs.moderation,
             **{topic: f"{name}.{topic}" for topic in outputs},
         },
-        "recovery": {"directory": str(where.folder / f"{name}-recovery")},
+        "recovery": {"directory": str(where.folder / f"{name}-recovery"), "epoch_interval_seconds": EPOCH_SECONDS},
         "run": {"feature_sample": 1.0 if whole else 0.0},
     }
     settings_file, policy_file = where.folder / f"{name}.toml", where.folder / f"{name}-policy.toml"
