@@ -78,7 +78,7 @@ class RunSettings(Section):
     batch_size: Positive = 1_000
     poll_timeout_ms: Positive = 20
     """How long a source partition that had little or nothing to give waits before it looks again."""
-    lanes: Positive = 16
+    lanes: Positive = 8
     allowed_skew_seconds: Annotated[float, Field(ge=0)] = 300.0
     """How far an event's time may lie ahead of its record's before it is rejected as `future_timestamp`."""
     max_record_bytes: Positive = 1_048_576

@@ -56,7 +56,7 @@ def test_one_address_is_all_that_must_be_said(tmp_path: Path) -> None:
     }
     assert settings.registry is None
     assert (settings.recovery.directory, settings.recovery.epoch_interval_seconds) == (None, 3)
-    assert (settings.recovery.partitions, settings.run.batch_size, settings.run.lanes) == (4, 1_000, 16)
+    assert (settings.recovery.partitions, settings.run.batch_size, settings.run.lanes) == (4, 1_000, 8)
 
 
 def test_the_environment_wins_over_the_file_key_by_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
