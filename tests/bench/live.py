@@ -1,6 +1,6 @@
 """The live half of the benchmark: `forewarn run` on a real broker, from topic to topic, with recovery and learning on.
 
-    python -m tests.bench.live --users 100000 --events 300000 --rates 2500 5000 10000
+    python -m tests.bench.live --users 1000000 --events 1500000 --rates 2500 5000 10000
 
 The input topics are filled, and a run reads them to the end: CPU time, memory, what the recovery store holds and how
 long snapshots took. Then it starts again from that store, and is fed at quarters of the rate it was seen to sustain, or
@@ -45,8 +45,13 @@ SHARES = (0.25, 0.5, 0.75)
 AGAIN = 4
 """Events of a user in a load, in the mean; a few users make many of them."""
 WARM = 10_000
-"""Users who are heard of again before the run is stopped: a million who spoke once cause hardly a risk event, and the
-first that a broker ever takes waits a second or two for the topic in which it notes transactions."""
+"""Users who are heard of again before the run is stopped, so that it has published risk events: the first that a broker
+ever takes waits a second or two for the topic in which it notes transactions."""
+LABELLED = 24.0
+"""Hours until they are, so that the model has learnt what became of everybody: the horizon of the policy."""
+OFTEN = 1.5
+"""Events for each user, at least. Where nobody speaks twice and gets away with it, a second event is what a model warns
+of, for every third event instead of one in 150."""
 HOUR = 3_600_000
 EPOCH = RecoverySettings().epoch_interval_seconds
 
@@ -180,7 +185,7 @@ def measured(
         yield "resident MB", rest.memory / 1e6
         yield "resident bytes per user", (rest.memory - base.memory) / workload.users
         yield "longest snapshot stall while catching up, s, at most", longest_stall(rest.metrics)
-        later = START + int(workload.hours * HOUR)
+        later = START + int((workload.hours + LABELLED) * HOUR)
         warm = Workload(min(workload.users, WARM), AGAIN * min(workload.users, WARM), workload.seed + 1, start=later)
         filled(deployment, warm._replace(hours=1.0), folder)
         run.until(lambda seen: seen.count("forewarn_events_total") >= workload.events + warm.events)
@@ -250,6 +255,8 @@ def main() -> None:
     parser.add_argument("--rates", type=float, nargs="+", default=(), help="events a second, instead of shares")
     parser.add_argument("--epoch", type=float, default=EPOCH, help="seconds between snapshots")
     arguments = parser.parse_args()
+    if arguments.events < OFTEN * arguments.users:
+        parser.error(f"--events {arguments.events} are less than {OFTEN} for each of {arguments.users} users")
     workload = Workload(arguments.users, arguments.events, skew=arguments.skew)
     figures: dict[str, Any] = {"workload": workload._asdict(), "epoch": arguments.epoch}
     with tempfile.TemporaryDirectory(prefix="forewarn-bench-") as folder, find_broker() as broker:
