@@ -30,6 +30,9 @@ LAYOUT = 2
 BEHIND = 4
 """Generations that are not folded yet. A lane writes one in an epoch at most, and the engine lets no worker begin an
 epoch before all have written the one before the last; so it resumes from two generations before the latest at most."""
+TOGETHER = 8
+"""Generations that are folded at a time beside a run: who spoke in several of them is written once, and whoever is near
+in the file with them."""
 KEEPING = 4
 """Lanes whose changes are written at a time: the disk takes its time for each of them."""
 BUSY_SECONDS = 60.0
@@ -125,8 +128,7 @@ class UserStores:
                 database.execute("BEGIN IMMEDIATE")
                 database.execute("DELETE FROM changes WHERE generation > ?", (generation,))
                 database.execute("UPDATE about SET generation = ?", (generation,))
-                for settled in range(folded + 1, generation + 1):  # no later start goes behind this one
-                    _fold(database, settled)
+                _fold(database, generation)  # no later start goes behind this one
             return UserStore(self, path, database, generation)
 
     def fold_later(self, fold: Callable[[int], None], last: int) -> Future[None]:
@@ -201,30 +203,36 @@ class UserStore:
             fold.result()
 
     def _settle(self, last: int) -> None:
-        """Fold the changes up to a generation, and bring what was written where it belongs, which takes its time."""
+        """Fold the changes up to a generation, once they are many, and bring what was written where it belongs.
+
+        Both take their time.
+        """
         database = self._database
-        for generation in range(self._folded + 1, last + 1):
+        if last - self._folded >= TOGETHER:
             with database:
                 database.execute("BEGIN IMMEDIATE")
-                _fold(database, generation)
-            self._folded = generation
+                _fold(database, last)
+            self._folded = last
         database.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
 
-def _fold(database: sqlite3.Connection, generation: int) -> None:
-    """Put the changes of a generation where they belong; those of all before it are there.
+def _fold(database: sqlite3.Connection, last: int) -> None:
+    """Put the changes up to a generation where they belong.
 
     Raises:
         ValueError: if they are not what was written.
     """
-    for total, packed in database.execute("SELECT sum, packed FROM changes WHERE generation = ?", (generation,)):
+    changes: dict[str, bytes | None] = {}
+    query = "SELECT generation, sum, packed FROM changes WHERE generation <= ? ORDER BY generation"
+    for generation, total, packed in database.execute(query, (last,)):
         if crc32(packed) != total:
             raise ValueError(f"the changes of generation {generation} are not what was written")
-        changes = unpack_changes(packed)
-        database.executemany(DROP, ((_data(user_id),) for user_id, state in changes if state is None))
-        database.executemany(KEEP, ((_data(user_id), state) for user_id, state in changes if state is not None))
-    database.execute("DELETE FROM changes WHERE generation = ?", (generation,))
-    database.execute("UPDATE about SET folded = ?", (generation,))
+        changes.update(unpack_changes(packed))
+    states = sorted((_data(user_id), state) for user_id, state in changes.items() if state is not None)
+    database.executemany(DROP, ((_data(user_id),) for user_id, state in changes.items() if state is None))
+    database.executemany(KEEP, states)
+    database.execute("DELETE FROM changes WHERE generation <= ?", (last,))
+    database.execute("UPDATE about SET folded = ?", (last,))
 
 
 def took_none(directory: Path, why: object) -> str:
