@@ -43,7 +43,7 @@ released: $(READY)
 	@echo "== released schemas"
 	@$(BIN)/forewarn schemas check
 
-bench: $(READY) ## measure a replay by stage, a live run on a broker, and what people would use instead; 15 minutes
+bench: $(READY) ## measure a replay by stage, a live run on a broker, and what people would use instead; half an hour
 	@mkdir -p out/bench
 	@$(BIN)/python tests/bench/bench.py
 	@$(BIN)/python -m tests.bench.growth

@@ -74,7 +74,7 @@ def hash_of(user_id: str) -> int:
 def main() -> None:
     """Measure and print a line each, and keep them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--users", type=int, nargs="+", default=[10_000, 100_000])
+    parser.add_argument("--users", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--events", type=float, default=3.0, help="events for each user, 300,000 at least")
     parser.add_argument("--processes", type=int, nargs="*", default=[1, 2, 4])
     arguments = parser.parse_args()
