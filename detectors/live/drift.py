@@ -34,11 +34,11 @@ class Drift:
         self._edges: Rows | None = None
         self._reference: Counts = np.zeros((columns, BINS + 1), np.int64)
 
-    def take(self, rows: Matrix | Rows) -> list[list[int]]:
+    def take(self, rows: Matrix) -> list[list[int]]:
         """Take rows, NaN where absent; the columns that drifted, for each window that was compared."""
         told = []
         # single precision is plenty for deciles, and halves what a snapshot holds
-        self._held.append(rows.astype(np.float32, copy=False))
+        self._held.append(rows.astype(np.float32))
         self._number += len(rows)
         while self._number >= WINDOW:
             held = np.concatenate(self._held)

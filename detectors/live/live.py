@@ -81,9 +81,7 @@ class Live:
 
     def rows(self, matrix: Matrix, probabilities: Matrix) -> None:
         """Sampled points, whose vectors begin with the numbers, and their probabilities: looked through for drift."""
-        rows = np.empty((len(matrix), len(NUMBERS) + 1), np.float32)
-        rows[:, :-1], rows[:, -1] = matrix[:, : len(NUMBERS)], probabilities
-        for drifted in self._drift.take(rows):
+        for drifted in self._drift.take(np.column_stack([matrix[:, : len(NUMBERS)], probabilities])):
             self._count("drift_windows", "all", 1)
             for column in drifted:
                 self._count("drifts", NUMBERS[column] if column < len(NUMBERS) else "score", 1)

@@ -186,8 +186,9 @@ def measured(
         yield "resident bytes per user", (rest.memory - base.memory) / workload.users
         yield "longest snapshot stall while catching up, s, at most", longest_stall(rest.metrics)
         later = START + int((workload.hours + LABELLED) * HOUR)
-        warm = Workload(min(workload.users, WARM), AGAIN * min(workload.users, WARM), workload.seed + 1, start=later)
-        filled(deployment, warm._replace(hours=1.0), folder)
+        few = min(workload.users, WARM)
+        warm = Workload(few, AGAIN * few, workload.seed + 1, 1.0, start=later)
+        filled(deployment, warm, folder)
         run.until(lambda seen: seen.count("forewarn_events_total") >= workload.events + warm.events)
         run.drain()
         stored = sum(file.stat().st_size for file in (folder / "recovery").rglob("*") if file.is_file())

@@ -156,6 +156,23 @@ def test_nothing_of_an_erased_user_is_left_in_a_file_that_was_folded(store: Path
         assert b"who will be erased" not in file.read_bytes(), file.name
 
 
+def test_an_erased_user_is_kept_beside_a_run_for_a_dozen_generations_at_most(store: Path) -> None:
+    """As long as docs/concepts.md says, wherever between two folds the erasure falls."""
+    for lane, before in (("000", 0), ("001", TOGETHER + BEHIND - 2)):
+        with UserStores(store) as stores:
+            users = stores.open(lane, 0)
+            for _ in range(before):
+                users.keep([("bob", b"bob")])
+            users.keep([("ann", b"a state of ann")])
+            users.keep([("ann", None)])
+            for _ in range(12):
+                users.keep([("bob", b"bob")])
+        with closing(sqlite3.connect(path_of(store, lane))) as database:
+            rows = database.execute("SELECT user_id FROM users UNION ALL SELECT packed FROM changes").fetchall()
+        assert rows
+        assert not [row for (row,) in rows if b"ann" in row], lane
+
+
 def test_a_disk_without_room_is_told_and_nothing_is_lost(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was kept before goes on being there."""
     connect = recovery_users._connect
