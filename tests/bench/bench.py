@@ -3,13 +3,14 @@
 On the Ubuntu IRC log where it lies beside the checkout, by a policy that stays as it is, and once more by the one that
 comes along; on a simulated log otherwise. Every event is scored and learning is on. The stages run on the same batches
 one after the other, without the engine; the whole replay is the real one, with engine and outputs. CPU time is the
-figure to compare: on a busy machine wall time says little.
+figure to compare: on a busy machine wall time says little. The figures also go to out/bench/stages.json.
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
+import resource
 import statistics
 import tempfile
 import time
@@ -19,7 +20,9 @@ from contextlib import contextmanager
 from itertools import islice, pairwise
 from multiprocessing import get_context
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import orjson
 
 from dataflows.engine import FEW
 from dataflows.mapping import LogMapping
@@ -41,6 +44,7 @@ from schemas.records import Reject
 
 ROOT = Path(__file__).parents[2]
 UBUNTU = ROOT.parent / "shared/datasets/ubuntu_irc/events.csv.gz"
+OUT = ROOT / "out/bench/stages.json"
 GOAL = 20_000
 BATCH = 4_000
 
@@ -59,11 +63,12 @@ class Stages:
 
 
 class Run(NamedTuple):
-    """A whole replay: its events, CPU seconds by part, and wall seconds."""
+    """A whole replay: its events, CPU seconds by part, wall seconds, and the most bytes its process ever held."""
 
     events: int
     seconds: dict[str, float]
     wall: float
+    memory: int
 
 
 def cost(run: Run) -> float:
@@ -89,6 +94,7 @@ def replayed(log: Path, mapping_file: Path | None, policy_file: Path, out: Path)
         sum(done.summary["events"].values()),
         dict(zip(names, parts, strict=True)),
         time.perf_counter() - wall,
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1_024,
     )
 
 
@@ -157,6 +163,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=int, help="use a simulated log of this many events")
     parser.add_argument("--repeats", type=int, default=3, help="how many whole replays; their median counts")
+    parser.add_argument("--out", type=Path, default=OUT, help="where the figures go")
     arguments = parser.parse_args()
     simulated: int | None = arguments.events
     repeats: int = arguments.repeats
@@ -185,14 +192,14 @@ def main() -> None:
         gc.set_threshold(FEW, 20, 20)
         events, points, state, stages = by_stage(read_log(log, mapping), policy)
         gc.set_threshold(*before)
-        print(f"{'stage':<16}{'CPU us/event':>14}{'events/s':>12}")
-        for name, seconds in stages.seconds.items():
-            print(f"{name:<16}{seconds / events * 1e6:>14.2f}{events / seconds:>12,.0f}")
-        for name, seconds in run.seconds.items():
-            print(f"{name:<16}{seconds / total * 1e6:>14.2f}{total / seconds:>12,.0f}")
         cpu = cost(run)
-        print(f"{'replay: all':<16}{cpu / total * 1e6:>14.2f}{total / cpu:>12,.0f}")
-        print(f"{total:,} events, {points:,} scored as decision points; wall {run.wall:.1f} s")
+        costs = {name: seconds / events * 1e6 for name, seconds in stages.seconds.items()}
+        costs |= {name: seconds / total * 1e6 for name, seconds in {**run.seconds, "replay: all": cpu}.items()}
+        print("| stage | CPU us/event | events/CPU s |\n|---|---|---|")
+        for name, one in costs.items():
+            print(f"| {name} | {one:.2f} | {1e6 / one:,.0f} |")
+        print(f"\n{total:,} events, {points:,} scored as decision points; wall {run.wall:.1f} s")
+        print(f"most memory of a whole replay: {run.memory / 1e6:,.0f} MB")
         print(f"a user's state: {state:,.0f} bytes in the median")
         spread = ", ".join(f"{total / cost(one):,.0f}" for one in runs[::-1])
         print(f"whole replays, events per CPU second: {spread}; the median is shown")
@@ -202,6 +209,19 @@ def main() -> None:
             learning = load_policy(along).learning
             models = ", ".join((learning.champion, *learning.challengers))
             print(f"with {along.relative_to(ROOT)} (channels; {models}), once: {total / cost(other):,.0f}")
+    figures: dict[str, Any] = {
+        "log": log.name,
+        "events": total,
+        "points": points,
+        "CPU us an event": costs,
+        "wall s": run.wall,
+        "most memory, bytes": run.memory,
+        "state of a user, bytes": state,
+        "replays, events per CPU second": [total / cost(one) for one in runs],
+    }
+    out: Path = arguments.out
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_bytes(orjson.dumps(figures, option=orjson.OPT_INDENT_2))
 
 
 if __name__ == "__main__":

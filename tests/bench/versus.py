@@ -44,12 +44,8 @@ def checked_out(revision: str, folder: Path) -> Path:
 
 
 def stages(printed: str) -> dict[str, float]:
-    r"""CPU microseconds an event by stage, as the benchmark printed them.
-
-    >>> stages("decode                  2.46     407,276\\nreplay: all            49.78      20,088\\nwall 3 s")
-    {'decode': 2.46, 'replay: all': 49.78}
-    """
-    found = re.findall(r"^([a-z][a-z: ]*?) +([\d.]+) +[\d,]+$", printed, re.MULTILINE)
+    """CPU microseconds an event by stage, as the benchmark printed them; earlier revisions drew no lines."""
+    found = re.findall(r"^(?:\| )?([a-z][a-z: ]*?)[ |]+([\d.]+)[ |]+[\d,]+(?: \|)?$", printed, re.MULTILINE)
     return {stage: float(cost) for stage, cost in found}
 
 

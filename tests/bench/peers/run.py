@@ -143,18 +143,17 @@ def check_windows(counts: dict[str, Any], log: Path) -> None:
 
 
 def table(rows: list[Row], events: int) -> list[str]:
-    """The rows as they are printed."""
+    """The rows as a Markdown table."""
     us = {row.name: row.cpu / events * 1e6 for row in rows}
-    head = (
-        f"{'':<24}{'events/CPU s':>13}{'CPU us/event':>14}{'of forewarn':>12}"
-        f"{'start, s':>10}{'without start':>15}  {'what it does'}"
-    )
-    lines = [head]
+    lines = [
+        "| | events/CPU s | CPU us/event | of forewarn | start, CPU s | events/CPU s without start | what it does |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for row in sorted(rows, key=lambda row: row.cpu):
         without = events / max(row.cpu - row.start, 1e-9)
         lines.append(
-            f"{row.name:<24}{events / row.cpu:>13,.0f}{us[row.name]:>14.1f}{us[FOREWARN] / us[row.name]:>11.2f}x"
-            f"{row.start:>10.1f}{without:>15,.0f}  {row.does}"
+            f"| {row.name} | {events / row.cpu:,.0f} | {us[row.name]:.1f} | {us[FOREWARN] / us[row.name]:.2f} "
+            f"| {row.start:.1f} | {without:,.0f} | {row.does} |"
         )
     return lines
 
