@@ -109,6 +109,8 @@ def properties(*, listen: str, advertise: str, controller: str, log_dir: str) ->
         "broker.session.timeout.ms": "3000",
         "broker.heartbeat.interval.ms": "500",
         "group.initial.rebalance.delay.ms": "0",
+        # What a test removes is gone soon, not in a minute.
+        "log.segment.delete.delay.ms": "1000",
         # By default half of the heap, which a restart behind many topics no longer finds.
         "log.cleaner.dedupe.buffer.size": "8388608",
         "offsets.topic.num.partitions": "1",
