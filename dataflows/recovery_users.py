@@ -32,7 +32,7 @@ BEHIND = 4
 epoch before all have written the one before the last; so it resumes from two generations before the latest at most."""
 TOGETHER = 8
 """Generations that are folded at a time beside a run: who spoke in several of them is written once, and whoever is near
-in the file with them."""
+in the file with them. Lanes take turns, so that each epoch's end is followed by as much folding."""
 KEEPING = 4
 """Lanes whose changes are written at a time: the disk takes its time for each of them."""
 BUSY_SECONDS = 60.0
@@ -116,7 +116,7 @@ class UserStores:
         """
         path = path_of(self._directory, lane)
         with self.telling(path):
-            database = _connect(path)
+            database, turn = _connect(path), len(self._opened) % TOGETHER
             self._opened.append(database)
             _, latest, folded = _about(database)
             if not folded <= generation <= latest:
@@ -129,7 +129,8 @@ class UserStores:
                 database.execute("DELETE FROM changes WHERE generation > ?", (generation,))
                 database.execute("UPDATE about SET generation = ?", (generation,))
                 _fold(database, generation)  # no later start goes behind this one
-            return UserStore(self, path, database, generation)
+            _empty_log(database)
+            return UserStore(self, path, database, generation, turn)
 
     def fold_later(self, fold: Callable[[int], None], last: int) -> Future[None]:
         """Have a lane's changes folded up to a generation, in turn with those of others."""
@@ -155,9 +156,12 @@ class UserStores:
 class UserStore:
     """A lane's users on disk. One thread at a time may use it."""
 
-    def __init__(self, stores: UserStores, path: Path, database: sqlite3.Connection, generation: int) -> None:
+    def __init__(
+        self, stores: UserStores, path: Path, database: sqlite3.Connection, generation: int, turn: int
+    ) -> None:
         self._stores, self._path, self._database = stores, path, database
-        self._generation = self._folded = generation
+        self._generation = generation
+        self._next = generation + TOGETHER - turn
         self._fold: Future[None] | None = None
 
     @property
@@ -203,17 +207,18 @@ class UserStore:
             fold.result()
 
     def _settle(self, last: int) -> None:
-        """Fold the changes up to a generation, once they are many, and bring what was written where it belongs.
+        """Fold the changes up to a generation if it is the lane's turn, which takes its time.
 
-        Both take their time.
+        Until then what was written is in the log beside the file, and is written into the file once.
         """
+        if last < self._next:
+            return
         database = self._database
-        if last - self._folded >= TOGETHER:
-            with database:
-                database.execute("BEGIN IMMEDIATE")
-                _fold(database, last)
-            self._folded = last
-        database.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        with database:
+            database.execute("BEGIN IMMEDIATE")
+            _fold(database, last)
+        self._next = last + TOGETHER
+        _empty_log(database)
 
 
 def _fold(database: sqlite3.Connection, last: int) -> None:
@@ -233,6 +238,11 @@ def _fold(database: sqlite3.Connection, last: int) -> None:
     database.executemany(KEEP, states)
     database.execute("DELETE FROM changes WHERE generation <= ?", (last,))
     database.execute("UPDATE about SET folded = ?", (last,))
+
+
+def _empty_log(database: sqlite3.Connection) -> None:
+    """Bring what was written where it belongs in the file, and leave nothing in the log beside it."""
+    database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
 def took_none(directory: Path, why: object) -> str:

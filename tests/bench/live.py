@@ -15,11 +15,13 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import socket
 import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from math import nan
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,7 +32,7 @@ from dataflows.settings import RecoverySettings
 from tests.bench.latency import Latency, spread
 from tests.bench.workload import START, Workload, write
 from tests.kafka.broker import Broker, find_broker
-from tests.kafka.broker_base import free_ports
+from tests.kafka.broker_base import LOOPBACK, free_ports
 from tests.recovery.deployment import ROOT, Deployment, Life
 from tests.recovery.soak import total
 
@@ -57,20 +59,20 @@ EPOCH = RecoverySettings().epoch_interval_seconds
 
 
 class Seen(NamedTuple):
-    """A run at one moment: CPU seconds and resident bytes of its process, and its metrics."""
+    """A run at one moment: CPU seconds and resident bytes of its processes, and the metrics of each that has any."""
 
     cpu: float
     memory: int
-    metrics: str
+    metrics: Sequence[str]
 
     def count(self, name: str) -> int:
-        """A metric's sum over its labels."""
-        return total(self.metrics, name)
+        """A metric's sum over its labels and the processes."""
+        return sum(total(metrics, name) for metrics in self.metrics)
 
-    def value(self, name: str) -> float:
-        """A metric without labels."""
-        found = re.search(rf"^{name} (\S+)$", self.metrics, re.MULTILINE)
-        return 0.0 if found is None else float(found[1])
+    def values(self, name: str) -> list[float]:
+        """A metric without labels, of each process."""
+        found = [re.search(rf"^{name} (\S+)$", metrics, re.MULTILINE) for metrics in self.metrics]
+        return [0.0 if one is None else float(one[1]) for one in found]
 
 
 def cpu_of(pid: int | None) -> float:
@@ -84,21 +86,31 @@ def cpu_of(pid: int | None) -> float:
 class Watched:
     """A run that is looked at from outside."""
 
-    def __init__(self, deployment: Deployment, port: int) -> None:
-        self._port, self.begun = port, time.monotonic()
-        self.life: Life = deployment.start()
+    def __init__(self, deployment: Deployment, ports: Sequence[int]) -> None:
+        self._ports, self.begun = ports, time.monotonic()
+        self.life: Life = deployment.start(*(("--processes", str(len(ports))) if len(ports) > 1 else ()))
+
+    def pids(self) -> set[int]:
+        """Its processes, the one that watches over several included."""
+        return {self.life.process.pid, *self.life.alive("--place")}
+
+    def cpu(self) -> float:
+        """CPU seconds of all of them."""
+        return sum(map(cpu_of, self.pids()))
 
     def look(self) -> Seen | None:
-        """The run as it is now; None while it serves no metrics yet."""
+        """The run as it is now; None while one of its processes serves no metrics yet."""
         assert self.life.process.poll() is None, self.life.said()
+        metrics = []
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/metrics", timeout=60) as answer:
-                metrics = answer.read().decode()
+            for port in self._ports:
+                with urllib.request.urlopen(f"http://{LOOPBACK}:{port}/metrics", timeout=60) as answer:
+                    metrics.append(answer.read().decode())
         except OSError:
             return None
-        pid = self.life.process.pid
-        memory = re.findall(r"^VmRSS:\s*(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
-        return Seen(cpu_of(pid), int(memory[0]) * 1024, metrics)
+        said = "".join(Path(f"/proc/{pid}/status").read_text() for pid in self.pids())
+        memory = re.findall(r"^VmRSS:\s*(\d+) kB", said, re.MULTILINE)
+        return Seen(self.cpu(), sum(map(int, memory)) * 1024, metrics)
 
     def until(self, reached: Callable[[Seen], bool], patience: float = 3_600.0) -> Seen:
         """The run at the first look at which that is so."""
@@ -127,16 +139,17 @@ class Stalls:
         self._watching.start()
 
     def _watch(self) -> None:
-        count = summed = None
+        before: Iterable[tuple[float, float]] = ()
         while not self._over.wait(SELDOM):
             if (seen := self._run.look()) is None:
                 continue
-            times, stood = (seen.value(f"forewarn_snapshot_seconds_{part}") for part in ("count", "sum"))
-            # every source partition stands still for about as long as the others
-            if count is not None and summed is not None and times > count:
-                end = seen.value("forewarn_last_snapshot_timestamp_seconds")
-                self.found.append((end - (stood - summed) / (times - count), end))
-            count, summed = times, stood
+            parts = [seen.values(f"forewarn_snapshot_seconds_{part}") for part in ("count", "sum")]
+            now, ends = list(zip(*parts, strict=True)), seen.values("forewarn_last_snapshot_timestamp_seconds")
+            # every source partition of a process stands still for about as long as the others
+            for (count, summed), (times, stood), end in zip(before or now, now, ends, strict=True):
+                if times > count:
+                    self.found.append((end - (stood - summed) / (times - count), end))
+            before = now
 
     def met(self, begin: float, end: float) -> bool:
         """Whether something that lasted from `begin` to `end` met one."""
@@ -148,11 +161,27 @@ class Stalls:
         self._watching.join()
 
 
-def longest_stall(metrics: str) -> float | None:
-    """The bound of the highest bucket that a snapshot fell into (s); None where there was none."""
-    found = re.findall(r'^forewarn_snapshot_seconds_bucket{.*le="([^"]+)".*} (\S+)$', metrics, re.MULTILINE)
-    counts = sorted((float(bound), float(count)) for bound, count in found)
-    return next((bound for bound, count in counts if counts[-1][1] and count == counts[-1][1]), None)
+def longest_stall(processes: Sequence[str]) -> float | None:
+    """The bound of the highest bucket that a snapshot of any process fell into (s); None where there was none."""
+    longest = []
+    for metrics in processes:
+        found = re.findall(r'^forewarn_snapshot_seconds_bucket{.*le="([^"]+)".*} (\S+)$', metrics, re.MULTILINE)
+        counts = sorted((float(bound), float(count)) for bound, count in found)
+        longest += [bound for bound, count in counts if counts[-1][1] and count == counts[-1][1]][:1]
+    return max(longest, default=None)
+
+
+def adjacent_ports(count: int) -> int:
+    """The first of so many ports in a row on which nobody listens now."""
+    while True:
+        (first,) = free_ports(1)
+        with ExitStack() as held:
+            try:
+                for port in range(first, first + count):
+                    held.enter_context(socket.create_server((LOOPBACK, port)))
+            except (OSError, OverflowError):
+                continue
+            return first
 
 
 def filled(deployment: Deployment, workload: Workload, folder: Path) -> None:
@@ -161,17 +190,24 @@ def filled(deployment: Deployment, workload: Workload, folder: Path) -> None:
 
 
 def measured(
-    broker: Broker, folder: Path, workload: Workload, seconds: float, epoch: float, rates: Sequence[float] = ()
+    broker: Broker,
+    folder: Path,
+    workload: Workload,
+    seconds: float,
+    epoch: float,
+    rates: Sequence[float] = (),
+    processes: int = 1,
 ) -> Iterator[tuple[str, Any]]:
     """The figures, one after the other, by name; without `rates`, at shares of what catching up was seen to do."""
-    (port,) = free_ports(1)
+    port = adjacent_ports(processes)
     deployment = Deployment(broker.address, folder, POLICY, None, epoch_seconds=epoch, batch_size=1_000, metrics=port)
+    ports = range(port, port + processes)
     try:
-        idle = Watched(deployment, port)
+        idle = Watched(deployment, ports)
         base = idle.until(lambda seen: seen.count("forewarn_last_snapshot_timestamp_seconds") > 0)
         idle.drain()
         filled(deployment, workload, folder)
-        run = Watched(deployment, port)
+        run = Watched(deployment, ports)
         began = run.until(lambda seen: seen.count("forewarn_events_total") > 0)
         first, cpu, others = time.monotonic(), began.cpu, cpu_of(broker.pid)
         done = run.until(lambda seen: seen.count("forewarn_events_total") >= workload.events)
@@ -195,7 +231,7 @@ def measured(
         yield "recovery store, bytes per user", stored / workload.users
         later += HOUR
         filled(deployment, Workload(20, 200, workload.seed + 2, 0.1, start=later), folder)
-        again = Watched(deployment, port)
+        again = Watched(deployment, ports)
         again.until(lambda seen: seen.count("forewarn_events_total") > 0)
         yield "resume, s from start to the first event", time.monotonic() - again.begun
         subscriber = Latency(deployment)
@@ -215,10 +251,13 @@ def fed(run: Watched, broker: int | None, subscriber: Latency, workload: Workloa
     """A run that is sent a workload at a rate: what that took of whom, and how long risk events took."""
     load = subscriber.prepare(workload, rate)
     stalls = Stalls(run)
-    pids = {"run": run.life.process.pid, "broker": broker, "benchmark": os.getpid()}
-    before = {name: cpu_of(pid) for name, pid in pids.items()}
+
+    def cpu() -> dict[str, float]:
+        return {"run": run.cpu(), "broker": cpu_of(broker), "benchmark": cpu_of(os.getpid())}
+
+    before = cpu()
     came = subscriber.feed(load)
-    cpu = {name: cpu_of(pid) - before[name] for name, pid in pids.items()} | {"load": came.cpu}
+    cpu_seconds = {name: took - before[name] for name, took in cpu().items()} | {"load": came.cpu}
     stalls.close()
     met = [wait for wait in came.waits if stalls.met(*wait)]
     free = [wait for wait in came.waits if not stalls.met(*wait)]
@@ -226,7 +265,7 @@ def fed(run: Watched, broker: int | None, subscriber: Latency, workload: Workloa
         "rate": rate,
         "sent a second": workload.events / came.seconds,
         "late in sending, s, p99": came.late,
-        "CPU us an event": {name: took / workload.events * 1e6 for name, took in cpu.items()},
+        "CPU us an event": {name: took / workload.events * 1e6 for name, took in cpu_seconds.items()},
         "latency, s": spread(came.waits),
         "outside snapshots": spread(free),
         "in snapshots": spread(met),
@@ -254,15 +293,18 @@ def main() -> None:
     parser.add_argument("--skew", choices=["natural", "half", "one"], default="natural")
     parser.add_argument("--seconds", type=float, default=30.0, help="how long each rate is fed")
     parser.add_argument("--rates", type=float, nargs="+", default=(), help="events a second, instead of shares")
+    parser.add_argument("--processes", type=int, default=1, help="of the run")
     parser.add_argument("--epoch", type=float, default=EPOCH, help="seconds between snapshots")
     arguments = parser.parse_args()
     if arguments.events < OFTEN * arguments.users:
         parser.error(f"--events {arguments.events} are less than {OFTEN} for each of {arguments.users} users")
     workload = Workload(arguments.users, arguments.events, skew=arguments.skew)
     figures: dict[str, Any] = {"workload": workload._asdict(), "epoch": arguments.epoch}
+    figures["processes"] = processes = arguments.processes
     with tempfile.TemporaryDirectory(prefix="forewarn-bench-") as folder, find_broker() as broker:
-        print(f"{broker.description}; {workload.name}\n\n| | |\n|---|---|", flush=True)
-        found = measured(broker, Path(folder), workload, arguments.seconds, arguments.epoch, arguments.rates)
+        of = f"{processes} process{'es' * (processes > 1)}"
+        print(f"{broker.description}; {workload.name}; {of}\n\n| | |\n|---|---|", flush=True)
+        found = measured(broker, Path(folder), workload, arguments.seconds, arguments.epoch, arguments.rates, processes)
         for name, value in found:
             figures[name] = value
             print(f"| {name} | {shown(value)} |", flush=True)

@@ -152,8 +152,24 @@ def test_nothing_of_an_erased_user_is_left_in_a_file_that_was_folded(store: Path
         lane.keep([("ann", None)])
     with UserStores(store) as stores:
         stores.open("000", 2)
-    for file in (store / "users").iterdir():
-        assert b"who will be erased" not in file.read_bytes(), file.name
+        for file in (store / "users").iterdir():
+            assert b"who will be erased" not in file.read_bytes(), file.name
+
+
+def test_lanes_take_turns_in_folding(tmp_path: Path) -> None:
+    """So that no epoch is followed by the folding of all of them at once."""
+    lanes = [f"{number:03d}" for number in range(TOGETHER)]
+    make_users(tmp_path, lanes)
+    with UserStores(tmp_path) as stores:
+        opened = [stores.open(lane, 0) for lane in lanes]
+        for _ in range(3 * TOGETHER):
+            for users in opened:
+                users.keep([("bob", b"bob")])
+    folded = set()
+    for lane in lanes:
+        with closing(sqlite3.connect(path_of(tmp_path, lane))) as database:
+            folded |= set(database.execute("SELECT folded FROM about"))
+    assert len(folded) == TOGETHER
 
 
 def test_an_erased_user_is_kept_beside_a_run_for_a_dozen_generations_at_most(store: Path) -> None:
@@ -167,10 +183,9 @@ def test_an_erased_user_is_kept_beside_a_run_for_a_dozen_generations_at_most(sto
             users.keep([("ann", None)])
             for _ in range(12):
                 users.keep([("bob", b"bob")])
-        with closing(sqlite3.connect(path_of(store, lane))) as database:
-            rows = database.execute("SELECT user_id FROM users UNION ALL SELECT packed FROM changes").fetchall()
-        assert rows
-        assert not [row for (row,) in rows if b"ann" in row], lane
+            files = [file for file in (store / "users").iterdir() if lane in file.name]
+            assert len(files) == 3  # while it is open, what was not folded is in a log beside it
+            assert not [file.name for file in files if b"a state of ann" in file.read_bytes()]
 
 
 def test_a_disk_without_room_is_told_and_nothing_is_lost(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
