@@ -77,8 +77,11 @@ def test_a_live_run_is_measured_from_topic_to_topic(broker: Broker, tmp_path: Pa
     assert any(one["snapshots"] for one in told)
 
 
-def test_a_live_run_is_fed_at_the_rates_asked_for(broker: Broker, tmp_path: Path) -> None:
-    """Instead of at shares of what it can do."""
-    found = dict(measured(broker, tmp_path, Workload(50, 500), 1.0, 0.5, [100.0]))
+def test_two_processes_are_measured_together_and_fed_at_the_rates_asked_for(broker: Broker, tmp_path: Path) -> None:
+    """What both of them know and take is added up; shares of what they can do are not fed then."""
+    found = dict(measured(broker, tmp_path, Workload(50, 500), 1.0, 0.5, [100.0], processes=2))
+    assert found["users in memory"] == pytest.approx(50, abs=2)
     assert [name for name in found if name.startswith("fed at")] == ["fed at 100/s"]
-    assert 0 < found["fed at 100/s"]["sent a second"] < 200
+    fed = found["fed at 100/s"]
+    assert 0 < fed["sent a second"] < 200
+    assert fed["CPU us an event"]["run"] > 0
