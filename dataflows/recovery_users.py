@@ -183,11 +183,11 @@ class UserStore:
         Raises:
             StoreError: if the file takes no more.
         """
-        return self.keep_later(changes).result()
+        return self.keep_later(pack_changes(changes)).result()
 
-    def keep_later(self, changes: Iterable[Change]) -> Future[int]:
-        """The same on a thread, beside those of other lanes: what has changed is looked at before this returns."""
-        return self._stores.keeping.submit(self._keep, pack_changes(changes))
+    def keep_later(self, packed: bytes) -> Future[int]:
+        """The same of changes that are packed already, on a thread, beside those of other lanes."""
+        return self._stores.keeping.submit(self._keep, packed)
 
     def _keep(self, packed: bytes) -> int:
         with self._stores.telling(self._path):

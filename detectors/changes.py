@@ -14,18 +14,23 @@ Change = tuple[str, bytes | None]
 
 
 def pack_changes(changes: Iterable[Change]) -> bytes:
-    """All of them, in their order."""
+    """All of them, in their order; of those of one user the last holds."""
     writer = BytesWriter()
     for user_id, state in changes:
-        name = user_id.encode("utf-8", "surrogatepass")
-        write_whole(writer, len(name))
-        writer.write(name)
-        if state is None:
-            write_whole(writer, 0)
-        else:
-            write_whole(writer, len(state))
-            writer.write(state)
+        write_change(writer, user_id, state)
     return writer.getvalue()
+
+
+def write_change(writer: BytesWriter, user_id: str, state: bytes | None) -> None:
+    """One of them, behind those that were written before."""
+    name = user_id.encode("utf-8", "surrogatepass")
+    write_whole(writer, len(name))
+    writer.write(name)
+    if state is None:
+        write_whole(writer, 0)
+    else:
+        write_whole(writer, len(state))
+        writer.write(state)
 
 
 def unpack_changes(packed: bytes) -> list[Change]:

@@ -32,8 +32,8 @@ from detectors.versions import Note, Run, Versions, probabilities_of, runs_of
 from detectors.waiting import item_of, plain
 from schemas.records import Position, RiskEvent, Tier, Tombstone, Trigger
 
-STATE_VERSION = 2
-"""Version of a lane's packed state."""
+STATE_VERSION = 3
+"""Version of a lane's packed state; every one before it is read."""
 MOST_ALIKE = 3
 """How many exemplars a risk event names."""
 CROWD = 50_000
@@ -271,7 +271,7 @@ class Lane:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a state, of this version or of version 1, which had no live evaluation."""
+        """Go on from a state of any version; version 1 had no live evaluation."""
         for model, versions in state["versions"].items():
             if model in self._versions:
                 self._versions[model].restore(versions)

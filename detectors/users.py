@@ -8,8 +8,12 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable
-from typing import final
+from typing import Final, final
 
+from librt.strings import BytesWriter
+from mypy_extensions import i64
+
+from detectors.changes import write_change
 from detectors.channels import Context
 from detectors.features.signals import stable_hash
 from detectors.idle import DAY, NEVER, Idle
@@ -21,6 +25,8 @@ LIVE = 8_000
 """Live users of a process: few enough to stay in the processor's caches, where most of them are worth keeping there."""
 MORE = 4
 """Silent users that are looked at for each event: more than a batch can bring new ones, so that dropping keeps up."""
+WRITTEN: Final[i64] = 8_000_000
+"""Bytes of changes that are written before anybody asks for them: beyond, whoever changes again is written once."""
 
 
 @final
@@ -57,14 +63,26 @@ class Users:
     With `recorded`, it is remembered who has changed, for a store: see `changes`.
     """
 
-    __slots__ = ("_changed", "_count", "_frozen", "_idle", "_live", "_most", "_order", "_recorded", "_rules")
+    __slots__ = (
+        "_changed",
+        "_count",
+        "_frozen",
+        "_idle",
+        "_live",
+        "_most",
+        "_order",
+        "_recorded",
+        "_rules",
+        "_written",
+    )
 
     def __init__(self, rules: Rulebook, live: int = LIVE, *, recorded: bool = False) -> None:
         self._rules, self._most, self._recorded = rules, live, recorded
         self._live: dict[str, User] = {}
         self._order: OrderedDict[str, None] = OrderedDict()  # the live ones, as they were thawed
         self._frozen: dict[str, bytes] = {}  # the states of the others
-        self._changed: dict[str, None] = {}
+        self._changed: dict[str, None] = {}  # of whom the latest is not yet written
+        self._written = BytesWriter()
         self._idle = Idle(rules.ttl + rules.lateness)
         self._count = 0
 
@@ -138,17 +156,21 @@ class Users:
         if partition != NOWHERE:
             self._idle.move(user_id, partition, clock, NEVER)
 
-    def changes(self) -> list[tuple[str, bytes | None]]:
-        """The state of everybody who has changed since the last call, as versioned bytes; None of whom nothing is kept.
+    def changes(self) -> bytes:
+        """The state of everybody who has changed since the last call, packed as by `pack_changes`; empty if nobody has.
+
+        Whoever was frozen meanwhile is in it already, so that little is left to do now.
 
         Raises:
             ValueError: if changes are not recorded.
         """
         if not self._recorded:
             raise ValueError("changes are not recorded")
-        changes = [(user_id, self.state_of(user_id)) for user_id in self._changed]
-        self._changed = {}
-        return changes
+        written = self._written
+        for user_id in self._changed:
+            write_change(written, user_id, self.state_of(user_id))
+        self._changed, self._written = {}, BytesWriter()
+        return written.getvalue()
 
     def state_of(self, user_id: str) -> bytes | None:
         """A user's state as versioned bytes; None of whom nothing is kept."""
@@ -167,7 +189,10 @@ class Users:
         self._order[user_id] = None
         if len(self._order) > self._most:
             first, _ = self._order.popitem(last=False)
-            self._frozen[first] = self._live.pop(first).dump()
+            frozen = self._frozen[first] = self._live.pop(first).dump()
+            if first in self._changed and i64(len(self._written)) < WRITTEN:
+                del self._changed[first]
+                write_change(self._written, first, frozen)
         return user
 
     def _list(self, user: User, user_id: str, partition: int, before: int) -> None:

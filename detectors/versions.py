@@ -35,7 +35,7 @@ class Run(NamedTuple):
 
 
 class _Held(NamedTuple):
-    record: ModelVersion
+    plain: dict[str, Any]  # the version's record, as it is kept
     choice: tuple[FrozenModel, Note]
     partition: int
     seq: int
@@ -63,7 +63,7 @@ class Versions:
             model = freeze(version)
             choice = (model, "ok" if model.ready else "insufficient_history")
             until = -1 if model.learned_until is None else model.learned_until
-            self._held.append(_Held(version, choice, partition, seq, until))
+            self._held.append(_Held(version.model_dump(mode="json"), choice, partition, seq, until))
             self._seqs.append(seq)
 
     def choose_all(self, batch: Batch, *, one_partition: bool) -> list[Run]:
@@ -129,7 +129,7 @@ class Versions:
 
     def state(self) -> list[Any]:
         """Everything as plain data."""
-        return [self._dropped, [[h.record.model_dump(mode="json"), h.partition, h.seq] for h in self._held]]
+        return [self._dropped, [[h.plain, h.partition, h.seq] for h in self._held]]
 
     def restore(self, state: list[Any]) -> None:
         """Go on from a state."""

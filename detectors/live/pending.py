@@ -10,6 +10,8 @@ from __future__ import annotations
 from heapq import heappop, heappush
 from typing import Any, NamedTuple
 
+import msgpack
+
 KEYS = 2**24
 """Keys lie below this."""
 
@@ -29,12 +31,31 @@ class Item(NamedTuple):
 class _Waiting:
     """An item with the upheld escalations that came within its horizon: how many, and the place of the latest."""
 
-    __slots__ = ("hits", "item", "latest")
+    __slots__ = ("_packed", "hits", "item", "latest")
 
     def __init__(self, item: Item, hits: int = 0, latest: int = -1) -> None:
         self.item = item
         self.hits = hits  # -1 where the user was erased
         self.latest = latest
+        self._packed = b""
+
+    def hit(self, more: int, latest: int) -> None:
+        """Count escalations, or take them back."""
+        self.hits += more
+        self.latest = latest
+        self._packed = b""
+
+    def erase(self) -> None:
+        """Say nothing of the user any more, nor that it waits."""
+        self.hits = -1
+        self.item = self.item._replace(user_id="")
+        self._packed = b""
+
+    def packed(self) -> bytes:
+        """The item and its escalations as MessagePack, made once until they change."""
+        if not self._packed:
+            self._packed = msgpack.packb((self.item, self.hits, self.latest))
+        return self._packed
 
 
 class Pending:
@@ -46,21 +67,21 @@ class Pending:
     def __init__(self, horizon: int, grace: int, cap: int, most: int = KEYS) -> None:
         self._horizon, self._margin, self._cap, self._most = horizon, horizon + grace, cap, most
         self.limit = most
-        self._size = 0
         self._number = 0
+        self._all: dict[int, _Waiting] = {}  # by number, in the order they came in
         self._heaps: dict[int, list[tuple[int, int, _Waiting]]] = {}
         self._users: dict[str, list[_Waiting]] = {}
         self._escalated: dict[str, int] = {}  # place of the latest escalation, of users with items that wait
 
     def __len__(self) -> int:
-        return self._size
+        return len(self._all)
 
     def offer(self, item: Item) -> None:
         """Let an item wait, if its key is in the share."""
         if item.key >= self.limit:
             return
         self._add(_Waiting(item))
-        if self._size > self._cap:
+        if len(self) > self._cap:
             self._make_room()
 
     def escalated(self, user_id: str, as_of: int, seq: int) -> None:
@@ -71,8 +92,7 @@ class Pending:
         self._escalated[user_id] = seq
         for one in waiting:
             if one.item.as_of <= as_of <= one.item.as_of + self._horizon:
-                one.hits += 1
-                one.latest = seq
+                one.hit(1, seq)
 
     def overturned(self, user_id: str) -> None:
         """A user's latest escalation was overturned: it was right for nothing that still waits."""
@@ -81,15 +101,13 @@ class Pending:
             return
         for one in self._users.get(user_id, ()):
             if one.latest == latest:
-                one.hits -= 1
-                one.latest = -1
+                one.hit(-1, -1)
 
     def erase(self, user_id: str) -> None:
         """Forget a user: what waits of theirs will never be counted. Its place in the heap is freed in its time."""
         self._escalated.pop(user_id, None)
         for one in self._users.pop(user_id, ()):
-            one.hits = -1
-            one.item = one.item._replace(user_id="")
+            one.erase()
 
     def mature(self, partition: int, now: int) -> list[tuple[Item, bool]]:
         """The items that have become mature by a partition's clock (ms), and whether their users escalated."""
@@ -98,12 +116,12 @@ class Pending:
         if not heap or heap[0][0] > until:  # as nearly always
             return done
         while heap and heap[0][0] <= until:
-            one = heappop(heap)[2]
-            self._size -= 1
+            _, number, one = heappop(heap)
+            del self._all[number]
             if one.hits >= 0:
                 done.append((one.item, one.hits > 0))
                 self._leave(one)
-        if done and self.limit < self._most and self._size < self._cap // 4:
+        if done and self.limit < self._most and len(self) < self._cap // 4:
             self.limit *= 2
         return done
 
@@ -114,7 +132,7 @@ class Pending:
         if heap is None:
             heap = self._heaps[item.partition] = []
         heappush(heap, (item.as_of, self._number, one))
-        self._size += 1
+        self._all[self._number] = one
         self._users.setdefault(item.user_id, []).append(one)
 
     def _leave(self, one: _Waiting) -> None:
@@ -127,33 +145,30 @@ class Pending:
     def _make_room(self) -> None:
         """Drop what belongs to erased users and, where that frees too little to go on for a while, halve the share."""
         self._keep()
-        while self._size > self._cap * 3 // 4:
+        while len(self) > self._cap * 3 // 4:
             self.limit //= 2
             self._keep()
 
     def _keep(self) -> None:
         """Begin anew with what is in the share and not erased."""
-        kept = [one for _, _, one in self._in_order() if one.hits >= 0 and one.item.key < self.limit]
-        self._size, self._heaps, self._users = 0, {}, {}
+        kept = [one for one in self._all.values() if one.hits >= 0 and one.item.key < self.limit]
+        self._all, self._heaps, self._users = {}, {}, {}
         for one in kept:
             self._add(one)
         self._escalated = {user: seq for user, seq in self._escalated.items() if user in self._users}
-
-    def _in_order(self) -> list[tuple[int, int, _Waiting]]:
-        """All entries in the order they came in."""
-        return sorted((entry for heap in self._heaps.values() for entry in heap), key=lambda entry: entry[1])
 
     def state(self) -> dict[str, Any]:
         """Everything as plain data."""
         return {
             "limit": self.limit,
-            "waiting": [(one.item, one.hits, one.latest) for _, _, one in self._in_order() if one.hits >= 0],
+            "waiting": [one.packed() for one in self._all.values() if one.hits >= 0],
             "escalated": self._escalated,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a state."""
+        """Go on from a state; what waits was not packed one by one in those of before."""
         self.limit = state["limit"]
-        for item, hits, latest in state["waiting"]:
+        for one in state["waiting"]:
+            item, hits, latest = msgpack.unpackb(one) if isinstance(one, bytes) else one
             self._add(_Waiting(Item(*item), hits, latest))
         self._escalated = dict(state["escalated"])

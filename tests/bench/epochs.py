@@ -22,6 +22,7 @@ from dataflows.policy_file import load_policy
 from dataflows.recovery_parts import size
 from dataflows.recovery_users import BEHIND, UserStore, UserStores, make_users
 from dataflows.settings import RunSettings
+from detectors.changes import unpack_changes
 from detectors.user import Rulebook
 from detectors.users import Users
 from schemas.codec import Codec
@@ -52,7 +53,7 @@ def a_state(rules: Rulebook) -> bytes:
         decoded = Codec().decode(Raw(event["subject"], orjson.dumps(event), None, Position("log", 0, seq, seq), None))
         if not isinstance(decoded, Reject):
             users.take([(decoded, Position("log", 0, seq, seq), None)])
-    ((_, state),) = users.changes()
+    ((_, state),) = unpack_changes(users.changes())
     if state is None:
         raise ValueError("the user was dropped")
     return state

@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 
 from dataflows.testing import START, small_policy
+from detectors.changes import unpack_changes
 from detectors.channels import Context
 from detectors.contract import DecisionPoint
 from detectors.idle import DAY, MARGIN
 from detectors.items import Outcome, lesson_of
 from detectors.storage import StateVersionError
 from detectors.user import Rulebook, Step, User
-from detectors.users import Taken, Users
+from detectors.users import WRITTEN, Taken, Users
 from schemas.records import ChatMessage, Event, ModerationEvent, Position
 
 POLICY = small_policy(rules={"report_burst": {"tier": "high", "limit": 3}})
@@ -190,7 +191,7 @@ def test_a_restored_user_is_thawed_by_the_first_event_and_not_before() -> None:
     """And is on the list of those who may be dropped."""
     before, resumed = Users(RULES, recorded=True), Users(RULES)
     before.take([message(0), message(1, "dan")])
-    for user_id, state in before.changes():
+    for user_id, state in unpack_changes(before.changes()):
         assert state is not None
         resumed.restore(user_id, state)
     assert (len(resumed), resumed.live) == (2, [])
@@ -203,7 +204,7 @@ def test_a_state_of_a_later_version_is_refused() -> None:
     """Rather than read wrongly."""
     users = Users(RULES, recorded=True)
     users.take([message(0)])
-    ((_, state),) = users.changes()
+    ((_, state),) = unpack_changes(users.changes())
     assert state is not None
     with pytest.raises(StateVersionError, match="user state version 7 is unknown"):
         Users(RULES).restore("ann", bytes([7]) + state[1:])
@@ -219,7 +220,7 @@ def test_changes_are_those_since_the_last_time_and_keeping_them_keeps_everybody(
         if batch % 9 == 8:
             users.take([moderation(next(numbers), "erasure", f"u{batch % 11}")])
             touched.add(f"u{batch % 11}")
-        changes = users.changes()
+        changes = unpack_changes(users.changes())
         assert {user for user, _ in changes} == touched
         kept.update(changes)
         assert {user: state for user, state in kept.items() if state is not None} == {
@@ -227,7 +228,19 @@ def test_changes_are_those_since_the_last_time_and_keeping_them_keeps_everybody(
         }
         assert len(users) == sum(state is not None for state in kept.values())
     assert len(users) > 5
-    assert users.changes() == []
+    assert users.changes() == b""
+
+
+def test_users_who_are_frozen_again_and_again_make_no_more_changes_than_there_is_room_for() -> None:
+    """However long it is until somebody asks: then each is written once more at most, and the last state holds."""
+    users = Users(RULES, 1, recorded=True)
+    for number in range(0, 40_000, 20):
+        users.take([message(number + user, f"u{user}") for user in range(20)])
+    changes = users.changes()
+    states = dict(unpack_changes(changes))
+    assert states == {f"u{user}": users.state_of(f"u{user}") for user in range(20)}
+    assert WRITTEN < len(changes) < WRITTEN + 21 * max(len(state) + 9 for state in states.values() if state)
+    assert users.changes() == b""
 
 
 def test_changes_that_are_not_recorded_cannot_be_asked_for() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any, NamedTuple
 
+import msgpack
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -118,6 +119,27 @@ def point(number: int, key: int, user: str = "ann") -> Item:
     return Item(user, number, 0, number, key, "", 0.5)
 
 
+def waiting_in(pending: Pending) -> list[tuple[Item, int, int]]:
+    """What a state says of the items that wait: each, its hits, and the place of the latest."""
+    unpacked = map(msgpack.unpackb, pending.state()["waiting"])
+    return [(Item(*item), hits, latest) for item, hits, latest in unpacked]
+
+
+@settings(LAWFUL, max_examples=20)
+@given(rngs)
+def test_a_state_says_what_there_is_now_whatever_was_packed_before(rng: random.Random) -> None:
+    """What waits is packed once and again when something came of it; what was not packed, as once, is read alike."""
+    log, asked, never = happened(rng, 80), Pending(HORIZON, GRACE, 1_000), Pending(HORIZON, GRACE, 1_000)
+    for entry in log:
+        run(asked, [entry])
+        asked.state()
+        run(never, [entry])
+    assert asked.state() == never.state()
+    back = Pending(HORIZON, GRACE, 1_000)
+    back.restore({**asked.state(), "waiting": waiting_in(asked)})
+    assert back.state() == asked.state()
+
+
 def test_more_items_than_room_leave_those_with_the_lowest_keys() -> None:
     """Never more than the cap; what is left is all below the limit, so what it holds is no matter of what came when."""
     rng, pending = random.Random(2), Pending(HORIZON, GRACE, 64)
@@ -125,7 +147,7 @@ def test_more_items_than_room_leave_those_with_the_lowest_keys() -> None:
     for number, key in enumerate(keys):
         pending.offer(point(number, key, f"u{number % 7}"))
         assert len(pending) <= 64
-    left = {one[0][3] for one in pending.state()["waiting"]}
+    left = {item.seq for item, _, _ in waiting_in(pending)}
     assert left == {number for number, key in enumerate(keys) if key < pending.limit}
     assert len(left) >= 16
     assert 5_000 * pending.limit / KEYS == pytest.approx(len(left), rel=0.5)
