@@ -1,12 +1,13 @@
 """The users of a lane: their events are counted in the order they arrive, and dealt out by what they come to.
 
 A user as objects takes several times the bytes of their state, and most users are not heard of for hours. So those
-thawed last are kept live, and whoever has been live for longest is frozen when there are too many.
+thawed last are kept live, and whoever has been live for longest is frozen when there are too many. Their state is made
+well before: what is left of that to the end of an epoch, everybody waits for.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterable
 from typing import Final, final
 
@@ -23,6 +24,8 @@ from schemas.records import Event, Position
 
 LIVE = 8_000
 """Live users of a process: few enough to stay in the processor's caches, where most of them are worth keeping there."""
+YOUNG: Final[i64] = 4
+"""A live user's state is made once a quarter of the live ones have been thawed since: by then most are silent."""
 MORE = 4
 """Silent users that are looked at for each event: more than a batch can bring new ones, so that dropping keeps up."""
 WRITTEN: Final[i64] = 8_000_000
@@ -71,15 +74,19 @@ class Users:
         "_live",
         "_most",
         "_order",
+        "_ready",
         "_recorded",
         "_rules",
         "_written",
+        "_young",
     )
 
     def __init__(self, rules: Rulebook, live: int = LIVE, *, recorded: bool = False) -> None:
         self._rules, self._most, self._recorded = rules, live, recorded
         self._live: dict[str, User] = {}
         self._order: OrderedDict[str, None] = OrderedDict()  # the live ones, as they were thawed
+        self._young: deque[str] = deque()  # those thawed last, in that order
+        self._ready: dict[str, bytes] = {}  # states of live ones who were not heard of since
         self._frozen: dict[str, bytes] = {}  # the states of the others
         self._changed: dict[str, None] = {}  # of whom the latest is not yet written
         self._written = BytesWriter()
@@ -101,12 +108,14 @@ class Users:
         is kept after an erasure with nothing behind it.
         """
         taken, live, tracked_from, many = Taken(), self._live, self._rules.tracked_from, 0
-        recorded, changed = self._recorded, self._changed
+        recorded, changed, ready = self._recorded, self._changed, self._ready
         for event, at, context in events:
             many += 1
             user_id = event.user_id
             found = live.get(user_id)
             user = self._thaw(user_id) if found is None else found
+            if user_id in ready:
+                del ready[user_id]
             if recorded:
                 changed[user_id] = None
             before = user.profile.clock
@@ -159,7 +168,7 @@ class Users:
     def changes(self) -> bytes:
         """The state of everybody who has changed since the last call, packed as by `pack_changes`; empty if nobody has.
 
-        Whoever was frozen meanwhile is in it already, so that little is left to do now.
+        Most who were not heard of for a while are in it already, so that little is left to do now.
 
         Raises:
             ValueError: if changes are not recorded.
@@ -189,11 +198,23 @@ class Users:
         self._order[user_id] = None
         if len(self._order) > self._most:
             first, _ = self._order.popitem(last=False)
-            frozen = self._frozen[first] = self._live.pop(first).dump()
-            if first in self._changed and i64(len(self._written)) < WRITTEN:
-                del self._changed[first]
-                write_change(self._written, first, frozen)
+            oldest, ready = self._live.pop(first), self._ready.pop(first, None)
+            self._frozen[first] = self._made(first, oldest) if ready is None else ready
+        self._young.append(user_id)
+        if len(self._young) > max(self._most // YOUNG, 1):
+            grown = self._young.popleft()
+            known = self._live.get(grown)
+            if known is not None:
+                self._ready[grown] = self._made(grown, known)
         return user
+
+    def _made(self, user_id: str, user: User) -> bytes:
+        """A user's state, written to the changes if it is one."""
+        state = user.dump()
+        if user_id in self._changed and i64(len(self._written)) < WRITTEN:
+            del self._changed[user_id]
+            write_change(self._written, user_id, state)
+        return state
 
     def _list(self, user: User, user_id: str, partition: int, before: int) -> None:
         """List a user under the day of their clock, which stood at `before` until now."""
@@ -206,6 +227,7 @@ class Users:
         """Keep nothing of a user."""
         self._live.pop(user_id, None)
         self._order.pop(user_id, None)
+        self._ready.pop(user_id, None)
         self._frozen.pop(user_id, None)
         self._count -= 1
         if partition != NOWHERE:
