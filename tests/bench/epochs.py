@@ -4,6 +4,10 @@
 
 The files of all lanes are filled with as many users; then some of them change in each epoch, over all lanes. What an
 epoch waits for is the writing of the changes; what is folded afterwards is counted as CPU time.
+
+Then a worker has as many users, and those of them who are active make the events of some epochs. At the end of each all
+lanes are asked for a snapshot, as the engine asks: how long that takes, and how much of it is CPU time of the worker,
+and of all threads.
 """
 
 from __future__ import annotations
@@ -11,30 +15,45 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import orjson
 
-from dataflows.operators.profile import lane_names, lane_of
+from dataflows.operators.decode import Decoded
+from dataflows.operators.profile import Bundle, ProfileLogic, lane_names, lane_of
 from dataflows.policy_file import load_policy
 from dataflows.recovery_parts import size
 from dataflows.recovery_users import BEHIND, UserStore, UserStores, make_users
 from dataflows.settings import RunSettings
 from detectors.changes import unpack_changes
 from detectors.user import Rulebook
-from detectors.users import Users
+from detectors.users import LIVE, Users
 from schemas.codec import Codec
 from schemas.records import Position, Raw, Reject
-from tests.bench.workload import Workload, events
+from tests.bench.workload import START, Workload, events
 
 ROOT = Path(__file__).parents[2]
 OUT = ROOT / "out/bench/epochs.json"
 FILL = 50_000
 """Users of an epoch while a store is filled."""
 EPOCHS = 20
+BATCH = 400
+"""Events of a batch, of all lanes."""
+ACTIVE = 16
+"""One user in so many, or more where users are few, makes the events of the epochs in the second table, four each."""
 LANES = RunSettings().lanes
+
+
+class End(NamedTuple):
+    """Milliseconds of the end of an epoch, in the mean: as a clock shows, CPU of the worker, and of all threads."""
+
+    wall: float
+    worker: float
+    threads: float
 
 
 class Cost(NamedTuple):
@@ -102,11 +121,56 @@ def measured(directory: Path, users: int, touched: int) -> Cost:
     return Cost(stall / EPOCHS * 1e3, cpu / EPOCHS * 1e3, resume, on_disk / users)
 
 
+def decoded(workload: Workload, first: int) -> Iterator[Decoded]:
+    """The events of a workload, in a log from this place on."""
+    codec = Codec()
+    for seq, event in enumerate(events(workload), first):
+        at = Position(event["subject"], 0, seq, seq)
+        found = codec.decode(Raw(event["subject"], orjson.dumps(event), None, at, None))
+        if not isinstance(found, Reject):
+            yield Decoded(found, at)
+
+
+def ended(directory: Path, users: int, of: int) -> End:
+    """Make a worker's users, and end epochs of so many events after that."""
+    rules, names = Rulebook(load_policy(ROOT / "tests/bench/ubuntu_irc.toml")), lane_names(LANES)
+    make_users(directory, names)
+    lanes: list[ProfileLogic] = []
+    ends: list[End] = []
+    filling = Workload(users, users + users // 2)
+    active = min(users, max(users // ACTIVE, 2 * of))
+    later = Workload(active, 4 * active, start=START + int((filling.hours + 24) * 3_600_000))
+
+    def count(workload: Workload, first: int, epoch: int) -> None:
+        log = decoded(workload, first)
+        while came := list(islice(log, epoch)):
+            for start in range(0, len(came), BATCH):
+                dealt: dict[str, list[Decoded]] = {}
+                for one in came[start : start + BATCH]:
+                    dealt.setdefault(lane_of(one.event.user_id, LANES), []).append(one)
+                for name, bundle in dealt.items():
+                    lanes[names.index(name)].on_batch([Bundle(name, bundle)])
+            begun = time.perf_counter(), time.thread_time(), time.process_time()
+            for lane in lanes:
+                lane.snapshot()
+            now = time.perf_counter(), time.thread_time(), time.process_time()
+            ends.append(End(*((after - before) * 1e3 for after, before in zip(now, begun, strict=True))))
+
+    with UserStores(directory) as stores:
+        for _ in names:
+            ProfileLogic(partial(Users, rules, max(LIVE // LANES, 1), recorded=True), stores, lanes, None)
+        count(filling, 0, FILL)
+        ends.clear()
+        count(later, filling.events, of)
+    return End(*(sum(part) / len(ends) for part in zip(*ends, strict=True)))
+
+
 def main() -> None:
     """Measure, print and keep the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--users", type=int, nargs="+", default=[10_000, 100_000])
-    parser.add_argument("--touched", type=int, default=2_000, help="users of an epoch")
+    parser.add_argument("--touched", type=int, default=2_000, help="users of an epoch in the first table")
+    parser.add_argument("--events", type=int, default=30_000, help="of an epoch in the second")
     arguments = parser.parse_args()
     found: dict[str, Any] = {}
     print("| users in the store | ms until an epoch is kept | CPU ms an epoch | s to read | bytes a user |")
@@ -116,6 +180,13 @@ def main() -> None:
             cost = measured(Path(folder), users, arguments.touched)
         print(f"| {users:,} | {cost.stall:.0f} | {cost.cpu:.0f} | {cost.resume:.1f} | {cost.bytes:,.0f} |", flush=True)
         found[str(users)] = cost._asdict()
+    print("\n| users of the worker | ms until an epoch is kept | CPU ms of the worker | CPU ms of all threads |")
+    print("|---|---|---|---|", flush=True)
+    for users in arguments.users:
+        with tempfile.TemporaryDirectory(prefix="forewarn-bench-") as folder:
+            end = ended(Path(folder), users, arguments.events)
+        print(f"| {users:,} | {end.wall:.0f} | {end.worker:.0f} | {end.threads:.0f} |", flush=True)
+        found[str(users)] |= end._asdict()
     OUT.parent.mkdir(parents=True, exist_ok=True)
     OUT.write_bytes(orjson.dumps(found, option=orjson.OPT_INDENT_2))
 
