@@ -183,7 +183,9 @@ class UserStore:
         Raises:
             StoreError: if the file takes no more.
         """
-        return self.keep_later(pack_changes(changes)).result()
+        generation = self.keep_later(pack_changes(changes)).result()
+        self.settle_later()
+        return generation
 
     def keep_later(self, packed: bytes) -> Future[int]:
         """The same of changes that are packed already, on a thread, beside those of other lanes."""
@@ -198,8 +200,17 @@ class UserStore:
                 database.execute("INSERT INTO changes VALUES (?, ?, ?)", (generation, crc32(packed), packed))
                 database.execute("UPDATE about SET generation = ?", (generation,))
             self._generation = generation
-            self._fold = self._stores.fold_later(self._settle, generation - BEHIND)
         return generation
+
+    def settle_later(self) -> None:
+        """Fold what no resume goes behind any more on a thread, if it is the lane's turn: it takes its time.
+
+        To be asked once all lanes have kept their changes, or those who still do would wait for it.
+        """
+        last = self._generation - BEHIND
+        if self._fold is None and last >= self._next:
+            self._next = last + TOGETHER
+            self._fold = self._stores.fold_later(self._settle, last)
 
     def _wait(self) -> None:
         if self._fold is not None:
@@ -207,17 +218,11 @@ class UserStore:
             fold.result()
 
     def _settle(self, last: int) -> None:
-        """Fold the changes up to a generation if it is the lane's turn, which takes its time.
-
-        Until then what was written is in the log beside the file, and is written into the file once.
-        """
-        if last < self._next:
-            return
+        """Fold the changes up to a generation, and write what was in the log beside the file into it, once."""
         database = self._database
         with database:
             database.execute("BEGIN IMMEDIATE")
             _fold(database, last)
-        self._next = last + TOGETHER
         _empty_log(database)
 
 

@@ -26,8 +26,9 @@ def test_a_workload_is_the_same_every_time_and_every_event_is_valid() -> None:
     assert times == sorted(times)
     assert len({event["event_id"] for event in made}) == workload.events == len(made)
     kinds = Counter[str]()
+    codec = Codec()
     for seq, event in enumerate(made):
-        found = Codec().decode(Raw(event["subject"], event, None, Position("log", 0, seq, seq), None))
+        found = codec.decode(Raw(event["subject"], event, None, Position("log", 0, seq, seq), None))
         assert isinstance(found, ChatMessage | ModerationEvent), found
         kinds["message" if isinstance(found, ChatMessage) else found.kind] += 1
     assert set(kinds) == {"message", "report", "sanction", "reversal", "exposure"}
