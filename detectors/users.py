@@ -1,8 +1,8 @@
 """The users of a lane: their events are counted in the order they arrive, and dealt out by what they come to.
 
 A user as objects takes several times the bytes of their state, and most users are not heard of for hours. So those
-thawed last are kept live, and whoever has been live for longest is frozen when there are too many. Their state is made
-well before: what is left of that to the end of an epoch, everybody waits for.
+thawed last are kept live, and whoever has been live for longest is frozen when there are too many. Where changes are
+recorded, their state is made well before: what is left of that to the end of an epoch, everybody waits for.
 """
 
 from __future__ import annotations
@@ -200,12 +200,13 @@ class Users:
             first, _ = self._order.popitem(last=False)
             oldest, ready = self._live.pop(first), self._ready.pop(first, None)
             self._frozen[first] = self._made(first, oldest) if ready is None else ready
-        self._young.append(user_id)
-        if len(self._young) > max(self._most // YOUNG, 1):
-            grown = self._young.popleft()
-            known = self._live.get(grown)
-            if known is not None:
-                self._ready[grown] = self._made(grown, known)
+        if self._recorded:
+            self._young.append(user_id)
+            if len(self._young) > max(self._most // YOUNG, 1):
+                grown = self._young.popleft()
+                known = self._live.get(grown)
+                if known is not None:
+                    self._ready[grown] = self._made(grown, known)
         return user
 
     def _made(self, user_id: str, user: User) -> bytes:
