@@ -141,7 +141,7 @@ KINDS: dict[str, tuple[Callable[[bytes | None], Any], list[list[Any]]]] = {
     "judge": (lambda snapshot: JudgeLogic(lane(), snapshot), heard_and_seen()),
     "context": (lambda snapshot: ContextLogic(9, snapshot), [[events] for events in whole_log()]),
 }
-VERSIONS = {"learn": 3, "judge": 2, "context": 1}
+VERSIONS = {"learn": 3, "judge": 3, "context": 1}
 
 
 @pytest.mark.parametrize("kind", KINDS)
