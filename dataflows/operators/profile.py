@@ -99,7 +99,6 @@ class ProfileLogic(StatefulBatchLogic[Bundle, Taken, bytes]):
         self._stores = stores
         self._store: UserStore | None = None
         self._kept: Future[int] | None = None  # the generation that is being written
-        self._settled = True
         self._worker = get_ident()
         self._lanes = lanes
         lanes.append(self)
@@ -122,8 +121,7 @@ class ProfileLogic(StatefulBatchLogic[Bundle, Taken, bytes]):
         """Count the events; see `Users.take`."""
         if self._lane is None:
             self._open(values[0].lane, 0)
-        if not self._settled and self._store is not None:
-            self._settled = True
+        if self._store is not None and self._kept is None:
             self._store.settle_later()
         if len(values) == 1:
             return [self.users.take(values[0].events)], False
@@ -143,7 +141,6 @@ class ProfileLogic(StatefulBatchLogic[Bundle, Taken, bytes]):
                         lane._begin_to_keep()  # noqa: SLF001
             kept, self._kept = self._kept, None
             generation = self._store.generation if kept is None else kept.result()
-            self._settled = False
         return pack({"lane": self._lane, "generation": generation}, STATE_VERSION)
 
     def _begin_to_keep(self) -> None:

@@ -65,13 +65,25 @@ class Cost(NamedTuple):
     bytes: float
 
 
+def decoded(workload: Workload, first: int) -> Iterator[Decoded]:
+    """The events of a workload, in a log from this place on."""
+    codec = Codec()
+    for seq, event in enumerate(events(workload), first):
+        at = Position(event["subject"], 0, seq, seq)
+        found = codec.decode(Raw(event["subject"], orjson.dumps(event), None, at, None))
+        if not isinstance(found, Reject):
+            yield Decoded(found, at)
+
+
+def clocks() -> tuple[float, float, float]:
+    """Milliseconds of a clock, of CPU time of this thread, and of all threads."""
+    return time.perf_counter() * 1e3, time.thread_time() * 1e3, time.process_time() * 1e3
+
+
 def a_state(rules: Rulebook) -> bytes:
     """The state of a user with a dozen events."""
     users = Users(rules, recorded=True)
-    for seq, event in enumerate(events(Workload(1, 12))):
-        decoded = Codec().decode(Raw(event["subject"], orjson.dumps(event), None, Position("log", 0, seq, seq), None))
-        if not isinstance(decoded, Reject):
-            users.take([(decoded, Position("log", 0, seq, seq), None)])
+    users.take(decoded(Workload(1, 12), 0))
     ((_, state),) = unpack_changes(users.changes())
     if state is None:
         raise ValueError("the user was dropped")
@@ -121,16 +133,6 @@ def measured(directory: Path, users: int, touched: int) -> Cost:
     return Cost(stall / EPOCHS * 1e3, cpu / EPOCHS * 1e3, resume, on_disk / users)
 
 
-def decoded(workload: Workload, first: int) -> Iterator[Decoded]:
-    """The events of a workload, in a log from this place on."""
-    codec = Codec()
-    for seq, event in enumerate(events(workload), first):
-        at = Position(event["subject"], 0, seq, seq)
-        found = codec.decode(Raw(event["subject"], orjson.dumps(event), None, at, None))
-        if not isinstance(found, Reject):
-            yield Decoded(found, at)
-
-
 def ended(directory: Path, users: int, of: int) -> End:
     """Make a worker's users, and end epochs of so many events after that."""
     rules, names = Rulebook(load_policy(ROOT / "tests/bench/ubuntu_irc.toml")), lane_names(LANES)
@@ -151,11 +153,10 @@ def ended(directory: Path, users: int, of: int) -> End:
                 for name, bundle in dealt.items():
                     lanes[names.index(name)].on_batch([Bundle(name, bundle)])
             stores.fold_later(lambda _: None, 0).result()  # where epochs are seconds apart, all is folded by now
-            begun = time.perf_counter(), time.thread_time(), time.process_time()
+            begun = clocks()
             for lane in lanes:
                 lane.snapshot()
-            now = time.perf_counter(), time.thread_time(), time.process_time()
-            ends.append(End(*((after - before) * 1e3 for after, before in zip(now, begun, strict=True))))
+            ends.append(End(*(after - before for after, before in zip(clocks(), begun, strict=True))))
 
     with UserStores(directory) as stores:
         for _ in names:

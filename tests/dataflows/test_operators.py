@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from dataflows.operators.decode import Decoded
 from dataflows.operators.judge import JudgeLogic, Judgement
 from dataflows.operators.learn import LearnLogic, Lessons
 from dataflows.operators.profile import Bundle, ProfileLogic, lane_names, lane_of, reject_of, without_text
-from dataflows.recovery_users import UserStores, make_users
+from dataflows.recovery_users import BEHIND, TOGETHER, UserStores, make_users, path_of
 from dataflows.telemetry import Telemetry
 from dataflows.testing import START, small_policy
 from detectors.contract import DecisionPoint
@@ -212,6 +214,20 @@ def test_a_snapshot_of_a_lanes_users_says_its_version_and_needs_its_store(tmp_pa
             profiles(stores, bytes([3]) + snapshot[1:])
     with pytest.raises(ValueError, match="kept in memory only cannot be resumed"):
         profiles(None, snapshot)
+
+
+def test_what_no_resume_goes_behind_is_folded_beside_a_run(tmp_path: Path) -> None:
+    """The step asks for it when it goes on after an epoch's end; a file would grow for good otherwise."""
+    make_users(tmp_path, lane_names(1))
+    with UserStores(tmp_path) as stores:
+        logic = profiles(stores)
+        for number in range(2 * (BEHIND + TOGETHER)):
+            logic.on_batch([Bundle("000", [message(number)])])
+            logic.snapshot()
+    with closing(sqlite3.connect(path_of(tmp_path, "000"))) as database:
+        ((left, latest),) = database.execute("SELECT COUNT(*), MAX(generation) FROM changes")
+    assert latest == 2 * (BEHIND + TOGETHER)
+    assert BEHIND <= left < BEHIND + TOGETHER
 
 
 def test_a_late_message_leaves_without_its_text() -> None:
