@@ -4,9 +4,9 @@ The engine keeps a state for each key, looks through all keys at the end of ever
 With a key for each user that is most of what a run with many users does. So a lane's users are one key to the engine,
 and what it snapshots of them is a *generation*: the number of the last time that the lane has written its changes here.
 
-Changes are appended, all of a generation as one; a run that resumes from generation n takes back all that were written
-after it. Once no resume can go behind a generation any more, its changes are folded into the table of users: at a
-start, and beside a run.
+Changes are appended, in parts while an epoch lasts, so that its end waits for the last of them only; a run that resumes
+from generation n takes back all that was written after it. Once no resume can go behind a generation any more, its
+changes are folded into the table of users: at a start, and beside a run.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from detectors.changes import Change, pack_changes, unpack_changes
 
 FOLDER = "users"
 """Where in a recovery directory the files of the lanes are."""
-LAYOUT = 2
+LAYOUT = 3
 """The version of the files' tables."""
 BEHIND = 4
 """Generations that are not folded yet. A lane writes one in an epoch at most, and the engine lets no worker begin an
@@ -41,8 +41,12 @@ BUSY_SECONDS = 60.0
 TABLES = """
     CREATE TABLE about (lane TEXT NOT NULL, generation INTEGER NOT NULL, folded INTEGER NOT NULL);
     CREATE TABLE users (user_id BLOB PRIMARY KEY, state BLOB NOT NULL);
-    CREATE TABLE changes (generation INTEGER PRIMARY KEY, sum INTEGER NOT NULL, packed BLOB NOT NULL);
+    CREATE TABLE changes (
+        generation INTEGER NOT NULL, part INTEGER NOT NULL, sum INTEGER NOT NULL, packed BLOB NOT NULL,
+        PRIMARY KEY (generation, part)
+    );
 """
+ADD = "INSERT INTO changes VALUES (?, ?, ?, ?)"
 DROP = "DELETE FROM users WHERE user_id = ?"
 KEEP = "INSERT INTO users VALUES (?, ?) ON CONFLICT (user_id) DO UPDATE SET state = excluded.state"
 
@@ -161,8 +165,9 @@ class UserStore:
     ) -> None:
         self._stores, self._path, self._database = stores, path, database
         self._generation = generation
+        self._parts = 0  # of the next generation
         self._next = generation + TOGETHER - turn
-        self._fold: Future[None] | None = None
+        self._doing: Future[None] | None = None  # what a thread does to the file
 
     @property
     def generation(self) -> int:
@@ -191,16 +196,46 @@ class UserStore:
         """The same of changes that are packed already, on a thread, beside those of other lanes."""
         return self._stores.keeping.submit(self._keep, packed)
 
-    def _keep(self, packed: bytes) -> int:
-        with self._stores.telling(self._path):
+    def keep_part_later(self, packed: bytes) -> None:
+        """Write some of the changes of the next generation on a thread: what is kept then counts behind them.
+
+        Only while the store is `free`.
+        """
+        self._doing = self._stores.keeping.submit(self._keep_part, packed, self._generation + 1, self._parts)
+        self._parts += 1
+
+    @property
+    def parts(self) -> int:
+        """How many of the next generation were written."""
+        return self._parts
+
+    @property
+    def free(self) -> bool:
+        """Whether no thread is doing anything to the file.
+
+        Raises:
+            StoreError: if what it did last went wrong.
+        """
+        if self._doing is not None and self._doing.done():
             self._wait()
+        return self._doing is None
+
+    def _keep(self, packed: bytes) -> int:
+        self._wait()
+        with self._stores.telling(self._path):
             generation, database = self._generation + 1, self._database
+            database.execute("PRAGMA synchronous = FULL")  # on disk when it is over, and all parts with it
             with database:
                 database.execute("BEGIN IMMEDIATE")
-                database.execute("INSERT INTO changes VALUES (?, ?, ?)", (generation, crc32(packed), packed))
+                database.execute(ADD, (generation, self._parts, crc32(packed), packed))
                 database.execute("UPDATE about SET generation = ?", (generation,))
-            self._generation = generation
+            self._generation, self._parts = generation, 0
         return generation
+
+    def _keep_part(self, packed: bytes, generation: int, part: int) -> None:
+        with self._stores.telling(self._path):
+            self._database.execute("PRAGMA synchronous = NORMAL")
+            self._database.execute(ADD, (generation, part, crc32(packed), packed))
 
     def settle_later(self) -> None:
         """Fold what no resume goes behind any more on a thread, if it is the lane's turn: it takes its time.
@@ -208,22 +243,23 @@ class UserStore:
         To be asked once all lanes have kept their changes, or those who still do would wait for it.
         """
         last = self._generation - BEHIND
-        if self._fold is None and last >= self._next:
+        if last >= self._next and self.free:
             self._next = last + TOGETHER
-            self._fold = self._stores.fold_later(self._settle, last)
+            self._doing = self._stores.fold_later(self._settle, last)
 
     def _wait(self) -> None:
-        if self._fold is not None:
-            fold, self._fold = self._fold, None
-            fold.result()
+        if self._doing is not None:
+            doing, self._doing = self._doing, None
+            doing.result()
 
     def _settle(self, last: int) -> None:
         """Fold the changes up to a generation, and write what was in the log beside the file into it, once."""
         database = self._database
-        with database:
-            database.execute("BEGIN IMMEDIATE")
-            _fold(database, last)
-        _empty_log(database)
+        with self._stores.telling(self._path):
+            with database:
+                database.execute("BEGIN IMMEDIATE")
+                _fold(database, last)
+            _empty_log(database)
 
 
 def _fold(database: sqlite3.Connection, last: int) -> None:
@@ -233,7 +269,7 @@ def _fold(database: sqlite3.Connection, last: int) -> None:
         ValueError: if they are not what was written.
     """
     changes: dict[str, bytes | None] = {}
-    query = "SELECT generation, sum, packed FROM changes WHERE generation <= ? ORDER BY generation"
+    query = "SELECT generation, sum, packed FROM changes WHERE generation <= ? ORDER BY generation, part"
     for generation, total, packed in database.execute(query, (last,)):
         if crc32(packed) != total:
             raise ValueError(f"the changes of generation {generation} are not what was written")
@@ -259,7 +295,7 @@ def took_none(directory: Path, why: object) -> str:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    """A connection that does no checkpoints by itself, and returns from a commit when it is on disk."""
+    """A connection that does no checkpoints by itself."""
     database = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode=rw",
         uri=True,
@@ -268,7 +304,6 @@ def _connect(path: Path) -> sqlite3.Connection:
         check_same_thread=False,
     )
     database.execute("PRAGMA wal_autocheckpoint = 0")
-    database.execute("PRAGMA synchronous = FULL")
     database.execute("PRAGMA secure_delete = ON")  # no free page remembers an erased user
     return database
 

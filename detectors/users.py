@@ -70,6 +70,7 @@ class Users:
         "_changed",
         "_count",
         "_frozen",
+        "_given",
         "_idle",
         "_live",
         "_most",
@@ -90,6 +91,7 @@ class Users:
         self._frozen: dict[str, bytes] = {}  # the states of the others
         self._changed: dict[str, None] = {}  # of whom the latest is not yet written
         self._written = BytesWriter()
+        self._given: i64 = 0  # bytes of changes that were asked for before all of them are
         self._idle = Idle(rules.ttl + rules.lateness)
         self._count = 0
 
@@ -178,7 +180,18 @@ class Users:
         written = self._written
         for user_id in self._changed:
             write_change(written, user_id, self.state_of(user_id))
-        self._changed, self._written = {}, BytesWriter()
+        self._changed, self._written, self._given = {}, BytesWriter(), 0
+        return written.getvalue()
+
+    @property
+    def written(self) -> int:
+        """How many bytes of the changes are written already, because they will hardly change again."""
+        return len(self._written)
+
+    def some_changes(self) -> bytes:
+        """What is written of the changes already, packed likewise; `changes` gives what comes after it."""
+        written, self._written = self._written, BytesWriter()
+        self._given += i64(len(written))
         return written.getvalue()
 
     def state_of(self, user_id: str) -> bytes | None:
@@ -212,7 +225,7 @@ class Users:
     def _made(self, user_id: str, user: User) -> bytes:
         """A user's state, written to the changes if it is one."""
         state = user.dump()
-        if user_id in self._changed and i64(len(self._written)) < WRITTEN:
+        if user_id in self._changed and self._given + i64(len(self._written)) < WRITTEN:
             del self._changed[user_id]
             write_change(self._written, user_id, state)
         return state

@@ -26,6 +26,8 @@ from schemas.records import CHAT, MODERATION, ChatMessage, Event, Position, Reje
 
 STATE_VERSION = 2
 """Version of what a snapshot says of a lane's users, and of how their file holds them."""
+PART = 131_072
+"""Bytes of changes that are worth writing before an epoch is over."""
 
 
 class Late(NamedTuple):
@@ -121,11 +123,14 @@ class ProfileLogic(StatefulBatchLogic[Bundle, Taken, bytes]):
         """Count the events; see `Users.take`."""
         if self._lane is None:
             self._open(values[0].lane, 0)
-        if self._store is not None and self._kept is None:
-            self._store.settle_later()
-        if len(values) == 1:
-            return [self.users.take(values[0].events)], False
-        return [self.users.take([decoded for bundle in values for decoded in bundle.events])], False
+        store = self._store if self._kept is None else None
+        if store is not None:
+            store.settle_later()
+        events = values[0].events if len(values) == 1 else [event for bundle in values for event in bundle.events]
+        taken = self.users.take(events)
+        if store is not None and self.users.written >= PART and store.free:
+            store.keep_part_later(self.users.some_changes())
+        return [taken], False
 
     def snapshot(self) -> bytes:
         """What of the store counts, once it holds what the users have come to.
@@ -144,8 +149,10 @@ class ProfileLogic(StatefulBatchLogic[Bundle, Taken, bytes]):
         return pack({"lane": self._lane, "generation": generation}, STATE_VERSION)
 
     def _begin_to_keep(self) -> None:
-        if self._store is not None and self._kept is None and (changes := self.users.changes()):
-            self._kept = self._store.keep_later(changes)
+        if self._store is not None and self._kept is None:
+            changes = self.users.changes()
+            if changes or self._store.parts:
+                self._kept = self._store.keep_later(changes)
 
 
 def without_text(event: Event) -> Event:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterable
 from contextlib import closing
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from dataflows.operators.context import ContextLogic
 from dataflows.operators.decode import Decoded
 from dataflows.operators.judge import JudgeLogic, Judgement
 from dataflows.operators.learn import LearnLogic, Lessons
-from dataflows.operators.profile import Bundle, ProfileLogic, lane_names, lane_of, reject_of, without_text
+from dataflows.operators.profile import PART, Bundle, ProfileLogic, lane_names, lane_of, reject_of, without_text
 from dataflows.recovery_users import BEHIND, TOGETHER, UserStores, make_users, path_of
 from dataflows.telemetry import Telemetry
 from dataflows.testing import START, small_policy
@@ -177,13 +178,17 @@ def test_a_snapshot_is_bytes_that_say_their_version(kind: str) -> None:
 
 
 def profiles(stores: UserStores | None, snapshot: bytes | None = None) -> ProfileLogic:
-    """A lane's users."""
-    return ProfileLogic(lambda: Users(RULES, recorded=stores is not None), stores, [], snapshot)
+    """A lane's users, one of them live."""
+    return ProfileLogic(lambda: Users(RULES, 1, recorded=stores is not None), stores, [], snapshot)
 
 
+@pytest.mark.parametrize("part", [1, 131_072])
 @pytest.mark.parametrize("ahead", [0, 1, 3])
-def test_a_lanes_users_go_on_from_a_snapshot_however_much_was_written_after_it(tmp_path: Path, ahead: int) -> None:
+def test_a_lanes_users_go_on_from_a_snapshot_however_much_was_written_after_it(
+    tmp_path: Path, ahead: int, part: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A process dies with its store some epochs ahead of the engine's; the next gives what it would have given."""
+    monkeypatch.setattr(import_module("dataflows.operators.profile"), "PART", part)
     batches = [[Bundle("000", events)] for events in whole_log()]
     straight = profiles(None)
     expected = [repr(straight.on_batch(batch)) for batch in batches]
@@ -228,6 +233,26 @@ def test_what_no_resume_goes_behind_is_folded_beside_a_run(tmp_path: Path) -> No
         ((left, latest),) = database.execute("SELECT COUNT(*), MAX(generation) FROM changes")
     assert latest == 2 * (BEHIND + TOGETHER)
     assert BEHIND <= left < BEHIND + TOGETHER
+
+
+def test_what_will_hardly_change_is_written_before_an_epochs_end_once_it_is_worth_it(tmp_path: Path) -> None:
+    """In parts, so that the end of an epoch waits for the last few users only; all of them are there afterwards."""
+    make_users(tmp_path, lane_names(1))
+    users = [f"u{number}" for number in range(2 * PART // 100)]
+    with UserStores(tmp_path) as stores:
+        logic = profiles(stores)
+        for number, user in enumerate(users):
+            logic.on_batch([Bundle("000", [message(number, user)])])
+        with closing(sqlite3.connect(path_of(tmp_path, "000"))) as database:
+            sizes = [size for (size,) in database.execute("SELECT LENGTH(packed) FROM changes ORDER BY part")]
+            assert len(sizes) > 2
+            assert min(sizes) >= PART
+            logic.snapshot()
+            ((rest,),) = database.execute("SELECT LENGTH(packed) FROM changes ORDER BY part DESC LIMIT 1")
+            assert rest < 2 * PART
+    with UserStores(tmp_path) as stores:
+        kept = dict(stores.open("000", 1).read())
+        assert kept == {user: logic.users.state_of(user) for user in users}
 
 
 def test_a_late_message_leaves_without_its_text() -> None:

@@ -210,8 +210,9 @@ def test_a_state_of_a_later_version_is_refused() -> None:
         Users(RULES).restore("ann", bytes([7]) + state[1:])
 
 
+@pytest.mark.parametrize("some", [False, True])
 @pytest.mark.parametrize("live", [100, 2])
-def test_changes_are_those_since_the_last_time_and_keeping_them_keeps_everybody(live: int) -> None:
+def test_changes_are_those_since_the_last_time_and_keeping_them_keeps_everybody(live: int, some: bool) -> None:
     """However few are live: kept one over the other, they are the state of everybody, and of nobody else."""
     users, kept, numbers = Users(RULES, live, recorded=True), {}, iter(range(10_000))
     for batch in range(60):
@@ -220,7 +221,9 @@ def test_changes_are_those_since_the_last_time_and_keeping_them_keeps_everybody(
         if batch % 9 == 8:
             users.take([moderation(next(numbers), "erasure", f"u{batch % 11}")])
             touched.add(f"u{batch % 11}")
-        changes = unpack_changes(users.changes())
+        early = unpack_changes(users.some_changes()) if some else []
+        assert users.written == 0 or not some
+        changes = [*early, *unpack_changes(users.changes())]
         assert {user for user, _ in changes} == touched
         kept.update(changes)
         assert {user: state for user, state in kept.items() if state is not None} == {
@@ -231,12 +234,15 @@ def test_changes_are_those_since_the_last_time_and_keeping_them_keeps_everybody(
     assert users.changes() == b""
 
 
-def test_users_who_are_frozen_again_and_again_make_no_more_changes_than_there_is_room_for() -> None:
+@pytest.mark.parametrize("some", [False, True])
+def test_users_who_are_frozen_again_and_again_make_no_more_changes_than_there_is_room_for(some: bool) -> None:
     """However long it is until somebody asks: then each is written once more at most, and the last state holds."""
-    users = Users(RULES, 1, recorded=True)
+    users, changes = Users(RULES, 1, recorded=True), b""
     for number in range(0, 40_000, 20):
         users.take([message(number + user, f"u{user}") for user in range(20)])
-    changes = users.changes()
+        if some:
+            changes += users.some_changes()
+    changes += users.changes()
     states = dict(unpack_changes(changes))
     assert states == {f"u{user}": users.state_of(f"u{user}") for user in range(20)}
     assert WRITTEN < len(changes) < WRITTEN + 21 * max(len(state) + 9 for state in states.values() if state)
