@@ -10,7 +10,7 @@ from bytewax.dataflow import Dataflow
 from bytewax.inputs import Source
 from bytewax.outputs import Sink
 
-from dataflows.operators import context, decode, judge, learn, profile
+from dataflows.operators import context, decode, deliver, judge, learn, profile
 from dataflows.operators.profile import Late
 from dataflows.recovery_users import UserStores
 from dataflows.telemetry import Telemetry
@@ -76,7 +76,7 @@ def build_flow(
     news = learn("learn", profiled.lessons, rejects, policy, models)
     judged = judge("judge", profiled.items, decoded.scored, news, new_lane, lanes, telemetry, wait=one_partition)
     op.output("risk_events", judged.events, sinks.risk)
-    op.output("risk_features", judged.served, sinks.features)
+    deliver("risk_features", judged.served, sinks.features)
     op.output("risk_models", news, sinks.models)
     op.output("dead_letters", rejects, sinks.rejects)
     op.output("late_events", profiled.lates, sinks.late)

@@ -6,8 +6,9 @@ leaves as a Reject. States are snapshot as versioned bytes of plain data, never 
 
 from dataflows.operators.context import context
 from dataflows.operators.decode import decode
+from dataflows.operators.deliver import deliver
 from dataflows.operators.judge import judge
 from dataflows.operators.learn import learn
 from dataflows.operators.profile import profile
 
-__all__ = ["context", "decode", "judge", "learn", "profile"]
+__all__ = ["context", "decode", "deliver", "judge", "learn", "profile"]

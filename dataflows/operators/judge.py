@@ -23,10 +23,10 @@ from detectors.storage import pack, unpack
 
 @dataclass(frozen=True)
 class JudgeOut:
-    """What is published, by user, and the points as served."""
+    """What is published, by user, and the points as served, by lane."""
 
     events: KeyedStream[Publication]
-    served: Stream[ServedBatch]
+    served: KeyedStream[ServedBatch]
 
 
 class Judgement(NamedTuple):
@@ -103,9 +103,9 @@ def judge(
         telemetry.measured([judgement.measured for _, judgement in batch])
         return [(item.event.user_id, item) for item in events]
 
-    def to_served(batch: list[tuple[str, Judgement]]) -> list[ServedBatch]:
+    def to_served(batch: list[tuple[str, Judgement]]) -> list[tuple[str, ServedBatch]]:
         telemetry.add("decisions", Counter(held_back=sum(judgement.served.held_back for _, judgement in batch)))
-        return [judgement.served for _, judgement in batch if judgement.served]
+        return [(lane, judgement.served) for lane, judgement in batch if judgement.served]
 
     return JudgeOut(
         events=op.flat_map_batch("events", judged, to_events),

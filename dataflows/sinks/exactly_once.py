@@ -6,13 +6,15 @@ then reads back what was written since the snapshot, and leaves out what the flo
 a snapshot it reads the whole topic back, so that not even a new recovery directory doubles a warning.
 
 All risk events of a deployment go through one writer: they are few, and one transaction then carries all that a
-cluster of processes has to say.
+cluster of processes has to say. It is committed on a thread of its own while the flow goes on: a snapshot waits for it,
+and so does the next batch.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any, Generic, TypeVar
 
@@ -102,6 +104,8 @@ class Writer(StatefulSinkPartition[X, State], Generic[X]):
             ),
             failed=partial(not_taken, kafka, topic),
         )
+        self._thread = ThreadPoolExecutor(1, f"write-{topic}")
+        self._open: Future[dict[tuple[str, int], int]] | None = None  # the batch that is being written
         self._positions: dict[int, int] = {}
         self._written = set(self._waiting)
         starts = {partition: self._since.get(partition, OFFSET_BEGINNING) for partition in range(partitions)}
@@ -111,7 +115,11 @@ class Writer(StatefulSinkPartition[X, State], Generic[X]):
             log.info("%d messages were written after the last snapshot; they are not repeated.", len(self._written))
 
     def write_batch(self, items: list[X]) -> None:
-        """Return when the broker has every item that it did not have yet, all of them or none."""
+        """Begin to write every item that the broker did not have yet, all of them or none, after those before them.
+
+        Raises:
+            BrokerError: what became of those before, if they were not taken.
+        """
         batch = []
         for item in items:
             name = self._identify(item)
@@ -122,14 +130,37 @@ class Writer(StatefulSinkPartition[X, State], Generic[X]):
                 headers = [*message.headers, (ID, name.encode())]
                 batch.append(Draft(self._topic, message.value, message.key, headers, timestamp=message.timestamp or 0))
         if batch:
-            for (_, partition), offset in self._transactions.write(batch).items():
+            self.settle()
+            self._open = self._thread.submit(self._transactions.write, batch)
+
+    def settle(self) -> None:
+        """Return when the broker has everything that was given.
+
+        Raises:
+            BrokerError: if it did not take it; told once.
+        """
+        if self._open is not None:
+            written, self._open = self._open, None
+            for (_, partition), offset in written.result().items():
                 self._positions[partition] = max(self._positions.get(partition, 0), offset)
+
+    def close(self) -> None:
+        """Leave nothing under way.
+
+        Where the flow has ended, the last snapshot has said what became of it; where it failed, the engine closes while
+        it is still unwinding, and a second error would abort the process.
+        """
+        self._thread.shutdown()
 
     def snapshot(self) -> State:
         """From where to read back, and what of earlier is still to be left out.
 
         What was read back and has not been given again yet is given by a later life of the flow if this one ends now.
+
+        Raises:
+            BrokerError: if what was given was not taken.
         """
+        self.settle()
         if len(self._written) > MOST_IDS:
             return 1, dict(self._since), sorted(self._written.intersection(self._waiting))
         return 1, dict(self._positions), sorted(self._written)

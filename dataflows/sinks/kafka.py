@@ -111,6 +111,14 @@ class CheckedProducer:
 
         Errors: `DeliveryFailed` if it refused one or gave no answer in `delivery_timeout_ms`; some may have arrived.
         """
+        self.hand_over(messages)
+        self.settle()
+
+    def hand_over(self, messages: Iterable[Outgoing]) -> None:
+        """Begin to write the messages.
+
+        Errors: `DeliveryFailed` if the client or the broker refused one of them, or one that was handed over before.
+        """
         deadline = now_ms() + self._kafka.delivery_timeout_ms + GRACE_MS
         produce, topic = self._producer.produce, self._topic
         for message in messages:
@@ -124,6 +132,16 @@ class CheckedProducer:
                 self._produce(message, deadline)
             except KafkaException as error:
                 raise self._refused(error) from None
+        self._producer.poll(0)
+        if self._failures:
+            raise self._failure()
+
+    def settle(self) -> None:
+        """Wait until the broker has all messages.
+
+        Errors: `DeliveryFailed` if it refused one or gave no answer in `delivery_timeout_ms`.
+        """
+        deadline = now_ms() + self._kafka.delivery_timeout_ms + GRACE_MS
         open_ = len(self._producer)
         while open_ and now_ms() < deadline:
             open_ = self._producer.flush(WAIT_SECONDS)
@@ -132,13 +150,13 @@ class CheckedProducer:
         self._outage.over()
 
     def close(self) -> None:
-        """Nothing is on its way between calls of `send`; whatever is anyway is waited for and answered for.
+        """Wait for whatever is on its way, and answer for it.
 
         After a failure it does nothing: the engine closes what failed while it is still unwinding, and a second error
         then aborts the process.
         """
         if not self._failures:
-            self.send(())
+            self.settle()
 
     def _produce(self, message: Outgoing, deadline: int) -> None:
         """Hand over a message for which the queue has no room yet: answers make some."""

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from hashlib import blake2b
 from itertools import compress
+from threading import get_ident
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
 from dataflows.detect import Sinks
+from dataflows.operators.deliver import Delivery, DeliverySink
 from dataflows.operators.profile import Late
-from dataflows.settings import Settings
+from dataflows.settings import KafkaSettings, Settings
 from dataflows.sinks.exactly_once import ExactlyOnceSink
-from dataflows.sinks.kafka import KafkaSink, Outgoing
+from dataflows.sinks.kafka import CheckedProducer, KafkaSink, Outgoing
 from dataflows.sinks.memory import NullSink
 from detectors.features.catalogue import NAMES
 from detectors.features.signals import key_of
@@ -51,6 +53,41 @@ class _EncodedPart(StatelessSinkPartition[X]):
 
     def close(self) -> None:
         self._part.close()
+
+
+class DeliveredSink(DeliverySink[X], Generic[X]):
+    """The same for a stream that does not wait for each batch: every worker has a producer of its own."""
+
+    def __init__(self, kafka: KafkaSettings, topic: str, encode: Callable[[list[X]], Iterable[Outgoing]]) -> None:
+        self._kafka, self._topic, self._encode = kafka, topic, encode
+        self._parts: dict[int, _DeliveredPart[X]] = {}  # by thread
+
+    def build(self, step_id: str, worker_index: int, worker_count: int) -> StatelessSinkPartition[X]:
+        """A producer for this worker."""
+        del step_id, worker_index, worker_count
+        part = self._parts[get_ident()] = _DeliveredPart(CheckedProducer(self._kafka, self._topic), self._encode)
+        return part
+
+    def delivery(self) -> Delivery[X]:
+        """Where this worker hands over."""
+        return self._parts[get_ident()]
+
+
+class _DeliveredPart(StatelessSinkPartition[X]):
+    """What is on its way when a flow fails is written again by the next start, so nothing waits for it at the end."""
+
+    def __init__(self, producer: CheckedProducer, encode: Callable[[list[X]], Iterable[Outgoing]]) -> None:
+        self._producer, self._encode = producer, encode
+
+    def hand_over(self, items: list[X]) -> None:
+        self._producer.hand_over(self._encode(items))
+
+    def settle(self) -> None:
+        self._producer.settle()
+
+    def write_batch(self, items: list[X]) -> None:
+        self.hand_over(items)
+        self.settle()
 
 
 def kafka_sinks(settings: Settings) -> Sinks:
@@ -121,7 +158,7 @@ def kafka_sinks(settings: Settings) -> Sinks:
             identity,
             encode_publication,
         ),
-        features=EncodedSink(sink(topics.risk_features), encode_served),
+        features=DeliveredSink(settings.kafka, topics.risk_features, encode_served),
         models=EncodedSink(sink(topics.risk_models), encode_news),
         rejects=EncodedSink(sink(topics.dead_letters), encode_rejects),
         late=EncodedSink(sink(topics.late), encode_lates),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import random
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -19,15 +21,18 @@ from confluent_kafka import KafkaError, Message, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from dataflows.clock import now_ms
+from dataflows.operators import deliver
+from dataflows.operators.deliver import DeliverLogic
 from dataflows.partitioner import partition_of
 from dataflows.settings import KafkaSettings, Settings
 from dataflows.sinks.kafka import CheckedProducer, DeliveryFailed, KafkaSink, Outgoing, producer_config
-from dataflows.sinks.live import kafka_sinks
+from dataflows.sinks.live import DeliveredSink, kafka_sinks
 from dataflows.topics import BrokerError
 from detectors.contract import DecisionPoint
 from detectors.features.catalogue import NAMES
 from detectors.features.signals import key_of
 from detectors.served import ServedBatch
+from detectors.storage import StateVersionError
 from schemas.encoder import Decoder
 from schemas.records import Position, Tier
 from tests.kafka.broker import Broker
@@ -155,6 +160,68 @@ def test_rows_are_published_of_a_share_of_the_users(kafka: str, topics: Callable
         (n, user, f"e{n}", 0.25 if n % 3 else None) for n, user in enumerate(users) if user in chosen
     ]
     assert all(row.features == dict.fromkeys(NAMES, float(row.as_of)) for row in rows)
+
+
+def delivered(kafka: str, topic: str, **options: Any) -> DeliveredSink[Outgoing]:
+    """A sink for messages that are encoded already, and that the client would rather gather for a minute."""
+    settings = KafkaSettings(bootstrap_servers=kafka, options={"linger.ms": 60_000, **options})
+    return DeliveredSink(settings, topic, lambda items: items)
+
+
+def test_a_lane_goes_on_while_its_rows_are_written_and_a_snapshot_waits_for_them(
+    kafka: str, topics: Callable[..., str]
+) -> None:
+    """A run that resumes from the snapshot begins behind them, so they have to be there."""
+    topic = topics("rows", 2)
+    sink, items = delivered(kafka, topic), [Outgoing(b"u%d" % n, b"v%d" % n, None) for n in range(300)]
+    sink.build("rows", 0, 1)
+    lanes = [DeliverLogic(sink.delivery(), None), DeliverLogic(sink.delivery(), None)]
+    for number, lane in enumerate(lanes):
+        assert lane.on_batch(items[number::2]) == ([], False)
+    assert read_back(kafka, topic) == []
+    snapshot = lanes[1].snapshot()
+    assert len(read_back(kafka, topic)) == 300
+    assert snapshot == lanes[0].snapshot()
+    lanes[0].on_batch(items[:10])
+    lanes[0].on_eof()
+    assert len(read_back(kafka, topic)) == 310
+    assert DeliverLogic(sink.delivery(), snapshot).snapshot() == snapshot
+    with pytest.raises(StateVersionError, match="delivery state version 2 is unknown"):
+        DeliverLogic(sink.delivery(), bytes([2]) + snapshot[1:])
+
+
+@pytest.mark.parametrize("soon", [True, False])
+def test_a_row_that_is_refused_stops_its_lane_with_the_snapshot_or_as_soon_as_it_goes_on(
+    kafka: str, topics: Callable[..., str], soon: bool
+) -> None:
+    """Whichever comes first; it is told once, and the engine may close what failed."""
+    topic = topics("rows", **{"max.message.bytes": "20000"})
+    sink = delivered(kafka, topic, **{"linger.ms": 0})
+    part = sink.build("rows", 0, 1)
+    lane = DeliverLogic(sink.delivery(), None)
+
+    def go_on() -> None:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            lane.on_batch([])
+
+    lane.on_batch([Outgoing(b"k", random.Random(1).randbytes(40_000), None)])
+    with pytest.raises(DeliveryFailed, match=r"did not take 1 messages .*max\.message\.bytes has room"):
+        go_on() if soon else lane.snapshot()
+    part.close()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_all_that_lanes_deliver_is_there_when_a_flow_has_ended(
+    kafka: str, topics: Callable[..., str], workers: int
+) -> None:
+    """Once each, whichever worker a lane is with."""
+    topic = topics("rows", 2)
+    items = [(f"{n % 5:03d}", Outgoing(b"u%d" % n, b"v", None)) for n in range(200)]
+    flow = Dataflow("test")
+    deliver("out", op.input("in", flow, TestingSource(items, batch_size=10)), delivered(kafka, topic))
+    cluster_main(flow, [], 0, worker_count_per_proc=workers)
+    assert sorted(m.key() or b"" for m in read_back(kafka, topic)) == sorted(item.key for _, item in items)
 
 
 def test_two_workers_write_side_by_side(kafka: str, topics: Callable[..., str]) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 
 import pytest
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
@@ -11,7 +13,7 @@ from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 from dataflows.settings import KafkaSettings
 from dataflows.sinks.exactly_once import ID, ExactlyOnceSink, State, Writer
 from dataflows.sinks.kafka import DeliveryFailed, Outgoing
-from dataflows.sinks.transactions import FencedOutError
+from dataflows.sinks.transactions import Draft, FencedOutError, Transactions
 from dataflows.topics import BrokerError
 
 pytestmark = pytest.mark.kafka
@@ -77,9 +79,11 @@ def test_what_was_written_after_the_snapshot_is_not_written_again(
     first.write_batch(numbered(0, 100))
     state = first.snapshot()
     first.write_batch(numbered(100, 250))
+    first.settle()
     again = writer(state)
     for start in range(100, 400, 30):
         again.write_batch(numbered(start, min(start + 30, 400)))
+    again.settle()
     assert committed(kafka, topic) == numbered(0, 400)
 
 
@@ -92,6 +96,7 @@ def test_a_snapshot_is_where_reading_back_begins(kafka: str, topic: str, writer:
     assert sum(positions.values()) >= 60
     again = writer((version, positions, waiting))
     again.write_batch(numbered(0, 3))
+    again.settle()
     assert committed(kafka, topic) == sorted(numbered(0, 60) + numbered(0, 3))
 
 
@@ -99,9 +104,12 @@ def test_without_a_snapshot_the_whole_topic_is_read_back(
     kafka: str, topic: str, writer: Callable[..., Writer[str]]
 ) -> None:
     """Killed before its first snapshot, or started with a new recovery directory, it doubles nothing."""
-    writer().write_batch(numbered(0, 500))
+    first = writer()
+    first.write_batch(numbered(0, 500))
+    first.settle()
     again = writer()
     again.write_batch(numbered(0, 510))
+    again.settle()
     assert committed(kafka, topic) == numbered(0, 510)
 
 
@@ -115,6 +123,7 @@ def test_what_is_read_back_is_left_out_however_many_lives_it_takes(
     first.write_batch(numbered(0, 10))
     state = first.snapshot()
     first.write_batch(numbered(10, 50))
+    first.settle()
     for start in range(10, 60, 7):
         life = writer(state)
         life.write_batch(numbered(start, min(start + 7, 60)))
@@ -131,13 +140,16 @@ def test_what_waits_from_an_earlier_life_is_not_forgotten_when_much_is_read_back
     first = writer()
     state = first.snapshot()
     first.write_batch(numbered(0, 4))
+    first.settle()
     second = writer(state)
     state = second.snapshot()
     assert state[2] == numbered(0, 4)
     second.write_batch(numbered(4, 40))
+    second.settle()
     third = writer(state)
     again = writer(third.snapshot())
     again.write_batch(numbered(0, 50))
+    again.settle()
     assert committed(kafka, topic) == numbered(0, 50)
 
 
@@ -147,10 +159,13 @@ def test_a_second_instance_fences_the_first_out_and_doubles_nothing(
     """From the moment the second has the transactional id, the first cannot write, says so, and nothing is lost."""
     first = writer()
     first.write_batch(numbered(0, 10))
+    first.settle()
     second = writer()
+    first.write_batch(numbered(10, 20))
     with pytest.raises(FencedOutError, match=r"Another instance of this deployment .* now writes .* doubled nothing"):
-        first.write_batch(numbered(10, 20))
+        first.snapshot()
     second.write_batch(numbered(0, 30))
+    second.settle()
     assert committed(kafka, topic) == numbered(0, 30)
 
 
@@ -161,12 +176,40 @@ def test_a_batch_the_broker_refuses_is_written_not_even_in_part(
     small = topics("small", PARTITIONS, **{"max.message.bytes": "1000"})
     narrow = writer(to=small)
     narrow.write_batch(numbered(0, 5))
+    narrow.write_batch(["one", random.Random(1).randbytes(2_000).hex(), "three"])
     with pytest.raises(DeliveryFailed, match=r"did not take 3 messages .*max.message.bytes"):
-        narrow.write_batch(["one", random.Random(1).randbytes(2_000).hex(), "three"])
+        narrow.write_batch(["four"])
     assert committed(kafka, small) == numbered(0, 5)
     again = writer(to=small)
     again.write_batch([*numbered(0, 5), "one", "three"])
+    again.settle()
     assert committed(kafka, small) == sorted([*numbered(0, 5), "one", "three"])
+
+
+def test_the_flow_goes_on_while_a_batch_is_written_and_a_snapshot_waits_for_it(
+    kafka: str, topic: str, writer: Callable[..., Writer[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long the broker takes: what a snapshot says is written is there."""
+    begun, answered = Event(), Event()
+    write = Transactions.write
+
+    def slowly(self: Transactions, batch: Sequence[Draft]) -> dict[tuple[str, int], int]:
+        begun.set()
+        assert answered.wait(60)
+        return write(self, batch)
+
+    monkeypatch.setattr(Transactions, "write", slowly)
+    one = writer()
+    one.write_batch(numbered(0, 20))
+    assert begun.wait(60)
+    assert committed(kafka, topic) == []
+    with ThreadPoolExecutor(1) as beside:
+        snapshot = beside.submit(one.snapshot)
+        assert not snapshot.done()
+        answered.set()
+        version, positions, waiting = snapshot.result(60)
+    assert committed(kafka, topic) == numbered(0, 20)
+    assert (version, sum(positions.values()) >= 20, waiting) == (1, True, [])
 
 
 def test_a_missing_topic_is_named_with_what_to_do(writer: Callable[..., Writer[str]]) -> None:
