@@ -7,7 +7,7 @@ recorded, their state is made well before: what is left of that to the end of an
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Iterable
 from typing import Final, final
 
@@ -60,22 +60,34 @@ class Taken:
 
 
 @final
+class _Slot:
+    """One user, for as long as anything is kept of them: live, as bytes, or both while no event has come since."""
+
+    __slots__ = ("changed", "state", "user", "user_id")
+
+    def __init__(self, user_id: str, user: User | None, state: bytes | None) -> None:
+        self.user_id = user_id
+        self.user = user
+        self.state = state
+        self.changed = False  # since it was last written to the changes
+
+
+@final
 class Users:
     """Everybody a lane knows, `live` of them at most as objects; `len` is how many they are.
 
     With `recorded`, it is remembered who has changed, for a store: see `changes`.
     """
 
+    # With many users a look into their dict waits for memory, so each event has one.
     __slots__ = (
         "_changed",
-        "_count",
-        "_frozen",
         "_given",
         "_idle",
+        "_known",
         "_live",
         "_most",
         "_order",
-        "_ready",
         "_recorded",
         "_rules",
         "_written",
@@ -83,25 +95,24 @@ class Users:
     )
 
     def __init__(self, rules: Rulebook, live: int = LIVE, *, recorded: bool = False) -> None:
-        self._rules, self._most, self._recorded = rules, live, recorded
-        self._live: dict[str, User] = {}
-        self._order: OrderedDict[str, None] = OrderedDict()  # the live ones, as they were thawed
-        self._young: deque[str] = deque()  # those thawed last, in that order
-        self._ready: dict[str, bytes] = {}  # states of live ones who were not heard of since
-        self._frozen: dict[str, bytes] = {}  # the states of the others
-        self._changed: dict[str, None] = {}  # of whom the latest is not yet written
+        self._rules, self._recorded = rules, recorded
+        self._most: i64 = live
+        self._known: dict[str, _Slot] = {}
+        self._live: i64 = 0  # how many are
+        self._order: deque[_Slot] = deque()  # the live ones, as they were thawed, and some who were dropped since
+        self._young: deque[_Slot] = deque()  # those thawed last, in that order
+        self._changed: list[_Slot] = []  # those of whom the latest may not be written yet
         self._written = BytesWriter()
         self._given: i64 = 0  # bytes of changes that were asked for before all of them are
         self._idle = Idle(rules.ttl + rules.lateness)
-        self._count = 0
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._known)
 
     @property
     def live(self) -> list[str]:
         """Who is at hand as objects."""
-        return list(self._live)
+        return [slot.user_id for slot in self._order if slot.user is not None]
 
     def take(self, events: Iterable[tuple[Event, Position, Context | None]]) -> Taken:
         """Count events, each with what it found in its channel, and drop users who were silent for too long.
@@ -109,17 +120,20 @@ class Users:
         Every event gives one lesson, or is broken: the learner must hear of every place in the order. Nothing of a user
         is kept after an erasure with nothing behind it.
         """
-        taken, live, tracked_from, many = Taken(), self._live, self._rules.tracked_from, 0
-        recorded, changed, ready = self._recorded, self._changed, self._ready
+        taken, known, tracked_from, many = Taken(), self._known, self._rules.tracked_from, 0
         for event, at, context in events:
             many += 1
-            user_id = event.user_id
-            found = live.get(user_id)
-            user = self._thaw(user_id) if found is None else found
-            if user_id in ready:
-                del ready[user_id]
-            if recorded:
-                changed[user_id] = None
+            slot = known.get(event.user_id)
+            if slot is None:
+                user_id = event.user_id
+                slot = known[user_id] = _Slot(user_id, None, None)
+            user = slot.user
+            if user is None:
+                user = self._thaw(slot)
+            slot.state = None
+            if self._recorded and not slot.changed:
+                slot.changed = True
+                self._changed.append(slot)
             before = user.profile.clock
             try:
                 step = user.step(event, at, context)
@@ -127,30 +141,30 @@ class Users:
                 profile = user.profile
                 profile.unsee(stable_hash(event.event_id))
                 taken.broken.append((event, at, error))
-                self._list(user, user_id, at.partition, before)
+                self._list(slot, user, at.partition, before)
                 if profile.events == 0 and not len(profile.seen):
-                    self._drop(user_id, user.partition, profile.clock)
+                    self._drop(slot, user.partition, profile.clock)
                 continue
             taken.lessons.append(lesson_of(step, tracked_from))
             time, outcome, point = step.time, step.outcome, step.point
             if step.escalated or step.overturned:
                 # lanes hear of it too, before the point of the same event, which has not foretold it
-                turn = Outcome(user_id, time, "escalated" if step.escalated else "overturned", at)
+                turn = Outcome(slot.user_id, time, "escalated" if step.escalated else "overturned", at)
                 taken.outcomes.append(turn)
                 taken.items.append(turn)
             if point is not None:
                 taken.items.append(point)
             if outcome == "seen":
-                self._list(user, user_id, at.partition, before)
+                self._list(slot, user, at.partition, before)
             elif outcome == "late":
                 taken.lates.append((event, at))
             elif outcome == "duplicate":
                 taken.duplicates += 1
             else:
                 taken.erased += 1
-                taken.items.append(Erasure(user_id, time, at))
+                taken.items.append(Erasure(slot.user_id, time, at))
                 taken.forgotten += before >= 0
-                self._drop(user_id, user.partition, before)
+                self._drop(slot, user.partition, before)
         for user_id, since in self._idle.due(MORE * many):
             self._drop_if_silent(user_id, since, taken)
         return taken
@@ -162,8 +176,7 @@ class Users:
             StateVersionError: if the state cannot be loaded.
         """
         clock, partition = User.front(state)
-        self._frozen[user_id] = state
-        self._count += 1
+        self._known[user_id] = _Slot(user_id, None, state)
         if partition != NOWHERE:
             self._idle.move(user_id, partition, clock, NEVER)
 
@@ -178,9 +191,11 @@ class Users:
         if not self._recorded:
             raise ValueError("changes are not recorded")
         written = self._written
-        for user_id in self._changed:
-            write_change(written, user_id, self.state_of(user_id))
-        self._changed, self._written, self._given = {}, BytesWriter(), 0
+        for slot in self._changed:
+            if slot.changed:
+                slot.changed = False
+                write_change(written, slot.user_id, _state_of(slot))
+        self._changed, self._written, self._given = [], BytesWriter(), 0
         return written.getvalue()
 
     @property
@@ -196,69 +211,75 @@ class Users:
 
     def state_of(self, user_id: str) -> bytes | None:
         """A user's state as versioned bytes; None of whom nothing is kept."""
-        user = self._live.get(user_id)
-        return self._frozen.get(user_id) if user is None else user.dump()
+        slot = self._known.get(user_id)
+        return None if slot is None else _state_of(slot)
 
-    def _thaw(self, user_id: str) -> User:
+    def _thaw(self, slot: _Slot) -> User:
         """A user for whom there is an event, live."""
-        state = self._frozen.pop(user_id, None)
-        if state is None:
-            user = User(self._rules)
-            self._count += 1
-        else:
-            user = User.load(state, self._rules)
-        self._live[user_id] = user
-        self._order[user_id] = None
-        if len(self._order) > self._most:
-            first, _ = self._order.popitem(last=False)
-            oldest, ready = self._live.pop(first), self._ready.pop(first, None)
-            self._frozen[first] = self._made(first, oldest) if ready is None else ready
+        state, order = slot.state, self._order
+        user = slot.user = User(self._rules) if state is None else User.load(state, self._rules)
+        order.append(slot)
+        self._live += 1
+        while self._live > self._most:
+            oldest = order.popleft()
+            if oldest.user is not None:  # and not dropped
+                self._make(oldest)
+                oldest.user = None
+                self._live -= 1
+        if i64(len(order)) > 2 * self._most:  # the dropped are in the way
+            self._order = deque([live for live in order if live.user is not None])
         if self._recorded:
-            self._young.append(user_id)
-            if len(self._young) > max(self._most // YOUNG, 1):
-                grown = self._young.popleft()
-                known = self._live.get(grown)
-                if known is not None:
-                    self._ready[grown] = self._made(grown, known)
+            self._young.append(slot)
+            if i64(len(self._young)) > max(self._most // YOUNG, 1):
+                self._make(self._young.popleft())
         return user
 
-    def _made(self, user_id: str, user: User) -> bytes:
-        """A user's state, written to the changes if it is one."""
-        state = user.dump()
-        if user_id in self._changed and self._given + i64(len(self._written)) < WRITTEN:
-            del self._changed[user_id]
-            write_change(self._written, user_id, state)
-        return state
+    def _make(self, slot: _Slot) -> None:
+        """Make a live user's state, if there is none as of the last event, and write it to the changes if it is one."""
+        user = slot.user
+        if user is None or slot.state is not None:
+            return
+        state = slot.state = user.dump()
+        if slot.changed and self._given + i64(len(self._written)) < WRITTEN:
+            slot.changed = False
+            write_change(self._written, slot.user_id, state)
 
-    def _list(self, user: User, user_id: str, partition: int, before: int) -> None:
+    def _list(self, slot: _Slot, user: User, partition: int, before: int) -> None:
         """List a user under the day of their clock, which stood at `before` until now."""
         now = user.profile.clock
         if now != before and (before < 0 or now // DAY != before // DAY):
             user.partition = partition
-            self._idle.move(user_id, partition, now, NEVER if before < 0 else before // DAY)
+            self._idle.move(slot.user_id, partition, now, NEVER if before < 0 else before // DAY)
 
-    def _drop(self, user_id: str, partition: int, clock: int) -> None:
+    def _drop(self, slot: _Slot, partition: int, clock: int) -> None:
         """Keep nothing of a user."""
-        self._live.pop(user_id, None)
-        self._order.pop(user_id, None)
-        self._ready.pop(user_id, None)
-        self._frozen.pop(user_id, None)
-        self._count -= 1
+        user_id = slot.user_id
+        del self._known[user_id]
+        if slot.user is not None:
+            self._live -= 1
+        slot.user = slot.state = None
+        slot.changed = False
         if partition != NOWHERE:
             self._idle.drop(user_id, partition, clock // DAY)
         if self._recorded:
-            self._changed[user_id] = None
+            write_change(self._written, user_id, None)
 
     def _drop_if_silent(self, user_id: str, since: int, taken: Taken) -> None:
         """Drop a user who is still there, if nothing was heard of them at `since` (ms) or later."""
-        user = self._live.get(user_id)
+        slot = self._known.get(user_id)
+        if slot is None:
+            return
+        user, state = slot.user, slot.state
         if user is not None:
             clock, partition = user.profile.clock, user.partition
-        else:
-            state = self._frozen.get(user_id)
-            if state is None:
-                return
+        elif state is not None:
             clock, partition = User.front(state)
+        else:
+            return
         if clock < since:
             taken.silent += 1
-            self._drop(user_id, partition, clock)
+            self._drop(slot, partition, clock)
+
+
+def _state_of(slot: _Slot) -> bytes | None:
+    return slot.state if slot.user is None or slot.state is not None else slot.user.dump()
