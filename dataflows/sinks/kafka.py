@@ -90,10 +90,11 @@ class CheckedProducer:
     Idempotent (the broker drops what a retry repeats) and waiting for all replicas; keys go to the partitions a JVM
     producer would choose. The client says of each message that failed that it did, and counts those it has no answer
     for: when none failed and none is left, the broker has them all. A call for each that arrived would cost as much
-    as handing it over (`pytest tests/kafka/test_sink.py`). Use it from one thread.
+    as handing it over (`pytest tests/kafka/test_sink.py`). While nobody waits, messages gather for `linger_ms`; None
+    leaves that to the client. Use it from one thread.
     """
 
-    def __init__(self, kafka: KafkaSettings, topic: str) -> None:
+    def __init__(self, kafka: KafkaSettings, topic: str, linger_ms: int | None = None) -> None:
         existing_partitions(kafka, [topic])
         self._kafka, self._topic = kafka, topic
         self._failures = failures = list[str]()
@@ -104,7 +105,8 @@ class CheckedProducer:
                 failures.append(error.str())
 
         told = {"delivery.report.only.error": True, "on_delivery": on_delivery, "error_cb": self._outage.on_error}
-        self._producer = Producer({**producer_config(kafka), **told})
+        gathers = {} if linger_ms is None else {"linger.ms": linger_ms}
+        self._producer = Producer({**gathers, **producer_config(kafka), **told})
 
     def send(self, messages: Iterable[Outgoing]) -> None:
         """Write the messages and wait until the broker has them all.

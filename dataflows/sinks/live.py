@@ -32,6 +32,9 @@ X = TypeVar("X")
 EVERYBODY = 2**20
 """So many shares users are dealt into by the hash of their id, for a sample of them."""
 
+LINGER_MS = 50
+"""How long rows gather before they are sent: nobody waits for them until the end of an epoch."""
+
 
 class EncodedSink(DynamicSink[X], Generic[X]):
     """A Kafka sink for items of our own: a batch of them becomes any number of outgoing messages."""
@@ -65,7 +68,8 @@ class DeliveredSink(DeliverySink[X], Generic[X]):
     def build(self, step_id: str, worker_index: int, worker_count: int) -> StatelessSinkPartition[X]:
         """A producer for this worker."""
         del step_id, worker_index, worker_count
-        part = self._parts[get_ident()] = _DeliveredPart(CheckedProducer(self._kafka, self._topic), self._encode)
+        producer = CheckedProducer(self._kafka, self._topic, LINGER_MS)
+        part = self._parts[get_ident()] = _DeliveredPart(producer, self._encode)
         return part
 
     def delivery(self) -> Delivery[X]:

@@ -70,7 +70,7 @@ class Input(NamedTuple):
 class Pace(NamedTuple):
     """How a source partition reads, alike for all.
 
-    At most `batch_size` records are given at a time; after finding few it looks again in `poll_ms`; at most
+    At most `batch_size` records are given at a time; after finding few it looks again within `poll_ms`; at most
     `ahead_records` and `ahead_bytes` of one topic are held while the other is waited for; once `stop` is set it ends.
     """
 
@@ -149,9 +149,11 @@ class MergedPartition(StatefulSourcePartition[Raw, ResumeState]):
             taken += take(self._first, self._second, pace.batch_size - len(taken))
         if not taken and self._first.done and self._second.done:
             raise StopIteration
-        self._awake = None if len(taken) * FEW > pace.batch_size else now_ms() + pace.poll_ms
+        now = now_ms()
+        # all partitions look at the same moments, so that lanes score what they find together
+        self._awake = None if len(taken) * FEW > pace.batch_size else now - now % pace.poll_ms + pace.poll_ms
         batch = self._emit(taken)
-        if now_ms() >= self._commit_due:
+        if now >= self._commit_due:
             self._commit()
         return batch
 

@@ -133,7 +133,9 @@ def test_a_partition_that_found_little_sleeps_until_its_poll_interval_is_over(ma
         assert found() is not None
         awake = part.next_awake()
         if awake is not None:
-            assert before + 60_000 <= awake.timestamp() * 1_000 <= now_ms() + 60_000
+            moment = round(awake.timestamp() * 1_000)
+            assert before < moment <= now_ms() + 60_000
+            assert moment % 60_000 == 0  # for all partitions the same
         return awake is not None
 
     assert sleeps(part.next_batch)
