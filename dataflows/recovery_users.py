@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import Self
 from zlib import crc32
 
+from dataflows.recovery_folding import empty_log, fold, user_text
 from dataflows.recovery_lock import StoreError
 from dataflows.recovery_parts import NO_ROOM, RESTORE, listed
-from detectors.changes import Change, pack_changes, unpack_changes
+from detectors.changes import Change, pack_changes
 
 FOLDER = "users"
 """Where in a recovery directory the files of the lanes are."""
@@ -47,8 +48,6 @@ TABLES = """
     );
 """
 ADD = "INSERT INTO changes VALUES (?, ?, ?, ?)"
-DROP = "DELETE FROM users WHERE user_id = ?"
-KEEP = "INSERT INTO users VALUES (?, ?) ON CONFLICT (user_id) DO UPDATE SET state = excluded.state"
 
 
 def path_of(directory: Path, lane: str) -> Path:
@@ -132,8 +131,8 @@ class UserStores:
                 database.execute("BEGIN IMMEDIATE")
                 database.execute("DELETE FROM changes WHERE generation > ?", (generation,))
                 database.execute("UPDATE about SET generation = ?", (generation,))
-                _fold(database, generation)  # no later start goes behind this one
-            _empty_log(database)
+                fold(database, generation)  # no later start goes behind this one
+            empty_log(database)
             return UserStore(self, path, database, generation, turn)
 
     def fold_later(self, fold: Callable[[int], None], last: int) -> Future[None]:
@@ -178,7 +177,7 @@ class UserStore:
         """Everybody who was kept when the file was opened, with their state, in no order."""
         with self._stores.telling(self._path):
             for user_id, state in self._database.execute("SELECT user_id, state FROM users"):
-                yield _text(user_id), state
+                yield user_text(user_id), state
 
     def keep(self, changes: Iterable[Change]) -> int:
         """Keep what has changed, for good when this returns; the number of the new generation.
@@ -258,32 +257,8 @@ class UserStore:
         with self._stores.telling(self._path):
             with database:
                 database.execute("BEGIN IMMEDIATE")
-                _fold(database, last)
-            _empty_log(database)
-
-
-def _fold(database: sqlite3.Connection, last: int) -> None:
-    """Put the changes up to a generation where they belong.
-
-    Raises:
-        ValueError: if they are not what was written.
-    """
-    changes: dict[str, bytes | None] = {}
-    query = "SELECT generation, sum, packed FROM changes WHERE generation <= ? ORDER BY generation, part"
-    for generation, total, packed in database.execute(query, (last,)):
-        if crc32(packed) != total:
-            raise ValueError(f"the changes of generation {generation} are not what was written")
-        changes.update(unpack_changes(packed))
-    states = sorted((_data(user_id), state) for user_id, state in changes.items() if state is not None)
-    database.executemany(DROP, ((_data(user_id),) for user_id, state in changes.items() if state is None))
-    database.executemany(KEEP, states)
-    database.execute("DELETE FROM changes WHERE generation <= ?", (last,))
-    database.execute("UPDATE about SET folded = ?", (last,))
-
-
-def _empty_log(database: sqlite3.Connection) -> None:
-    """Bring what was written where it belongs in the file, and leave nothing in the log beside it."""
-    database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+                fold(database, last)
+            empty_log(database)
 
 
 def took_none(directory: Path, why: object) -> str:
@@ -320,11 +295,3 @@ def _about(database: sqlite3.Connection) -> tuple[str, int, int]:
 
 def _unreadable(path: Path, why: object) -> str:
     return f"{path} cannot be read as the users of a lane ({why}): {RESTORE}"
-
-
-def _data(user_id: str) -> bytes:
-    return user_id.encode("utf-8", "surrogatepass")
-
-
-def _text(user_id: bytes) -> str:
-    return user_id.decode("utf-8", "surrogatepass")
