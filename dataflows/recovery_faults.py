@@ -11,8 +11,8 @@ from tempfile import TemporaryFile
 from bytewax.recovery import InconsistentPartitionsError, MissingPartitionsError, NoPartitionsError
 
 from dataflows.recovery_lock import StoreError
-from dataflows.recovery_parts import RESTORE, decay
-from dataflows.recovery_users import UserStores, took_none
+from dataflows.recovery_parts import RESTORE, decay, took_none
+from dataflows.recovery_users import UserStores
 
 REFUSED_SNAPSHOT = re.compile(r'code: (?:DiskFull|SystemIoFailure|ReadOnly|CannotOpen)\b[^}]*\}, Some\("([^"]*)"\)')
 """What the engine says of a write to the recovery store that the disk did not take, and in it what SQLite says."""

@@ -188,3 +188,11 @@ def _open(part: Path) -> sqlite3.Connection:
 
 def _holds_rows(database: sqlite3.Connection, table: str) -> bool:
     return database.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone() is not None  # noqa: S608 - names of ours
+
+
+def took_none(directory: Path, why: object) -> str:
+    """What is told when the disk of a recovery directory takes no snapshot."""
+    return (
+        f"Recovery directory {directory} took no further snapshot ({why}): make room on its disk, or repair it, then "
+        "start again; nothing is lost, the next start goes on from the last snapshot."
+    )

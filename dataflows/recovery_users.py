@@ -21,7 +21,7 @@ from zlib import crc32
 
 from dataflows.recovery_folding import empty_log, fold, user_text
 from dataflows.recovery_lock import StoreError
-from dataflows.recovery_parts import NO_ROOM, RESTORE, listed
+from dataflows.recovery_parts import NO_ROOM, RESTORE, listed, took_none
 from detectors.changes import Change, pack_changes
 
 FOLDER = "users"
@@ -216,11 +216,21 @@ class UserStore:
             StoreError: if what it did last went wrong.
         """
         if self._doing is not None and self._doing.done():
-            self._wait()
+            self.wait()
         return self._doing is None
 
+    def wait(self) -> None:
+        """Wait for what a thread does to the file.
+
+        Raises:
+            StoreError: if it went wrong; told once.
+        """
+        if self._doing is not None:
+            doing, self._doing = self._doing, None
+            doing.result()
+
     def _keep(self, packed: bytes) -> int:
-        self._wait()
+        self.wait()
         with self._stores.telling(self._path):
             generation, database = self._generation + 1, self._database
             database.execute("PRAGMA synchronous = FULL")  # on disk when it is over, and all parts with it
@@ -246,11 +256,6 @@ class UserStore:
             self._next = last + TOGETHER
             self._doing = self._stores.fold_later(self._settle, last)
 
-    def _wait(self) -> None:
-        if self._doing is not None:
-            doing, self._doing = self._doing, None
-            doing.result()
-
     def _settle(self, last: int) -> None:
         """Fold the changes up to a generation, and write what was in the log beside the file into it, once."""
         database = self._database
@@ -259,14 +264,6 @@ class UserStore:
                 database.execute("BEGIN IMMEDIATE")
                 fold(database, last)
             empty_log(database)
-
-
-def took_none(directory: Path, why: object) -> str:
-    """What is told when the disk of a recovery directory takes no snapshot."""
-    return (
-        f"Recovery directory {directory} took no further snapshot ({why}): make room on its disk, or repair it, then "
-        "start again; nothing is lost, the next start goes on from the last snapshot."
-    )
 
 
 def _connect(path: Path) -> sqlite3.Connection:

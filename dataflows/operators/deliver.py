@@ -53,13 +53,8 @@ class DeliverLogic(StatefulBatchLogic[X, Any, bytes]):
         self._delivery.hand_over(values)
         return [], False
 
-    def on_eof(self) -> tuple[Iterable[Any], bool]:
-        """Leave nothing on its way."""
-        self._delivery.settle()
-        return [], False
-
     def snapshot(self) -> bytes:
-        """Nothing, once all of the epoch is written: a run that resumes begins behind it."""
+        """Nothing, once all of the epoch is written: a run that resumes begins behind it, and one that ends is over."""
         self._delivery.settle()
         return pack({}, STATE_VERSION)
 

@@ -1,4 +1,4 @@
-"""The live sink: every message is known to be on the broker before the flow goes on, or the flow stops and says so."""
+"""The live sink: every message is known to be on the broker before its epoch is over, or the flow stops and says so."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ class Draft(NamedTuple):
 
 
 class Transactions:
-    """Holds a transactional id and writes under it. Use it from one thread.
+    """Holds a transactional id and writes under it. One thread at a time may use it.
 
     `patience_ms` is how long a batch may take; `lease_ms` how long Kafka keeps one open for a holder that died.
     `fenced` is the sentence for when another took over, `failed` makes the error for a batch that was not taken, from

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import time
 from collections.abc import Callable, Iterable
 from contextlib import closing
 from importlib import import_module
@@ -244,8 +243,8 @@ def test_what_will_hardly_change_is_written_before_an_epochs_end_once_it_is_wort
         logic = profiles(stores)
         for number, user in enumerate(users):
             logic.on_batch([Bundle("000", [message(number, user)])])
-            while logic._store is None or not logic._store.free:
-                time.sleep(0.001)
+            assert logic._store is not None
+            logic._store.wait()
         with closing(sqlite3.connect(path_of(tmp_path, "000"))) as database:
             sizes = [size for (size,) in database.execute("SELECT LENGTH(packed) FROM changes ORDER BY part")]
             assert len(sizes) > 2

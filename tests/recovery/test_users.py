@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from importlib import import_module
@@ -51,8 +50,7 @@ def applied(changes: list[Changes]) -> dict[str, bytes]:
 
 def write_part(store: UserStore, changes: Changes) -> None:
     """Write some of the next generation, as soon as nothing else is done to the file."""
-    while not store.free:
-        time.sleep(0.001)
+    store.wait()
     store.keep_part_later(pack_changes(changes.items()))
 
 
