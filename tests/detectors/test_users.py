@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from detectors.contract import DecisionPoint
 from detectors.idle import DAY, MARGIN
 from detectors.items import Outcome, lesson_of
 from detectors.storage import StateVersionError
-from detectors.user import Rulebook, Step, User
+from detectors.user import COMPILED, Rulebook, Step, User
 from detectors.users import WRITTEN, Taken, Users
 from schemas.records import ChatMessage, Event, ModerationEvent, Position
 
@@ -198,6 +199,20 @@ def test_a_restored_user_is_thawed_by_the_first_event_and_not_before() -> None:
     assert repr(resumed.take([message(2)])) == repr(before.take([message(2)]))
     assert resumed.live == ["ann"]
     assert long_after(resumed).silent == 2
+
+
+@pytest.mark.skipif(not COMPILED, reason="a class that is not compiled is always looked at")
+def test_the_collector_looks_at_nobody_who_is_not_live() -> None:
+    """Millions of them would be looked at at once, and the flow would stand still."""
+    state = User(RULES).dump()
+    users = Users(RULES)
+    gc.collect()
+    before = len(gc.get_objects())
+    for number in range(10_000):
+        users.restore(f"u{number}", state)
+    gc.collect()
+    assert len(users) == 10_000
+    assert len(gc.get_objects()) < before + 1_000
 
 
 def test_a_state_of_a_later_version_is_refused() -> None:
