@@ -8,6 +8,9 @@ epoch waits for is the writing of the changes; what is folded afterwards is coun
 Then a worker has as many users, and those of them who are active make the events of some epochs. At the end of each all
 lanes are asked for a snapshot, as the engine asks: how long that takes, and how much of it is CPU time of the worker,
 and of all threads.
+
+Last, what one lane of such a worker has kept is folded: while nobody needs the interpreter, and while a thread always
+does, as a flow that has more to do than it can.
 """
 
 from __future__ import annotations
@@ -27,9 +30,9 @@ from dataflows.operators.decode import Decoded
 from dataflows.operators.profile import Bundle, ProfileLogic, lane_names, lane_of
 from dataflows.policy_file import load_policy
 from dataflows.recovery_parts import size
-from dataflows.recovery_users import BEHIND, UserStore, UserStores, make_users
+from dataflows.recovery_users import BEHIND, TOGETHER, UserStore, UserStores, make_users
 from dataflows.settings import RunSettings
-from detectors.changes import unpack_changes
+from detectors.changes import pack_changes, unpack_changes
 from detectors.user import Rulebook
 from detectors.users import LIVE, Users
 from schemas.codec import Codec
@@ -167,6 +170,30 @@ def ended(directory: Path, users: int, of: int) -> End:
     return End(*(sum(part) / len(ends) for part in zip(*ends, strict=True)))
 
 
+def folded(directory: Path, users: int, touched: int) -> tuple[float, float]:
+    """Seconds in which what a lane has kept is folded, beside nobody, and beside a thread that is always busy."""
+    state = a_state(Rulebook(load_policy(ROOT / "tests/bench/ubuntu_irc.toml")))
+    make_users(directory, ["000"])
+    took = []
+    with UserStores(directory) as stores:
+        lane = stores.open("000", 0)
+        lane.keep([(f"user-{n:08d}", state) for n in range(users)])
+        for turn, busy in enumerate((False, False, True)):  # the first also folds those it was filled with
+            for epoch in range(TOGETHER):
+                chosen = [f"user-{(epoch * touched + n) * 7_919 % users:08d}" for n in range(touched)]
+                lane.keep_later(pack_changes([(user_id, state) for user_id in chosen])).result()
+            for _ in range(0 if turn else BEHIND):
+                lane.keep_later(b"").result()
+            begun = time.perf_counter()
+            lane.settle_later()
+            while busy and not lane.free:
+                pass
+            lane.wait()
+            took.append(time.perf_counter() - begun)
+    _, beside_nobody, beside_one = took
+    return beside_nobody, beside_one
+
+
 def main() -> None:
     """Measure, print and keep the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -189,6 +216,12 @@ def main() -> None:
             end = ended(Path(folder), users, arguments.events)
         print(f"| {users:,} | {end.wall:.0f} | {end.worker:.0f} | {end.threads:.0f} |", flush=True)
         found[str(users)] |= end._asdict()
+    print("\n| users of the lane | s until it is folded | s beside a busy thread |\n|---|---|---|", flush=True)
+    for users in arguments.users:
+        with tempfile.TemporaryDirectory(prefix="forewarn-bench-") as folder:
+            alone, beside = folded(Path(folder), users // LANES, arguments.events // 2 // LANES)
+        print(f"| {users // LANES:,} | {alone:.2f} | {beside:.2f} |", flush=True)
+        found[str(users)] |= {"fold": alone, "fold beside": beside}
     OUT.parent.mkdir(parents=True, exist_ok=True)
     OUT.write_bytes(orjson.dumps(found, option=orjson.OPT_INDENT_2))
 

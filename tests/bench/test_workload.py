@@ -9,7 +9,7 @@ import pytest
 
 from schemas.codec import Codec
 from schemas.records import ChatMessage, ModerationEvent, Position, Raw
-from tests.bench.epochs import ended
+from tests.bench.epochs import ended, folded
 from tests.bench.epochs import measured as epochs_measured
 from tests.bench.growth import flow_of
 from tests.bench.live import SHARES, measured
@@ -61,6 +61,7 @@ def test_the_end_of_an_epoch_is_measured_on_a_store_that_knows_everybody(tmp_pat
     end = ended(tmp_path / "ended", 800, 400)
     assert 0 < end.worker < end.threads < 10_000
     assert 0 < end.wall < 10_000
+    assert min(folded(tmp_path / "folded", 100, 20)) > 0
 
 
 def test_a_live_run_is_measured_from_topic_to_topic(broker: Broker, tmp_path: Path) -> None:
