@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Self
 from zlib import crc32
 
-from dataflows.recovery_folding import empty_log, fold, user_text
+from dataflows.recovery_folding import empty_log, fold, step_aside, user_text
 from dataflows.recovery_lock import StoreError
 from dataflows.recovery_parts import NO_ROOM, RESTORE, listed, took_none
 from detectors.changes import Change, pack_changes
@@ -97,7 +97,7 @@ class UserStores:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._folding = ThreadPoolExecutor(1, "fold-users")
+        self._folding = ThreadPoolExecutor(1, "fold-users", step_aside)
         self.keeping = ThreadPoolExecutor(KEEPING, "keep-users")
         self._opened: list[sqlite3.Connection] = []
         self.fault: StoreError | None = None

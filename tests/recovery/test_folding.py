@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import sys
+import threading
 from contextlib import closing
+from pathlib import Path
 from zlib import crc32
 
 import pytest
 
-from dataflows.recovery_folding import fold, user_bytes
-from dataflows.recovery_users import ADD, TABLES
+from dataflows.recovery_folding import ASIDE, fold, user_bytes
+from dataflows.recovery_users import ADD, TABLES, UserStores
 from detectors.changes import pack_changes
 
 MANY = 1_000
@@ -38,3 +42,16 @@ def test_many_users_are_folded_in_few_statements(count: int) -> None:
     expected = {user: state for user, state in (before | changed | gone).items() if state is not None}
     assert after == {user_bytes(user): state for user, state in expected.items()}
     assert len(statements) <= 2 * -(-count // MANY) + 4
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux gives each thread a priority of its own")
+def test_whoever_folds_lets_the_flow_go_first(tmp_path: Path) -> None:
+    """The thread that folds gives way; the one that runs the flow does not."""
+
+    def niceness() -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    of_fold: list[int] = []
+    with UserStores(tmp_path) as stores:
+        stores.fold_later(lambda _: of_fold.append(niceness()), 0).result()
+    assert of_fold == [min(niceness() + ASIDE, 19)]
