@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 import socket
 import time
 from abc import ABC, abstractmethod
+from pathlib import Path
 from typing import Self
 
 from confluent_kafka import KafkaException
@@ -15,6 +17,8 @@ VERSION = "4.1.0"
 LOOPBACK = "127.0.0.1"
 READY_SECONDS = 90.0
 STOP_SECONDS = 30.0
+FIRST_PORT = 10_000
+GIVEN = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
 class NoBrokerError(Exception):
@@ -84,12 +88,28 @@ class Broker(ABC):
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports nobody listens on now; held together while chosen, so that they differ."""
+    """Ports nobody listens on now; held together while chosen, so that they differ.
+
+    None that the system gives to whoever calls: while a broker is down its clients call it again and again, one of them
+    would be given the broker's own port some day, reach itself on it, and keep it.
+    """
     with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind((LOOPBACK, 0))
-        return [one.getsockname()[1] for one in sockets]
+        ports: list[int] = []
+        while len(ports) < count:
+            one = stack.enter_context(socket.socket())
+            port = FIRST_PORT + secrets.randbelow(_first_given() - FIRST_PORT)
+            with contextlib.suppress(OSError):
+                one.bind((LOOPBACK, port))
+                ports.append(port)
+        return ports
+
+
+def _first_given() -> int:
+    """The first port that the system gives by itself."""
+    try:
+        return int(GIVEN.read_text().split()[0])
+    except FileNotFoundError:
+        return 49_152  # RFC 6335, section 6
 
 
 def properties(*, listen: str, advertise: str, controller: str, log_dir: str) -> dict[str, str]:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from tests.kafka import broker as brokers
 from tests.kafka.broker import Broker, GivenBroker, NoBrokerError, find_broker
+from tests.kafka.broker_base import LOOPBACK, free_ports
 from tests.kafka.logs import Written, read_back, write
 
 ROOT = Path(__file__).parents[2]
@@ -34,6 +37,17 @@ def test_where_nothing_can_be_had_it_says_what_was_looked_for(monkeypatch: pytes
     monkeypatch.setattr(brokers, "find_java", lambda: None)
     with pytest.raises(NoBrokerError, match=r"FOREWARN_TEST_KAFKA is not set, no Docker engine .*no Java 17 is here"):
         find_broker()
+
+
+def test_ports_are_free_and_nobody_is_given_them_while_a_broker_is_down() -> None:
+    """Two differ, a server can listen on each, and the system, asked for any port, gives others."""
+    ports = free_ports(20)
+    assert len(set(ports)) == 20
+    with ExitStack() as held:
+        for port in ports:
+            held.enter_context(socket.create_server((LOOPBACK, port)))
+        given = [held.enter_context(socket.create_server((LOOPBACK, 0))).getsockname()[1] for _ in range(20)]
+    assert max(ports) < min(given)
 
 
 @pytest.mark.kafka
