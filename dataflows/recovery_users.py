@@ -274,6 +274,7 @@ def _connect(path: Path) -> sqlite3.Connection:
         timeout=BUSY_SECONDS,
         isolation_level=None,
         check_same_thread=False,
+        cached_statements=0,  # each would keep the thousand states it was given last
     )
     database.execute("PRAGMA wal_autocheckpoint = 0")
     database.execute("PRAGMA secure_delete = ON")  # no free page remembers an erased user

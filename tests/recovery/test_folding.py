@@ -13,7 +13,7 @@ from zlib import crc32
 import pytest
 
 from dataflows.recovery_folding import ASIDE, fold, user_bytes
-from dataflows.recovery_users import ADD, TABLES, UserStores
+from dataflows.recovery_users import ADD, TABLES, TOGETHER, UserStores, make_users
 from detectors.changes import pack_changes
 
 MANY = 1_000
@@ -42,6 +42,31 @@ def test_many_users_are_folded_in_few_statements(count: int) -> None:
     expected = {user: state for user, state in (before | changed | gone).items() if state is not None}
     assert after == {user_bytes(user): state for user, state in expected.items()}
     assert len(statements) <= 2 * -(-count // MANY) + 4
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_nothing_that_was_folded_stays_in_memory(tmp_path: Path) -> None:
+    """Of 40 folds of 4 MB, each of another number of users."""
+
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+    def fold_some(count: int) -> None:
+        packed = pack_changes([(f"u{number}", os.urandom(4_000)) for number in range(count)])
+        for changes in (packed, *[b""] * (TOGETHER - 1)):
+            lane.keep_later(changes).result()
+        lane.settle_later()
+        lane.wait()
+
+    make_users(tmp_path, ["000"])
+    with UserStores(tmp_path) as stores:
+        lane = stores.open("000", 0)
+        for _ in range(3):
+            fold_some(MANY)
+        before = resident()
+        for count in range(MANY - 40, MANY):
+            fold_some(count)
+        assert resident() - before < 50_000_000
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux gives each thread a priority of its own")
