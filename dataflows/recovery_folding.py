@@ -6,19 +6,16 @@ import os
 import sqlite3
 import sys
 import threading
-from collections.abc import Iterator
 from contextlib import suppress
 from itertools import chain
-from typing import TypeVar
 from zlib import crc32
 
 from detectors.changes import unpack_changes
 
-X = TypeVar("X")
-
 MANY = 1_000
 """Users for each statement. While one runs, Python's lock is free; after it, it is waited for again behind whoever else
 is busy. With a statement for each user, folding beside a busy flow was not over before the next epoch was."""
+OVER = "ON CONFLICT (user_id) DO UPDATE SET state = excluded.state"
 ASIDE = 10
 """How much nicer than others a thread is that folds: it has seconds, and the flow beside it milliseconds."""
 
@@ -45,11 +42,15 @@ def fold(database: sqlite3.Connection, last: int) -> None:
         changes.update(unpack_changes(packed))
     kept = sorted((user_bytes(user_id), state) for user_id, state in changes.items() if state is not None)
     dropped = [user_bytes(user_id) for user_id, state in changes.items() if state is None]
-    for gone in _some_of(dropped):
-        database.execute(f"DELETE FROM users WHERE user_id IN ({_places('?', len(gone))})", gone)  # noqa: S608
-    for some in _some_of(kept):
-        query = f"INSERT INTO users VALUES {_places('(?, ?)', len(some))}"  # noqa: S608 - places, no values
-        database.execute(f"{query} ON CONFLICT (user_id) DO UPDATE SET state = excluded.state", [*chain(*some)])
+    for start in range(0, len(dropped), MANY):
+        gone = dropped[start : start + MANY]
+        places = ", ".join(["?"] * len(gone))
+        database.execute(f"DELETE FROM users WHERE user_id IN ({places})", gone)  # noqa: S608 - places, no values
+    for start in range(0, len(kept), MANY):
+        some = kept[start : start + MANY]
+        places = ", ".join(["(?, ?)"] * len(some))
+        query = f"INSERT INTO users VALUES {places}"  # noqa: S608 - places, no values
+        database.execute(f"{query} {OVER}", [*chain.from_iterable(some)])
     database.execute("DELETE FROM changes WHERE generation <= ?", (last,))
     database.execute("UPDATE about SET folded = ?", (last,))
 
@@ -57,14 +58,6 @@ def fold(database: sqlite3.Connection, last: int) -> None:
 def empty_log(database: sqlite3.Connection) -> None:
     """Bring what was written where it belongs in the file, and leave nothing in the log beside it."""
     database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-
-
-def _some_of(all_of_them: list[X]) -> Iterator[list[X]]:
-    return (all_of_them[start : start + MANY] for start in range(0, len(all_of_them), MANY))
-
-
-def _places(place: str, many: int) -> str:
-    return ", ".join([place] * many)
 
 
 def user_bytes(user_id: str) -> bytes:

@@ -168,6 +168,14 @@ def _told(directory: Path) -> Iterator[None]:
         raise StoreError(*decay(directory) or [_unreadable(directory, error)]) from None
 
 
+def took_none(directory: Path, why: object) -> str:
+    """What is told when the disk of a recovery directory takes no snapshot."""
+    return (
+        f"Recovery directory {directory} took no further snapshot ({why}): make room on its disk, or repair it, then "
+        "start again; nothing is lost, the next start goes on from the last snapshot."
+    )
+
+
 def listed(names: list[str]) -> str:
     """Names in a sentence; of many, the first."""
     shown = ", ".join(names[:8]) or "none"
@@ -188,11 +196,3 @@ def _open(part: Path) -> sqlite3.Connection:
 
 def _holds_rows(database: sqlite3.Connection, table: str) -> bool:
     return database.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone() is not None  # noqa: S608 - names of ours
-
-
-def took_none(directory: Path, why: object) -> str:
-    """What is told when the disk of a recovery directory takes no snapshot."""
-    return (
-        f"Recovery directory {directory} took no further snapshot ({why}): make room on its disk, or repair it, then "
-        "start again; nothing is lost, the next start goes on from the last snapshot."
-    )

@@ -135,9 +135,9 @@ class UserStores:
             empty_log(database)
             return UserStore(self, path, database, generation, turn)
 
-    def fold_later(self, fold: Callable[[int], None], last: int) -> Future[None]:
+    def fold_later(self, settle: Callable[[int], None], last: int) -> Future[None]:
         """Have a lane's changes folded up to a generation, in turn with those of others."""
-        return self._folding.submit(fold, last)
+        return self._folding.submit(settle, last)
 
     @contextmanager
     def telling(self, path: Path) -> Iterator[None]:

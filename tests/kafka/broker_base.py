@@ -90,17 +90,16 @@ class Broker(ABC):
 def free_ports(count: int) -> list[int]:
     """Ports nobody listens on now; held together while chosen, so that they differ.
 
-    None that the system gives to whoever calls: while a broker is down its clients call it again and again, one of them
-    would be given the broker's own port some day, reach itself on it, and keep it.
+    None that the system gives to who asks for any, if it leaves some: a broker that is down must find its port again.
     """
     with contextlib.ExitStack() as stack:
+        left = _first_given() - FIRST_PORT
         ports: list[int] = []
         while len(ports) < count:
             one = stack.enter_context(socket.socket())
-            port = FIRST_PORT + secrets.randbelow(_first_given() - FIRST_PORT)
             with contextlib.suppress(OSError):
-                one.bind((LOOPBACK, port))
-                ports.append(port)
+                one.bind((LOOPBACK, FIRST_PORT + secrets.randbelow(left) if left > 0 else 0))
+                ports.append(one.getsockname()[1])
         return ports
 
 

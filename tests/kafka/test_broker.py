@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.kafka import broker as brokers
+from tests.kafka import broker_base
 from tests.kafka.broker import Broker, GivenBroker, NoBrokerError, find_broker
 from tests.kafka.broker_base import LOOPBACK, free_ports
 from tests.kafka.logs import Written, read_back, write
@@ -48,6 +49,16 @@ def test_ports_are_free_and_nobody_is_given_them_while_a_broker_is_down() -> Non
             held.enter_context(socket.create_server((LOOPBACK, port)))
         given = [held.enter_context(socket.create_server((LOOPBACK, 0))).getsockname()[1] for _ in range(20)]
     assert max(ports) < min(given)
+
+
+def test_where_the_system_may_give_every_port_some_are_found_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on machines that call many others."""
+    given = tmp_path / "given"
+    given.write_text("1024\t65535\n")
+    monkeypatch.setattr(broker_base, "GIVEN", given)
+    assert len(set(free_ports(20))) == 20
 
 
 @pytest.mark.kafka
