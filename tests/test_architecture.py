@@ -18,7 +18,7 @@ ARROW = ("schemas", "detectors", "dataflows")
 
 MODULES = {package: modules(ROOT, package) for package in ARROW}
 TESTS = modules(ROOT, "tests")
-LONGEST = 300
+LONGEST = 500
 
 CLOCK = "dataflows/clock.py"
 SETTINGS = "dataflows/settings.py"
@@ -195,8 +195,8 @@ def test_chance_has_a_seed() -> None:
     assert find(everything_but(), CHANCE, SEEDED) == []
 
 
-def test_no_module_is_longer_than_300_lines() -> None:
-    """A longer one holds a second thing that wants its own file."""
+def test_no_module_is_longer_than_500_lines() -> None:
+    """A longer module holds a second concept."""
     every = [*everything_but(), *modules(ROOT, "tools")]
     lengths = {module.path: len(module.text.splitlines()) for module in every}
     assert {path: length for path, length in lengths.items() if length > LONGEST} == {}
