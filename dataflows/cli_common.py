@@ -1,49 +1,23 @@
-"""What every command shares: its parameters, and answering what can be expected with a sentence."""
+"""What every command shares: its parameters, when it is loaded, and answering what can be expected with a sentence.
+
+`forewarn` loads the module of a command when that command is asked for, so that none pays for the libraries of another,
+or fails because of them.
+"""
 
 from __future__ import annotations
 
+import io
+import sys
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
-from bytewax.errors import BytewaxRuntimeError
 
-from dataflows.evaluation.outputs import EvaluationError
-from dataflows.evidence import PromotionError
-from dataflows.manifest import StoreError
-from dataflows.mapping_errors import MappingError
-from dataflows.policy_file import PolicyError
-from dataflows.produce import ProduceError
-from dataflows.redrive import RedriveError
-from dataflows.replay import ReplayError
-from dataflows.run import RunError
-from dataflows.settings import SettingsError
-from dataflows.simulate import SimulationError
-from dataflows.sources.rows import LogError
-from dataflows.text_model import TextModelError
-from dataflows.topics import BrokerError
-from dataflows.train_text import TrainingError
-from schemas.registry import RegistryUnavailable
-
-EXPECTED = (
-    BrokerError,
-    EvaluationError,
-    LogError,
-    MappingError,
-    PolicyError,
-    ProduceError,
-    PromotionError,
-    RedriveError,
-    RegistryUnavailable,
-    ReplayError,
-    RunError,
-    SettingsError,
-    StoreError,
-    SimulationError,
-    TextModelError,
-    TrainingError,
-)
-"""Errors whose text is the answer; anything else is a bug and keeps its traceback."""
+from dataflows.console import say, take_over
+from dataflows.endings import end_when_asked
+from schemas.expected import ExpectedError
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -58,23 +32,116 @@ TEXT_MODEL = click.option(
 )
 
 
-def expected(error: BaseException) -> str | None:
-    """The sentence of an expected error, also when the engine wrapped it; None of any other."""
+def expected(error: BaseException) -> ExpectedError | None:
+    """The expected error in this one, also where the engine wrapped it; None in any other."""
     cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, EXPECTED):
+    while cause is not None and not isinstance(cause, ExpectedError):
         cause = cause.__cause__
-    return None if cause is None else str(cause)
+    return cause
+
+
+def tell(error: ExpectedError) -> None:
+    """Print an error's sentences to standard error."""
+    for number, problem in enumerate(error.problems):
+        say(f"{'' if number else 'Error: '}{problem}", err=True)
+
+
+class Entry(NamedTuple):
+    """Where a command is, and what it says of itself in a listing."""
+
+    module: str
+    name: str
+    summary: str
+
+
+class Loading(MutableMapping[str, click.Command]):
+    """Commands by name, each loaded from its module when it is asked for."""
+
+    def __init__(self, places: Mapping[str, Entry]) -> None:
+        self.places = dict(places)
+        self._loaded: dict[str, click.Command] = {}
+
+    def __getitem__(self, name: str) -> click.Command:
+        if name not in self._loaded:
+            place = self.places[name]
+            self._loaded[name] = getattr(import_module(place.module), place.name)
+        return self._loaded[name]
+
+    def __setitem__(self, name: str, command: click.Command) -> None:
+        self.places[name] = Entry("", "", command.get_short_help_str())
+        self._loaded[name] = command
+
+    def __delitem__(self, name: str) -> None:
+        del self.places[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.places)
+
+    def __len__(self) -> int:
+        return len(self.places)
 
 
 class Commands(click.Group):
-    """Answers expected errors with their text and exit code 1, also when the engine wrapped them."""
+    """A group whose commands are loaded when they are asked for, and whose expected errors are told in sentences."""
+
+    def __init__(self, *args: Any, places: Mapping[str, Entry], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._loading = Loading(places)
+        self.commands = self._loading
+
+    def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without loading them."""
+        limit = formatter.width - 6 - max(map(len, self._loading.places))
+        rows = [
+            (name, click.Command(name, help=place.summary).get_short_help_str(limit))
+            for name, place in sorted(self._loading.places.items())
+        ]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Run a command and exit. Without `args` it is this process's own, and the process is prepared for it."""
+        if args is None:
+            end_when_asked()
+            take_over()
+        if not standalone_mode:
+            return super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
+        try:
+            status = super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
+        except click.Abort:
+            say("Aborted!", err=True)
+            sys.exit(1)
+        except click.ClickException as error:
+            _tell_refusal(error)
+            sys.exit(error.exit_code)
+        except ExpectedError as error:
+            tell(error)
+            sys.exit(1)
+        sys.exit(status if isinstance(status, int) else 0)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the subcommand."""
         try:
             return super().invoke(ctx)
-        except (BytewaxRuntimeError, *EXPECTED) as error:
-            sentence = expected(error)
-            if sentence is None:
+        except Exception as error:
+            if (known := expected(error)) is None:
                 raise
-            raise click.ClickException(sentence) from None
+            raise known from None
+
+
+def _tell_refusal(error: click.ClickException) -> None:
+    """Print what click says of wrong arguments, usage first; a line break in an argument begins no line."""
+    shown = io.StringIO()
+    error.show(shown)
+    message = error.format_message()
+    usage, found, _ = shown.getvalue().rpartition(f"Error: {message}")
+    for line in usage.splitlines() if found else ():
+        say(line, err=True)
+    say(f"Error: {message}", err=True)

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import click
-import orjson
 
 from dataflows.cli_common import FILE
+from dataflows.console import say, say_json
 from dataflows.evaluation.compare import compare
-from dataflows.evaluation.evaluate import Protocol, Where, evaluate, write_evaluation
+from dataflows.evaluation.evaluate import Protocol, Where, evaluate
 from dataflows.evaluation.outputs import read_outputs
-from dataflows.evaluation.page import write_page
+from dataflows.evaluation.page import write_evaluation
 from dataflows.evaluation.told import compared_lines, evaluated_lines
 from dataflows.mapping import LogMapping
 from detectors.features.declare import duration_ms
@@ -106,8 +106,7 @@ def evaluate_command(
     rules = None if mapping is None else LogMapping.load(mapping)
     protocol = Protocol(question, from_quantile, until_quantile, skip_first, ahead, not no_boosting, where, log, rules)
     document = evaluate(read_outputs(run_dir), protocol)
-    write_evaluation(document, run_dir)
-    page = write_page(document, run_dir)
+    page = write_evaluation(document, run_dir)
     _print(document, [*evaluated_lines(document), "", f"report: {page}"], as_json=as_json)
 
 
@@ -136,4 +135,8 @@ def compare_command(
 
 
 def _print(document: dict[str, Any], lines: list[str], *, as_json: bool) -> None:
-    click.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode() if as_json else "\n".join(lines))
+    if as_json:
+        say_json(document)
+        return
+    for line in lines:
+        say(line)

@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import click
-from bytewax.errors import BytewaxRuntimeError
 
-from dataflows.cli_common import EXPECTED, FILE, SETTINGS, TEXT_MODEL, expected
+from dataflows.cli_common import FILE, SETTINGS, TEXT_MODEL, expected, tell
 from dataflows.cluster import REFUSED, run_cluster
+from dataflows.console import say
 from dataflows.policy_file import load_policy
 from dataflows.redrive import Selection, redrive
 from dataflows.replay import load_model
@@ -58,14 +58,14 @@ def run_command(
         raise click.exceptions.Exit(run_cluster(sys.argv[1:], processes, lambda: clean_up(settings)))
     try:
         telemetry = run(settings, policy, model=version, text=text, workers=workers, stop_at_end=until_end, place=place)
-    except (BytewaxRuntimeError, *EXPECTED) as error:
-        if place is None or (sentence := expected(error)) is None:
+    except Exception as error:
+        if place is None or (known := expected(error)) is None:
             raise
-        click.echo(f"Error: {sentence}", err=True)
+        tell(known)
         raise click.exceptions.Exit(REFUSED) from None
     for name in ("events", "rejects", "outcomes", "published"):
         counts = ", ".join(f"{label} {count:,}" for label, count in telemetry.counts(name).items())
-        click.echo(f"{name}: {counts or 'none'}")
+        say(f"{name}: {counts or 'none'}")
 
 
 @click.command("redrive")
@@ -98,4 +98,4 @@ def redrive_command(
     selection = Selection(frozenset(map(RejectReason, reasons)), frozenset(topics), *span)
     survey, sent = redrive(Settings.load(settings_file), selection, send=send)
     for line in survey.lines(sent):
-        click.echo(line)
+        say(line)

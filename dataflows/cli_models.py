@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from dataflows.cli_common import FILE
+from dataflows.console import say
 from dataflows.evidence import WORDS
 from dataflows.policy_file import load_policy
 from dataflows.promote import Change, changes, promote, roll_back, took_effect
@@ -53,15 +54,13 @@ def rollback_command(policy_file: Path) -> None:
 def show_command(policy_file: Path) -> None:
     """Show a policy's champion and challengers, and the promotions recorded beside the file."""
     policy = load_policy(policy_file)
-    click.echo(f"champion {policy.learning.champion}")
-    click.echo(f"challengers {', '.join(policy.learning.challengers) or 'none'}")
+    say(f"champion {policy.learning.champion}")
+    say(f"challengers {', '.join(policy.learning.challengers) or 'none'}")
     recorded = changes(policy_file)
     standing = took_effect(recorded, policy.learning.champion)
     for change in recorded:
         when = datetime.fromtimestamp(change.at / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-        click.echo(
-            f"{when} {change.what}: {change.before} -> {change.after}{_because(change)}{_undone(change, standing)}"
-        )
+        say(f"{when} {change.what}: {change.before} -> {change.after}{_because(change)}{_undone(change, standing)}")
 
 
 def _undone(change: Change, standing: list[Change]) -> str:
@@ -76,5 +75,5 @@ def _because(change: Change) -> str:
 
 
 def _tell(policy_file: Path, change: Change) -> None:
-    click.echo(f"{policy_file}: the champion was {change.before} and is {change.after}{_because(change)}")
-    click.echo("A deployment follows at its next start.")
+    say(f"{policy_file}: the champion was {change.before} and is {change.after}{_because(change)}")
+    say("A deployment follows at its next start.")

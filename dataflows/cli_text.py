@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from dataflows.cli_common import FILE
+from dataflows.console import say
 from dataflows.evaluation.told import figure
 from dataflows.text_model import save_text_model
 from dataflows.train_text import Source, train
@@ -34,13 +35,9 @@ def train_text_command(
     The same file gives the same model. Nothing of a message is printed or stands in the model.
     """
     found = train(Source(messages, text, label, frozenset(positive), group), test_share)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        save_text_model(found.scorer, out)
-    except OSError as error:
-        raise click.ClickException(f"{out}: cannot be written ({error.strerror}): choose another --out") from None
+    save_text_model(found.scorer, out)
     auc, average = (figure(one._asdict(), 4) for one in (found.roc_auc, found.average_precision))
     distance = "not defined" if found.calibration_error is None else f"{found.calibration_error:.4f}"
-    click.echo(f"trained on {found.trained:,} messages, tested on {found.tested:,}, {found.positives:,} of them toxic")
-    click.echo(f"ROC-AUC {auc}, average precision {average}, calibration error {distance}")
-    click.echo(f"model {found.scorer.version}: {out}")
+    say(f"trained on {found.trained:,} messages, tested on {found.tested:,}, {found.positives:,} of them toxic")
+    say(f"ROC-AUC {auc}, average precision {average}, calibration error {distance}")
+    say(f"model {found.scorer.version}: {out}")

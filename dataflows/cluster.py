@@ -10,12 +10,13 @@ import logging
 import os
 import shlex
 import signal
-import socket
 import sys
 from collections.abc import Callable, Sequence
 
 from honcho import manager as honcho
 
+from dataflows.cluster_door import held_ports
+from dataflows.console import say
 from dataflows.run import Place
 
 log = logging.getLogger(__name__)
@@ -36,8 +37,7 @@ class _Printer:
     def write(self, message: honcho.Message) -> None:
         data = message.data.decode(errors="replace") if isinstance(message.data, bytes) else message.data
         system = message.name == honcho.SYSTEM_PRINTER_NAME
-        (sys.stderr if system else sys.stdout).write(f"{message.name}: {data.rstrip()}\n")
-        (sys.stderr if system else sys.stdout).flush()
+        say(f"{message.name}: {data.rstrip()}", err=system)
 
 
 def run_cluster(arguments: Sequence[str], processes: int, clean_up: Callable[[], None]) -> int:
@@ -46,14 +46,17 @@ def run_cluster(arguments: Sequence[str], processes: int, clean_up: Callable[[],
     When one dies, the rest is ended, and after a `clean_up` all start again. A drain ends them all with 0.
     """
     honcho.KILL_WAIT = DRAIN_SECONDS
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as `nohup` leaves it
+        signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     while True:
         cluster = honcho.Manager(_Printer())
-        addresses = tuple(f"127.0.0.1:{port}" for port in _free_ports(processes))
-        for number in range(processes):
-            place = Place(number, addresses, os.getpid())
-            command = [sys.executable, "-m", "dataflows.cli", *arguments, "--place", str(place)]
-            cluster.add_process(f"process-{number}", f"exec {shlex.join(command)}")
-        cluster.loop()
+        with held_ports(processes) as ports:
+            addresses = tuple(f"127.0.0.1:{port}" for port in ports)
+            for number in range(processes):
+                place = Place(number, addresses, os.getpid())
+                command = [sys.executable, "-m", "dataflows.cli", *arguments, "--place", str(place)]
+                cluster.add_process(f"process-{number}", f"exec {shlex.join(command)}")
+            cluster.loop()
         ended: list[int] = [known["returncode"] for known in cluster._processes.values()]  # noqa: SLF001 - it has no other way
         if REFUSED in ended:
             return REFUSED
@@ -62,12 +65,3 @@ def run_cluster(arguments: Sequence[str], processes: int, clean_up: Callable[[],
         if cluster.returncode in STOPPED or not any(ended):
             return max(0 if code == -signal.SIGTERM else abs(code) for code in ended)  # stopped before it had begun
         log.warning("A process of the cluster died: all %d start again from the last snapshot.", processes)
-
-
-def _free_ports(count: int) -> list[int]:
-    """Ports that nobody on this machine listens on now."""
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports: list[int] = [one.getsockname()[1] for one in held]
-    for one in held:
-        one.close()
-    return ports

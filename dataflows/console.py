@@ -1,67 +1,118 @@
-"""What a replay says in the terminal when it is done."""
+"""The one place that prints. Whatever is said goes through `say`, which makes it fit for any terminal.
+
+User ids, file names, topic names and the values of a policy come from outside: control characters, marks of direction
+and line breaks in them are shown as escapes, and nothing in them is read as markup.
+"""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
+import errno
+import logging
+import os
+import shutil
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TextIO
 
-from rich.console import Console
-from rich.markup import escape
+import orjson
 
-from dataflows.replay import Replayed
-from dataflows.report.ranking import strongest_warnings
-from dataflows.sources.log import LogCounts
-from dataflows.wording import describe_reason, duration, visible
-from schemas.records import RiskEvent
+from dataflows.escaping import printable, visible, visible_json
+from schemas.expected import ExpectedError
 
-
-def print_replayed(console: Console, out: Path, done: Replayed, read: LogCounts, top: int) -> None:
-    """What was read, what came of it, the strongest warnings with their reasons, and where the report is."""
-    summary = done.summary
-    events: dict[str, int] = summary["events"]
-    kinds = ", ".join(f"{count:,} {_plural(kind, count)}" for kind, count in events.items()) or "no events"
-    console.print(f"{read.rows:,} rows: {kinds}", highlight=False)
-    aside = {
-        "rejects": summary["rejects"]["total"],
-        "late": summary["late"],
-        "duplicates": summary["duplicates"],
-        "rows skipped": read.skipped + read.eventless,
-    }
-    console.print("; ".join(f"{count:,} {name}" for name, count in aside.items()), style="dim", highlight=False)
-    raised = ", ".join(f"{count:,} {tier}" for tier, count in summary["risk_events"]["raised"].items()) or "none"
-    console.print(
-        f"{summary['decision_points']:,} decision points of {summary['users']:,} users; warnings raised: {raised}",
-        highlight=False,
-    )
-    if summary["policy"]["budget"] is not None:
-        held = f"held back at {summary['held_back']:,} decision points by the budget"
-        console.print(f"{held} of {summary['policy']['budget']:,} newly warned users an hour", highlight=False)
-    console.print(_lead(summary), highlight=False)
-    if top:
-        for event in strongest_warnings(out, top):
-            _print_warning(console, event)
-    console.print(f"report: {escape(str(done.report))}", highlight=False)
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
-def _lead(summary: dict[str, Any]) -> str:
-    escalations, warned = summary["escalations"], summary["escalated_warned_before"]
-    if not escalations:
-        return "nobody escalated"
-    text = f"{escalations:,} escalations, {warned:,} of them warned of before"
-    median = summary["lead_time"]["median_ms"]
-    return text if median is None else f"{text}, half of those at least {duration(median)} ahead"
+class OutputError(ExpectedError):
+    """Standard output or standard error takes no more."""
 
 
-def _print_warning(console: Console, event: RiskEvent) -> None:
-    when = datetime.fromtimestamp(event.as_of / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    chance = "by rule" if event.probability is None else f"{event.probability:.1%} within {duration(event.horizon_ms)}"
-    who = escape(visible(event.user_id))
-    console.print(f"[bold]{event.tier}[/bold]  {who}  {chance}, as of {when}", highlight=False)
-    for reason in event.reasons:
-        console.print(f"    {escape(describe_reason(reason))}", style="dim", highlight=False)
+def say(text: str = "", *, err: bool = False, style: str = "") -> None:
+    """Print a line, to standard error with `err`; `style` is one of rich's, for terminals that have it.
+
+    Raises:
+        OutputError: if the stream takes no more; `BrokenPipeError` if nobody reads it any more.
+    """
+    stream = sys.stderr if err else sys.stdout
+    if stream is not None:  # None: the process was started without it
+        _write(stream, visible(text), style)
 
 
-def _plural(kind: str, count: int) -> str:
-    word = {"chat_message": "message"}.get(kind, kind)
-    return word if count == 1 else f"{word}s"
+def say_json(document: Any) -> None:
+    """Print a document as JSON that is also fit for a terminal."""
+    if sys.stdout is not None:
+        text = orjson.dumps(document, option=orjson.OPT_INDENT_2).decode()
+        _write(sys.stdout, visible_json(text, sys.stdout.encoding or "utf-8"), "")
+
+
+def take_over() -> None:
+    """Let what others print go the same way: tracebacks, and the log for as long as nobody configured it."""
+    sys.excepthook = _tell_bug
+    if any(option.startswith("error") for option in sys.warnoptions):
+        # PYTHONWARNINGS=error makes an error of every hint that one library gives another
+        warnings.resetwarnings()
+        warnings.simplefilter("default")
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(VisibleFormatter())
+
+
+class VisibleFormatter(logging.Formatter):
+    """Formats log records like its base, with what is not fit for a terminal shown as escapes."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record's text; only the lines of a traceback are lines of their own."""
+        message = super().format(record)
+        return "\n".join(map(visible, message.split("\n"))) if record.exc_info else visible(message)
+
+
+@contextmanager
+def progress(label: str, total: float | None = None) -> Iterator[Callable[[float], None]]:
+    """Show a bar on standard error, where that is a terminal, and give what sets how far it has come."""
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn  # noqa: PLC0415
+
+    columns = (TextColumn(label), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=_console(sys.stderr), transient=True) as bar:
+        task = bar.add_task(label, total=total)
+        yield lambda completed: bar.update(task, completed=completed)
+
+
+def _write(stream: TextIO, text: str, style: str) -> None:
+    text = printable(text, stream.encoding or "utf-8")
+    try:
+        if style and stream.isatty():
+            from rich.text import Text  # noqa: PLC0415 - most commands print plain lines
+
+            _console(stream).print(Text(text, style=style), soft_wrap=True)
+        else:
+            stream.write(f"{text}\n")
+            stream.flush()
+    except OSError as error:
+        if error.errno == errno.EPIPE:
+            raise
+        _give_up(stream)
+        raise OutputError(f"Output cannot be written ({error.strerror}): make room, or send it elsewhere.") from None
+
+
+def _console(stream: TextIO) -> Console:
+    from rich.console import Console  # noqa: PLC0415 - a tenth of a second that only some commands need
+
+    # rich takes a variable COLUMNS of 0 at its word, and prints nothing
+    width = shutil.get_terminal_size().columns
+    return Console(file=stream, width=width, markup=False, highlight=False, emoji=False)
+
+
+def _give_up(stream: TextIO) -> None:
+    """Let what is still buffered go nowhere, or Python would fail at it once more when it ends."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+
+
+def _tell_bug(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    for part in traceback.format_exception(kind, error, trace):
+        for line in part.removesuffix("\n").split("\n"):
+            say(line, err=True)

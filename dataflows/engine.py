@@ -11,6 +11,8 @@ from bytewax.dataflow import Dataflow
 from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.testing import cluster_main, run_main
 
+from dataflows.settings import engine_apart
+
 _run_main: Callable[..., None] = run_main  # the engine's native functions carry no types
 _cluster_main: Callable[..., None] = cluster_main
 _init_db_dir: Callable[..., None] = init_db_dir
@@ -40,17 +42,18 @@ def run_flow(
     before = gc.get_threshold()
     gc.set_threshold(FEW, 20, 20)
     try:
-        if workers == 1 and not addresses:
-            _run_main(flow, epoch_interval=epoch, recovery_config=recovery)
-        else:
-            _cluster_main(
-                flow,
-                list(addresses),
-                process,
-                epoch_interval=epoch,
-                recovery_config=recovery,
-                worker_count_per_proc=workers,
-            )
+        with engine_apart():
+            if workers == 1 and not addresses:
+                _run_main(flow, epoch_interval=epoch, recovery_config=recovery)
+            else:
+                _cluster_main(
+                    flow,
+                    list(addresses),
+                    process,
+                    epoch_interval=epoch,
+                    recovery_config=recovery,
+                    worker_count_per_proc=workers,
+                )
     finally:
         gc.set_threshold(*before)
 

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from detectors.policy import Policy
+from schemas.expected import ExpectedError
 
 LEAST_USERS = 30
 """Evidence on fewer users who escalate decides nothing: users are what its intervals are drawn from."""
@@ -21,7 +22,7 @@ By = Literal["average_precision", "roc_auc"]
 WORDS: dict[By, str] = {"average_precision": "average precision", "roc_auc": "the area under the ROC curve"}
 
 
-class PromotionError(ValueError):
+class PromotionError(ExpectedError, ValueError):
     """A champion that is not changed, in a sentence."""
 
 

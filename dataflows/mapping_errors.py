@@ -9,13 +9,14 @@ from pathlib import Path
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
+from schemas.expected import ExpectedError
 
-class MappingError(ValueError):
+
+class MappingError(ExpectedError, ValueError):
     """A mapping file cannot be used; `problems` say why, one sentence each."""
 
     def __init__(self, problems: Sequence[str]) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = tuple(problems)
+        super().__init__(*problems)
 
 
 def wrong(sentence: str) -> PydanticCustomError:

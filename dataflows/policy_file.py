@@ -14,9 +14,10 @@ from pydantic_core import ErrorDetails
 from detectors.models.catalogue import READS
 from detectors.policy import Policy, parse_policy
 from detectors.rules.catalogue import RULES
+from schemas.expected import ExpectedError
 
 
-class PolicyError(ValueError):
+class PolicyError(ExpectedError, ValueError):
     """A policy file that cannot be used, in sentences."""
 
 
@@ -38,7 +39,7 @@ def load_policy(path: Path) -> Policy:
         return parse_policy(data, RULES, READS)
     except ValidationError as error:
         problems = error.errors()
-        raise PolicyError("\n".join(_sentence(path, item) for item in problems if not _echo(item, problems))) from None
+        raise PolicyError(*(_sentence(path, item) for item in problems if not _echo(item, problems))) from None
     except ValueError as error:
         raise PolicyError(f"{path}: {error}.") from None
 

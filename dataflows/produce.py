@@ -12,6 +12,7 @@ from dataflows.clock import now_ms
 from dataflows.sinks.kafka import RELIABLE
 from dataflows.sources.log import Item
 from schemas.codec import Codec
+from schemas.expected import ExpectedError
 from schemas.records import CHAT, MODERATION, ChatMessage, Event, Reject, Subject
 
 Topics = Mapping[Subject, str] | Mapping[str, str]
@@ -21,7 +22,7 @@ PROGRESS_EVERY = 1_000
 """Items between two calls of `on_progress`."""
 
 
-class ProduceError(RuntimeError):
+class ProduceError(ExpectedError, RuntimeError):
     """The log could not be sent whole; the text says how much is known to have arrived and what to do."""
 
 

@@ -7,15 +7,13 @@ import os
 from pathlib import Path
 from typing import Self
 
+from schemas.expected import ExpectedError
+
 LOCK_NAME = "lock"
 
 
-class StoreError(ValueError):
-    """A recovery store that cannot be used: `problems` holds one sentence each, and so does a line of the text."""
-
-    def __init__(self, *problems: str) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = problems
+class StoreError(ExpectedError, ValueError):
+    """A recovery store that cannot be used."""
 
 
 class StoreLock:
@@ -38,7 +36,7 @@ class StoreLock:
 
     def __enter__(self) -> Self:
         try:
-            self._directory.mkdir(parents=True, exist_ok=True)
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             descriptor = self._take(f"{LOCK_NAME}-{self._process}" if self._process else LOCK_NAME)
             try:
                 if self._process is None:
@@ -56,7 +54,7 @@ class StoreLock:
 
     def _take(self, name: str) -> int:
         """The descriptor that holds one of the files."""
-        descriptor = os.open(self._directory / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = os.open(self._directory / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

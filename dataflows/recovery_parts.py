@@ -44,7 +44,7 @@ REACHED = "SELECT ex_num, worker_index, worker_frontier FROM fronts"
 def unused(part: Path) -> bool:
     """Whether no flow ever wrote to a part; one that cannot be read may have been written to."""
     try:
-        with closing(_open(part)) as database:
+        with closing(opened(part)) as database:
             made = {name for (name,) in database.execute("SELECT name FROM sqlite_master")}
             return not any(_holds_rows(database, table) for table in ENGINE_TABLES if table in made)
     except sqlite3.Error:
@@ -67,7 +67,7 @@ def damages(directory: Path, partitions: int) -> list[str]:
         problems.append(f"Recovery directory {directory} holds {listed(extra)} beside its own parts: {RESTORE}")
     for index, name in [(index, name) for index, name in enumerate(wanted) if name in found]:
         try:
-            with closing(_open(directory / name)) as database:
+            with closing(opened(directory / name)) as database:
                 rows = database.execute("SELECT part_index, part_count FROM parts").fetchall()
                 for table in ENGINE_TABLES:
                     _holds_rows(database, table)
@@ -81,9 +81,9 @@ def damages(directory: Path, partitions: int) -> list[str]:
 def decay(directory: Path) -> list[str]:
     """What is wrong inside the parts, a sentence each; it reads all of them."""
     problems = []
-    for part in _parts(directory):
+    for part in part_files(directory):
         try:
-            with closing(_open(part)) as database:
+            with closing(opened(part)) as database:
                 (verdict,) = database.execute("PRAGMA quick_check(1)").fetchone()
             if verdict != "ok":
                 problems.append(_unreadable(part, verdict.splitlines()[-1]))
@@ -99,8 +99,8 @@ def resume_epoch(directory: Path) -> int | None:
     """
     begun: dict[int, tuple[int, int]] = {}
     reached: dict[tuple[int, int], int] = {}
-    for part in _parts(directory):
-        with closing(_open(part)) as database:
+    for part in part_files(directory):
+        with closing(opened(part)) as database:
             begun |= {execution: (workers, start) for execution, workers, start in database.execute(BEGUN)}
             reached |= {(execution, worker): epoch for execution, worker, epoch in database.execute(REACHED)}
     if not begun:
@@ -114,8 +114,8 @@ def of_other_times(directory: Path) -> list[str]:
     """Parts older than the newest, a sentence each: not copied with the rest, and the engine might not notice."""
     reached: dict[Path, int] = {}
     with _told(directory):
-        for part in _parts(directory):
-            with closing(_open(part)) as database:
+        for part in part_files(directory):
+            with closing(opened(part)) as database:
                 ((epoch,),) = database.execute("SELECT MAX(commit_epoch) FROM commits").fetchall()
             reached[part] = epoch or 0
     newest = max(reached.values(), default=0)
@@ -137,7 +137,7 @@ def tidy(directory: Path) -> tuple[int, int]:
     unfinished = gone = 0
     with _told(directory):
         start = resume_epoch(directory) or 0
-        for part in _parts(directory) if start else ():
+        for part in part_files(directory) if start else ():
             with closing(sqlite3.connect(part)) as database, database:
                 unfinished += database.execute("DELETE FROM snaps WHERE snap_epoch >= ?", (start,)).rowcount
                 gone += database.execute(DELETE_GONE).rowcount
@@ -186,11 +186,13 @@ def _unreadable(part: Path, why: object) -> str:
     return f"{part} cannot be read as part of a recovery store ({why}): {RESTORE}"
 
 
-def _parts(directory: Path) -> list[Path]:
+def part_files(directory: Path) -> list[Path]:
+    """Return the engine's part files in a recovery directory."""
     return sorted(directory.glob("part-*.sqlite3"))
 
 
-def _open(part: Path) -> sqlite3.Connection:
+def opened(part: Path) -> sqlite3.Connection:
+    """Return a connection that reads a part."""
     return sqlite3.connect(f"{part.absolute().as_uri()}?mode=ro", uri=True)
 
 

@@ -20,6 +20,7 @@ from typing import Self
 from zlib import crc32
 
 from dataflows.recovery_folding import empty_log, fold, step_aside, user_text
+from dataflows.recovery_guard import LIVING
 from dataflows.recovery_lock import StoreError
 from dataflows.recovery_parts import NO_ROOM, RESTORE, listed, took_none
 from detectors.changes import Change, pack_changes
@@ -81,7 +82,9 @@ def damaged_users(directory: Path, lanes: Iterable[str]) -> list[str]:
             continue
         try:
             with closing(_connect(path)) as database:
-                if _about(database)[0] != lane:
+                if (living := database.execute(LIVING).fetchone()) is not None:
+                    problems.append(_unreadable(path, f"it holds a {living[0]}"))
+                elif _about(database)[0] != lane:
                     problems.append(f"{path} is not the users of lane {lane}: {RESTORE}")
         except (sqlite3.Error, ValueError) as error:
             problems.append(_unreadable(path, error))
@@ -147,7 +150,7 @@ class UserStores:
         except StoreError as error:
             self.fault = self.fault or error
             raise
-        except (sqlite3.Error, ValueError) as error:
+        except Exception as error:  # whatever a file may hold instead of what was written
             if getattr(error, "sqlite_errorname", "").startswith(NO_ROOM):
                 told = StoreError(took_none(self._directory, error))
             else:
@@ -177,6 +180,8 @@ class UserStore:
         """Everybody who was kept when the file was opened, with their state, in no order."""
         with self._stores.telling(self._path):
             for user_id, state in self._database.execute("SELECT user_id, state FROM users"):
+                if not isinstance(state, bytes):
+                    raise TypeError("a user's state is no bytes")
                 yield user_text(user_id), state
 
     def keep(self, changes: Iterable[Change]) -> int:

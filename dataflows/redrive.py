@@ -23,6 +23,7 @@ from dataflows.sinks.transactions import Draft, Transactions
 from dataflows.sources.to_end import read_to_end
 from dataflows.topics import existing_partitions
 from schemas.encoder import Decoder
+from schemas.expected import ExpectedError
 from schemas.records import Record, Reject, RejectReason
 from schemas.refusal import UnreadableError
 
@@ -36,7 +37,7 @@ ORIGIN = "redriven-from"
 """Header of a record sent again: `topic:partition:offset` of the original."""
 
 
-class RedriveError(ValueError):
+class RedriveError(ExpectedError, ValueError):
     """A redrive that makes no sense as asked for, in a sentence."""
 
 

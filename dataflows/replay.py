@@ -11,8 +11,10 @@ import orjson
 
 from dataflows.detect import Sinks, build_flow
 from dataflows.engine import run_flow
+from dataflows.files import BusyError, written_together
 from dataflows.operators.profile import Late
 from dataflows.report import write_report
+from dataflows.report.drawing import why_undrawn
 from dataflows.sinks.jsonl import JsonlSink
 from dataflows.sinks.memory import MemorySink
 from dataflows.sinks.parquet import FeatureTable, write_table
@@ -24,17 +26,22 @@ from detectors.items import Outcome
 from detectors.lane import News, Publication
 from detectors.models.catalogue import freeze
 from detectors.models.version import content_hash
-from detectors.policy import Policy
+from detectors.policy import MODEL_NAME, Policy
 from detectors.text.scorer import TextScorer
 from schemas.codec import Codec
 from schemas.encoder import encode_json
+from schemas.expected import ExpectedError
 from schemas.records import ModelVersion, Reject, RiskEvent
 
+SUMMARY = "summary.json"
+"""The file without which nobody reads the others."""
+EVALUATION = ("evaluation.json", "evaluation.html")
+"""What `forewarn evaluate` writes beside the outputs it is about."""
 Keyed = tuple[str, Publication]
 """A publication behind its user, as the flow keys it."""
 
 
-class ReplayError(ValueError):
+class ReplayError(ExpectedError, ValueError):
     """A replay that cannot be run, in a sentence."""
 
 
@@ -44,6 +51,8 @@ class Replayed:
 
     summary: dict[str, Any]
     report: Path
+    undrawn: str | None = None
+    """Why the report has no pictures, where it has none."""
 
 
 def load_model(path: Path, policy: Policy) -> ModelVersion:
@@ -59,6 +68,10 @@ def load_model(path: Path, policy: Policy) -> ModelVersion:
         raise ReplayError(f"{path}: cannot be read ({error.strerror}); a replay writes models/<name>.json.") from None
     except (ArithmeticError, LookupError, TypeError, ValueError):  # whatever its state may hold instead of a model
         raise ReplayError(f"{path}: not a model version; a replay writes models/<name>.json.") from None
+    if not MODEL_NAME.fullmatch(version.name):
+        raise ReplayError(
+            f"{path}: its model has a name that no model may have, and files are named by it; take one a replay wrote."
+        )
     if content_hash(version.model_dump(exclude={"version"})) != version.version:
         raise ReplayError(f"{path}: changed since version {version.version} was made; take the file a replay wrote.")
     if version.features != NAMES:
@@ -83,18 +96,56 @@ def replay(
     partitions: int = 1,
     on_stage: Callable[[str], None] = lambda _stage: None,
 ) -> Replayed:
-    """Run the dataflow over a log and write its outputs into the directory `out`.
+    """Run the dataflow over a log and write its outputs into the directory `out`, all of them or none.
 
-    Files of an earlier replay there are replaced. Channels are remembered as a run over `partitions` would.
+    Files of an earlier replay there are replaced, and an evaluation of it removed. Channels are remembered as a run
+    over `partitions` would.
 
     Raises:
-        ReplayError: if the directory cannot be made.
+        ReplayError: if the directory cannot be written.
         LogError: if the log turns out to be damaged; then nothing is written.
     """
+    begun = False
     try:
-        (out / "models").mkdir(parents=True, exist_ok=True)
+        with written_together(out, SUMMARY, gone=EVALUATION) as folder:
+            begun = True
+            summary, undrawn = _replayed(
+                source,
+                policy,
+                folder,
+                log_name=log_name,
+                model=model,
+                text=text,
+                workers=workers,
+                partitions=partitions,
+                on_stage=on_stage,
+            )
+    except BusyError:
+        raise ReplayError(f"{out}: another forewarn is writing there; wait for it, or choose another --out.") from None
     except OSError as error:
-        raise ReplayError(f"{out}: cannot be made ({error.strerror}); choose another directory.") from None
+        if not begun:
+            raise ReplayError(f"{out}: cannot be made ({error.strerror}); choose another directory.") from None
+        raise ReplayError(
+            f"{out}: cannot be written ({error.strerror or error}), and what was there is as it was; make room, or "
+            "choose another --out."
+        ) from None
+    return Replayed(summary, out / "report.html", undrawn)
+
+
+def _replayed(
+    source: LogSource,
+    policy: Policy,
+    out: Path,
+    *,
+    log_name: str,
+    model: ModelVersion | None,
+    text: TextScorer | None,
+    workers: int,
+    partitions: int,
+    on_stage: Callable[[str], None],
+) -> tuple[dict[str, Any], str | None]:
+    """Replay into an empty directory."""
+    (out / "models").mkdir()
     risk = JsonlSink[Keyed](out / "risk-events.jsonl", _render_publication, lambda item: item[1].at.seq)
     rejects = JsonlSink[Reject](out / "rejects.jsonl", _render_record, lambda item: item.seq)
     late = JsonlSink[Late](out / "late.jsonl", _render_late, lambda item: item.at.seq)
@@ -138,9 +189,10 @@ def replay(
         versions=versions,
         pinned=model is not None,
     )
-    (out / "summary.json").write_bytes(orjson.dumps(summary, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    (out / SUMMARY).write_bytes(orjson.dumps(summary, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
     on_stage("drawing the report")
-    return Replayed(summary, write_report(out))
+    write_report(out)
+    return summary, why_undrawn(out)
 
 
 def _write_models(news: list[News], pinned: ModelVersion | None, folder: Path) -> dict[str, ModelVersion]:
@@ -151,8 +203,6 @@ def _write_models(news: list[News], pinned: ModelVersion | None, folder: Path) -
     with (folder / "versions.jsonl").open("wb") as file:
         file.writelines(encode_json(record) + b"\n" for record in records)
     last = {record.name: record for record in records}
-    for path in folder.glob("*.json"):
-        path.unlink()
     for record in last.values():
         (folder / f"{record.name}.json").write_bytes(encode_json(record) + b"\n")
     return last

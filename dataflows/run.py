@@ -10,15 +10,17 @@ from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from functools import partial
 from threading import Event as Flag
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from bytewax.dataflow import Dataflow
 from prometheus_client import start_http_server
 
+from dataflows.cluster_door import Door
 from dataflows.detect import build_flow
 from dataflows.engine import open_recovery, run_flow
 from dataflows.manifest import StoreLock, manifest_of, open_store
 from dataflows.recovery_faults import faults_told
+from dataflows.recovery_guard import keep_private, private_files, refuse_code
 from dataflows.recovery_parts import size, tidy
 from dataflows.recovery_users import UserStores
 from dataflows.settings import Settings
@@ -29,6 +31,7 @@ from detectors.models.catalogue import freeze
 from detectors.policy import Policy
 from detectors.text.scorer import TextScorer
 from schemas.codec import Codec
+from schemas.expected import ExpectedError
 from schemas.records import ModelVersion
 
 WATCH_SECONDS = 1.0
@@ -52,7 +55,7 @@ class Place(NamedTuple):
         return cls(int(process), tuple(addresses.split(",")), int(supervisor))
 
 
-class RunError(ValueError):
+class RunError(ExpectedError, ValueError):
     """A run that cannot start, in a sentence."""
 
 
@@ -69,8 +72,9 @@ def run(
 ) -> Telemetry:
     """Run until stopped, or with `stop_at_end` until the input topics' present end.
 
-    SIGTERM and SIGINT, or setting `stop`, drain: what was read is finished, state is snapshot, and the call returns. A
-    second signal ends the process at once, which is as safe as any crash. `place` makes it one process of a cluster.
+    SIGTERM, SIGINT and SIGHUP, or setting `stop`, drain: what was read is finished, state is snapshot, and the call
+    returns. A second signal ends the process at once, which is as safe as any crash. `place` makes it one process of a
+    cluster.
     """
     telemetry, stop = Telemetry(), stop or Flag()
     process, addresses = (0, ()) if place is None else (place.process, place.addresses)
@@ -80,16 +84,30 @@ def run(
         _serve_metrics(settings.run.metrics_port + process, telemetry)
     store = settings.recovery
     users = None if store.directory is None else UserStores(store.directory)
-    flow = _flow(settings, policy, telemetry, model=model, text=text, stop_at_end=stop_at_end, stop=stop, users=users)
+    door = None if place is None else Door(*place)
+    flow = _flow(
+        settings,
+        policy,
+        telemetry,
+        model=model,
+        text=text,
+        stop_at_end=stop_at_end,
+        stop=stop,
+        users=users,
+        door=door,
+    )
     if store.directory is not None:
         telemetry.store.set_function(partial(size, store.directory))
     lock = nullcontext() if store.directory is None else StoreLock(store.directory, place and place.process)
-    with lock, _draining(stop, last=place is not None):
+    with lock, private_files(), _draining(stop, last=place is not None):
         if place is None:
             _check(settings, policy, flow, model)
-        recovery = None if store.directory is None else open_recovery(store.directory, store.partitions)
+        recovery = None
+        if store.directory is not None:
+            refuse_code(store.directory)
+            recovery = open_recovery(store.directory, store.partitions)
         epoch = timedelta(seconds=store.epoch_interval_seconds)
-        with faults_told(store.directory, users), users or nullcontext():
+        with faults_told(store.directory, users), users or nullcontext(), door or nullcontext():
             run_flow(flow, workers, epoch=epoch, recovery=recovery, process=process, addresses=addresses)
     return telemetry
 
@@ -99,20 +117,23 @@ def prepare(settings: Settings, policy: Policy, model: ModelVersion | None) -> N
     flow = _flow(settings, policy, Telemetry(), model=model, stop_at_end=False, stop=Flag())
     store = settings.recovery
     if store.directory is not None:
-        with StoreLock(store.directory):
+        with StoreLock(store.directory), private_files():
             _check(settings, policy, flow, model)
+            refuse_code(store.directory)
 
 
 def clean_up(settings: Settings) -> None:
     """What has to be done before the processes of a cluster start again, of which none is left."""
     if settings.recovery.directory is not None:
-        with StoreLock(settings.recovery.directory):
+        with StoreLock(settings.recovery.directory), private_files():
             tidy(settings.recovery.directory)
 
 
 def _check(settings: Settings, policy: Policy, flow: Dataflow, model: ModelVersion | None) -> None:
     """Refuse to go on from a recovery store that was written for something else."""
     directory = settings.recovery.directory
+    if directory is not None:
+        keep_private(directory)
     partitions = input_partitions(settings.kafka, settings.topics)  # or say why not before the engine has begun
     if directory is not None:
         pinned = None if model is None else model.name
@@ -129,8 +150,10 @@ def _flow(
     stop_at_end: bool,
     stop: Flag,
     users: UserStores | None = None,
+    door: Door | None = None,
 ) -> Dataflow:
-    source = MergedKafkaSource(
+    source = _GuardedSource(
+        door,
         settings.kafka,
         settings.topics,
         batch_size=settings.run.batch_size,
@@ -156,9 +179,26 @@ def _flow(
     )
 
 
+class _GuardedSource(MergedKafkaSource):
+    """The input topics, read once the connections to the cluster's other processes have been looked at.
+
+    The engine asks each worker for its partitions when the processes are connected, and before any of them reads.
+    """
+
+    def __init__(self, door: Door | None, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._door = door
+
+    def list_parts(self) -> list[str]:
+        """Return the partitions; the process ends instead where a stranger is connected."""
+        if self._door is not None:
+            self._door.check()
+        return super().list_parts()
+
+
 @contextmanager
 def _draining(stop: Flag, *, last: bool) -> Iterator[None]:
-    """Let the first SIGTERM or SIGINT set `stop`, and the second end the process.
+    """Let the first SIGTERM, SIGINT or SIGHUP set `stop`, and the second end the process.
 
     With `last` nothing but the process's end is to follow, and that is not to be disturbed: a cluster's supervisor
     sends SIGTERM to all as soon as the first of them has ended.
@@ -170,7 +210,10 @@ def _draining(stop: Flag, *, last: bool) -> Iterator[None]:
             os._exit(128 + number)
         stop.set()
 
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+    numbers = [signal.SIGTERM, signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as `nohup` leaves it
+        numbers.append(signal.SIGHUP)
+    before = {number: signal.signal(number, on_signal) for number in numbers}
     try:
         yield
     finally:

@@ -1,7 +1,8 @@
 """Settings: where Kafka, the topics, the registry and the recovery store are, and how the dataflow runs.
 
 One TOML file, overlaid by environment variables (`FOREWARN_`, sections separated by `__`, so that
-`FOREWARN_KAFKA__BOOTSTRAP_SERVERS` sets `kafka.bootstrap_servers`). This module is the only reader of the environment.
+`FOREWARN_KAFKA__BOOTSTRAP_SERVERS` sets `kafka.bootstrap_servers`). This module is the only one that knows the
+environment: it also takes variables away that would let a library do what nobody asked forewarn for.
 Secrets come from the environment or from files named here; one written into the settings file is refused.
 """
 
@@ -9,6 +10,8 @@ from __future__ import annotations
 
 import os
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -39,6 +42,9 @@ OTHER_VARIABLES = (f"{PREFIX}TEST_", f"{PREFIX}REQUIRE_")
 
 SECRETS = (("kafka", "password"), ("kafka", "ssl_key_password"), ("registry", "password"))
 """Settings that are never written into the settings file; each has a `..._file` beside it."""
+
+ENGINE_SERVER = "BYTEWAX_DATAFLOW_API_ENABLED"
+"""Set to anything at all, it makes the engine serve the dataflow over HTTP to every host that can reach this one."""
 
 Topic = Annotated[str, Field(min_length=1, max_length=249, pattern=r"^[A-Za-z0-9._-]+$")]
 
@@ -201,3 +207,33 @@ def _where(loc: tuple[int | str, ...], data: dict[str, Any], path: Path | None) 
     if node is not None:
         return f"{key} (from {path})"
     return f"{key} (settable as {_variable(loc)})" if len(loc) > 1 else key
+
+
+@contextmanager
+def matplotlib_apart(folder: Path) -> Iterator[None]:
+    """Let Matplotlib be imported with `folder` as its only place, whatever variables and files say of its settings.
+
+    It looks for a file `matplotlibrc` in the working directory too, so that is `folder` as well until the block ends.
+    """
+    foreign = {name: os.environ.pop(name, None) for name in ("MPLBACKEND", "MATPLOTLIBRC", "MPLCONFIGDIR")}
+    here = os.open(".", os.O_RDONLY | os.O_CLOEXEC)
+    os.environ["MPLCONFIGDIR"] = str(folder.absolute())
+    try:
+        os.chdir(folder)
+        yield
+    finally:
+        os.fchdir(here)
+        os.close(here)
+        del os.environ["MPLCONFIGDIR"]
+        os.environ.update({name: value for name, value in foreign.items() if value is not None})
+
+
+@contextmanager
+def engine_apart() -> Iterator[None]:
+    """Let the engine start without its web server, which would listen on every interface."""
+    found = os.environ.pop(ENGINE_SERVER, None)
+    try:
+        yield
+    finally:
+        if found is not None:
+            os.environ[ENGINE_SERVER] = found

@@ -9,13 +9,14 @@ from typing import get_args
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
+from schemas.expected import ExpectedError
 
-class SettingsError(Exception):
+
+class SettingsError(ExpectedError):
     """Settings that cannot be used: `problems` holds one sentence each, and so does a line of the text."""
 
     def __init__(self, problems: list[str]) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = tuple(problems)
+        super().__init__(*problems)
 
 
 def hint(name: str, known: Iterable[str], prefix: str = "") -> str:

@@ -14,10 +14,12 @@ from typing import IO, Any
 import numpy as np
 import orjson
 
+from dataflows.files import whole_file
 from dataflows.simulate_config import SimulationConfig
 from dataflows.simulate_moderation import DAY, HOUR, MINUTE, Moderation
 from dataflows.simulate_population import NEVER, Bools, Ints, Population
 from dataflows.simulate_text import POOL, Phrases
+from schemas.expected import ExpectedError
 from schemas.records import CHAT
 
 __all__ = ["SimulationConfig", "SimulationError", "simulate", "write_log"]
@@ -33,7 +35,7 @@ VIOLATION, FALSELY_REPORTED = 1, 2
 Event = dict[str, Any]
 
 
-class SimulationError(ValueError):
+class SimulationError(ExpectedError, ValueError):
     """A simulation that cannot be made or written, in a sentence."""
 
 
@@ -185,20 +187,25 @@ def _recipients(rng: np.random.Generator, users: Ints, contacts: Bools, size: in
 
 
 def write_log(config: SimulationConfig, path: Path | str) -> int:
-    """Write a simulation as JSONL, gzipped where the path ends in `.gz`, and say how many events it holds.
+    """Write a simulation as JSONL, gzipped where the path ends in `.gz`; how many events it holds.
 
     Raises:
-        SimulationError: if the path ends in neither `.jsonl` nor `.jsonl.gz`.
+        SimulationError: if the path ends in neither `.jsonl` nor `.jsonl.gz`, or cannot be written; nothing is then
+            changed.
     """
     path = Path(path)
     if not path.name.endswith((".jsonl", ".jsonl.gz")):
         raise SimulationError(f"{path}: a simulated log is JSONL: name it .jsonl or .jsonl.gz")
-    with path.open("wb") as file:
-        if path.suffix != ".gz":
-            return _write(simulate(config), file)
-        # Without name and time in its header, so that the same seed gives the same bytes.
-        with gzip.GzipFile("", "wb", compresslevel=3, fileobj=file, mtime=0) as zipped:
-            return _write(simulate(config), zipped)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(path) as file:
+            if path.suffix != ".gz":
+                return _write(simulate(config), file)
+            # Without name and time in its header, so that the same seed gives the same bytes.
+            with gzip.GzipFile("", "wb", compresslevel=3, fileobj=file, mtime=0) as zipped:
+                return _write(simulate(config), zipped)
+    except OSError as error:
+        raise SimulationError(f"{path}: cannot be written ({error.strerror}): choose another --out") from None
 
 
 def _write(events: Iterator[Event], out: IO[bytes] | gzip.GzipFile) -> int:

@@ -6,18 +6,29 @@ from pathlib import Path
 
 import orjson
 
+from dataflows.files import write_whole
 from detectors.text.scorer import TextScorer
+from schemas.expected import ExpectedError
 
 ADVICE = "take one that `forewarn train-text` wrote"
 
 
-class TextModelError(ValueError):
+class TextModelError(ExpectedError, ValueError):
     """A text model that cannot be used; the text is one sentence with the file and what to do."""
 
 
 def save_text_model(scorer: TextScorer, path: Path) -> None:
-    """Write a text model as JSON."""
-    path.write_bytes(orjson.dumps(scorer.document(), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    """Write a text model as JSON, whole or not at all.
+
+    Raises:
+        TextModelError: if it cannot be written.
+    """
+    data = orjson.dumps(scorer.document(), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, data)
+    except OSError as error:
+        raise TextModelError(f"{path}: cannot be written ({error.strerror}): choose another --out") from None
 
 
 def load_text_model(path: Path) -> TextScorer:

@@ -14,6 +14,7 @@ from confluent_kafka.cimpl import NewTopic
 from dataflows.clock import now_ms
 from dataflows.login import Login
 from dataflows.settings import KafkaSettings, Settings, kafka_client_config
+from schemas.expected import ExpectedError
 
 ANSWER_SECONDS = 15.0
 """How long Kafka may take to answer a question about topics."""
@@ -26,7 +27,7 @@ ENVELOPE_BYTES = 65_536
 """Room for what a reject or a late event says around the original bytes."""
 
 
-class BrokerError(Exception):
+class BrokerError(ExpectedError):
     """Kafka, or what is in it, is not as this deployment needs it; the sentence says what to do."""
 
 

@@ -20,6 +20,7 @@ from dataflows.sources.rows import BadRow
 from detectors.text.ngrams import BITS, hashed
 from detectors.text.normalise import plain, skeleton
 from detectors.text.scorer import TextScorer
+from schemas.expected import ExpectedError
 
 STRENGTH = 5.0
 """Inverse of the L2 penalty; chosen on a tenth of CONDA's matches that is neither trained nor tested on."""
@@ -29,7 +30,7 @@ LEAST = 50
 """Messages of either label that training, calibration and test each need."""
 
 
-class TrainingError(ValueError):
+class TrainingError(ExpectedError, ValueError):
     """Messages that no scorer can be trained on, in a sentence."""
 
 

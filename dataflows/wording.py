@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 import re
-import unicodedata
 
+from dataflows.escaping import visible
 from detectors.features.tokens import FIRST, GAPS, tokens
 from schemas.records import Reason
 
@@ -58,9 +58,6 @@ _OWN_WORDS = {
 }
 
 _COUNTING = ("_count", "_number", "_rate")
-
-# Unicode categories that show nothing of their own: controls, marks of direction, surrogates, line separators.
-_HIDDEN = {"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"}
 
 _DURATIONS = ((86_400_000, "day"), (3_600_000, "h"), (60_000, "min"), (1_000, "s"))
 
@@ -251,19 +248,3 @@ def duration(ms: float) -> str:
 
 def _count(count: int, unit: str) -> str:
     return f"{count:,} {unit}{'s' if unit == 'day' and count != 1 else ''}"
-
-
-def visible(text: str) -> str:
-    r"""Text from outside with every control, format and unassigned character written as an escape.
-
-    A user id may hold terminal escapes, or marks that reverse the text around it.
-
-    >>> visible("a\u202eb\x1b[31m")
-    'a\\u202eb\\u001b[31m'
-    """
-    return "".join(_escape(c) if unicodedata.category(c) in _HIDDEN else c for c in text)
-
-
-def _escape(character: str) -> str:
-    code = ord(character)
-    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"

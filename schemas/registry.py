@@ -8,6 +8,8 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
+from schemas.expected import ExpectedError
+
 if TYPE_CHECKING:
     from schemas.writers import Registry
 
@@ -46,7 +48,7 @@ class RegistrySettings(BaseModel):
         return self
 
 
-class RegistryError(Exception):
+class RegistryError(ExpectedError):
     """The registry refused what we asked of it; the sentence says what to do."""
 
 

@@ -212,10 +212,3 @@ def _slices(run: Outputs, labels: Labels, scored: Flags, cells: Slices) -> list[
             cell["calibration_error"] = calibration_error(reliability(positive, champion[rows]))
         found.append(cell)
     return found
-
-
-def write_evaluation(document: dict[str, Any], run_dir: Path) -> Path:
-    """Write `evaluation.json` beside the outputs it is about; its path."""
-    path = run_dir / "evaluation.json"
-    path.write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
-    return path

@@ -13,6 +13,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from dataflows.evaluation.labels import Escalation, upheld
+from dataflows.files import unfinished
+from schemas.expected import ExpectedError
 from schemas.records import Tier
 
 Values = NDArray[np.float64]
@@ -20,7 +22,7 @@ Times = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
 
-class EvaluationError(ValueError):
+class EvaluationError(ExpectedError, ValueError):
     """A run that cannot be evaluated, in a sentence."""
 
 
@@ -85,11 +87,18 @@ def read_outputs(run_dir: Path) -> Outputs:
         EvaluationError: if the directory holds none, or those of an older forewarn.
     """
     try:
-        summary = orjson.loads((run_dir / "summary.json").read_bytes())
+        if unfinished(run_dir, "summary.json"):
+            raise EvaluationError(
+                f"{run_dir}: a replay was cut short while it moved its files in: replay the log again."
+            )
+        told = (run_dir / "summary.json").read_bytes()
+        summary = orjson.loads(told)
         served = pq.read_table(run_dir / "features.parquet")
         shadow = pq.read_table(run_dir / "shadow.parquet")
         outcomes = _lines(run_dir / "outcomes.jsonl")
         risk = _lines(run_dir / "risk-events.jsonl")
+        if (run_dir / "summary.json").read_bytes() != told:
+            raise EvaluationError(f"{run_dir}: a replay wrote there in the meantime: ask again.")
     except (OSError, orjson.JSONDecodeError, pa.ArrowException) as error:
         what = getattr(error, "strerror", None) or type(error).__name__
         raise EvaluationError(f"{run_dir}: not the outputs of a replay ({what}): give the --out of one.") from None

@@ -7,15 +7,42 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import orjson
 from jinja2 import Template
 
+from dataflows.escaping import visible
 from dataflows.evaluation import pictures
 from dataflows.evaluation.evaluate import BUDGETS
 from dataflows.evaluation.intervals import SAMPLES
+from dataflows.evaluation.outputs import EvaluationError
 from dataflows.evaluation.slices import LEAST_POINTS, LEAST_POSITIVES
 from dataflows.evaluation.told import events, figure, kept, limits, number, share, span, when, within
+from dataflows.files import BusyError, written_together
+from dataflows.report.drawing import drawn, why_undrawn
 from dataflows.report.templating import template
-from dataflows.wording import quantity, visible
+from dataflows.wording import quantity
+
+
+def write_evaluation(document: dict[str, Any], run_dir: Path) -> Path:
+    """Write `evaluation.json` and `evaluation.html` beside the outputs they are about, both or neither.
+
+    Returns the path of the page.
+
+    Raises:
+        EvaluationError: if they cannot be written; what was there is then as it was.
+    """
+    try:
+        with written_together(run_dir, "evaluation.json") as folder:
+            data = orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+            (folder / "evaluation.json").write_bytes(data)
+            write_page(document, folder)
+    except BusyError:
+        raise EvaluationError(f"{run_dir}: another forewarn is writing there; wait for it.") from None
+    except OSError as error:
+        raise EvaluationError(
+            f"{run_dir}: the evaluation cannot be written ({error.strerror or error}); make room on its disk."
+        ) from None
+    return run_dir / "evaluation.html"
 
 
 def write_page(document: dict[str, Any], run_dir: Path) -> Path:
@@ -24,26 +51,27 @@ def write_page(document: dict[str, Any], run_dir: Path) -> Path:
     The page needs no network, and the same document gives the same bytes.
     """
     path = run_dir / "evaluation.html"
-    path.write_text(render(document), encoding="utf-8", newline="\n")
+    path.write_text(render(document, run_dir), encoding="utf-8", newline="\n")
     return path
 
 
-def render(document: dict[str, Any]) -> str:
-    """The page of an evaluation."""
+def render(document: dict[str, Any], scratch: Path | None = None) -> str:
+    """Return the page of an evaluation; Matplotlib may use the directory `scratch` while it starts."""
     scores = document["scores"]
     context = {
         "document": document,
+        "undrawn": why_undrawn(scratch),
         "verdict": verdict(document),
         "asked": asked(document),
-        "ranking": pictures.ranking(scores),
+        "ranking": drawn(pictures.ranking, scores),
         "none_true": pictures.left_out(document["reliability"]),
         "budget": f"{BUDGETS[1]:g}",
         "unannounced": all(early["recall"] is None for early in document["earliness"]),
         "samples": SAMPLES,
         "least_points": LEAST_POINTS,
         "least_positives": LEAST_POSITIVES,
-        "reliability": pictures.reliability(document["reliability"]),
-        "earliness": pictures.earliness(document["earliness"]),
+        "reliability": drawn(pictures.reliability, document["reliability"]),
+        "earliness": drawn(pictures.earliness, document["earliness"]),
         "error": scores[document["models"]["champion"]]["calibration_error"],
     }
     return _template().render(context) + "\n"

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from markupsafe import Markup
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from dataflows.report.drawing import INK, LOWERS, MUTED, RAISES, label, settings, svg
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 WIDE = 9.2
 """Width of a picture (inches), as in a replay's report."""
@@ -22,8 +22,8 @@ LINEAR_FROM = 0.3
 def ranking(scores: dict[str, Any]) -> Markup:
     """Each score's figures as dots with their intervals, models above floors."""
     names = list(scores)
-    with settings():
-        figure = Figure(figsize=(WIDE, 0.9 + 0.27 * len(names)), layout="constrained")
+    with settings() as pen:
+        figure = pen.Figure(figsize=(WIDE, 0.9 + 0.27 * len(names)), layout="constrained")
         axes: Any = figure.subplots(1, 2, sharey=True)
         for panel, (key, title) in zip(axes, FIGURES, strict=True):
             for row, name in enumerate(names):
@@ -68,15 +68,15 @@ def reliability(bins: list[dict[str, Any]]) -> Markup | None:
         bins = [one for one in bins if _positive(one)]
     predicted = np.array([one["predicted"] for one in bins])
     observed = np.array([one["observed"] for one in bins])
-    with settings():
-        figure = Figure(figsize=(WIDE / 2, WIDE / 2.4), layout="constrained")
+    with settings() as pen:
+        figure = pen.Figure(figsize=(WIDE / 2, WIDE / 2.4), layout="constrained")
         axes: Axes = figure.subplots()
         if logarithmic:
             axes.set_xscale("log")
             axes.set_yscale("log")
             for axis in (axes.xaxis, axes.yaxis):  # the default is written in mathematical text, which is switched off
-                axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-                axis.set_minor_formatter(NullFormatter())
+                axis.set_major_formatter(pen.ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+                axis.set_minor_formatter(pen.ticker.NullFormatter())
         low, high = min(predicted.min(), observed.min()), max(predicted.max(), observed.max())
         axes.plot([low, high], [low, high], color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
         axes.plot(predicted, observed, "o-", color=RAISES, markersize=4, linewidth=1)
@@ -90,8 +90,8 @@ def earliness(curve: list[dict[str, Any]]) -> Markup | None:
     known = [early for early in curve if early["roc_auc"]["value"] is not None]
     if not known:
         return None
-    with settings():
-        figure = Figure(figsize=(WIDE, 2.6), layout="constrained")
+    with settings() as pen:
+        figure = pen.Figure(figsize=(WIDE, 2.6), layout="constrained")
         axes: Any = figure.subplots(1, 2)
         places = range(len(known))
         for place, early in enumerate(known):
@@ -105,7 +105,7 @@ def earliness(curve: list[dict[str, Any]]) -> Markup | None:
         axes[1].plot(places, announced, "o-", color=LOWERS, markersize=5)
         axes[1].set_ylabel("escalations announced by then")
         axes[1].set_ylim(bottom=0)
-        axes[1].yaxis.set_major_locator(MaxNLocator(5))
+        axes[1].yaxis.set_major_locator(pen.ticker.MaxNLocator(5))
         for panel in axes:
             panel.set_xticks(places, [str(early["events"]) for early in known])
             panel.set_xlabel("first events of a user that are known")

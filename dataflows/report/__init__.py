@@ -2,7 +2,7 @@
 
 `read` turns the files into plain values, `ranking` says who is most at risk, `pictures` and `timelines` draw, `page`
 puts words and tables around them. Nothing here reads a clock, and the same files give the same bytes. User ids are
-hostile input: they are made visible (`dataflows.wording.visible`), never drawn into a picture, and escaped by the
+hostile input: they are made visible (`dataflows.escaping.visible`), never drawn into a picture, and escaped by the
 template.
 """
 

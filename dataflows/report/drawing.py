@@ -1,33 +1,35 @@
 """Drawing with Matplotlib so that the same data always gives the same SVG, fit to stand inside a page.
 
-Figures are made without pyplot, so nothing is shared between calls, and the user's own Matplotlib settings are set
-aside. Text stays text: it takes the page's font and can be read out.
+Matplotlib is imported here, by `pen`, when the first picture is drawn: it needs a directory that it may write, and
+reads variables and files that others set. It gets a private directory and sees none of those. Figures are made without
+pyplot, so nothing is shared between calls. Text stays text: it takes the page's font and can be read out.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC
 from io import StringIO
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec
 
-import matplotlib as mpl
-import matplotlib.dates
 import numpy as np
 from markupsafe import Markup
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
 
+from dataflows.settings import matplotlib_apart
 from dataflows.wording import quantity
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
     from matplotlib.typing import RcKeyType
 
-_dates: Any = matplotlib.dates  # it has no types
+P = ParamSpec("P")
 
 INK, MUTED, LINE = "#23272e", "#5d646e", "#dcd8cf"
 TIER_INK = {"none": "#8a919c", "watch": "#d9a520", "elevated": "#cf5f1e", "high": "#8c1d3f"}
@@ -66,13 +68,99 @@ _SETTINGS: dict[RcKeyType, Any] = {
 }
 
 
+NOT_DRAWN = Markup('<p class="nothing">Not drawn.</p>')
+"""What stands in a picture's place where none can be drawn."""
+_LAST_LOADED = "matplotlib.backends.backend_svg"
+
+
+class CannotDrawError(Exception):
+    """Matplotlib cannot be used here; the text is a sentence for the reader of the page."""
+
+
+class Pen(NamedTuple):
+    """The parts of Matplotlib that pictures are made of."""
+
+    Figure: type[Figure]
+    dates: Any
+    ticker: Any
+
+
+def pen(scratch: Path | None = None) -> Pen:
+    """Return Matplotlib, imported when this is first called.
+
+    The private directory is one in the system's place for temporary files, or else in `scratch`; it is removed again.
+
+    Raises:
+        CannotDrawError: if neither can be written, or Matplotlib does not start.
+    """
+    if _LAST_LOADED not in sys.modules:
+        with _private(scratch) as folder, matplotlib_apart(folder):
+            try:
+                return _imported()
+            except Exception as error:
+                why = (str(error).splitlines() or [""])[0]
+                raise CannotDrawError(
+                    f"The pictures could not be drawn: Matplotlib does not start ({type(error).__name__}: {why})."
+                ) from error
+    return _imported()
+
+
+def why_undrawn(scratch: Path | None = None) -> str | None:
+    """Return the sentence that says why no picture can be drawn; None where they can."""
+    try:
+        pen(scratch)
+    except CannotDrawError as error:
+        return str(error)
+    return None
+
+
+def drawn(draw: Callable[P, Markup | None], *args: P.args, **kwargs: P.kwargs) -> Markup | None:
+    """Return what `draw` does, or that it could not be drawn."""
+    try:
+        return draw(*args, **kwargs)
+    except CannotDrawError:
+        return NOT_DRAWN
+
+
 @contextmanager
-def settings() -> Iterator[None]:
-    """Matplotlib's own defaults and the report's look, for as long as a figure is being drawn."""
+def _private(scratch: Path | None) -> Iterator[Path]:
+    refused: OSError | None = None
+    for parent in (None, scratch):
+        try:
+            folder = TemporaryDirectory(prefix=".forewarn-", dir=parent, ignore_cleanup_errors=True)
+        except OSError as error:
+            refused = refused or error
+            continue
+        with folder as path:
+            yield Path(path)
+            return
+    why = refused.strerror if refused is not None else None
+    raise CannotDrawError(f"The pictures could not be drawn: no directory for temporary files can be written ({why}).")
+
+
+def _imported() -> Pen:
+    import matplotlib.backends.backend_svg  # noqa: PLC0415 - see the module's text
+    import matplotlib.dates  # noqa: PLC0415
+    import matplotlib.figure  # noqa: PLC0415
+    import matplotlib.ticker  # noqa: PLC0415
+
+    return Pen(matplotlib.figure.Figure, matplotlib.dates, matplotlib.ticker)
+
+
+@contextmanager
+def settings() -> Iterator[Pen]:
+    """Give Matplotlib, with its own defaults and the report's look for as long as a figure is being drawn.
+
+    Raises:
+        CannotDrawError: if Matplotlib cannot be used here.
+    """
+    tools = pen()
+    import matplotlib as mpl  # noqa: PLC0415 - see the module's text
+
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams.update(_SETTINGS)
-        yield
+        yield tools
 
 
 def svg(figure: Figure, key: str, title: str) -> Markup:
@@ -101,8 +189,9 @@ def calendar(times: NDArray[np.int64]) -> NDArray[np.float64]:
 
 def time_axis(axes: Axes, first: int, last: int, most: int = 14) -> None:
     """Let the x axis run from `first` to `last` (ms) with at most about `most` ticks, written as ISO dates in UTC."""
-    locator = _dates.AutoDateLocator(tz=UTC, minticks=min(3, most), maxticks=most)
-    formatter = _dates.ConciseDateFormatter(
+    dates = pen().dates
+    locator = dates.AutoDateLocator(tz=UTC, minticks=min(3, most), maxticks=most)
+    formatter = dates.ConciseDateFormatter(
         locator,
         tz=UTC,
         formats=["%Y", "%Y-%m", "%m-%d", "%H:%M", "%H:%M", "%H:%M:%S"],
@@ -115,9 +204,9 @@ def time_axis(axes: Axes, first: int, last: int, most: int = 14) -> None:
     axes.xaxis.set_major_formatter(formatter)
 
 
-def plain_numbers() -> FuncFormatter:
+def plain_numbers() -> Any:
     """Tick labels as whole numbers with thousands separated."""
-    return FuncFormatter(lambda value, _: quantity(value))
+    return pen().ticker.FuncFormatter(lambda value, _: quantity(value))
 
 
 def label(text: str, longest: int = 60) -> str:

@@ -9,14 +9,15 @@ from typing import Any
 from jinja2 import Template
 from markupsafe import Markup
 
+from dataflows.escaping import visible
 from dataflows.report import pictures, tables, words
+from dataflows.report.drawing import drawn, why_undrawn
 from dataflows.report.ranking import highest_scored, strongest
 from dataflows.report.read import Run, Version, is_raise, read_run
 from dataflows.report.templating import template
 from dataflows.report.timelines import Timeline, draw_timeline, highest_probability, timelines
 from dataflows.report.weights import LINEAR, read_weights
 from dataflows.report.words import moment, percent
-from dataflows.wording import visible
 from schemas.records import MAX_TIME
 
 STRONGEST = 20
@@ -28,19 +29,20 @@ SHOWN = 8
 def write_report(run_dir: Path) -> Path:
     """Write `report.html` into a replay's output directory, from the files in it; the path written.
 
-    The page needs no network, and the same files give the same bytes.
+    The page needs no network, and the same files give the same bytes. Where nothing can be drawn, it says so instead.
 
     Raises:
         ValueError: in one sentence, if the directory does not exist or one of its files cannot be read.
     """
     path = run_dir / "report.html"
-    path.write_text(render(read_run(run_dir)), encoding="utf-8", newline="\n")
+    path.write_text(render(read_run(run_dir), run_dir), encoding="utf-8", newline="\n")
     return path
 
 
-def render(run: Run) -> str:
-    """The page of a run."""
-    return _template().render(_context(run)) + "\n"
+def render(run: Run, scratch: Path | None = None) -> str:
+    """Return the page of a run; Matplotlib may use the directory `scratch` while it starts."""
+    undrawn = why_undrawn(scratch)
+    return _template().render({**_context(run), "undrawn": undrawn}) + "\n"
 
 
 @cache
@@ -65,14 +67,14 @@ def _context(run: Run) -> dict[str, Any]:
         "over_time": over_time[0] if over_time else None,
         "bin": over_time[1] if over_time else None,
         "tier_counts": tables.tier_counts(run),
-        "scores": pictures.score_distribution(run.points),
+        "scores": drawn(pictures.score_distribution, run.points),
         "points": len(run.points.as_of),
         "insufficient": int(run.points.insufficient.sum()),
         "champion": champion,
         "features": _features(versions),
         "no_features": _why_no_features(champion, versions),
         "pinned": pinned,
-        "learning": None if pinned else pictures.learning_progress(versions),
+        "learning": None if pinned else drawn(pictures.learning_progress, versions),
         "versions": len(versions),
         "timelines": _timelines(run),
         "strongest": tables.strongest_rows(strongest(run.risk, STRONGEST)),
@@ -93,7 +95,7 @@ def _over_time(run: Run) -> tuple[Markup, str] | None:
 
 def _features(versions: list[Version]) -> Markup | None:
     weights = read_weights(versions[-1]) if versions else None
-    return pictures.driving_features(weights) if weights is not None else None
+    return drawn(pictures.driving_features, weights) if weights is not None else None
 
 
 def _why_no_features(champion: str | None, versions: list[Version]) -> str:
@@ -120,7 +122,7 @@ def _timelines(run: Run) -> list[dict[str, Any]]:
             "user": line.user_id,
             "tier": str(best[line.user_id].tier) if line.user_id in best else "none",
             "said": _said(line),
-            "svg": draw_timeline(line, f"user-{number}", ceiling),
+            "svg": drawn(draw_timeline, line, f"user-{number}", ceiling),
         }
         for number, line in enumerate(lines, start=1)
     ]

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 from markupsafe import Markup
-from matplotlib.figure import Figure
-from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
 from dataflows.report.drawing import (
     INK,
     LOWERS,
     MUTED,
+    NOT_DRAWN,
     RAISES,
     SERIES,
     TIER_INK,
     calendar,
+    drawn,
     label,
     plain_numbers,
     settings,
@@ -25,7 +25,7 @@ from dataflows.report.drawing import (
 from dataflows.report.read import Points, Risk, Values, Version
 from dataflows.report.weights import Weights, drawn_versions, read_weights
 from dataflows.wording import duration, name_feature
-from schemas.records import Tier
+from schemas.records import RiskEvent, Tier
 
 WIDE = 9.2
 """Width of a picture (inches): at the page's width its text is as large as the page's small print."""
@@ -64,10 +64,14 @@ def warnings_over_time(risk: Risk, ends: list[int]) -> tuple[Markup, str] | None
     times = [event.as_of for event in raised]
     start, end = min(times + ends), max(times + ends)
     width = bin_width(start, end)
+    return drawn(_over_time, raised, start, end, width) or NOT_DRAWN, duration(width)
+
+
+def _over_time(raised: list[RiskEvent], start: int, end: int, width: int) -> Markup:
     edges = np.arange(start // width, end // width + 2, dtype=np.int64) * width
     middles = (edges[:-1] + edges[1:]) // 2
-    with settings():
-        figure = Figure(figsize=(WIDE, 2.9), layout="constrained")
+    with settings() as pen:
+        figure = pen.Figure(figsize=(WIDE, 2.9), layout="constrained")
         axes = figure.subplots()
         floor = np.zeros(len(middles))
         for tier in list(Tier)[1:]:
@@ -85,13 +89,13 @@ def warnings_over_time(risk: Risk, ends: list[int]) -> tuple[Markup, str] | None
             )
             floor = floor + counts
         axes.set_ylabel("warnings raised")
-        axes.yaxis.set_major_locator(MaxNLocator(nbins="auto", integer=True, steps=[1, 2, 2.5, 5, 10]))
+        axes.yaxis.set_major_locator(pen.ticker.MaxNLocator(nbins="auto", integer=True, steps=[1, 2, 2.5, 5, 10]))
         axes.yaxis.set_major_formatter(plain_numbers())
         axes.set_ylim(0, max(float(floor.max()) * 1.08, 1.0))
         time_axis(axes, int(edges[0]), int(edges[-1]))
         handles, labels = axes.get_legend_handles_labels()
         figure.legend(handles[::-1], labels[::-1], loc="outside upper right", ncols=3, handlelength=0.9)
-        return svg(figure, "over-time", "Bars: warnings raised over time, by tier"), duration(width)
+        return svg(figure, "over-time", "Bars: warnings raised over time, by tier")
 
 
 def score_distribution(points: Points) -> Markup | None:
@@ -103,8 +107,8 @@ def score_distribution(points: Points) -> Markup | None:
     ticks = _odds_ticks(lowest, highest)
     ends = _log_odds(np.array([lowest, highest, ticks[0], ticks[-1]]))
     edges = np.linspace(ends.min() - 0.1, ends.max() + 0.1, 61)
-    with settings():
-        figure = Figure(figsize=(WIDE, 3.1), layout="constrained")
+    with settings() as pen:
+        figure = pen.Figure(figsize=(WIDE, 3.1), layout="constrained")
         axes = figure.subplots()
         for tier in Tier:
             code = points.tiers.index(tier) if tier in points.tiers else -1
@@ -118,11 +122,11 @@ def score_distribution(points: Points) -> Markup | None:
         axes.set_yscale("log")
         axes.set_ylim(bottom=0.7)
         axes.yaxis.set_major_formatter(plain_numbers())
-        axes.yaxis.set_minor_locator(NullLocator())
+        axes.yaxis.set_minor_locator(pen.ticker.NullLocator())
         axes.set_ylabel("decision points (log scale)")
         axes.set_xlabel("probability of escalating within the horizon")
-        axes.xaxis.set_major_locator(FixedLocator(list(_log_odds(np.array(ticks)))))
-        axes.xaxis.set_major_formatter(FixedFormatter([_short_percent(tick) for tick in ticks]))
+        axes.xaxis.set_major_locator(pen.ticker.FixedLocator(list(_log_odds(np.array(ticks)))))
+        axes.xaxis.set_major_formatter(pen.ticker.FixedFormatter([_short_percent(tick) for tick in ticks]))
         axes.set_xlim(edges[0], edges[-1])
         figure.legend(loc="outside upper right", ncols=4, handlelength=1.2)
         return svg(figure, "scores", "Histogram: decision points by probability and tier")
@@ -155,8 +159,8 @@ def driving_features(weights: Weights) -> Markup | None:
     if not heaviest:
         return None
     values = weights.values[heaviest]
-    with settings():
-        figure = Figure(figsize=(WIDE, 0.75 + 0.25 * len(heaviest)), layout="constrained")
+    with settings() as pen:
+        figure = pen.Figure(figsize=(WIDE, 0.75 + 0.25 * len(heaviest)), layout="constrained")
         axes = figure.subplots()
         rows = np.arange(len(heaviest))
         axes.barh(rows, values, height=0.68, color=[RAISES if value > 0 else LOWERS for value in values])
@@ -193,8 +197,8 @@ def learning_progress(versions: list[Version]) -> Markup | None:
     times = calendar(until)
     marker = "o" if len(drawn) <= 40 else None
     lines = _weight_lines(drawn)
-    with settings():
-        figure = Figure(figsize=(WIDE, 5.0 if lines else 2.6), layout="constrained")
+    with settings() as pen:
+        figure = pen.Figure(figsize=(WIDE, 5.0 if lines else 2.6), layout="constrained")
         panels = np.atleast_1d(np.asarray(figure.subplots(2 if lines else 1, 1, sharex=True)))
         counts = panels[0]
         for name, values, colour in (
@@ -205,7 +209,7 @@ def learning_progress(versions: list[Version]) -> Markup | None:
         counts.set_yscale("symlog", linthresh=1)
         counts.set_ylim(bottom=0)
         counts.yaxis.set_major_formatter(plain_numbers())
-        counts.yaxis.set_minor_locator(NullLocator())
+        counts.yaxis.set_minor_locator(pen.ticker.NullLocator())
         counts.set_ylabel("count (log scale)")
         counts.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=1.2)
         for index, (name, weights) in enumerate(lines):

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from dataflows.escaping import visible
 from dataflows.report.read import Run, Summary, Version
 from dataflows.report.words import EVENT_WORDS, NOT_RECORDED, moment, number, percent, span
-from dataflows.wording import describe_feature, quantity, signed, visible
+from dataflows.wording import describe_feature, quantity, signed
 from schemas.records import Reason, RejectReason, RiskEvent, Tier
 
 Row = tuple[str, ...]

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import zip_longest
+from typing import TYPE_CHECKING
 
 import numpy as np
 from markupsafe import Markup
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from dataflows.report.drawing import INK, MUTED, TIER_INK, calendar, settings, svg, time_axis
 from dataflows.report.read import Flags, Points, Times, Values, is_raise
 from schemas.records import RiskEvent
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 MOST_POINTS = 400
 """More decision points than this are thinned to the highest of each stretch: peaks are what a timeline is for."""
@@ -90,8 +91,8 @@ def draw_timeline(line: Timeline, key: str, ceiling: float) -> Markup:
     # a warning may hold for days after minutes of activity: show a stretch of that, not all of it
     end = min(max(lapse, line.last_seen), line.last_seen + max((line.last_seen - line.first) * 2 // 5, _HOUR))
     margin = max((end - line.first) // 40, 1_000)
-    with settings():
-        figure = Figure(figsize=(4.5, 1.75), layout="constrained")
+    with settings() as pen:
+        figure = pen.Figure(figsize=(4.5, 1.75), layout="constrained")
         axes = figure.subplots()
         top = min(1.0, ceiling * 1.15) * 1.12
         across = axes.get_xaxis_transform()
@@ -107,8 +108,8 @@ def draw_timeline(line: Timeline, key: str, ceiling: float) -> Markup:
         axes.plot(calendar(unscored), np.zeros(len(unscored)), "|", color=MUTED, ms=5, mew=0.7)
         _draw_marks(axes, line.events, bands, end)
         axes.set_ylim(-0.03 * top, top)
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{share * 100:g} %"))
-        axes.yaxis.set_major_locator(MaxNLocator(nbins=4, steps=[1, 2, 2.5, 5, 10]))
+        axes.yaxis.set_major_formatter(pen.ticker.FuncFormatter(lambda share, _: f"{share * 100:g} %"))
+        axes.yaxis.set_major_locator(pen.ticker.MaxNLocator(nbins=4, steps=[1, 2, 2.5, 5, 10]))
         axes.tick_params(labelsize=8)
         axes.xaxis.get_offset_text().set_fontsize(8)
         time_axis(axes, line.first - margin, end + margin, most=7)

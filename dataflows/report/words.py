@@ -6,8 +6,9 @@ import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from dataflows.escaping import visible
 from dataflows.report.read import Summary
-from dataflows.wording import duration, quantity, visible
+from dataflows.wording import duration, quantity
 from schemas.records import Tier
 
 NOT_RECORDED = "not recorded"

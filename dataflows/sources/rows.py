@@ -10,12 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from schemas.expected import ExpectedError
 from schemas.records import RejectReason
 
 Cells = Sequence[Any]
 
 
-class LogError(ValueError):
+class LogError(ExpectedError, ValueError):
     """A log cannot be read, or not with this mapping; the text is one sentence with the file and what to do."""
 
 

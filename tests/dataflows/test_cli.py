@@ -149,7 +149,7 @@ def test_the_schemas_are_checked() -> None:
 
 def test_schemas_that_do_not_hold_together_end_the_check_with_1(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each problem on a line of its own."""
-    monkeypatch.setattr("dataflows.cli.check_all", lambda: ["first: is wrong", "second: is wrong"])
+    monkeypatch.setattr("dataflows.cli_about.check_all", lambda: ["first: is wrong", "second: is wrong"])
     result = forewarn("schemas", "check")
     assert (result.exit_code, result.stderr, result.stdout) == (1, "first: is wrong\nsecond: is wrong\n", "")
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataflows.wording import describe_feature, describe_reason, duration, name_feature, quantity, signed, visible
+from dataflows.escaping import visible
+from dataflows.wording import describe_feature, describe_reason, duration, name_feature, quantity, signed
 from detectors.features.catalogue import NAMES
 from schemas.records import Reason
 

@@ -1,0 +1,33 @@
+"""The commands that look after the topics."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from dataflows.cli_common import SETTINGS
+from dataflows.console import say
+from dataflows.settings import Settings
+from dataflows.topics import create_topics
+
+
+@click.group("topics")
+def topics_group() -> None:
+    """The Kafka topics forewarn reads and writes."""
+
+
+@topics_group.command("create")
+@click.option("--partitions", type=click.IntRange(1), default=8, show_default=True, help="Of every topic.")
+@click.option("--replication", type=click.IntRange(1), default=1, show_default=True, help="Copies of each partition.")
+@click.option("--keep-inputs", is_flag=True, help="Never let the input topics expire: for logs of past years.")
+@SETTINGS
+def topics_create(partitions: int, replication: int, keep_inputs: bool, settings_file: Path | None) -> None:
+    """Create the topics that are not there yet, with the cleanup each one needs.
+
+    Retention goes by record timestamps, which on the input topics are event times: without --keep-inputs Kafka soon
+    deletes a produced log of past years.
+    """
+    retention = -1 if keep_inputs else None
+    for line in create_topics(Settings.load(settings_file), partitions, replication, input_retention_ms=retention):
+        say(line)
