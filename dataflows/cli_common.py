@@ -2,48 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
-from bytewax.errors import BytewaxRuntimeError
 
-from dataflows.evaluation.outputs import EvaluationError
-from dataflows.evidence import PromotionError
-from dataflows.manifest import StoreError
-from dataflows.mapping_errors import MappingError
-from dataflows.policy_file import PolicyError
-from dataflows.produce import ProduceError
-from dataflows.redrive import RedriveError
-from dataflows.replay import ReplayError
-from dataflows.run import RunError
-from dataflows.settings import SettingsError
-from dataflows.simulate import SimulationError
-from dataflows.sources.rows import LogError
-from dataflows.text_model import TextModelError
-from dataflows.topics import BrokerError
-from dataflows.train_text import TrainingError
-from schemas.registry import RegistryUnavailable
-
-EXPECTED = (
-    BrokerError,
-    EvaluationError,
-    LogError,
-    MappingError,
-    PolicyError,
-    ProduceError,
-    PromotionError,
-    RedriveError,
-    RegistryUnavailable,
-    ReplayError,
-    RunError,
-    SettingsError,
-    StoreError,
-    SimulationError,
-    TextModelError,
-    TrainingError,
-)
-"""Errors whose text is the answer; anything else is a bug and keeps its traceback."""
+from dataflows.exit_codes import ExitCode, code_of, expected
+from dataflows.logs import configure_plain
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -58,23 +25,34 @@ TEXT_MODEL = click.option(
 )
 
 
-def expected(error: BaseException) -> str | None:
-    """The sentence of an expected error, also when the engine wrapped it; None of any other."""
-    cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, EXPECTED):
-        cause = cause.__cause__
-    return None if cause is None else str(cause)
+class Failure(click.ClickException):
+    """An expected error, answered with its sentence and exit code."""
+
+    def __init__(self, sentence: str, code: int) -> None:
+        super().__init__(sentence)
+        self.exit_code = code  # type: ignore[misc]  # click reads it of the instance too
+
+
+@contextmanager
+def answered(mend: int) -> Iterator[None]:
+    """Answer expected errors, also where the engine wrapped them; `mend` is the code for what has to be mended."""
+    try:
+        yield
+    except (click.ClickException, click.exceptions.Exit, click.Abort):
+        raise
+    except Exception as error:
+        cause = expected(error)
+        if cause is None:
+            raise
+        code = code_of(cause)
+        raise Failure(str(cause), mend if code == ExitCode.MEND else code) from None
 
 
 class Commands(click.Group):
-    """Answers expected errors with their text and exit code 1, also when the engine wrapped them."""
+    """Answers expected errors with their text: exit code 75 if a later try may do, else 1, and of `run` 3."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the subcommand."""
-        try:
+        configure_plain()
+        with answered(ExitCode.BUG):
             return super().invoke(ctx)
-        except (BytewaxRuntimeError, *EXPECTED) as error:
-            sentence = expected(error)
-            if sentence is None:
-                raise
-            raise click.ClickException(sentence) from None

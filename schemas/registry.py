@@ -25,6 +25,8 @@ class RegistrySettings(BaseModel):
     username: str | None = None
     password: SecretStr | None = None
     ca: Path | None = None
+    auto_register: bool = True
+    """Whether schemas of ours that the registry does not have are registered; else they are looked up only."""
     timeout_s: float = Field(default=10.0, gt=0)
     retries: int = Field(default=5, ge=0)
     backoff_ms: int = Field(default=200, gt=0)
@@ -52,6 +54,10 @@ class RegistryError(Exception):
 
 class RegistryUnavailable(RegistryError):  # noqa: N818 - a state of the world, not a mistake
     """The registry gave no useful answer, after retries: nothing is known about the record that needed it."""
+
+
+class RegistryUnusable(RegistryUnavailable):
+    """The same, where asking again does not help: the url, the credentials or the rights have to be mended."""
 
 
 def connect(settings: RegistrySettings) -> Registry:
