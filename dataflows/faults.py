@@ -15,7 +15,7 @@ from bytewax.dataflow import Dataflow, Operator
 
 E = TypeVar("E", bound=BaseException)
 
-SOURCE_PART = ("next_batch", "next_awake", "snapshot", "close")
+SOURCE_PART = ("next_batch", "next_awake", "snapshot")  # what closing one raises, the engine passes over
 SINK_PART = ("write_batch", "snapshot", "close")
 LOGIC = ("on_batch", "on_notify", "on_eof", "notify_at", "snapshot")
 BUILDERS = ("list_parts", "build_part", "build")

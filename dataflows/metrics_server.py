@@ -15,7 +15,7 @@ from dataflows.health import Health
 
 StartResponse = Callable[..., Any]
 Application = Callable[[dict[str, Any], StartResponse], Iterable[bytes]]
-TEXT = [("Content-Type", "text/plain; charset=utf-8")]
+TEXT = ("Content-Type", "text/plain; charset=utf-8")
 
 
 class MetricsServer:
@@ -68,14 +68,14 @@ def answer_with(registry: CollectorRegistry, health: Health) -> Application:
             case "/ready":
                 return _say(start_response, health.unready(), "ready")
             case _:
-                start_response("404 Not Found", TEXT)
+                start_response("404 Not Found", [TEXT])
                 return [b"/metrics, /live and /ready are here.\n"]
 
     return answer
 
 
 def _say(start_response: StartResponse, problem: str | None, fine: str) -> Iterable[bytes]:
-    start_response("200 OK" if problem is None else "503 Service Unavailable", TEXT)
+    start_response("200 OK" if problem is None else "503 Service Unavailable", [TEXT])
     return [f"{fine if problem is None else problem}\n".encode()]
 
 
