@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +18,8 @@ import click
 
 from dataflows.console import say, take_over
 from dataflows.endings import end_when_asked
-from schemas.expected import ExpectedError
+from dataflows.exit_codes import ExitCode, code_of, expected
+from dataflows.logs import configure_plain
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -32,17 +34,33 @@ TEXT_MODEL = click.option(
 )
 
 
-def expected(error: BaseException) -> ExpectedError | None:
-    """The expected error in this one, also where the engine wrapped it; None in any other."""
-    cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, ExpectedError):
-        cause = cause.__cause__
-    return cause
+class Failure(Exception):  # noqa: N818 - it is the answer, and no error of its own
+    """An expected error, answered with its sentences and exit code."""
+
+    def __init__(self, problems: Sequence[str], code: int) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = tuple(problems)
+        self.code = code
 
 
-def tell(error: ExpectedError) -> None:
+@contextmanager
+def answered(mend: int) -> Iterator[None]:
+    """Answer expected errors, also where the engine wrapped them; `mend` is the code for what has to be mended."""
+    try:
+        yield
+    except (click.ClickException, click.exceptions.Exit, click.Abort, Failure):
+        raise
+    except Exception as error:
+        cause = expected(error)
+        if cause is None:
+            raise
+        code = code_of(cause)
+        raise Failure(cause.problems, mend if code == ExitCode.MEND else code) from None
+
+
+def tell(problems: Sequence[str]) -> None:
     """Print an error's sentences to standard error."""
-    for number, problem in enumerate(error.problems):
+    for number, problem in enumerate(problems):
         say(f"{'' if number else 'Error: '}{problem}", err=True)
 
 
@@ -82,7 +100,10 @@ class Loading(MutableMapping[str, click.Command]):
 
 
 class Commands(click.Group):
-    """A group whose commands are loaded when they are asked for, and whose expected errors are told in sentences."""
+    """Loads commands when they are asked for; tells expected errors in sentences.
+
+    The exit code of an expected error is 75 if a later try may succeed, else 1, and of `run` 3.
+    """
 
     def __init__(self, *args: Any, places: Mapping[str, Entry], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -121,19 +142,16 @@ class Commands(click.Group):
         except click.ClickException as error:
             _tell_refusal(error)
             sys.exit(error.exit_code)
-        except ExpectedError as error:
-            tell(error)
-            sys.exit(1)
+        except Failure as failure:
+            tell(failure.problems)
+            sys.exit(failure.code)
         sys.exit(status if isinstance(status, int) else 0)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the subcommand."""
-        try:
+        configure_plain()
+        with answered(ExitCode.BUG):
             return super().invoke(ctx)
-        except Exception as error:
-            if (known := expected(error)) is None:
-                raise
-            raise known from None
 
 
 def _tell_refusal(error: click.ClickException) -> None:

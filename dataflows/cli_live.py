@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
-from dataflows.cli_common import FILE, SETTINGS, TEXT_MODEL, expected, tell
-from dataflows.cluster import REFUSED, run_cluster
+from dataflows.cli_common import FILE, SETTINGS, TEXT_MODEL, Failure, answered
+from dataflows.cluster import run_cluster
 from dataflows.console import say
+from dataflows.exit_codes import ExitCode, code_of, expected
+from dataflows.faults import first
+from dataflows.logs import configure
 from dataflows.policy_file import load_policy
+from dataflows.recovery_faults import panicked
 from dataflows.redrive import Selection, redrive
 from dataflows.replay import load_model
 from dataflows.run import Place, clean_up, prepare, run
 from dataflows.settings import Settings
+from dataflows.supervision import Fault, tell_fault
 from dataflows.text_model import load_text_model
 from schemas.records import RejectReason
 
@@ -44,28 +51,45 @@ def run_command(
 ) -> None:
     """Run live: read the input topics, publish risk events. SIGTERM or Ctrl-C drains and exits.
 
-    Several processes form a cluster; when one dies, all start again from the last snapshot.
+    Several processes form a cluster; when one dies or hangs, all start again from the last snapshot. Exit codes: 0
+    stopped in order, 2 or 3 something has to be mended first, 75 a later start may do.
     """
-    settings = Settings.load(settings_file)
-    chosen = policy_file or settings.paths.policy
-    if chosen is None:
-        raise click.UsageError("Give a policy: --policy FILE, or paths.policy in the settings.")
-    policy = load_policy(chosen)
-    version = None if model is None else load_model(model, policy)
-    text = None if text_model is None else load_text_model(text_model)
-    if processes > 1 and place is None:
-        prepare(settings, policy, version)
-        raise click.exceptions.Exit(run_cluster(sys.argv[1:], processes, lambda: clean_up(settings)))
-    try:
-        telemetry = run(settings, policy, model=version, text=text, workers=workers, stop_at_end=until_end, place=place)
-    except Exception as error:
-        if place is None or (known := expected(error)) is None:
-            raise
-        tell(known)
-        raise click.exceptions.Exit(REFUSED) from None
+    with answered(ExitCode.MEND):
+        settings = Settings.load(settings_file)
+        configure(settings.log, None if place is None else place.process)
+        chosen = policy_file or settings.paths.policy
+        if chosen is None:
+            raise click.UsageError("Give a policy: --policy FILE, or paths.policy in the settings.")
+        policy = load_policy(chosen)
+        version = None if model is None else load_model(model, policy)
+        text = None if text_model is None else load_text_model(text_model)
+        if processes > 1 and place is None:
+            prepare(settings, policy, version)
+            fault = run_cluster(sys.argv[1:], processes, lambda: clean_up(settings), settings.run)
+            if fault is not None:
+                raise Failure(fault.sentence.splitlines(), fault.code)
+            return
+        with nullcontext() if place is None else _told():
+            telemetry = run(
+                settings, policy, model=version, text=text, workers=workers, stop_at_end=until_end, place=place
+            )
     for name in ("events", "rejects", "outcomes", "published"):
         counts = ", ".join(f"{label} {count:,}" for label, count in telemetry.counts(name).items())
         say(f"{name}: {counts or 'none'}")
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Tell the supervisor why this process ends; that the engine gave up for another one is no news of this one."""
+    try:
+        yield
+    except BaseException as error:
+        if (cause := expected(error)) is not None:
+            tell_fault(Fault(str(cause), code_of(cause)))
+        elif panicked(error) and first() is None:
+            problem = f"The engine gave up ({error}): another process of the cluster has ended."
+            raise Failure((problem,), ExitCode.BUG) from None
+        raise
 
 
 @click.command("redrive")

@@ -1,4 +1,4 @@
-"""Answers what goes wrong with a recovery store while the engine uses it: in a sentence, and with what to do."""
+"""Answers what goes wrong while the engine runs, the recovery store's faults above all: with what to do."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from tempfile import TemporaryFile
 
 from bytewax.recovery import InconsistentPartitionsError, MissingPartitionsError, NoPartitionsError
 
+from dataflows.faults import first
 from dataflows.recovery_lock import StoreError
 from dataflows.recovery_parts import RESTORE, decay, took_none
 from dataflows.recovery_users import UserStores
@@ -28,17 +29,25 @@ UNREADABLE = frozenset({"UnpicklingError", "EOFError"})
 def faults_told(directory: Path | None, users: UserStores | None = None) -> Iterator[None]:
     """Raise `StoreError` for what is the store's fault: a disk that takes no more, and damage, which is looked for.
 
-    The engine tells neither but by panicking; `users` note their own. Anything else is let through.
+    The engine tells neither but by panicking; `users` note their own. Where it panicked because of an error that was
+    noted (`dataflows.faults`), that one is raised. Anything else is let through.
     """
     try:
         yield
     except BaseException as error:
-        if directory is None or isinstance(error, KeyboardInterrupt | SystemExit):
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            raise
+        noted = first() if panicked(error) else None
+        if directory is None:
+            if noted is not None:
+                raise noted from None
             raise
         if users is not None and users.fault is not None:
             raise users.fault from None
         if (why := _refused(error, directory)) is not None:
             raise StoreError(took_none(directory, why)) from None
+        if noted is not None:
+            raise noted from None
         if isinstance(error, UNFIT) or type(error).__name__ in UNREADABLE:
             problem = f"Recovery directory {directory} cannot be resumed from ({_first_line(error)}): {RESTORE}"
             raise StoreError(*decay(directory) or [problem]) from None
@@ -51,7 +60,7 @@ def _refused(error: BaseException, directory: Path) -> str | None:
     """What the disk said if it refused a snapshot; None if it was something else that went wrong."""
     if (said := REFUSED_SNAPSHOT.search(str(error))) is not None:
         return said[1]
-    if not _panicked(error):
+    if not panicked(error):
         return None
     # Of several workers, or processes, the engine does not say why one panicked; so the disk is asked.
     try:
@@ -63,11 +72,11 @@ def _refused(error: BaseException, directory: Path) -> str | None:
 
 
 def _from_store(error: BaseException) -> bool:
-    return _panicked(error) or "SqliteFailure" in str(error)
+    return panicked(error) or "SqliteFailure" in str(error)
 
 
-def _panicked(error: BaseException) -> bool:
-    """Whether a thread of the engine's died; the class of that has no public name."""
+def panicked(error: BaseException) -> bool:
+    """Return whether a thread of the engine's died; the class of that has no public name."""
     return type(error).__name__ == "PanicException"
 
 

@@ -17,8 +17,10 @@ from typing import NamedTuple, cast
 from confluent_kafka import OFFSET_BEGINNING, Message
 
 from dataflows.clock import now_ms
+from dataflows.recovery_parts import listed
 from dataflows.settings import KafkaSettings, Settings
-from dataflows.sinks.kafka import DeliveryFailed
+from dataflows.sinks.kafka import delivery_error
+from dataflows.sinks.rejects import LEFT_OUT
 from dataflows.sinks.transactions import Draft, Transactions
 from dataflows.sources.to_end import read_to_end
 from dataflows.topics import existing_partitions
@@ -82,6 +84,8 @@ class Survey:
     """Why it was rejected, and partition and offset of its dead letter (the first where it was written twice)."""
     redriven: set[Origin] = field(default_factory=set)
     homeless: set[Origin] = field(default_factory=set)
+    left_out: set[Origin] = field(default_factory=set)
+    """Selected, and without the value, for which the dead-letter topic had no room."""
     unreadable: Counter[str] = field(default_factory=Counter)
 
     def add(self, letter: Message) -> None:
@@ -97,7 +101,11 @@ class Survey:
         origin = Origin(reject.topic, reject.partition, reject.offset)
         if reject.stage == "source" or not 0 <= origin.partition < self.inputs.get(origin.topic, 0):
             self.homeless.add(origin)
-        elif self.selection.takes(reject, letter):
+        elif not self.selection.takes(reject, letter):
+            return
+        elif LEFT_OUT in dict(letter.headers() or ()):
+            self.left_out.add(origin)
+        else:
             self.selected.setdefault(origin, (reject.reason, letter.partition() or 0, letter.offset() or 0))
 
     def read(self, letter: Message) -> Reject:
@@ -117,6 +125,12 @@ class Survey:
             yield f"{row[0]:<{wide[0]}}  {row[1]:<{wide[1]}}  {row[2]:>{wide[2]}}  {row[3]:>{wide[3]}}"
         if self.homeless:
             yield f"{len(self.homeless):,} rejects come from a file, or from no topic and partition of the inputs."
+        if left := sorted(self.left_out - self.selected.keys() - self.redriven):
+            places = listed([f"{at.topic} partition {at.partition} offset {at.offset}" for at in left])
+            yield (
+                f"{len(left):,} rejects were too large for the dead-letter topic and are there without their values: "
+                f"fetch them from where they came from, and produce them again from there: {places}."
+            )
         for why, count in sorted(self.unreadable.items()):
             yield f"{count:,} dead letters cannot be read as rejects: {why}."
         if sent is None:
@@ -139,7 +153,7 @@ class Writer:
             patience_ms=min(kafka.delivery_timeout_ms, PATIENCE_MS),
             lease_ms=PATIENCE_MS,
             fenced="Another redrive of this deployment has taken over: let it finish, then see what is left.",
-            failed=lambda _messages, why: DeliveryFailed(
+            failed=lambda _messages, why, code: delivery_error(code)(
                 f"Kafka did not take a batch of the redrive ({why}): check that it runs at {kafka.bootstrap_servers}, "
                 "that this user may write transactions, and that the input's max.message.bytes has 1,000 bytes to "
                 "spare, then run it again: it goes on where this one came to."

@@ -2,57 +2,71 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from functools import partial
+from importlib.metadata import version
 from threading import Event as Flag
 from typing import Any, NamedTuple
 
 from bytewax.dataflow import Dataflow
-from prometheus_client import start_http_server
+from prometheus_client import ProcessCollector
 
+from dataflows import faults
 from dataflows.cluster_door import Door
 from dataflows.detect import build_flow
 from dataflows.engine import open_recovery, run_flow
+from dataflows.health import Health
 from dataflows.manifest import StoreLock, manifest_of, open_store
+from dataflows.metrics_server import MetricsServer
+from dataflows.monitor import Monitor
 from dataflows.recovery_faults import faults_told
 from dataflows.recovery_guard import keep_private, private_files, refuse_code
-from dataflows.recovery_parts import size, tidy
+from dataflows.recovery_parts import resume_epoch, size, tidy
 from dataflows.recovery_users import UserStores
-from dataflows.settings import Settings
-from dataflows.sinks.live import kafka_sinks
+from dataflows.settings import RunSettings, Settings
+from dataflows.sinks.kafka import GRACE_MS
+from dataflows.sinks.live import check_subjects, kafka_sinks
 from dataflows.sources.kafka import MergedKafkaSource, input_partitions
 from dataflows.telemetry import Telemetry
+from dataflows.topics import check_outputs
 from detectors.models.catalogue import freeze
 from detectors.policy import Policy
 from detectors.text.scorer import TextScorer
+from detectors.user import COMPILED
 from schemas.codec import Codec
 from schemas.expected import ExpectedError
 from schemas.records import ModelVersion
 
-WATCH_SECONDS = 1.0
-"""How often a process of a cluster looks whether its supervisor is still there."""
+log = logging.getLogger(__name__)
+
+STUCK_SECONDS = 30.0
+"""How much longer than a delivery may take a flow may stand still before it counts as stuck."""
 
 
 class Place(NamedTuple):
-    """A process's place in a local cluster: which one it is, where all of them listen, and who supervises it."""
+    """A process's place in a local cluster: which one it is, where all of them listen, and who supervises it.
+
+    `restarts` is how often its supervisor has started the cluster again.
+    """
 
     process: int
     addresses: tuple[str, ...]
     supervisor: int
+    restarts: int = 0
 
     def __str__(self) -> str:
-        return f"{self.process}@{self.supervisor}@{','.join(self.addresses)}"
+        return f"{self.process}@{self.supervisor}@{','.join(self.addresses)}@{self.restarts}"
 
     @classmethod
     def parse(cls, text: str) -> Place:
-        """A place from its text form."""
-        process, supervisor, addresses = text.split("@")
-        return cls(int(process), tuple(addresses.split(",")), int(supervisor))
+        """Return the place of a text form."""
+        process, supervisor, addresses, restarts = text.split("@")
+        return cls(int(process), tuple(addresses.split(",")), int(supervisor), int(restarts))
 
 
 class RunError(ExpectedError, ValueError):
@@ -76,15 +90,18 @@ def run(
     returns. A second signal ends the process at once, which is as safe as any crash. `place` makes it one process of a
     cluster.
     """
-    telemetry, stop = Telemetry(), stop or Flag()
+    telemetry, stop, store = Telemetry(), stop or Flag(), settings.recovery
     process, addresses = (0, ()) if place is None else (place.process, place.addresses)
-    if place is not None:
-        threading.Thread(target=_watch, args=(place.supervisor,), daemon=True).start()
-    if settings.run.metrics_port is not None:
-        _serve_metrics(settings.run.metrics_port + process, telemetry)
-    store = settings.recovery
+    if process == 0 and place is not None:
+        telemetry.restarts.inc(place.restarts)
+    _describe(telemetry, policy, model)
+    health = Health(
+        stuck_seconds=(settings.kafka.delivery_timeout_ms + GRACE_MS) / 1_000 + STUCK_SECONDS,
+        epoch_seconds=None if store.directory is None else store.epoch_interval_seconds,
+    )
+    faults.clear()
     users = None if store.directory is None else UserStores(store.directory)
-    door = None if place is None else Door(*place)
+    door = None if place is None else Door(place.process, place.addresses, place.supervisor)
     flow = _flow(
         settings,
         policy,
@@ -95,11 +112,15 @@ def run(
         stop=stop,
         users=users,
         door=door,
+        on_snapshot=health.snapped,
     )
+    faults.watch(flow, health)
     if store.directory is not None:
         telemetry.store.set_function(partial(size, store.directory))
     lock = nullcontext() if store.directory is None else StoreLock(store.directory, place and place.process)
-    with lock, private_files(), _draining(stop, last=place is not None):
+    monitor = Monitor(settings, telemetry, health, stop, None if place is None else place.supervisor)
+    served = _served(settings.run, process, telemetry, health)
+    with served, lock, private_files(), monitor, _draining(stop, last=place is not None):
         if place is None:
             _check(settings, policy, flow, model)
         recovery = None
@@ -115,11 +136,11 @@ def run(
 def prepare(settings: Settings, policy: Policy, model: ModelVersion | None) -> None:
     """What has to be right before the processes of a cluster start, each of which takes it for granted."""
     flow = _flow(settings, policy, Telemetry(), model=model, stop_at_end=False, stop=Flag())
-    store = settings.recovery
-    if store.directory is not None:
-        with StoreLock(store.directory), private_files():
-            _check(settings, policy, flow, model)
-            refuse_code(store.directory)
+    directory = settings.recovery.directory
+    with nullcontext() if directory is None else StoreLock(directory), private_files():
+        _check(settings, policy, flow, model)
+        if directory is not None:
+            refuse_code(directory)
 
 
 def clean_up(settings: Settings) -> None:
@@ -130,14 +151,32 @@ def clean_up(settings: Settings) -> None:
 
 
 def _check(settings: Settings, policy: Policy, flow: Dataflow, model: ModelVersion | None) -> None:
-    """Refuse to go on from a recovery store that was written for something else."""
+    """Look at everything that has to be right before a record is read: inputs, outputs, schemas and the store."""
     directory = settings.recovery.directory
     if directory is not None:
         keep_private(directory)
-    partitions = input_partitions(settings.kafka, settings.topics)  # or say why not before the engine has begun
-    if directory is not None:
-        pinned = None if model is None else model.name
-        open_store(directory, manifest_of(flow, settings, policy, partitions, pinned=pinned))
+    partitions = input_partitions(settings.kafka, settings.topics)
+    check_outputs(settings)
+    check_subjects(settings)
+    pinned = None if model is None else model.name
+    learning = policy.learning
+    log.info(
+        "forewarn %s starts: policy %s, models %s, %d input partitions, %d lanes.",
+        version("forewarn"),
+        policy.version,
+        ", ".join((learning.champion, *learning.challengers)) if model is None else f"{model.name} {model.version}",
+        partitions,
+        settings.run.lanes,
+    )
+    if directory is None:
+        log.info("No recovery directory: the inputs are read from their beginning.")
+        return
+    open_store(directory, manifest_of(flow, settings, policy, partitions, pinned=pinned))
+    epoch = resume_epoch(directory)
+    if epoch is None:
+        log.info("Recovery directory %s is new: the inputs are read from their beginning.", directory)
+    else:
+        log.info("Resumed from epoch %d of recovery directory %s.", epoch, directory)
 
 
 def _flow(
@@ -151,7 +190,12 @@ def _flow(
     stop: Flag,
     users: UserStores | None = None,
     door: Door | None = None,
+    on_snapshot: Callable[[], None] = lambda: None,
 ) -> Dataflow:
+    def snapped(stall_ms: int) -> None:
+        telemetry.snapped(stall_ms)
+        on_snapshot()
+
     source = _GuardedSource(
         door,
         settings.kafka,
@@ -160,7 +204,7 @@ def _flow(
         poll_ms=settings.run.poll_timeout_ms,
         stop_at_end=stop_at_end,
         stop=stop,
-        on_stall=None if settings.recovery.directory is None else telemetry.snapped,
+        on_stall=None if settings.recovery.directory is None else snapped,
     )
     return build_flow(
         source,
@@ -221,21 +265,27 @@ def _draining(stop: Flag, *, last: bool) -> Iterator[None]:
             signal.signal(number, signal.SIG_IGN if last else handler)
 
 
-def _serve_metrics(port: int, telemetry: Telemetry) -> None:
+@contextmanager
+def _served(settings: RunSettings, process: int, telemetry: Telemetry, health: Health) -> Iterator[None]:
+    """Serve metrics and health, if they are asked for, by process n of a cluster on the port n above."""
+    if settings.metrics_port is None:
+        yield
+        return
+    ProcessCollector(registry=telemetry.registry)
+    host, port = settings.metrics_host, settings.metrics_port + process
     try:
-        start_http_server(port, registry=telemetry.registry)
-    except OSError as error:
+        server = MetricsServer(host, port, telemetry.registry, health)
+    except (OSError, OverflowError) as error:
         raise RunError(
-            f"Metrics cannot be served on port {port} ({error.strerror}): end what listens there, or change "
-            "run.metrics_port."
+            f"Metrics cannot be served on {host} port {port} ({getattr(error, 'strerror', None) or error}): end what "
+            "listens there, or change run.metrics_port or run.metrics_host."
         ) from None
+    try:
+        yield
+    finally:
+        server.close()
 
 
-def _watch(supervisor: int) -> None:
-    """End this process when its supervisor is gone: nobody would restart the cluster, or end it."""
-    while True:
-        try:
-            os.kill(supervisor, 0)
-        except ProcessLookupError:
-            os._exit(1)
-        threading.Event().wait(WATCH_SECONDS)
+def _describe(telemetry: Telemetry, policy: Policy, model: ModelVersion | None) -> None:
+    champion = policy.learning.champion if model is None else f"{model.name} {model.version}"
+    telemetry.build.labels(version("forewarn"), "yes" if COMPILED else "no", policy.version, champion).set(1)

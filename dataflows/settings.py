@@ -13,7 +13,7 @@ import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -25,6 +25,7 @@ from schemas.registry import RegistrySettings
 
 __all__ = [
     "KafkaSettings",
+    "LogSettings",
     "PathSettings",
     "RecoverySettings",
     "RegistrySettings",
@@ -92,6 +93,23 @@ class RunSettings(Section):
     feature_sample: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Fraction of users, by the hash of their id, whose decision points are published."""
     metrics_port: Annotated[int, Field(ge=1, le=65_535)] | None = None
+    metrics_host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
+    """The address metrics and health are served on; `0.0.0.0` or `::` for all of them."""
+    restarts: Annotated[int, Field(ge=0)] = 10
+    """How often a cluster is started again within `restarts_within_seconds` before its supervisor gives up."""
+    restarts_within_seconds: Annotated[float, Field(gt=0)] = 900.0
+    restart_wait_seconds: Annotated[float, Field(ge=0)] = 1.0
+    """The wait before the first restart; doubled with each one that follows."""
+    restart_wait_most_seconds: Annotated[float, Field(ge=0)] = 60.0
+    hung_seconds: Annotated[float, Field(gt=0)] = 30.0
+    """A process of a cluster that shows no life for so long is killed, and the cluster started again."""
+
+
+class LogSettings(Section):
+    """What a run logs on standard error, and how."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["text", "json"] = "text"
 
 
 class PathSettings(Section):
@@ -117,6 +135,7 @@ class Settings(BaseSettings):
     registry: RegistrySettings | None = None
     recovery: RecoverySettings = RecoverySettings()
     run: RunSettings = RunSettings()
+    log: LogSettings = LogSettings()
     paths: PathSettings = PathSettings()
 
     @field_validator("registry", mode="before")

@@ -3,53 +3,105 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from threading import Lock
+from typing import NamedTuple, get_args
 
-from prometheus_client import CollectorRegistry, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Gauge, Histogram, disable_created_metrics
 from prometheus_client import Counter as Metric
 
 from dataflows.clock import now_ms
+from detectors.features.catalogue import NUMBERS
 from detectors.lane import Publication
-from schemas.records import ChatMessage, Event, Reject, Tombstone
+from detectors.live.bins import BINS
+from schemas.records import ChatMessage, Event, ModerationEvent, Reject, RejectReason, Tier, Tombstone
+
+
+class Family(NamedTuple):
+    """Counters of one name, told apart by one label."""
+
+    label: str
+    values: tuple[str, ...] | None
+    """All that the label can be, so that each is there from the start; None where only traffic can tell."""
+    text: str
+
+
+_disable_created: Callable[[], None] = disable_created_metrics  # the library gives it no type
+
+KINDS: tuple[str, ...] = get_args(ModerationEvent.model_fields["kind"].annotation)
+WARNINGS = tuple(tier.value for tier in Tier if tier.rank)
+
+FAMILIES = {
+    "events": Family("kind", ("chat_message", *KINDS), "Events decoded, by kind."),
+    "rejects": Family(
+        "reason",
+        tuple(reason.value for reason in RejectReason),
+        "Records that could not become an Event, by reason.",
+    ),
+    "outcomes": Family(
+        "outcome",
+        ("seen", "late", "duplicate", "erased"),
+        "What events came to: seen, late, duplicate, erased.",
+    ),
+    "decisions": Family(
+        "kind",
+        ("decision_points", "held_back", "escalations", "overturned"),
+        "Decision points, those held back by the budget, escalations, overturned ones.",
+    ),
+    "dropped": Family(
+        "why",
+        ("silence", "erasure"),
+        "Profiles dropped from memory: after a silence longer than profile_ttl, or an erasure.",
+    ),
+    "raised": Family("tier", WARNINGS, "Warnings published that raised a user's tier, by tier."),
+    "published": Family("kind", ("risk_event", "tombstone"), "Risk events and tombstones published."),
+    "matured_points": Family("bin", BINS, "Sampled decision points with a mature label, by bin of their probability."),
+    "matured_positives": Family("bin", BINS, "Those among them whose users escalated within the horizon."),
+    "matured_probability_millionths": Family("bin", BINS, "The sum of their probabilities, in millionths."),
+    "matured_warnings": Family("tier", WARNINGS, "Warnings with a mature label, by tier."),
+    "matured_right": Family("tier", WARNINGS, "Those among them whose users escalated within the horizon."),
+    "drift_windows": Family("over", ("all",), "Windows of decision points that were compared with their reference."),
+    "drifts": Family("what", (*NUMBERS, "score"), "Windows in which a feature, or the score, had drifted."),
+    "scorer_versions": Family("scorer", None, "New versions of toxicity scorers that were compared with the last."),
+    "scorer_shifts": Family("scorer", None, "Those among them whose values are distributed otherwise."),
+}
+"""Every counter with a label. A value that is not there before it is first counted hides its first increase."""
 
 
 class Telemetry:
     """Counters of one process; batches are counted in one go, so that counting costs nothing per event."""
 
     def __init__(self) -> None:
+        _disable_created()  # a second series for each, which says no more than a restart does
         self.registry = CollectorRegistry()
         self._lock = Lock()
         self._counts: dict[str, Counter[str]] = {}
         self._metrics = {
-            name: Metric(f"forewarn_{name}", text, [label], registry=self.registry)
-            for name, label, text in (
-                ("events", "kind", "Events decoded, by kind."),
-                ("rejects", "reason", "Records that could not become an Event, by reason."),
-                ("outcomes", "outcome", "What events came to: seen, late, duplicate, erased."),
-                (
-                    "decisions",
-                    "kind",
-                    "Decision points, those held back by the budget, escalations, overturned ones.",
-                ),
-                (
-                    "dropped",
-                    "why",
-                    "Profiles dropped from memory: after a silence longer than profile_ttl, or an erasure.",
-                ),
-                ("raised", "tier", "Warnings published that raised a user's tier, by tier."),
-                ("published", "kind", "Risk events and tombstones published."),
-                ("matured_points", "bin", "Sampled decision points with a mature label, by bin of their probability."),
-                ("matured_positives", "bin", "Those among them whose users escalated within the horizon."),
-                ("matured_probability_millionths", "bin", "The sum of their probabilities, in millionths."),
-                ("matured_warnings", "tier", "Warnings with a mature label, by tier."),
-                ("matured_right", "tier", "Those among them whose users escalated within the horizon."),
-                ("drift_windows", "over", "Windows of decision points that were compared with their reference."),
-                ("drifts", "what", "Windows in which a feature, or the score, had drifted."),
-                ("scorer_versions", "scorer", "New versions of toxicity scorers that were compared with the last."),
-                ("scorer_shifts", "scorer", "Those among them whose values are distributed otherwise."),
-            )
+            name: Metric(f"forewarn_{name}", family.text, [family.label], registry=self.registry)
+            for name, family in FAMILIES.items()
         }
+        for name, family in FAMILIES.items():
+            for value in family.values or ():
+                self._metrics[name].labels(value)
+        self.build = Gauge(
+            "forewarn_build_info",
+            "1, with what is running as labels.",
+            ["version", "compiled", "policy", "champion"],
+            registry=self.registry,
+        )
+        self.connected = Gauge(
+            "forewarn_kafka_connected",
+            "1 while Kafka answers this process, 0 while it does not.",
+            registry=self.registry,
+        )
+        self.outages = Metric(
+            "forewarn_kafka_outages", "How often Kafka stopped answering this process.", registry=self.registry
+        )
+        self.restarts = Metric(
+            "forewarn_restarts",
+            "How often the cluster was started again by its supervisor; counted by its first process.",
+            registry=self.registry,
+        )
         self.profiles = Gauge("forewarn_profiles", "Users whose profiles are in memory.", registry=self.registry)
         self._stalls = Histogram(
             "forewarn_snapshot_seconds",

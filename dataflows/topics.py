@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from typing import Any, NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
-from confluent_kafka.admin._config import ConfigResource  # the public name is not exported for type checkers
+from confluent_kafka.admin._config import (
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+)  # the public names are not exported to checkers
 from confluent_kafka.cimpl import NewTopic
 
+from dataflows.broker_errors import AccessRefused, BrokerAway, BrokerError, TopicError, away_or_denied
 from dataflows.clock import now_ms
 from dataflows.login import Login
 from dataflows.settings import KafkaSettings, Settings, kafka_client_config
-from schemas.expected import ExpectedError
+
+__all__ = [
+    "BrokerError",
+    "TopicError",
+    "check_outputs",
+    "create_topics",
+    "existing_partitions",
+    "partition_counts",
+]
+
+log = logging.getLogger(__name__)
 
 ANSWER_SECONDS = 15.0
 """How long Kafka may take to answer a question about topics."""
@@ -23,12 +39,13 @@ LISTEN_SECONDS = 0.1
 """How often, while an answer is waited for, it is looked whether there can be none."""
 
 DAY_MS = 86_400_000
+KAFKA_LIMIT = 1_048_588
+"""The largest record that Kafka accepts by default, in bytes."""
+LIMIT, CLEANUP = "max.message.bytes", "cleanup.policy"
+CHECKED = frozenset({LIMIT, CLEANUP})
+"""What a run insists on; it warns of the rest."""
 ENVELOPE_BYTES = 65_536
 """Room for what a reject or a late event says around the original bytes."""
-
-
-class BrokerError(ExpectedError):
-    """Kafka, or what is in it, is not as this deployment needs it; the sentence says what to do."""
 
 
 class _Topic(NamedTuple):
@@ -46,7 +63,7 @@ def partition_counts(kafka: KafkaSettings, names: Iterable[str]) -> dict[str, in
 
 
 def existing_partitions(
-    kafka: KafkaSettings, names: Iterable[str], error: type[BrokerError] = BrokerError
+    kafka: KafkaSettings, names: Iterable[str], error: type[BrokerError] = TopicError
 ) -> dict[str, int]:
     """How many partitions each of the topics has.
 
@@ -61,27 +78,33 @@ def existing_partitions(
 
 
 def create_topics(
-    settings: Settings, partitions: int, replication: int, *, input_retention_ms: int | None = None
+    settings: Settings,
+    partitions: int,
+    replication: int,
+    *,
+    input_retention_ms: int | None = None,
+    alter: bool = False,
 ) -> list[str]:
     """Create the topics that do not exist yet, and return a line on each topic.
 
     The inputs, and every output keyed by user, get the same number of partitions; `risk.models` has one, so that its
     readers see versions in the order they were made. Retention goes by record timestamps, which on the inputs are event
-    times: a log of past years needs `input_retention_ms=-1` (keep all); None leaves the broker's default.
+    times: a log of past years needs `input_retention_ms=-1` (keep all); None leaves the broker's default. What differs
+    in a topic that exists is told, and with `alter` set as it should be.
 
     Errors: `BrokerError` when a topic exists with another number of partitions (then nothing is created), or Kafka
     refuses.
     """
     admin = _Admin(settings.kafka)
     existing = _counts(admin, list(settings.topics.model_dump().values()))
-    largest = _largest_input(admin, settings, existing)
-    wanted = _wanted(settings, partitions, input_retention_ms, largest)
+    found = _configs(admin, list(existing))
+    wanted = _wanted(settings, partitions, input_retention_ms, _largest_input(settings, found))
     for topic in wanted:
-        found = existing.get(topic.name, topic.partitions)
-        if found != topic.partitions:
-            raise BrokerError(
-                f"Topic {topic.name} exists with {found} partitions where {topic.partitions} are asked for: "
-                f"ask for {found}, or give the topic another name in the settings."
+        count = existing.get(topic.name, topic.partitions)
+        if count != topic.partitions:
+            raise TopicError(
+                f"Topic {topic.name} exists with {count} partitions where {topic.partitions} are asked for: "
+                f"ask for {count}, or give the topic another name in the settings."
             )
     new = [
         NewTopic(topic.name, num_partitions=topic.partitions, replication_factor=replication, config=topic.config)
@@ -91,22 +114,95 @@ def create_topics(
     for name, future in (admin.client.create_topics(new, operation_timeout=ANSWER_SECONDS) if new else {}).items():
         admin.answer(future, f"Topic {name} could not be created")
     _wait_until_known(admin, [topic.name for topic in wanted])
+    return [line for topic in wanted for line in _told(admin, topic, found.get(topic.name), alter=alter)]
+
+
+def check_outputs(settings: Settings) -> None:
+    """Refuse output topics that this deployment cannot write as it must; warn of what else differs.
+
+    Errors: `TopicError`, a sentence for each topic that is missing, is cleaned otherwise than its meaning asks, or is
+    too small for what an input brings; `BrokerError` when Kafka does not answer.
+    """
+    admin = _Admin(settings.kafka)
+    names = list(settings.topics.model_dump().values())
+    existing = _counts(admin, names)
+    try:
+        found = _configs(admin, list(existing))
+    except AccessRefused as error:
+        found = {}
+        log.warning("The topics' configuration is not checked, because this user may not read it. %s", error)
+    problems, address = [], settings.kafka.bootstrap_servers
+    for topic in _wanted(settings, 1, None, _largest_input(settings, found)):
+        if topic.name not in existing:
+            problems.append(f"Topic {topic.name} does not exist at {address}: run `forewarn topics create`.")
+        for differs in _differences(topic, found.get(topic.name)):
+            sentence = f"Topic {topic.name} has {differs}: run `forewarn topics create --alter`, or set it there."
+            if differs.name in CHECKED and not differs.harmless:
+                problems.append(sentence)
+            else:
+                log.warning(sentence)
+    if problems:
+        raise TopicError(*problems)
+
+
+class _Difference(NamedTuple):
+    """A topic's setting that is not as `topics create` makes it."""
+
+    name: str
+    is_now: str
+    wanted: str
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.is_now or 'unset'} where {self.wanted} is needed"
+
+    @property
+    def harmless(self) -> bool:
+        """Whether a topic that is both compacted and shortened is compacted as asked."""
+        return self.name == CLEANUP and self.wanted in self.is_now.split(",") and self.wanted == "compact"
+
+
+def _differences(topic: _Topic, found: dict[str, str] | None) -> list[_Difference]:
+    """What differs in a topic's configuration; of a size, only one that is too small."""
+    if found is None:
+        return []
+    pairs = [(name, found.get(name, ""), wanted) for name, wanted in topic.config.items()]
     return [
-        f"{topic.name}: {'exists' if topic.name in existing else 'created'}, {topic.partitions} "
-        f"partition{'s' if topic.partitions > 1 else ''}"
-        for topic in wanted
+        _Difference(name, is_now, wanted)
+        for name, is_now, wanted in pairs
+        if is_now != wanted and not (name == LIMIT and is_now.isdigit() and int(is_now) >= int(wanted))
     ]
+
+
+def _told(admin: _Admin, topic: _Topic, found: dict[str, str] | None, *, alter: bool) -> Iterator[str]:
+    """What `topics create` says of a topic, after it has set what differs, if it is to."""
+    plural = "s" if topic.partitions > 1 else ""
+    yield f"{topic.name}: {'created' if found is None else 'exists'}, {topic.partitions} partition{plural}"
+    differences = _differences(topic, found)
+    if differences and alter:
+        entries = [
+            ConfigEntry(one.name, one.wanted, incremental_operation=AlterConfigOpType.SET) for one in differences
+        ]
+        resource = ConfigResource(ConfigResource.Type.TOPIC, topic.name, incremental_configs=entries)
+        for future in admin.client.incremental_alter_configs([resource], request_timeout=ANSWER_SECONDS).values():
+            admin.answer(future, f"Topic {topic.name} could not be altered")
+    for one in differences:
+        yield (
+            f"{topic.name}: {one.name} was {one.is_now}, is {one.wanted}"
+            if alter
+            else (f"{topic.name}: {one}; --alter sets it")
+        )
 
 
 def _wanted(settings: Settings, partitions: int, input_retention_ms: int | None, largest: int) -> list[_Topic]:
     names = settings.topics
     inputs = {} if input_retention_ms is None else {"retention.ms": str(input_retention_ms)}
+    stream = {CLEANUP: "delete"}  # a compacted topic would drop all but a key's latest record, and redrive's markers
     # A reject carries the record it was, whole: these topics take more than the inputs do.
-    carriers = {"max.message.bytes": str(largest + ENVELOPE_BYTES)}
+    carriers = {**stream, LIMIT: str(largest + ENVELOPE_BYTES)}
     # The latest risk event of a user stays for ever, every one for at least a week (long enough to read back what was
     # written since a snapshot), and what a tombstone erases is gone within a fortnight.
     verdicts = {
-        "cleanup.policy": "compact",
+        CLEANUP: "compact",
         "min.compaction.lag.ms": str(7 * DAY_MS),
         "max.compaction.lag.ms": str(14 * DAY_MS),
     }
@@ -115,24 +211,28 @@ def _wanted(settings: Settings, partitions: int, input_retention_ms: int | None,
         _Topic(names.moderation_events, partitions, inputs),
         _Topic(names.risk_events, partitions, verdicts),
         # The newest version of every model by name; older ones stay a month, to re-derive risk events with.
-        _Topic(names.risk_models, 1, {"cleanup.policy": "compact", "min.compaction.lag.ms": str(30 * DAY_MS)}),
-        _Topic(names.risk_features, partitions, {}),
+        _Topic(names.risk_models, 1, {CLEANUP: "compact", "min.compaction.lag.ms": str(30 * DAY_MS)}),
+        _Topic(names.risk_features, partitions, stream),
         _Topic(names.dead_letters, partitions, carriers),
         _Topic(names.late, partitions, carriers),
     ]
 
 
-def _largest_input(admin: _Admin, settings: Settings, existing: dict[str, int]) -> int:
+def _largest_input(settings: Settings, found: dict[str, dict[str, str]]) -> int:
     """The largest record either input accepts, in bytes: by its own configuration, or as the broker would have it."""
-    names = [name for name in (settings.topics.chat_messages, settings.topics.moderation_events) if name in existing]
+    names = (settings.topics.chat_messages, settings.topics.moderation_events)
+    return max(int(found[name][LIMIT]) if name in found else KAFKA_LIMIT for name in names)
+
+
+def _configs(admin: _Admin, names: list[str]) -> dict[str, dict[str, str]]:
+    """The configuration of topics that exist, by topic."""
     resources = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in names]
-    limits = [1_048_588]  # Kafka's own default
-    for future in (
-        admin.client.describe_configs(resources, request_timeout=ANSWER_SECONDS) if resources else {}
-    ).values():
-        entries = admin.answer(future, "The inputs' configuration could not be read")
-        limits.append(int(entries["max.message.bytes"].value))
-    return max(limits)
+    asked = admin.client.describe_configs(resources, request_timeout=ANSWER_SECONDS) if resources else {}
+    answers = {
+        resource.name: admin.answer(future, f"The configuration of topic {resource.name} could not be read")
+        for resource, future in asked.items()
+    }
+    return {name: {key: entry.value or "" for key, entry in entries.items()} for name, entries in answers.items()}
 
 
 def _wait_until_known(admin: _Admin, names: list[str]) -> None:
@@ -140,7 +240,7 @@ def _wait_until_known(admin: _Admin, names: list[str]) -> None:
     deadline = now_ms() + ANSWER_SECONDS * 1_000
     while len(_counts(admin, names)) < len(names):
         if now_ms() > deadline:
-            raise BrokerError("The topics were created but are not visible yet: wait a moment and ask again.")
+            raise BrokerAway("The topics were created but are not visible yet: wait a moment and ask again.")
 
 
 def _counts(admin: _Admin, names: list[str]) -> dict[str, int]:
@@ -151,6 +251,22 @@ def _counts(admin: _Admin, names: list[str]) -> dict[str, int]:
         if description is not None:
             found[name] = len(description.partitions)
     return found
+
+
+UNFIT = frozenset(
+    {
+        KafkaError.INVALID_PARTITIONS,
+        KafkaError.INVALID_REPLICATION_FACTOR,
+        KafkaError.INVALID_CONFIG,
+        KafkaError.POLICY_VIOLATION,
+        KafkaError.TOPIC_EXCEPTION,
+    }
+)
+"""What Kafka says of a request that it will never grant as it stands."""
+
+
+def _failure_of(error: KafkaError) -> type[BrokerError]:
+    return TopicError if error.code() in UNFIT else away_or_denied(error)
 
 
 class _Admin:
@@ -172,12 +288,14 @@ class _Admin:
             except TimeoutError:
                 self.client.poll(0)
                 if sentence := self._login.refused:
-                    raise BrokerError(sentence) from None
+                    raise AccessRefused(sentence) from None
             except KafkaException as error:
                 if error.args[0].code() == none:
                     return None
                 self.client.poll(0)
-                raise BrokerError(self._login.refused or self._unanswered(what, error.args[0])) from None
+                if sentence := self._login.refused:
+                    raise AccessRefused(sentence) from None
+                raise _failure_of(error.args[0])(self._unanswered(what, error.args[0])) from None
 
     def _unanswered(self, what: str, error: KafkaError) -> str:
         heard = f"; {self._login.heard}" if self._login.heard and error.code() == KafkaError._TIMED_OUT else ""  # noqa: SLF001

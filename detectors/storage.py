@@ -10,8 +10,10 @@ from typing import Any
 
 import msgpack
 
+from schemas.expected import ExpectedError
 
-class StateVersionError(ValueError):
+
+class StateVersionError(ExpectedError, ValueError):
     """Bytes of a version that this forewarn does not read, in a sentence."""
 
 

@@ -19,6 +19,7 @@ import orjson
 from fastavro.schema import fingerprint as avro_fingerprint
 from fastavro.schema import to_parsing_canonical_form
 
+from schemas.expected import ExpectedError
 from schemas.records import (
     CHAT,
     MODERATION,
@@ -49,7 +50,7 @@ MODELS: Mapping[str, type[Record]] = MappingProxyType(
 FILE_NAME = re.compile(r"(?P<subject>[a-z][a-z0-9_]*)\.v(?P<version>[1-9][0-9]*)\.avsc")
 
 
-class CatalogueError(Exception):
+class CatalogueError(ExpectedError):
     """A released schema is missing or cannot be read; the sentence says which."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
@@ -27,6 +27,8 @@ class RegistrySettings(BaseModel):
     username: str | None = None
     password: SecretStr | None = None
     ca: Path | None = None
+    auto_register: bool = True
+    """Whether schemas of ours that the registry does not have are registered; else they are looked up only."""
     timeout_s: float = Field(default=10.0, gt=0)
     retries: int = Field(default=5, ge=0)
     backoff_ms: int = Field(default=200, gt=0)
@@ -54,6 +56,14 @@ class RegistryError(ExpectedError):
 
 class RegistryUnavailable(RegistryError):  # noqa: N818 - a state of the world, not a mistake
     """The registry gave no useful answer, after retries: nothing is known about the record that needed it."""
+
+    transient: ClassVar[bool] = True
+
+
+class RegistryUnusable(RegistryUnavailable):
+    """The same, where asking again does not help: the url, the credentials or the rights have to be mended."""
+
+    transient: ClassVar[bool] = False
 
 
 def connect(settings: RegistrySettings) -> Registry:

@@ -20,12 +20,13 @@ from schemas.catalogue import AvroSchema
 from schemas.datum import bare, hazard
 from schemas.records import RejectReason
 from schemas.refusal import UnreadableError
-from schemas.registry import RegistryError, RegistrySettings, RegistryUnavailable
+from schemas.registry import RegistryError, RegistrySettings, RegistryUnavailable, RegistryUnusable
 
 MAX_ID = 2**31 - 1
 """Registries number schemas with a signed 32-bit integer; a larger id in a record is nobody's."""
 
 _NOT_THE_RECORDS_FAULT = frozenset({401, 403, 407, 408, 429})
+_DENIED = frozenset({401, 403, 404, 407})
 _NO_SUCH_SCHEMA = range(40_400, 40_500)
 _REMEMBERED = 1_024
 _PATIENCE = 256
@@ -72,15 +73,24 @@ class Registry:
         return writer
 
     def register(self, name: str, schema_text: str) -> int:
-        """The id of a schema under a registry subject such as `risk.events-value`, registering it if it is new."""
+        """Return the id of a schema under a registry subject such as `risk.events-value`.
+
+        One that is new there is registered, if the settings let us. Both requests ask the registry to normalise, so
+        that a schema which somebody else registered with other white space is found (Apicurio compares texts).
+        """
         schema = Schema(schema_text, "AVRO")
         try:
             try:
-                found = self._client.lookup_schema(name, schema).schema_id
+                found = self._client.lookup_schema(name, schema, normalize_schemas=True).schema_id
             except SchemaRegistryError as error:
                 if error.http_status_code != 404:
                     raise
-                found = self._client.register_schema(name, schema)
+                if not self._settings.auto_register:
+                    raise RegistryError(
+                        f"the schema registry at {self._where} does not have our schema under {name}, and "
+                        "registry.auto_register is false: register it there, then start again"
+                    ) from None
+                found = self._client.register_schema(name, schema, normalize_schemas=True)
         except SchemaRegistryError as error:
             if error.http_status_code in (409, 422):
                 raise RegistryError(
@@ -88,6 +98,8 @@ class Registry:
                     "compare its compatibility setting and its latest version with ours"
                 ) from error
             raise self._unavailable(error) from error
+        except RegistryError:
+            raise
         except Exception as error:
             raise self._unavailable(error) from error
         if found is None:
@@ -112,7 +124,7 @@ class Registry:
         if schema.schema_str is None:
             self.close()
             self._client = client(self._settings)  # the old one would give this answer for ever
-            raise RegistryUnavailable(f"{self._where} does not answer as a schema registry does: check its url")
+            raise RegistryUnusable(f"{self._where} does not answer as a schema registry does: check its url")
         if schema.schema_type not in (None, "AVRO"):
             raise _unknown(f"{origin} is not Avro")
         texts = self._with_references(schema, origin, set())
@@ -162,11 +174,13 @@ class Registry:
             raise self._unavailable(probe) from probe
 
     def _unavailable(self, error: Exception) -> RegistryUnavailable:
+        kind = RegistryUnavailable
         if isinstance(error, SchemaRegistryError):
             answer = f"answered HTTP {error.http_status_code}"
+            kind = RegistryUnusable if error.http_status_code in _DENIED else RegistryUnavailable
         else:
             answer = f"did not answer ({type(error).__name__})"
-        return RegistryUnavailable(
+        return kind(
             f"the schema registry at {self._where} {answer}: check its url, credentials and health, then start again"
         )
 

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from dataflows.settings import (
     KafkaSettings,
+    LogSettings,
     PathSettings,
     RecoverySettings,
     RegistrySettings,
@@ -64,6 +65,7 @@ SETTINGS_SECTIONS: dict[str, type[BaseModel]] = {
     "registry": RegistrySettings,
     "recovery": RecoverySettings,
     "run": RunSettings,
+    "log": LogSettings,
     "paths": PathSettings,
 }
 

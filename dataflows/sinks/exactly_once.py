@@ -21,11 +21,12 @@ from typing import Any, Generic, TypeVar
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from confluent_kafka import OFFSET_BEGINNING, Message
 
+from dataflows.recovery_lock import StoreError
 from dataflows.settings import KafkaSettings
 from dataflows.sinks.kafka import GRACE_MS, Outgoing, not_taken
 from dataflows.sinks.transactions import Draft, Transactions
 from dataflows.sources.to_end import read_to_end
-from dataflows.topics import BrokerError, existing_partitions
+from dataflows.topics import existing_partitions
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +71,7 @@ class ExactlyOnceSink(FixedPartitionedSink[X, State], Generic[X]):
         """The writer, after it has fenced out any other and read back what was written since `resume_state`."""
         del step_id, for_part
         if resume_state is not None and resume_state[0] != 1:
-            raise BrokerError(
+            raise StoreError(
                 f"The recovery store holds output positions of format {resume_state[0]}: run the version that wrote it."
             )
         state: State = (1, {}, []) if resume_state is None else resume_state

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from dataflows.broker_errors import DENIED, BrokerError
 from dataflows.clock import now_ms
+from dataflows.connection import CONNECTION
 from dataflows.settings import KafkaSettings, kafka_client_config
-from dataflows.topics import BrokerError, existing_partitions
-
-log = logging.getLogger(__name__)
+from dataflows.topics import existing_partitions
 
 GRACE_MS = 10_000
 """How long past its own time-out librdkafka may take to report on a message."""
@@ -34,9 +33,36 @@ class DeliveryFailed(BrokerError):  # noqa: N818 - it is what happened
     """Messages are not, or not surely, on the broker; the sentence says how many, why, and what to do."""
 
 
-def not_taken(kafka: KafkaSettings, topic: str, messages: int, why: str) -> DeliveryFailed:
-    """The error that says that a topic did not take messages, and what to do."""
-    return DeliveryFailed(
+class DeliveryRefused(DeliveryFailed):
+    """The broker refuses messages that it will refuse again, until something is mended."""
+
+    transient: ClassVar[bool] = False
+
+
+class MessageTooLarge(DeliveryRefused):
+    """A message is larger than its topic takes."""
+
+
+REFUSED = DENIED | {
+    KafkaError.INVALID_RECORD,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001 - so is the public constant named
+    KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001
+    KafkaError.POLICY_VIOLATION,
+}
+"""What the broker says of a message that it will not take however often it is asked."""
+TOO_LARGE = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE})
+"""What it says of one that is too large."""
+
+
+def delivery_error(code: int | None) -> type[DeliveryFailed]:
+    """Return the class of error for a message that was not taken; `code` is Kafka's, None if it said nothing."""
+    return MessageTooLarge if code in TOO_LARGE else DeliveryRefused if code in REFUSED else DeliveryFailed
+
+
+def not_taken(kafka: KafkaSettings, topic: str, messages: int, why: str, code: int | None = None) -> DeliveryFailed:
+    """Return the error for messages that a topic did not take, with what to do; `code` is Kafka's, if it said one."""
+    return delivery_error(code)(
         f"Topic {topic} did not take {messages} messages ({why}): check that Kafka runs at {kafka.bootstrap_servers} "
         "with room on its disks, "
         "that this user may write, and that the topic's max.message.bytes has room, then start again; nothing is "
@@ -67,23 +93,6 @@ def producer_config(kafka: KafkaSettings) -> dict[str, Any]:
     }
 
 
-class Outage:
-    """Says once that Kafka does not answer, until it does again: librdkafka tries by itself meanwhile."""
-
-    def __init__(self) -> None:
-        self._told = False
-
-    def on_error(self, error: KafkaError) -> None:
-        """What a client calls when it has lost its brokers."""
-        if not self._told:
-            self._told = True
-            log.warning("Kafka is not answering (%s): trying again until it does.", error.name())
-
-    def over(self) -> None:
-        """Something was delivered again."""
-        self._told = False
-
-
 class CheckedProducer:
     """Writes to one topic and answers for every message.
 
@@ -97,14 +106,13 @@ class CheckedProducer:
     def __init__(self, kafka: KafkaSettings, topic: str, linger_ms: int | None = None) -> None:
         existing_partitions(kafka, [topic])
         self._kafka, self._topic = kafka, topic
-        self._failures = failures = list[str]()
-        self._outage = Outage()
+        self._failures = failures = list[KafkaError]()
 
         def on_delivery(error: KafkaError | None, _message: Message) -> None:
             if error is not None:
-                failures.append(error.str())
+                failures.append(error)
 
-        told = {"delivery.report.only.error": True, "on_delivery": on_delivery, "error_cb": self._outage.on_error}
+        told = {"delivery.report.only.error": True, "on_delivery": on_delivery, "error_cb": CONNECTION.on_error}
         gathers = {} if linger_ms is None else {"linger.ms": linger_ms}
         self._producer = Producer({**gathers, **producer_config(kafka), **told})
 
@@ -144,12 +152,18 @@ class CheckedProducer:
         Errors: `DeliveryFailed` if it refused one or gave no answer in `delivery_timeout_ms`.
         """
         deadline = now_ms() + self._kafka.delivery_timeout_ms + GRACE_MS
-        open_ = len(self._producer)
+        open_ = begun = len(self._producer)
         while open_ and now_ms() < deadline:
             open_ = self._producer.flush(WAIT_SECONDS)
         if self._failures or open_:
             raise self._failure()
-        self._outage.over()
+        if begun:
+            CONNECTION.heard()
+
+    @property
+    def failed(self) -> bool:
+        """Whether it was refused something: it is then of no further use."""
+        return bool(self._failures)
 
     def close(self) -> None:
         """Wait for whatever is on its way, and answer for it.
@@ -176,16 +190,17 @@ class CheckedProducer:
             return
 
     def _refused(self, error: KafkaException) -> DeliveryFailed:
-        self._failures.append(error.args[0].str())
+        self._failures.append(error.args[0])
         return self._failure()
 
     def _failure(self) -> DeliveryFailed:
         unanswered = len(self._producer)
-        why = self._failures[-1] if self._failures else f"no answer within {self._kafka.delivery_timeout_ms} ms"
+        error = self._failures[-1] if self._failures else KafkaError(KafkaError._MSG_TIMED_OUT)  # noqa: SLF001
+        why = error.str() if self._failures else f"no answer within {self._kafka.delivery_timeout_ms} ms"
         lost = len(self._failures) + unanswered
         self._producer.purge()  # nothing is to arrive after we said that it did not
-        self._failures.append(why)
-        return not_taken(self._kafka, self._topic, lost, why)
+        self._failures.append(error)
+        return not_taken(self._kafka, self._topic, lost, why, error.code())
 
 
 class KafkaSink(DynamicSink[Outgoing]):

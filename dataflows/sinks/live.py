@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from hashlib import blake2b
 from itertools import compress
 from threading import get_ident
@@ -14,10 +15,11 @@ from bytewax.outputs import DynamicSink, StatelessSinkPartition
 from dataflows.detect import Sinks
 from dataflows.operators.deliver import Delivery, DeliverySink
 from dataflows.operators.profile import Late
-from dataflows.settings import KafkaSettings, Settings
+from dataflows.settings import KafkaSettings, Settings, TopicSettings
 from dataflows.sinks.exactly_once import ExactlyOnceSink
 from dataflows.sinks.kafka import CheckedProducer, KafkaSink, Outgoing
 from dataflows.sinks.memory import NullSink
+from dataflows.sinks.rejects import RejectSink
 from detectors.features.catalogue import NAMES
 from detectors.features.signals import key_of
 from detectors.items import Outcome
@@ -25,7 +27,7 @@ from detectors.lane import News, Publication
 from detectors.served import ServedBatch
 from schemas.encoder import Encoder
 from schemas.feature_rows import FeatureRowEncoder
-from schemas.records import ChatMessage, Reject, RiskEvent
+from schemas.records import ChatMessage, RiskEvent
 
 X = TypeVar("X")
 
@@ -94,6 +96,30 @@ class _DeliveredPart(StatelessSinkPartition[X]):
         self.settle()
 
 
+def registered_as(topics: TopicSettings) -> dict[str, str]:
+    """Return for each of our schemas the subject under which a registry holds it."""
+    return {
+        "risk_event": f"{topics.risk_events}-value",
+        "model_version": f"{topics.risk_models}-value",
+        "feature_row": f"{topics.risk_features}-value",
+        "reject": f"{topics.dead_letters}-value",
+        "chat_message": f"{topics.late}-chat_message",
+        "moderation_event": f"{topics.late}-moderation_event",
+    }
+
+
+def check_subjects(settings: Settings) -> None:
+    """Look up, and register where the settings let us, the schema of everything that a run may write.
+
+    Errors: `RegistryError` for a schema that has no id; `RegistryUnavailable` where that cannot be told.
+    """
+    if settings.registry is None:
+        return
+    for schema, subject in registered_as(settings.topics).items():
+        with closing(Encoder(schema, settings.registry, registered_as=subject)) as encoder:
+            encoder.prefix()
+
+
 def kafka_sinks(settings: Settings) -> Sinks:
     """Where a live run's streams go."""
     topics, registry = settings.topics, settings.registry
@@ -101,17 +127,12 @@ def kafka_sinks(settings: Settings) -> Sinks:
     def sink(topic: str) -> KafkaSink:
         return KafkaSink(settings.kafka, topic)
 
-    def encoder(subject: str, topic: str) -> Encoder:
-        return Encoder(subject, registry, registered_as=f"{topic}-value")
-
-    risk, version, reject = (
-        encoder("risk_event", topics.risk_events),
-        encoder("model_version", topics.risk_models),
-        encoder("reject", topics.dead_letters),
+    subjects = registered_as(topics)
+    risk, version, reject, late_chat, late_moderation = (
+        Encoder(schema, registry, registered_as=subjects[schema])
+        for schema in ("risk_event", "model_version", "reject", "chat_message", "moderation_event")
     )
-    rows = FeatureRowEncoder(NAMES, registry, registered_as=f"{topics.risk_features}-value")
-    late_chat = Encoder("chat_message", registry, registered_as=f"{topics.late}-chat_message")
-    late_moderation = Encoder("moderation_event", registry, registered_as=f"{topics.late}-moderation_event")
+    rows = FeatureRowEncoder(NAMES, registry, registered_as=subjects["feature_row"])
     sampled = int(settings.run.feature_sample * EVERYBODY)
 
     def encode_publication(item: Publication) -> Outgoing:
@@ -143,10 +164,6 @@ def kafka_sinks(settings: Settings) -> Sinks:
             for published in news.published:
                 yield Outgoing(_key(published.version.name), version.encode(published.version), None)
 
-    def encode_rejects(items: list[Reject]) -> Iterable[Outgoing]:
-        for item in items:
-            yield Outgoing(item.key or b"", reject.encode(item), None)
-
     def encode_lates(items: list[Late]) -> Iterable[Outgoing]:
         for item in items:
             event = item.event
@@ -164,7 +181,7 @@ def kafka_sinks(settings: Settings) -> Sinks:
         ),
         features=DeliveredSink(settings.kafka, topics.risk_features, encode_served),
         models=EncodedSink(sink(topics.risk_models), encode_news),
-        rejects=EncodedSink(sink(topics.dead_letters), encode_rejects),
+        rejects=RejectSink(settings.kafka, topics.dead_letters, reject.encode),
         late=EncodedSink(sink(topics.late), encode_lates),
         outcomes=NullSink[Outcome](),
     )

@@ -7,15 +7,17 @@ undone. Readers of committed records see a batch when all of it is there.
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from dataflows.broker_errors import BrokerError, away_or_denied
 from dataflows.clock import now_ms
+from dataflows.connection import CONNECTION
 from dataflows.settings import KafkaSettings
-from dataflows.sinks.kafka import DeliveryFailed, Outage, producer_config
-from dataflows.topics import BrokerError
+from dataflows.sinks.kafka import DeliveryFailed, producer_config
 
 TRY_SECONDS = 5.0
 """How long one call of the client may block, so that signals are noticed in between."""
@@ -43,6 +45,12 @@ HOPELESS = frozenset(
 class FencedOutError(BrokerError):
     """Another instance of this deployment has taken over; nothing of this batch was written here."""
 
+    transient: ClassVar[bool] = False
+
+
+class LeaseExpired(BrokerError):  # noqa: N818 - it is what happened
+    """This process stood still for longer than Kafka keeps a transaction open; nothing of this batch was written."""
+
 
 class Draft(NamedTuple):
     """A record to be written: to the partition its key asks for, or to a given one; dated now, or at a time (ms)."""
@@ -60,9 +68,10 @@ class Transactions:
 
     `patience_ms` is how long a batch may take; `lease_ms` how long Kafka keeps one open for a holder that died.
     `fenced` is the sentence for when another took over, `failed` makes the error for a batch that was not taken, from
-    its size and the reason.
+    its size, the reason and Kafka's code for it.
 
-    Errors: `BrokerError` when the id cannot be taken; `FencedOutError`; whatever `failed` makes.
+    Errors: `BrokerError` when the id cannot be taken; `FencedOutError` when another holds it; `LeaseExpired` when this
+    process stood still for too long; whatever `failed` makes.
     """
 
     def __init__(
@@ -73,23 +82,23 @@ class Transactions:
         patience_ms: int,
         lease_ms: int,
         fenced: str,
-        failed: Callable[[int, str], DeliveryFailed],
+        failed: Callable[[int, str, int | None], DeliveryFailed],
     ) -> None:
-        self._patience_ms, self._sentence, self._failed = patience_ms, fenced, failed
+        self._patience_ms, self._lease_ms, self._sentence, self._failed = patience_ms, lease_ms, fenced, failed
+        self._id, self._begun = transactional_id, time.monotonic()
         self._refusal: KafkaError | None = None
-        self._outage = Outage()
         config = {
             **producer_config(kafka),
             "transactional.id": transactional_id,
             "message.timeout.ms": patience_ms,
             "transaction.timeout.ms": lease_ms,
-            "error_cb": self._outage.on_error,
+            "error_cb": CONNECTION.on_error,
         }
         self._producer = Producer(config)
         try:
             self._insist(self._producer.init_transactions, now_ms() + patience_ms)
         except KafkaException as error:
-            raise BrokerError(
+            raise away_or_denied(error.args[0])(
                 f"{transactional_id} cannot be taken as transactional id ({error.args[0].str()}): check that Kafka "
                 f"runs at {kafka.bootstrap_servers} and that this user may write transactions."
             ) from None
@@ -104,6 +113,7 @@ class Transactions:
             reached: dict[tuple[str, int], int] = {}
             self._refusal = None
             try:
+                self._begun = time.monotonic()
                 self._producer.begin_transaction()
                 for draft in batch:
                     self._produce(draft, reached)
@@ -112,7 +122,7 @@ class Transactions:
                 # the client raises SystemError where a fatal error meets a delivery report; to abort says which it is
                 self._undo(error.args[0] if isinstance(error, KafkaException) else None, len(batch), deadline)
             except BaseException:  # an interrupt: readers are not to wait until the lease ends
-                with contextlib.suppress(KafkaException, FencedOutError):
+                with contextlib.suppress(KafkaException, FencedOutError, LeaseExpired):
                     self._insist(self._producer.abort_transaction, now_ms())
                 raise
             else:
@@ -146,20 +156,34 @@ class Transactions:
             except KafkaException as error:
                 refusal: KafkaError = error.args[0]
                 if refusal.code() in FENCED:
-                    raise FencedOutError(self._sentence) from None
+                    raise self._fenced() from None
                 if not refusal.retriable() or now_ms() > deadline:
                     raise
             else:
-                self._outage.over()
+                CONNECTION.heard()
                 return
 
     def _undo(self, why: KafkaError | None, messages: int, deadline: int) -> None:
         """Undo a transaction that failed; return if it may be tried again, or say why not."""
         if why is not None and why.code() in FENCED:
-            raise FencedOutError(self._sentence)
+            raise self._fenced()
         try:
             self._insist(self._producer.abort_transaction, deadline)
         except KafkaException as error:
-            raise self._failed(messages, (self._refusal or why or error.args[0]).str()) from None
-        if self._refusal is not None or now_ms() > deadline:
-            raise self._failed(messages, "no answer" if self._refusal is None else self._refusal.str())
+            said: KafkaError = self._refusal or why or error.args[0]
+            raise self._failed(messages, said.str(), said.code()) from None
+        if self._refusal is not None:
+            raise self._failed(messages, self._refusal.str(), self._refusal.code())
+        if now_ms() > deadline:
+            raise self._failed(messages, "no answer", None)
+
+    def _fenced(self) -> BrokerError:
+        """Return the error for a transaction that Kafka took from this holder: by lapse of time, or for another."""
+        stood = time.monotonic() - self._begun
+        if stood * 1_000 <= self._lease_ms:
+            return FencedOutError(self._sentence)
+        return LeaseExpired(
+            f"A transaction of {self._id} was open for {stood:.0f} s, and Kafka undoes it after "
+            f"{self._lease_ms / 1_000:g} s: this process, its machine or Kafka stood still. Start again; nothing is "
+            "lost or doubled."
+        )

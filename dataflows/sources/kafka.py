@@ -13,6 +13,7 @@ from typing import Any
 from bytewax.inputs import FixedPartitionedSource
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
+from dataflows.broker_errors import away_or_denied
 from dataflows.clock import now_ms
 from dataflows.settings import KafkaSettings, TopicSettings, kafka_client_config
 from dataflows.sources.kafka_partition import (
@@ -24,7 +25,7 @@ from dataflows.sources.kafka_partition import (
     ResumeState,
     gone,
 )
-from dataflows.topics import ANSWER_SECONDS, BrokerError, existing_partitions
+from dataflows.topics import ANSWER_SECONDS, existing_partitions
 from schemas.records import CHAT, MODERATION, Raw, Subject
 
 __all__ = ["InputError", "MergedKafkaSource", "MergedPartition", "ResumeState", "input_partitions"]
@@ -124,7 +125,7 @@ class MergedKafkaSource(FixedPartitionedSource[Raw, ResumeState]):
             except KafkaException as error:
                 if now_ms() > deadline:
                     said, address = error.args[0].str(), self._kafka.bootstrap_servers
-                    raise BrokerError(
+                    raise away_or_denied(error.args[0])(
                         f"{where} did not say where it begins and ends ({said}): check that Kafka runs at {address} "
                         "and that this user may read the topic."
                     ) from None

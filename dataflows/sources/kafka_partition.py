@@ -6,14 +6,15 @@ import logging
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from bytewax.inputs import StatefulSourcePartition
 from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from dataflows.broker_errors import BrokerAway, BrokerError
 from dataflows.clock import now_ms
+from dataflows.connection import CONNECTION
 from dataflows.sources.merge import Feed, take
-from dataflows.topics import BrokerError
 from schemas.records import Position, Raw, Subject
 
 log = logging.getLogger(__name__)
@@ -48,6 +49,8 @@ ResumeState = tuple[Literal[1], tuple[tuple[str, int], tuple[str, int]], int]
 
 class InputError(BrokerError):
     """The input topics cannot be read as this flow needs them; the sentence says what to do."""
+
+    transient: ClassVar[bool] = False
 
 
 def gone(where: str, offset: int) -> str:
@@ -196,7 +199,8 @@ class MergedPartition(StatefulSourcePartition[Raw, ResumeState]):
 
     def _fetch(self) -> None:
         now, feeds = now_ms(), self._feeds
-        for message in self._consumer.consume(max(FETCH, self._pace.batch_size), 0):
+        found = self._consumer.consume(max(FETCH, self._pace.batch_size), 0)
+        for message in found:
             feed = feeds[message.topic()]
             offset = message.offset() or 0
             if (error := message.error()) is not None:
@@ -213,6 +217,8 @@ class MergedPartition(StatefulSourcePartition[Raw, ResumeState]):
                 if feed.stop is not None:
                     feed.at_end = feed.done
                 self._told.clear()
+        if found and not self._told:
+            CONNECTION.heard()
         self._hold_back()
         if self._outage:
             self._prove_ends_again()
@@ -248,16 +254,16 @@ class MergedPartition(StatefulSourcePartition[Raw, ResumeState]):
             raise InputError(gone(where, offset))
         elif error.fatal() or code in STOPPING:
             advice = STOPPING.get(code, "the client cannot go on; start again")
-            raise InputError(f"{where} cannot be read at offset {offset} ({error.str()}): {advice}.")
+            kind = InputError if code in STOPPING else BrokerAway
+            raise kind(f"{where} cannot be read at offset {offset} ({error.str()}): {advice}.")
         else:
             self._on_error(error)
 
     def _on_error(self, error: KafkaError) -> None:
-        """Librdkafka tries again by itself; we say so once until something is read again."""
+        """Librdkafka tries again by itself."""
         self._outage = True
-        if error.code() not in self._told:
-            self._told.add(error.code())
-            log.warning("Kafka is not answering (%s): trying again until it does.", error.name())
+        self._told.add(error.code())
+        CONNECTION.on_error(error)
 
     def _commit(self) -> None:
         self._commit_due = now_ms() + COMMIT_MS

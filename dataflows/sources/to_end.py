@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
+from dataflows.broker_errors import DENIED, AccessRefused, BrokerAway, TopicError
 from dataflows.clock import now_ms
 from dataflows.settings import KafkaSettings, kafka_client_config
 from dataflows.sources.kafka_partition import STOPPING
-from dataflows.topics import BrokerError
 
 FETCH = 1_000
 """Records asked of the client at a time."""
@@ -47,10 +47,11 @@ def read_to_end(
                         ends[partition] = message.offset() or 0
                 elif error.fatal() or error.code() in STOPPING:
                     advice = STOPPING.get(error.code(), error.str())
-                    raise BrokerError(f"Topic {topic} cannot be read to its end: {advice}.")
+                    kind = AccessRefused if error.code() in DENIED else TopicError
+                    raise kind(f"Topic {topic} cannot be read to its end: {advice}.")
             deadline = now_ms() + patience_ms if batch else deadline
             if now_ms() > deadline:
-                raise BrokerError(
+                raise BrokerAway(
                     f"Topic {topic} cannot be read to its end: nothing was heard for {patience_ms / 1_000:g} s; "
                     f"check that Kafka runs at {kafka.bootstrap_servers}, then start again."
                 )

@@ -16,6 +16,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from dataflows.cli import main
+from dataflows.exit_codes import ExitCode
 from dataflows.testing import START, hand_made_model
 from detectors.lane import Lane
 from schemas.encoder import encode_json
@@ -53,7 +54,8 @@ def done(*arguments: object) -> str:
 def refused(*arguments: object) -> str:
     """The sentence with which the command refused."""
     result = forewarn(*arguments)
-    assert result.exit_code in (1, 2), result.output
+    mend = {ExitCode.MEND, ExitCode.USAGE} if arguments[0] == "run" else {ExitCode.BUG, ExitCode.USAGE}
+    assert result.exit_code in mend, result.output
     assert isinstance(result.exception, SystemExit), result.exception
     said = [line for line in result.stderr.splitlines() if line and not line.startswith(("Usage:", "Try '"))]
     assert said[0].startswith("Error: ")

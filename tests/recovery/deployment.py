@@ -77,7 +77,7 @@ class Deployment:
         self._file.write_text(
             f'[kafka]\nbootstrap_servers = "{address}"\ngroup_id = "{name}"\n'
             f'[recovery]\ndirectory = "{folder / "recovery"}"\nepoch_interval_seconds = {epoch_seconds}\n'
-            f"[run]\nbatch_size = {batch_size}\n"
+            f"[run]\nbatch_size = {batch_size}\nrestarts = 1000\nrestart_wait_most_seconds = 0.2\n"
             + (f"metrics_port = {metrics}\n" if metrics else "")
             + "[topics]\n"
             + "".join(f'{topic} = "{name}.{topic.replace("_", "-")}"\n' for topic in NAMES)

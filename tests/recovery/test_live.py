@@ -9,6 +9,7 @@ from pathlib import Path
 import orjson
 import pytest
 
+from dataflows.exit_codes import ExitCode
 from dataflows.policy_file import load_policy
 from dataflows.promote import changed_champion, edited
 from schemas.encoder import Decoder
@@ -101,7 +102,7 @@ def test_a_second_run_on_the_same_store_is_refused_and_says_so(deployment: Deplo
     while not said(deployment):
         assert first.process.poll() is None, first.said()
     second = deployment.start()
-    assert second.wait(60) == 1
+    assert second.wait(60) == ExitCode.MEND
     assert "is in use by another forewarn run" in second.said()
     assert first.drain()[0] == 0, first.said()
     deployment.finish()
@@ -118,7 +119,7 @@ def test_a_second_run_with_a_store_of_its_own_takes_over_and_doubles_nothing(
             assert first.process.poll() is None, first.said()
         other = deployment.elsewhere()
         second = other.start()
-        assert first.wait(60) == 1
+        assert first.wait(60) == ExitCode.MEND
         assert "Another instance of this deployment" in first.said()
     assert second.drain()[0] == 0, second.said()
     other.finish()

@@ -16,7 +16,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from dataflows.cluster import REFUSED
+from dataflows.exit_codes import ExitCode
 from dataflows.manifest import StoreError
 from dataflows.recovery_faults import faults_told
 from tests.conftest import REQUIRE_VARIABLE
@@ -37,10 +37,6 @@ LIFT_SECONDS = 120.0
 
 WAITING_MOST = 32 * MIB
 """Growth of a run that waits. Seen: 2 MiB; what may come is what the clients' queues still take in, 16 MiB."""
-CLIENTS = 4 + 5
-"""A consumer for each of four partitions, and a producer for each of five topics."""
-KINDS = 2
-"""Ways in which a client loses a broker: the connection, and then all brokers."""
 
 CHAT_RECORDS, CHAT_BYTES = 5_000, 30_000
 AHEAD_KBYTES = 1_024
@@ -121,7 +117,7 @@ def test_a_broker_that_does_not_answer_is_waited_for_in_the_memory_there_is(
     assert deployment.served() < len(reference.points)  # or there was nothing left to wait with
     assert life.wait(LIFT_SECONDS) == 0, life.said()
     assert deployment.risk_ids() == Counter(reference.ids)
-    assert life.said().count("Kafka is not answering") <= CLIENTS * KINDS, life.said()
+    assert life.said().count("Kafka is not answering") <= 1, life.said()
 
 
 @pytest.mark.kafka
@@ -133,7 +129,7 @@ def test_a_broker_away_for_longer_than_a_delivery_may_take_ends_the_run_with_a_s
     deployment = deploy(ours(broker).address)
     life = to_the_middle(deployment, reference.log)
     with killed(broker):
-        assert life.wait(60) == 1, life.said()
+        assert life.wait(60) == ExitCode.TRY_AGAIN, life.said()
     said = last_line(life)
     assert said.startswith("Error: Topic "), said
     assert f"check that Kafka runs at {broker.address}" in said
@@ -161,18 +157,16 @@ def test_a_broker_whose_disk_is_full_is_waited_for_until_it_has_room(
 
 
 @pytest.mark.kafka
-@pytest.mark.parametrize(
-    ("processes", "status"), [pytest.param("1", 1, id="one process"), pytest.param("2", REFUSED, id="two processes")]
-)
+@pytest.mark.parametrize("processes", [pytest.param("1", id="one process"), pytest.param("2", id="two processes")])
 def test_a_recovery_store_whose_disk_is_full_ends_the_run_with_a_sentence(
-    kafka: str, deploy: Callable[[str], Deployment], reference: Reference, processes: str, status: int
+    kafka: str, deploy: Callable[[str], Deployment], reference: Reference, processes: str
 ) -> None:
     """It names the directory and what to do; the next start, with room, goes on as if nothing had been."""
     deployment = deploy(kafka)
     life = to_the_middle(deployment, reference.log, "--processes", processes)
     for pid in life.alive("--place") or [life.process.pid]:
         let_no_file_grow(pid)
-    assert life.wait(60) == status, life.said()
+    assert life.wait(60) == ExitCode.MEND, life.said()
     sentences = re.findall(r"^(?:process-\d: )?Error: (.*)$", life.said(), re.MULTILINE)
     assert set(sentences) <= {
         f"Recovery directory {deployment.folder / 'recovery'} took no further snapshot ({why}): make room on its disk, "

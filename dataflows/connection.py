@@ -1,0 +1,63 @@
+"""Whether Kafka answers this process: clients tell here what they meet, and an outage is said once, not by each."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from threading import Lock
+
+from confluent_kafka import KafkaError
+
+log = logging.getLogger(__name__)
+
+SETTLED_SECONDS = 2.0
+"""An outage is over when a client was answered, and none has met an error for so long."""
+
+
+class Connection:
+    """What all clients know; threads may share it. `on_change` is told when an outage begins (True) and ends."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = Lock()
+        self._since: float | None = None
+        self._erred = 0.0
+        self.on_change: Callable[[bool], None] = lambda _away: None
+
+    def on_error(self, error: KafkaError) -> None:
+        """A client met an error that it goes on trying after; this is its `error_cb`."""
+        self.lost(error.name())
+
+    def lost(self, why: str) -> None:
+        """Kafka did not answer; only the first word of an outage is logged."""
+        with self._lock:
+            self._erred = self._clock()
+            if self._since is not None:
+                return
+            self._since = self._erred
+        log.warning("Kafka is not answering (%s): trying again until it does.", why)
+        self.on_change(True)
+
+    def heard(self) -> None:
+        """Kafka answered a client."""
+        if self._since is not None and self._clock() - self._erred >= SETTLED_SECONDS:  # nearly never
+            self._end()
+
+    def _end(self) -> None:
+        with self._lock:
+            since, self._since = self._since, None
+        if since is None:  # another thread was first
+            return
+        lasted = self._clock() - since
+        log.warning("Kafka answers again, after %.0f s.", lasted)
+        self.on_change(False)
+
+    def reset(self, on_change: Callable[[bool], None]) -> None:
+        """Begin anew, as a run does."""
+        with self._lock:
+            self._since, self.on_change = None, on_change
+
+
+CONNECTION = Connection()
+"""That of this process."""

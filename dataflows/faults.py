@@ -1,0 +1,155 @@
+"""The first error of this process that ended the flow, whatever the engine makes of it.
+
+With several workers or processes the engine answers an error in any step by a panic that has neither a cause nor a
+sentence. So every callback that the engine gets is watched: what it raises is noted here before the engine sees it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial, wraps
+from threading import Lock
+from typing import Any, Protocol, TypeVar
+
+from bytewax.dataflow import Dataflow, Operator
+
+E = TypeVar("E", bound=BaseException)
+
+SOURCE_PART = ("next_batch", "next_awake", "snapshot")  # what closing one raises, the engine passes over
+SINK_PART = ("write_batch", "snapshot", "close")
+LOGIC = ("on_batch", "on_notify", "on_eof", "notify_at", "snapshot")
+BUILDERS = ("list_parts", "build_part", "build")
+
+
+class Turns(Protocol):
+    """Who is told that the flow moves."""
+
+    def built(self) -> None:
+        """A sink was built in this process."""
+
+    def began(self) -> None:
+        """A source partition was built in this process."""
+
+    def turned(self) -> None:
+        """A source partition was asked for records."""
+
+    def ended(self) -> None:
+        """A source partition has come to its end."""
+
+
+class _Slot:
+    """Holds the first error noted; threads may share it."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self.error: BaseException | None = None
+
+    def note(self, error: BaseException) -> None:
+        with self._lock:
+            self.error = self.error or error
+
+    def clear(self) -> None:
+        with self._lock:
+            self.error = None
+
+
+_slot = _Slot()
+
+
+def note(error: E) -> E:
+    """Note an error that ends the flow, unless one was noted before; return it, to be raised."""
+    _slot.note(error)
+    return error
+
+
+def first() -> BaseException | None:
+    """Return the first error noted since the last `clear`."""
+    return _slot.error
+
+
+def clear() -> None:
+    """Forget what was noted: a flow begins."""
+    _slot.clear()
+
+
+def watch(flow: Dataflow, turns: Turns | None = None) -> None:
+    """Note whatever the callbacks of a flow's steps raise, and tell `turns` that the flow moves."""
+    for step in _steps(flow.substeps):
+        if not getattr(step, "core", False):
+            continue
+        match type(step).__name__:
+            case "input":
+                _guard(step.source, BUILDERS, partial(_source_part, turns=turns))  # type: ignore[attr-defined]
+            case "output":
+                _guard(step.sink, BUILDERS, partial(_sink_part, turns=turns))  # type: ignore[attr-defined]
+            case "stateful_batch":
+                _replace(step, "builder", _noting(step.builder, _logic))  # type: ignore[attr-defined]
+            case "flat_map_batch":
+                _replace(step, "mapper", _noting(step.mapper))  # type: ignore[attr-defined]
+            case _:  # the others call nothing of ours
+                pass
+
+
+def _steps(steps: Iterable[Operator]) -> Iterable[Operator]:
+    for step in steps:
+        yield step
+        yield from _steps(step.substeps)
+
+
+def _replace(step: Operator, name: str, value: object) -> None:
+    object.__setattr__(step, name, value)  # a step is frozen, and made anew for every run
+
+
+def _source_part(made: Any, *, turns: Turns | None) -> None:
+    if hasattr(made, "next_batch"):
+        _guard(made, SOURCE_PART)
+        if turns is not None:
+            turns.began()
+            made.next_batch = _turning(made.next_batch, turns)
+
+
+def _sink_part(made: Any, *, turns: Turns | None) -> None:
+    if hasattr(made, "write_batch"):
+        _guard(made, SINK_PART)
+        if turns is not None:
+            turns.built()
+
+
+def _logic(made: Any) -> None:
+    _guard(made, LOGIC)
+
+
+def _guard(target: Any, names: Iterable[str], on_made: Callable[[Any], None] | None = None) -> None:
+    """Watch methods of one object; the engine looks them up by name at each call."""
+    for name in names:
+        if (method := getattr(target, name, None)) is not None:
+            setattr(target, name, _noting(method, on_made))
+
+
+def _noting(call: Callable[..., Any], on_made: Callable[[Any], None] | None = None) -> Callable[..., Any]:
+    @wraps(call)
+    def noted(*args: Any, **kwargs: Any) -> Any:
+        try:
+            made = call(*args, **kwargs)
+            if on_made is not None:
+                on_made(made)
+        except StopIteration:  # how a source says that it has come to its end
+            raise
+        except Exception as error:
+            note(error)
+            raise
+        return made
+
+    return noted
+
+
+def _turning(next_batch: Callable[[], Any], turns: Turns) -> Callable[[], Any]:
+    def turn() -> Any:
+        turns.turned()
+        try:
+            return next_batch()
+        except StopIteration:
+            turns.ended()
+            raise
+
+    return turn

@@ -1,0 +1,122 @@
+"""Looks at a run from beside it: asks Kafka whether it answers, and logs what is worth a line."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections import Counter
+from typing import Any, Self
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from dataflows.connection import CONNECTION
+from dataflows.health import Health
+from dataflows.settings import Settings, kafka_client_config
+from dataflows.supervision import tell_beat
+from dataflows.telemetry import Telemetry
+
+log = logging.getLogger(__name__)
+
+TICK_SECONDS = 1.0
+"""How often a run is looked at, and how often a process of a cluster says that it turns."""
+REJECTS_TICKS = 60
+"""Ticks between two lines about rejects."""
+PROBE_SECONDS = 5.0
+"""How often Kafka is asked, and how long its answer may take."""
+
+
+class Monitor:
+    """Watches one run, as `with Monitor(...)`. `supervisor` is the process without which this one is to end."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        telemetry: Telemetry,
+        health: Health,
+        stop: threading.Event,
+        supervisor: int | None = None,
+    ) -> None:
+        self._settings, self._telemetry, self._health = settings, telemetry, health
+        self._stop, self._supervisor = stop, supervisor
+        self._over = threading.Event()
+        self._ready = self._draining = False
+        self._rejects: Counter[str] = Counter()
+        self._ticks = 0
+
+    def __enter__(self) -> Self:
+        CONNECTION.reset(self._connection_changed)
+        for work in (self._watch, self._probe):
+            threading.Thread(target=work, name=f"monitor{work.__name__}", daemon=True).start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._over.set()
+        self._tell_rejects()
+        if self._stop.is_set() and kind is None:
+            self._tell_draining()
+            log.info("Drained: the next start goes on from here.")
+
+    def _watch(self) -> None:
+        while not self._over.wait(TICK_SECONDS):
+            if self._supervisor is not None:
+                tell_beat()
+                if not _alive(self._supervisor):
+                    os._exit(1)  # nobody would restart the cluster, or end it
+            self.tick()
+
+    def tick(self) -> None:
+        """Look once; called every second."""
+        self._ticks += 1
+        if not self._ready and self._health.unready() is None:
+            self._ready = True
+            log.info("Ready: the flow runs, and Kafka answers.")
+        if self._stop.is_set():
+            self._tell_draining()
+        if self._ticks % REJECTS_TICKS == 0:
+            self._tell_rejects()
+
+    def _tell_draining(self) -> None:
+        if not self._draining:
+            self._draining = True
+            log.info("Draining: what was read is finished, and a last snapshot is taken.")
+
+    def _tell_rejects(self) -> None:
+        counts = Counter(self._telemetry.counts("rejects"))
+        new, self._rejects = counts - self._rejects, counts
+        if new:
+            reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(new.items()))
+            log.warning("Rejected since the last such line, to %s: %s.", self._settings.topics.dead_letters, reasons)
+
+    def _probe(self) -> None:
+        topic = self._settings.topics.chat_messages
+        config: dict[str, Any] = {**kafka_client_config(self._settings.kafka), "error_cb": CONNECTION.on_error}
+        admin = AdminClient(config)
+        while not self._over.is_set():
+            try:
+                admin.list_topics(topic, timeout=PROBE_SECONDS)
+            except KafkaException as error:
+                if self._over.is_set():
+                    return
+                name = error.args[0].name()
+                self._health.answered(name)
+                self._telemetry.connected.set(0)
+                CONNECTION.lost(name)
+            else:
+                self._health.answered(None)
+                self._telemetry.connected.set(1)
+                CONNECTION.heard()
+            self._over.wait(PROBE_SECONDS)
+
+    def _connection_changed(self, away: bool) -> None:
+        if away:
+            self._telemetry.outages.inc()
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
