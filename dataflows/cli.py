@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from dataflows.cli_common import FILE, FOLDER, SETTINGS, TEXT_MODEL, Commands
 from dataflows.cli_evaluate import compare_command, evaluate_command
-from dataflows.cli_live import redrive_command, run_command
+from dataflows.cli_live import recovery_group, redrive_command, run_command
 from dataflows.cli_models import models_group
 from dataflows.cli_text import train_text_command
 from dataflows.console import print_replayed
@@ -207,6 +207,7 @@ def _send(items: Iterable[Item], settings: Settings, pace: Pace) -> None:
 
 
 main.add_command(redrive_command)
+main.add_command(recovery_group)
 
 
 @main.group("topics")

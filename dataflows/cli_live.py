@@ -14,7 +14,7 @@ from dataflows.cluster import REFUSED, run_cluster
 from dataflows.policy_file import load_policy
 from dataflows.redrive import Selection, redrive
 from dataflows.replay import load_model
-from dataflows.run import Place, clean_up, prepare, run
+from dataflows.run import Place, accept, clean_up, prepare, run
 from dataflows.settings import Settings
 from dataflows.text_model import load_text_model
 from schemas.records import RejectReason
@@ -98,4 +98,22 @@ def redrive_command(
     selection = Selection(frozenset(map(RejectReason, reasons)), frozenset(topics), *span)
     survey, sent = redrive(Settings.load(settings_file), selection, send=send)
     for line in survey.lines(sent):
+        click.echo(line)
+
+
+@click.group("recovery")
+def recovery_group() -> None:
+    """The recovery directory of a live run."""
+
+
+@recovery_group.command("accept")
+@SETTINGS
+def recovery_accept(settings_file: Path | None) -> None:
+    """Go on with topics that were deleted and made anew; profiles and models stay.
+
+    A run that finds another topic under a name of its store refuses to start, since offsets of before mean nothing in
+    it. This notes the topics there are now; the next run begins with the first record of each new one. Events it has
+    counted already are dropped by their ids, as far as each user's latest ids are remembered.
+    """
+    for line in accept(Settings.load(settings_file)):
         click.echo(line)

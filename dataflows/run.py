@@ -17,14 +17,16 @@ from prometheus_client import start_http_server
 
 from dataflows.detect import build_flow
 from dataflows.engine import open_recovery, run_flow
-from dataflows.manifest import StoreLock, manifest_of, open_store
+from dataflows.manifest import StoreLock, accept_topics, accepted_ids, manifest_of, open_store
 from dataflows.recovery_faults import faults_told
 from dataflows.recovery_parts import size, tidy
 from dataflows.recovery_users import UserStores
 from dataflows.settings import Settings
 from dataflows.sinks.live import kafka_sinks
 from dataflows.sources.kafka import MergedKafkaSource, input_partitions
+from dataflows.sources.watch import TopicWatch
 from dataflows.telemetry import Telemetry
+from dataflows.topics import found_topics
 from detectors.models.catalogue import freeze
 from detectors.policy import Policy
 from detectors.text.scorer import TextScorer
@@ -80,7 +82,24 @@ def run(
         _serve_metrics(settings.run.metrics_port + process, telemetry)
     store = settings.recovery
     users = None if store.directory is None else UserStores(store.directory)
-    flow = _flow(settings, policy, telemetry, model=model, text=text, stop_at_end=stop_at_end, stop=stop, users=users)
+    watch = TopicWatch(
+        settings.kafka,
+        settings.topics,
+        stored=store.directory is not None,
+        counts=telemetry.input_partitions,
+        unread=telemetry.unread_partitions,
+    )
+    flow = _flow(
+        settings,
+        policy,
+        telemetry,
+        model=model,
+        text=text,
+        stop_at_end=stop_at_end,
+        stop=stop,
+        users=users,
+        watch=watch,
+    )
     if store.directory is not None:
         telemetry.store.set_function(partial(size, store.directory))
     lock = nullcontext() if store.directory is None else StoreLock(store.directory, place and place.process)
@@ -89,7 +108,9 @@ def run(
             _check(settings, policy, flow, model)
         recovery = None if store.directory is None else open_recovery(store.directory, store.partitions)
         epoch = timedelta(seconds=store.epoch_interval_seconds)
-        with faults_told(store.directory, users), users or nullcontext():
+        if store.directory is not None:
+            watch.accept(accepted_ids(store.directory))
+        with faults_told(store.directory, users), users or nullcontext(), watch:
             run_flow(flow, workers, epoch=epoch, recovery=recovery, process=process, addresses=addresses)
     return telemetry
 
@@ -110,13 +131,28 @@ def clean_up(settings: Settings) -> None:
             tidy(settings.recovery.directory)
 
 
+def accept(settings: Settings) -> list[str]:
+    """Make the recovery store go on with topics that were made anew; return a line on each.
+
+    Errors: `RunError` if the settings name no recovery directory; `BrokerError` if Kafka does not answer; `StoreError`
+    if there is no store, or a topic cannot be accepted.
+    """
+    directory = settings.recovery.directory
+    if directory is None:
+        raise RunError("The settings name no recovery.directory, so there is no store to accept topics for.")
+    found = found_topics(settings.kafka, settings.topics.model_dump().values())
+    with StoreLock(directory):
+        return accept_topics(directory, settings, found)
+
+
 def _check(settings: Settings, policy: Policy, flow: Dataflow, model: ModelVersion | None) -> None:
     """Refuse to go on from a recovery store that was written for something else."""
     directory = settings.recovery.directory
     partitions = input_partitions(settings.kafka, settings.topics)  # or say why not before the engine has begun
     if directory is not None:
         pinned = None if model is None else model.name
-        open_store(directory, manifest_of(flow, settings, policy, partitions, pinned=pinned))
+        found = found_topics(settings.kafka, settings.topics.model_dump().values())
+        open_store(directory, manifest_of(flow, settings, policy, partitions, pinned=pinned, found=found))
 
 
 def _flow(
@@ -129,6 +165,7 @@ def _flow(
     stop_at_end: bool,
     stop: Flag,
     users: UserStores | None = None,
+    watch: TopicWatch | None = None,
 ) -> Dataflow:
     source = MergedKafkaSource(
         settings.kafka,
@@ -137,11 +174,12 @@ def _flow(
         poll_ms=settings.run.poll_timeout_ms,
         stop_at_end=stop_at_end,
         stop=stop,
+        watch=watch,
         on_stall=None if settings.recovery.directory is None else telemetry.snapped,
     )
     return build_flow(
         source,
-        kafka_sinks(settings),
+        kafka_sinks(settings, telemetry, watch),
         policy,
         Codec(
             settings.registry,

@@ -39,6 +39,16 @@ class Telemetry:
                 ),
                 ("raised", "tier", "Warnings published that raised a user's tier, by tier."),
                 ("published", "kind", "Risk events and tombstones published."),
+                (
+                    "left_out",
+                    "why",
+                    "Risk events not written: repeated, or older than the user's latest on the topic.",
+                ),
+                (
+                    "misplaced",
+                    "topic",
+                    "Events whose record has another key than the user, or is in another partition.",
+                ),
                 ("matured_points", "bin", "Sampled decision points with a mature label, by bin of their probability."),
                 ("matured_positives", "bin", "Those among them whose users escalated within the horizon."),
                 ("matured_probability_millionths", "bin", "The sum of their probabilities, in millionths."),
@@ -50,6 +60,15 @@ class Telemetry:
                 ("scorer_shifts", "scorer", "Those among them whose values are distributed otherwise."),
             )
         }
+        self.input_partitions = Gauge(
+            "forewarn_input_partitions", "Partitions of an input topic.", ["topic"], registry=self.registry
+        )
+        self.unread_partitions = Gauge(
+            "forewarn_unread_partitions",
+            "Partitions of an input topic that nobody reads.",
+            ["topic"],
+            registry=self.registry,
+        )
         self.profiles = Gauge("forewarn_profiles", "Users whose profiles are in memory.", registry=self.registry)
         self._stalls = Histogram(
             "forewarn_snapshot_seconds",

@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from concurrent.futures import Future
 from typing import Any, NamedTuple
 
-from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka import KafkaError, KafkaException, TopicCollection, Uuid
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._config import ConfigResource  # the public name is not exported for type checkers
 from confluent_kafka.cimpl import NewTopic
 
-from dataflows.clock import now_ms
+from dataflows.clock import monotonic_ms
 from dataflows.login import Login
 from dataflows.settings import KafkaSettings, Settings, kafka_client_config
 
@@ -30,10 +30,29 @@ class BrokerError(Exception):
     """Kafka, or what is in it, is not as this deployment needs it; the sentence says what to do."""
 
 
+class Found(NamedTuple):
+    """A topic as Kafka describes it. `id` tells it from another of the same name; None where brokers give no ids."""
+
+    partitions: int
+    id: str | None
+
+
 class _Topic(NamedTuple):
     name: str
     partitions: int
     config: dict[str, str]
+
+
+NO_ID = str(Uuid(0, 0))
+"""What brokers before Kafka 2.8 give as id of every topic."""
+
+
+def found_topics(kafka: KafkaSettings, names: Iterable[str]) -> dict[str, Found]:
+    """Return what Kafka says of each of the topics; one that does not exist is left out (and is not created).
+
+    Errors: `BrokerError` when Kafka does not answer or does not let us look.
+    """
+    return _found(_Admin(kafka), list(names))
 
 
 def partition_counts(kafka: KafkaSettings, names: Iterable[str]) -> dict[str, int]:
@@ -136,19 +155,24 @@ def _largest_input(admin: _Admin, settings: Settings, existing: dict[str, int]) 
 
 def _wait_until_known(admin: _Admin, names: list[str]) -> None:
     """The controller knows a new topic at once; the broker that the next command asks hears of it a little later."""
-    deadline = now_ms() + ANSWER_SECONDS * 1_000
+    deadline = monotonic_ms() + ANSWER_SECONDS * 1_000
     while len(_counts(admin, names)) < len(names):
-        if now_ms() > deadline:
+        if monotonic_ms() > deadline:
             raise BrokerError("The topics were created but are not visible yet: wait a moment and ask again.")
 
 
 def _counts(admin: _Admin, names: list[str]) -> dict[str, int]:
+    return {name: topic.partitions for name, topic in _found(admin, names).items()}
+
+
+def _found(admin: _Admin, names: list[str]) -> dict[str, Found]:
     found = {}
     asked = admin.client.describe_topics(TopicCollection(names), request_timeout=ANSWER_SECONDS)
     for name, future in asked.items():
         description = admin.answer(future, f"Topic {name} could not be looked at", KafkaError.UNKNOWN_TOPIC_OR_PART)
         if description is not None:
-            found[name] = len(description.partitions)
+            topic_id = str(description.topic_id)
+            found[name] = Found(len(description.partitions), None if topic_id == NO_ID else topic_id)
     return found
 
 

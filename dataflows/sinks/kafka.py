@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from dataflows.clock import now_ms
+from dataflows.clock import monotonic_ms
 from dataflows.settings import KafkaSettings, kafka_client_config
 from dataflows.topics import BrokerError, existing_partitions
 
@@ -121,7 +121,7 @@ class CheckedProducer:
 
         Errors: `DeliveryFailed` if the client or the broker refused one of them, or one that was handed over before.
         """
-        deadline = now_ms() + self._kafka.delivery_timeout_ms + GRACE_MS
+        deadline = monotonic_ms() + self._kafka.delivery_timeout_ms + GRACE_MS
         produce, topic = self._producer.produce, self._topic
         for message in messages:
             key, value, timestamp, headers = message
@@ -143,9 +143,9 @@ class CheckedProducer:
 
         Errors: `DeliveryFailed` if it refused one or gave no answer in `delivery_timeout_ms`.
         """
-        deadline = now_ms() + self._kafka.delivery_timeout_ms + GRACE_MS
+        deadline = monotonic_ms() + self._kafka.delivery_timeout_ms + GRACE_MS
         open_ = len(self._producer)
-        while open_ and now_ms() < deadline:
+        while open_ and monotonic_ms() < deadline:
             open_ = self._producer.flush(WAIT_SECONDS)
         if self._failures or open_:
             raise self._failure()
@@ -164,7 +164,7 @@ class CheckedProducer:
         """Hand over a message for which the queue has no room yet: answers make some."""
         key, value, timestamp, headers = message
         while True:
-            if now_ms() > deadline:
+            if monotonic_ms() > deadline:
                 raise self._failure()
             self._producer.poll(WAIT_SECONDS)
             try:

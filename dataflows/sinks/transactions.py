@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from dataflows.clock import now_ms
+from dataflows.clock import monotonic_ms
 from dataflows.settings import KafkaSettings
 from dataflows.sinks.kafka import DeliveryFailed, Outage, producer_config
 from dataflows.topics import BrokerError
@@ -87,7 +87,7 @@ class Transactions:
         }
         self._producer = Producer(config)
         try:
-            self._insist(self._producer.init_transactions, now_ms() + patience_ms)
+            self._insist(self._producer.init_transactions, monotonic_ms() + patience_ms)
         except KafkaException as error:
             raise BrokerError(
                 f"{transactional_id} cannot be taken as transactional id ({error.args[0].str()}): check that Kafka "
@@ -99,7 +99,7 @@ class Transactions:
 
         A transaction that fails in passing is undone and tried again.
         """
-        deadline = now_ms() + self._patience_ms
+        deadline = monotonic_ms() + self._patience_ms
         while True:
             reached: dict[tuple[str, int], int] = {}
             self._refusal = None
@@ -113,7 +113,7 @@ class Transactions:
                 self._undo(error.args[0] if isinstance(error, KafkaException) else None, len(batch), deadline)
             except BaseException:  # an interrupt: readers are not to wait until the lease ends
                 with contextlib.suppress(KafkaException, FencedOutError):
-                    self._insist(self._producer.abort_transaction, now_ms())
+                    self._insist(self._producer.abort_transaction, monotonic_ms())
                 raise
             else:
                 return reached
@@ -147,7 +147,7 @@ class Transactions:
                 refusal: KafkaError = error.args[0]
                 if refusal.code() in FENCED:
                     raise FencedOutError(self._sentence) from None
-                if not refusal.retriable() or now_ms() > deadline:
+                if not refusal.retriable() or monotonic_ms() > deadline:
                     raise
             else:
                 self._outage.over()
@@ -161,5 +161,5 @@ class Transactions:
             self._insist(self._producer.abort_transaction, deadline)
         except KafkaException as error:
             raise self._failed(messages, (self._refusal or why or error.args[0]).str()) from None
-        if self._refusal is not None or now_ms() > deadline:
+        if self._refusal is not None or monotonic_ms() > deadline:
             raise self._failed(messages, "no answer" if self._refusal is None else self._refusal.str())

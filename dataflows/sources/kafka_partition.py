@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections.abc import Callable
@@ -11,9 +12,11 @@ from typing import Any, Literal, NamedTuple
 from bytewax.inputs import StatefulSourcePartition
 from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from dataflows.clock import now_ms
+from dataflows.clock import monotonic_ms, now_ms
 from dataflows.sources.merge import Feed, take
-from dataflows.topics import BrokerError
+from dataflows.sources.rest import Rest
+from dataflows.sources.watch import InputError, TopicWatch
+from dataflows.topics import ANSWER_SECONDS, BrokerError
 from schemas.records import Position, Raw, Subject
 
 log = logging.getLogger(__name__)
@@ -25,6 +28,8 @@ FEW = 20
 
 A batch costs as much as dozens of events, however few are in it: each lane scores by itself.
 """
+AT_ONCE = datetime.fromtimestamp(0, tz=UTC)
+"""When the engine is to come back: `Rest` says why it is never told a later moment."""
 COMMIT_MS = 5_000
 CLOSE_MS = 2_000
 """How long closing waits for the last commit; it is for dashboards, so an absent broker is not waited for."""
@@ -32,9 +37,9 @@ CLOSE_MS = 2_000
 START_AGAIN = "start with a new recovery directory to go on from what is left"
 
 STOPPING = {
-    KafkaError.UNKNOWN_TOPIC_OR_PART: "it was deleted while being read; create it again and start again",
-    KafkaError._UNKNOWN_TOPIC: "it was deleted while being read; create it again and start again",  # noqa: SLF001
-    KafkaError._UNKNOWN_PARTITION: "it was deleted while being read; create it again and start again",  # noqa: SLF001
+    KafkaError.UNKNOWN_TOPIC_OR_PART: "it was deleted while being read; restore it and start again",
+    KafkaError._UNKNOWN_TOPIC: "it was deleted while being read; restore it and start again",  # noqa: SLF001
+    KafkaError._UNKNOWN_PARTITION: "it was deleted while being read; restore it and start again",  # noqa: SLF001
     KafkaError.TOPIC_AUTHORIZATION_FAILED: "this user may not read it; grant read on the topic",
     KafkaError._BAD_MSG: "a record there is damaged; restore the partition from a replica",  # noqa: SLF001
     KafkaError._BAD_COMPRESSION: "a record there cannot be unpacked; produce it again",  # noqa: SLF001
@@ -42,12 +47,10 @@ STOPPING = {
 }
 """Errors that waiting does not cure, or after which librdkafka would go on without a record."""
 
-ResumeState = tuple[Literal[1], tuple[tuple[str, int], tuple[str, int]], int]
-"""Format 1: each topic with the offset that is next, chat first, and the next `seq`."""
-
-
-class InputError(BrokerError):
-    """The input topics cannot be read as this flow needs them; the sentence says what to do."""
+STATE_VERSION = 2
+"""Version of a resume state. Version 1 had no topic ids."""
+ResumeState = tuple[Literal[2], tuple[tuple[str, int, str], tuple[str, int, str]], int]
+"""Each topic with the offset that is next and the topic's id (empty if unknown), chat first, and the next `seq`."""
 
 
 def gone(where: str, offset: int) -> str:
@@ -58,13 +61,25 @@ def gone(where: str, offset: int) -> str:
     )
 
 
+def cut(where: str, end: int, offset: int) -> str:
+    """Return the sentence for a partition that ends before the offset that is to be read next."""
+    return (
+        f"{where} ends at offset {end}, before offset {offset} where this flow left off, so it was made anew "
+        f"or cut: restore it, or {START_AGAIN}."
+    )
+
+
 class Input(NamedTuple):
-    """One topic of a source partition, as it is to be read: from `start`, to `stop` (exclusive) where there is one."""
+    """One topic of a source partition, as it is to be read: from `start`, to `stop` (exclusive) where there is one.
+
+    `topic_id` is empty where it is not known.
+    """
 
     topic: str
     subject: Subject
     start: int
     stop: int | None
+    topic_id: str = ""
 
 
 class Pace(NamedTuple):
@@ -72,6 +87,8 @@ class Pace(NamedTuple):
 
     At most `batch_size` records are given at a time; after finding few it looks again within `poll_ms`; at most
     `ahead_records` and `ahead_bytes` of one topic are held while the other is waited for; once `stop` is set it ends.
+    `watch` says when the topics are no longer those that were there; `on_stall` is told how long (ms) it stood still
+    for each snapshot.
     """
 
     batch_size: int
@@ -79,17 +96,19 @@ class Pace(NamedTuple):
     ahead_records: int
     ahead_bytes: int
     stop: threading.Event | None
+    rest: Rest
+    watch: TopicWatch | None = None
     on_stall: Callable[[int], None] | None = None
 
 
 class _TopicFeed(Feed[Message]):
     """One topic's partition: what was read ahead, and how far."""
 
-    __slots__ = ("fetched", "partition", "paused", "stop", "subject", "topic")
+    __slots__ = ("fetched", "partition", "paused", "stop", "subject", "topic", "topic_id")
 
     def __init__(self, part: Input, partition: int) -> None:
         super().__init__()
-        self.topic, self.subject, self.partition = part.topic, part.subject, partition
+        self.topic, self.topic_id, self.subject, self.partition = part.topic, part.topic_id, part.subject, partition
         self.fetched = part.start
         """The offset after the last one read (or after the end, where the log ends in records that are not ours)."""
         self.stop = part.stop
@@ -123,15 +142,14 @@ class MergedPartition(StatefulSourcePartition[Raw, ResumeState]):
     ) -> None:
         self._first, self._second = _TopicFeed(chat, partition), _TopicFeed(moderation, partition)
         self._feeds: dict[str | None, _TopicFeed] = {feed.topic: feed for feed in (self._first, self._second)}
-        self._seq, self._pace = seq, pace
-        self._awake: int | None = None
+        self._number, self._seq, self._pace = partition, seq, pace
         self._snapped: int | None = None
         self._told: set[int] = set()
         self._commit_refused = False
         self._outage = False
         self._commits_open = 0
         self._committed: list[int] = []
-        self._commit_due = now_ms() + COMMIT_MS
+        self._commit_due = monotonic_ms() + COMMIT_MS
         self._consumer = Consumer({**consumer_config, "error_cb": self._on_error, "on_commit": self._on_commit})
         self._consumer.assign([feed.at(feed.fetched) for feed in self._feeds.values()])
 
@@ -139,33 +157,45 @@ class MergedPartition(StatefulSourcePartition[Raw, ResumeState]):
         """The next records in time order; empty while there is nothing, or one topic is waited for."""
         pace = self._pace
         if self._snapped is not None and pace.on_stall is not None:
-            pace.on_stall(now_ms() - self._snapped)
+            pace.on_stall(monotonic_ms() - self._snapped)
         self._snapped = None
         if pace.stop is not None and pace.stop.is_set():
             raise StopIteration
+        if pace.watch is not None:
+            pace.watch.check()
+        if not pace.rest.is_due(self._number):
+            return []
         taken = take(self._first, self._second, pace.batch_size)
         if len(taken) < pace.batch_size:
             self._fetch()
             taken += take(self._first, self._second, pace.batch_size - len(taken))
         if not taken and self._first.done and self._second.done:
             raise StopIteration
-        now = now_ms()
+        now = monotonic_ms()
         # all partitions look at the same moments, so that lanes score what they find together
-        self._awake = None if len(taken) * FEW > pace.batch_size else now - now % pace.poll_ms + pace.poll_ms
+        pace.rest.until(
+            self._number,
+            0 if len(taken) * FEW > pace.batch_size else now - now % pace.poll_ms + pace.poll_ms,
+            worked=bool(taken),
+        )
         batch = self._emit(taken)
         if now >= self._commit_due:
             self._commit()
         return batch
 
-    def next_awake(self) -> datetime | None:
-        """At once after a batch; after a small or an empty one, when the poll interval is over."""
-        return None if self._awake is None else datetime.fromtimestamp(self._awake / 1_000, tz=UTC)
+    def next_awake(self) -> datetime:
+        """Return a moment that is over: `next_batch` waits by itself where there is little."""
+        return AT_ONCE
 
     def snapshot(self) -> ResumeState:
         """Where to go on: after what was emitted, whatever was read ahead."""
-        self._snapped = now_ms()
+        self._snapped = monotonic_ms()
         first, second = self._first, self._second
-        return (1, ((first.topic, first.position), (second.topic, second.position)), self._seq)
+        return (
+            2,
+            ((first.topic, first.position, first.topic_id), (second.topic, second.position, second.topic_id)),
+            self._seq,
+        )
 
     def close(self) -> None:
         """Tell the group where we stopped, and leave; without a broker, just leave.
@@ -174,8 +204,9 @@ class MergedPartition(StatefulSourcePartition[Raw, ResumeState]):
         """
         if not self._told:
             self._commit()
-        deadline = now_ms() + CLOSE_MS
-        while self._commits_open and now_ms() < deadline:
+        self._pace.rest.leave(self._number)
+        deadline = monotonic_ms() + CLOSE_MS
+        while self._commits_open and monotonic_ms() < deadline:
             self._consumer.consume(1, 0.05)
         if self._commits_open:
             # The client would make us wait most of a minute for a broker that is not there; let it wait by itself.
@@ -245,12 +276,29 @@ class MergedPartition(StatefulSourcePartition[Raw, ResumeState]):
             feed.at_end = True
             self._told.clear()
         elif code == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001
-            raise InputError(gone(where, offset))
+            raise self._lost(feed, where, offset)
         elif error.fatal() or code in STOPPING:
+            self._look()
             advice = STOPPING.get(code, "the client cannot go on; start again")
             raise InputError(f"{where} cannot be read at offset {offset} ({error.str()}): {advice}.")
         else:
             self._on_error(error)
+
+    def _look(self) -> None:
+        """Raise what is wrong with the topics, if they are the reason and Kafka says so."""
+        if self._pace.watch is not None:
+            with contextlib.suppress(BrokerError):
+                self._pace.watch.look()
+            self._pace.watch.check()
+
+    def _lost(self, feed: _TopicFeed, where: str, offset: int) -> InputError:
+        """Return why an offset that was to be read is none of the partition's: made anew, cut, or expired."""
+        self._look()
+        try:
+            _, end = self._consumer.get_watermark_offsets(feed.at(offset), ANSWER_SECONDS)
+        except KafkaException:
+            end = offset
+        return InputError(gone(where, offset) if offset <= end else cut(where, end, offset))
 
     def _on_error(self, error: KafkaError) -> None:
         """Librdkafka tries again by itself; we say so once until something is read again."""
@@ -260,7 +308,7 @@ class MergedPartition(StatefulSourcePartition[Raw, ResumeState]):
             log.warning("Kafka is not answering (%s): trying again until it does.", error.name())
 
     def _commit(self) -> None:
-        self._commit_due = now_ms() + COMMIT_MS
+        self._commit_due = monotonic_ms() + COMMIT_MS
         positions = [feed.position for feed in self._feeds.values()]
         if positions != self._committed and not self._commits_open:
             offsets = [feed.at(feed.position) for feed in self._feeds.values()]

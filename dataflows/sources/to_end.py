@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
-from dataflows.clock import now_ms
+from dataflows.clock import monotonic_ms
 from dataflows.settings import KafkaSettings, kafka_client_config
 from dataflows.sources.kafka_partition import STOPPING
 from dataflows.topics import BrokerError
@@ -34,7 +34,7 @@ def read_to_end(
     }
     with contextlib.closing(Consumer(config)) as consumer:
         consumer.assign([TopicPartition(topic, partition, start) for partition, start in starts.items()])
-        unread, deadline = set(starts), now_ms() + patience_ms
+        unread, deadline = set(starts), monotonic_ms() + patience_ms
         while unread:
             batch = consumer.consume(FETCH, 0.1)
             for message in batch:
@@ -48,8 +48,8 @@ def read_to_end(
                 elif error.fatal() or error.code() in STOPPING:
                     advice = STOPPING.get(error.code(), error.str())
                     raise BrokerError(f"Topic {topic} cannot be read to its end: {advice}.")
-            deadline = now_ms() + patience_ms if batch else deadline
-            if now_ms() > deadline:
+            deadline = monotonic_ms() + patience_ms if batch else deadline
+            if monotonic_ms() > deadline:
                 raise BrokerError(
                     f"Topic {topic} cannot be read to its end: nothing was heard for {patience_ms / 1_000:g} s; "
                     f"check that Kafka runs at {kafka.bootstrap_servers}, then start again."

@@ -22,6 +22,7 @@ from dataflows.clock import now_ms
 from dataflows.settings import KafkaSettings, TopicSettings
 from dataflows.sources.kafka import InputError, MergedKafkaSource, MergedPartition, input_partitions
 from dataflows.sources.kafka_partition import FETCH, Input, Pace
+from dataflows.sources.rest import Rest
 from dataflows.topics import BrokerError
 from schemas.records import CHAT, MODERATION, Raw
 from tests.kafka.logs import Inputs, Written, write
@@ -46,13 +47,15 @@ def _flow(source: MergedKafkaSource, out: list[Raw], step: Callable[[Raw], Raw] 
     return flow
 
 
-def _until(part: MergedPartition, enough: Callable[[list[Raw]], bool]) -> list[Raw]:
+def _until(
+    part: MergedPartition, enough: Callable[[list[Raw]], bool], look: Callable[[], list[Raw]] | None = None
+) -> list[Raw]:
     """What the partition gives until it is enough."""
     got: list[Raw] = []
     deadline = time.monotonic() + DEADLINE_SECONDS
     while not enough(got):
         assert time.monotonic() < deadline, f"only {len(got)} records came"
-        got += part.next_batch()
+        got += (look or part.next_batch)()
     return got
 
 
@@ -123,26 +126,51 @@ def test_an_idle_topic_does_not_block_the_other(make_inputs: MakeInputs) -> None
     part.close()
 
 
-def test_a_partition_that_found_little_sleeps_until_its_poll_interval_is_over(make_inputs: MakeInputs) -> None:
-    """After an empty or a small batch the engine is told when to come back; after a larger one, at once."""
-    inputs = make_inputs()
+class Hands:
+    """A monotonic clock that is moved by hand."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1_000_000
+        for module in ("rest", "kafka_partition"):
+            monkeypatch.setattr(f"dataflows.sources.{module}.monotonic_ms", lambda: self.now)
+
+    def next_look(self, part: MergedPartition, poll_ms: int) -> list[Raw]:
+        """What the partition gives when its poll interval is over."""
+        self.now += poll_ms - self.now % poll_ms
+        return part.next_batch()
+
+
+def test_a_partition_that_found_little_rests_until_its_poll_interval_is_over(
+    make_inputs: MakeInputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After an empty or a small batch it gives nothing until then, whatever there is; after a larger one, at once."""
+    inputs, hands = make_inputs(), Hands(monkeypatch)
     part = MergedKafkaSource(*inputs, batch_size=100, poll_ms=60_000).build_part("in", "00000", None)
-
-    def sleeps(found: Callable[[], list[Raw]]) -> bool:
-        before = now_ms()
-        assert found() is not None
-        awake = part.next_awake()
-        if awake is not None:
-            moment = round(awake.timestamp() * 1_000)
-            assert before < moment <= now_ms() + 60_000
-            assert moment % 60_000 == 0  # for all partitions the same
-        return awake is not None
-
-    assert sleeps(part.next_batch)
+    assert part.next_batch() == []
     inputs.chat([Written("u1", 1_000)])
-    assert sleeps(lambda: _until(part, bool))
-    inputs.chat([Written("u1", 2_000)] * 90)
-    _until(part, lambda _: part.next_awake() is None)
+    for _ in range(200):
+        assert part.next_batch() == []
+    assert _until(part, bool, lambda: hands.next_look(part, 60_000))
+    inputs.chat([Written("u1", 2_000)] * 190)
+    assert part.next_batch() == []
+    _until(part, lambda got: len(got) >= 90, lambda: hands.next_look(part, 60_000))
+    assert part.next_batch()
+    part.close()
+
+
+@pytest.mark.parametrize("step", [-3_600_000, 3_600_000])
+def test_a_wall_clock_that_steps_neither_stops_the_source_nor_ends_it(
+    make_inputs: MakeInputs, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    """An hour back or forward, as when a machine is restored: records come on, and the engine is told no moment."""
+    inputs = make_inputs()
+    part = MergedKafkaSource(*inputs).build_part("in", "00000", None)
+    inputs.chat([Written("u1", 1_000)])
+    assert len(_until(part, bool)) == 1
+    monkeypatch.setattr("dataflows.sources.kafka_partition.now_ms", lambda: now_ms() + step)
+    inputs.chat([Written("u1", 2_000)])
+    assert [raw.received for raw in _until(part, bool)] == [2_000]
+    assert part.next_awake().timestamp() == 0
     part.close()
 
 
@@ -182,9 +210,9 @@ def test_a_snapshot_is_plain_versioned_data(make_inputs: MakeInputs) -> None:
     inputs = make_inputs()
     inputs.chat([Written("u1", 1_000)] * 3)
     part = MergedKafkaSource(*inputs, batch_size=2).build_part("in", "00000", None)
-    assert part.snapshot() == (1, ((inputs.topics.chat_messages, 0), (inputs.topics.moderation_events, 0)), 0)
+    assert part.snapshot() == (2, ((inputs.topics.chat_messages, 0, ""), (inputs.topics.moderation_events, 0, "")), 0)
     _until(part, bool)
-    assert part.snapshot() == (1, ((inputs.topics.chat_messages, 2), (inputs.topics.moderation_events, 0)), 2)
+    assert part.snapshot() == (2, ((inputs.topics.chat_messages, 2, ""), (inputs.topics.moderation_events, 0, "")), 2)
     part.close()
 
 
@@ -337,7 +365,7 @@ def test_an_offset_removed_while_running_stops_with_the_same_advice(
     chat = Input(inputs.topics.chat_messages, CHAT, 2, None)
     moderation = Input(inputs.topics.moderation_events, MODERATION, 0, None)
     config = MergedKafkaSource(*inputs)._consumer_config()
-    part = MergedPartition(config, 0, chat, moderation, 2, Pace(10, 20, 100, 100_000, None))
+    part = MergedPartition(config, 0, chat, moderation, 2, Pace(10, 20, 100, 100_000, None, Rest()))
     with pytest.raises(InputError, match="no longer holds offset 2, where this flow left off"):
         _until(part, lambda got: len(got) > 100)
     part.close()
@@ -366,8 +394,8 @@ def test_a_store_of_other_topics_or_of_another_format_is_refused(make_inputs: Ma
     inputs = make_inputs()
     with pytest.raises(InputError, match="was written for the topics old and older, but the settings name chat"):
         MergedKafkaSource(*inputs).build_part("in", "00000", (1, (("old", 0), ("older", 0)), 0))
-    with pytest.raises(InputError, match="source positions of format 2: run the version that wrote it"):
-        MergedKafkaSource(*inputs).build_part("in", "00000", (2, (("old", 0), ("older", 0)), 0))
+    with pytest.raises(InputError, match="source positions of format 3: run the version that wrote it"):
+        MergedKafkaSource(*inputs).build_part("in", "00000", (3, (("old", 0), ("older", 0)), 0))
 
 
 def _committed(admin: AdminClient, inputs: Inputs) -> dict[str, int]:
