@@ -66,6 +66,9 @@ def run_command(
     for name in ("events", "rejects", "outcomes", "published"):
         counts = ", ".join(f"{label} {count:,}" for label, count in telemetry.counts(name).items())
         click.echo(f"{name}: {counts or 'none'}")
+    for name in ("misplaced", "left_out"):
+        if found := telemetry.counts(name):
+            click.echo(f"{name}: {', '.join(f'{label} {count:,}' for label, count in found.items())}")
 
 
 @click.command("redrive")

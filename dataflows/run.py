@@ -18,6 +18,7 @@ from prometheus_client import start_http_server
 from dataflows.detect import build_flow
 from dataflows.engine import open_recovery, run_flow
 from dataflows.manifest import StoreLock, accept_topics, accepted_ids, manifest_of, open_store
+from dataflows.placement import Placement
 from dataflows.recovery_faults import faults_told
 from dataflows.recovery_parts import size, tidy
 from dataflows.recovery_users import UserStores
@@ -174,7 +175,9 @@ def _flow(
         poll_ms=settings.run.poll_timeout_ms,
         stop_at_end=stop_at_end,
         stop=stop,
+        skew_ms=round(settings.run.allowed_skew_seconds * 1000),
         watch=watch,
+        on_lead=lambda topic, lead: telemetry.record_lead.labels(topic).set(lead / 1_000),
         on_stall=None if settings.recovery.directory is None else telemetry.snapped,
     )
     return build_flow(
@@ -191,6 +194,7 @@ def _flow(
         pinned=None if model is None else freeze(model),
         text=text,
         stores=users,
+        placement=None if watch is None else Placement(watch.partitions, telemetry),
     )
 
 

@@ -69,6 +69,12 @@ class Telemetry:
             ["topic"],
             registry=self.registry,
         )
+        self.record_lead = Gauge(
+            "forewarn_record_lead_seconds",
+            "How far the latest record of an input topic is ahead of this machine's clock; negative if behind.",
+            ["topic"],
+            registry=self.registry,
+        )
         self.profiles = Gauge("forewarn_profiles", "Users whose profiles are in memory.", registry=self.registry)
         self._stalls = Histogram(
             "forewarn_snapshot_seconds",

@@ -71,8 +71,9 @@ class MergedKafkaSource(FixedPartitionedSource[Raw, ResumeState]):
     The first start reads from the earliest record there is. With `stop_at_end` every partition completes at the end
     the topics had when it was built; once `stop` is set every partition completes without reading on, and what
     recovery then holds is exact. `poll_ms` is how long a partition that had little waits before it looks again;
-    `watch` knows the topics' ids and says when they change; `on_stall` is told how long (ms) it stood still for each
-    snapshot.
+    A record more than `skew_ms` ahead of the clock says that one of both is wrong (`dataflows.sources.slow_clock`).
+    `watch` knows the topics' ids and says when they change. `on_lead` is told by topic how far (ms) the latest record
+    is ahead of the clock, `on_stall` how long (ms) a partition stood still for each snapshot.
 
     Errors, raised when the flow is built: `InputError` on a missing topic, unequal partition counts, offsets that are
     no longer there, a resume state of other topics; `BrokerError` when Kafka does not answer.
@@ -88,15 +89,16 @@ class MergedKafkaSource(FixedPartitionedSource[Raw, ResumeState]):
         stop_at_end: bool = False,
         stop: threading.Event | None = None,
         read_ahead: int = READ_AHEAD,
+        skew_ms: int = 300_000,
         watch: TopicWatch | None = None,
+        on_lead: Callable[[str, int], None] | None = None,
         on_stall: Callable[[int], None] | None = None,
     ) -> None:
         self._kafka, self._topics = kafka, topics
         self._stop_at_end = stop_at_end
         self._watch = watch
-        self._pace = Pace(
-            batch_size, poll_ms, read_ahead, kafka.queued_max_kbytes * 1_024, stop, Rest(), watch, on_stall
-        )
+        most = kafka.queued_max_kbytes * 1_024
+        self._pace = Pace(batch_size, poll_ms, read_ahead, most, stop, Rest(), skew_ms, watch, on_lead, on_stall)
 
     def list_parts(self) -> list[str]:
         """The partition numbers, padded so that the engine's sorting deals neighbours to different workers."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
@@ -15,6 +16,7 @@ from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Consumer, KafkaError, Kafka
 from dataflows.clock import monotonic_ms, now_ms
 from dataflows.sources.merge import Feed, take
 from dataflows.sources.rest import Rest
+from dataflows.sources.slow_clock import SlowClock
 from dataflows.sources.watch import InputError, TopicWatch
 from dataflows.topics import ANSWER_SECONDS, BrokerError
 from schemas.records import Position, Raw, Subject
@@ -87,8 +89,9 @@ class Pace(NamedTuple):
 
     At most `batch_size` records are given at a time; after finding few it looks again within `poll_ms`; at most
     `ahead_records` and `ahead_bytes` of one topic are held while the other is waited for; once `stop` is set it ends.
-    `watch` says when the topics are no longer those that were there; `on_stall` is told how long (ms) it stood still
-    for each snapshot.
+    A record more than `skew_ms` ahead of the clock is looked at for whose clock is wrong. `watch` says when the topics
+    are no longer those that were there. `on_lead` is told by topic how far (ms) the latest record is ahead of the
+    clock, `on_stall` how long (ms) a partition stood still for each snapshot.
     """
 
     batch_size: int
@@ -97,23 +100,43 @@ class Pace(NamedTuple):
     ahead_bytes: int
     stop: threading.Event | None
     rest: Rest
+    skew_ms: int
     watch: TopicWatch | None = None
+    on_lead: Callable[[str, int], None] | None = None
     on_stall: Callable[[int], None] | None = None
 
 
 class _TopicFeed(Feed[Message]):
     """One topic's partition: what was read ahead, and how far."""
 
-    __slots__ = ("fetched", "partition", "paused", "stop", "subject", "topic", "topic_id")
+    __slots__ = (
+        "clock",
+        "ended",
+        "fetched",
+        "held",
+        "held_bytes",
+        "lead",
+        "partition",
+        "paused",
+        "stop",
+        "subject",
+        "topic",
+        "topic_id",
+    )
 
-    def __init__(self, part: Input, partition: int) -> None:
+    def __init__(self, part: Input, partition: int, clock: SlowClock) -> None:
         super().__init__()
+        self.clock = clock
+        self.held: deque[Message] = deque()
+        """Records of which it is not clear whether their clock is wrong or ours; the topic counts as at its end."""
+        self.held_bytes = 0
+        self.lead: int | None = None  # of the latest record, since it was last told
         self.topic, self.topic_id, self.subject, self.partition = part.topic, part.topic_id, part.subject, partition
         self.fetched = part.start
         """The offset after the last one read (or after the end, where the log ends in records that are not ours)."""
         self.stop = part.stop
         self.paused = False
-        self.at_end = self.done
+        self.ended = self.at_end = self.done
 
     @property
     def done(self) -> bool:
@@ -122,7 +145,43 @@ class _TopicFeed(Feed[Message]):
     @property
     def position(self) -> int:
         """The offset to read first after a resume: nothing before it is still to be emitted."""
-        return int(self.items[0][2].offset() or 0) if self.items else self.fetched
+        if self.items:
+            return int(self.items[0][2].offset() or 0)
+        return int(self.held[0].offset() or 0) if self.held else self.fetched
+
+    @property
+    def load(self) -> tuple[int, int]:
+        """Records and bytes that were read ahead."""
+        return len(self.items) + len(self.held), self.bytes + self.held_bytes
+
+    def take_in(self, message: Message, now: int, *, judging: bool = True) -> None:
+        """Append a record that was read, or hold it while it is to be judged."""
+        kind, time = message.timestamp()
+        if kind == TIMESTAMP_NOT_AVAILABLE:
+            time = now
+        else:
+            self.lead = time - now
+        if judging and (self.held or self.clock.is_ahead(time, now)):
+            self.clock.see(message.key(), time, now, monotonic_ms())
+            self.held.append(message)
+            self.held_bytes += len(message)
+            self.at_end = True
+        else:
+            # A record stamped in the future must not hold its successors back until then.
+            self.push(min(time, now), len(message), message)
+
+    def let_go(self, now: int, *, full: bool) -> None:
+        """Append what was held and needs to be held no longer, dated by the clock as it is now.
+
+        Raises:
+            InputError: if the clock is slow.
+        """
+        doubts = self.clock.doubts(now, monotonic_ms(), last=self.done, full=full)
+        while self.held and not (doubts and self.clock.is_ahead(self.held[0].timestamp()[1], now)):
+            message = self.held.popleft()
+            self.held_bytes -= len(message)
+            self.take_in(message, now, judging=False)
+        self.at_end = self.ended or bool(self.held)
 
     def at(self, offset: int) -> TopicPartition:
         return TopicPartition(self.topic, self.partition, offset)
@@ -140,7 +199,10 @@ class MergedPartition(StatefulSourcePartition[Raw, ResumeState]):
         seq: int,
         pace: Pace,
     ) -> None:
-        self._first, self._second = _TopicFeed(chat, partition), _TopicFeed(moderation, partition)
+        self._first, self._second = (
+            _TopicFeed(part, partition, SlowClock(f"Topic {part.topic} partition {partition}", pace.skew_ms))
+            for part in (chat, moderation)
+        )
         self._feeds: dict[str | None, _TopicFeed] = {feed.topic: feed for feed in (self._first, self._second)}
         self._number, self._seq, self._pace = partition, seq, pace
         self._snapped: int | None = None
@@ -169,7 +231,7 @@ class MergedPartition(StatefulSourcePartition[Raw, ResumeState]):
         if len(taken) < pace.batch_size:
             self._fetch()
             taken += take(self._first, self._second, pace.batch_size - len(taken))
-        if not taken and self._first.done and self._second.done:
+        if not taken and all(feed.done and not feed.held for feed in self._feeds.values()):
             raise StopIteration
         now = monotonic_ms()
         # all partitions look at the same moments, so that lanes score what they find together
@@ -234,16 +296,19 @@ class MergedPartition(StatefulSourcePartition[Raw, ResumeState]):
                 self._on_partition_error(feed, offset, error)
             elif offset >= feed.fetched:  # after a seek librdkafka may hand out a record again
                 if feed.stop is not None and offset >= feed.stop:
-                    feed.fetched, feed.at_end = feed.stop, True
+                    feed.fetched, feed.ended, feed.at_end = feed.stop, True, True
                     continue
-                kind, time = message.timestamp()
-                # A record stamped in the future must not hold its successors back until then.
-                received = now if kind == TIMESTAMP_NOT_AVAILABLE or time > now else time
-                feed.push(received, len(message), message)
+                feed.take_in(message, now)
                 feed.fetched = offset + 1
-                if feed.stop is not None:
-                    feed.at_end = feed.done
+                feed.ended = feed.done
+                feed.at_end = feed.ended or bool(feed.held)
                 self._told.clear()
+        for feed in feeds.values():
+            if feed.held:
+                feed.let_go(now, full=self._share(feed) >= 1)
+            if feed.lead is not None and self._pace.on_lead is not None:
+                self._pace.on_lead(feed.topic, feed.lead)
+                feed.lead = None
         self._hold_back()
         if self._outage:
             self._prove_ends_again()
@@ -251,7 +316,7 @@ class MergedPartition(StatefulSourcePartition[Raw, ResumeState]):
     def _hold_back(self) -> None:
         """Stop reading a topic whose records pile up here, so that waiting for the other takes bounded memory."""
         for feed in self._feeds.values():
-            share = max(len(feed.items) / self._pace.ahead_records, feed.bytes / self._pace.ahead_bytes)
+            share = self._share(feed)
             if not feed.paused and share >= 1:
                 self._consumer.pause([feed.at(feed.fetched)])
                 feed.paused = True
@@ -259,12 +324,17 @@ class MergedPartition(StatefulSourcePartition[Raw, ResumeState]):
                 self._consumer.resume([feed.at(feed.fetched)])
                 feed.paused = False
 
+    def _share(self, feed: _TopicFeed) -> float:
+        """Return how much of what may be read ahead of a topic is read ahead."""
+        records, size = feed.load
+        return max(records / self._pace.ahead_records, size / self._pace.ahead_bytes)
+
     def _prove_ends_again(self) -> None:
         """After losing the broker, a topic's end as we knew it proves nothing: read on from there to find it anew."""
         self._outage = False
         for feed in self._feeds.values():
-            if feed.at_end and not feed.done:
-                feed.at_end = False
+            if feed.ended and not feed.done:
+                feed.ended, feed.at_end = False, bool(feed.held)
                 if not feed.paused:
                     self._consumer.seek(feed.at(feed.fetched))
 
@@ -273,7 +343,7 @@ class MergedPartition(StatefulSourcePartition[Raw, ResumeState]):
         where = f"Topic {feed.topic} partition {feed.partition}"
         if code == KafkaError._PARTITION_EOF:  # noqa: SLF001 - so is the public constant named
             feed.fetched = max(feed.fetched, offset)
-            feed.at_end = True
+            feed.ended = feed.at_end = True
             self._told.clear()
         elif code == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001
             raise self._lost(feed, where, offset)

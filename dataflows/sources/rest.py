@@ -24,7 +24,6 @@ class _Thread(threading.local):
     def __init__(self) -> None:
         self.due: dict[int, int] = {}
         self.brisk = 0
-        self.woke = 0
 
 
 class Rest:
@@ -43,16 +42,17 @@ class Rest:
     def is_due(self, partition: int) -> bool:
         """Return whether a partition is to look again; sleep a little before the answer no, if none of the thread is.
 
-        A partition that nobody has heard of is due.
+        The engine asks all partitions of a thread in turn, and the first of them sleeps for all. A partition that
+        nobody has heard of is due.
         """
         mine, now = self._thread, monotonic_ms()
         if mine.due.get(partition, 0) <= now:
             return True
-        if mine.brisk:
-            mine.brisk -= 1
-        elif now - mine.woke >= REST_MS and (left := min(mine.due.values()) - now) > 0:
-            sleep(min(left, REST_MS) / 1_000)
-            mine.woke = monotonic_ms()
+        if partition == next(iter(mine.due)):
+            if mine.brisk:
+                mine.brisk -= 1
+            elif (left := min(mine.due.values()) - now) > 0:
+                sleep(min(left, REST_MS) / 1_000)
         return False
 
     def leave(self, partition: int) -> None:

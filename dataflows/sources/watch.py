@@ -77,6 +77,10 @@ class TopicWatch:
         """Note that the flow reads so many partitions of each input."""
         self._read = partitions
 
+    def partitions(self) -> int | None:
+        """Return how many partitions of each input the flow reads, or None before that is known."""
+        return self._read
+
     def id_of(self, topic: str) -> str:
         """Return the id of a topic as this flow knows it; empty where brokers give none."""
         return self._ids.get(topic, "")

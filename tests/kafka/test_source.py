@@ -300,6 +300,71 @@ def test_a_record_stamped_in_the_future_counts_as_received_now(make_inputs: Make
     assert tomorrow - 86_400_000 <= poison.received <= now_ms()
 
 
+def _slow(monkeypatch: pytest.MonkeyPatch, slow_ms: int) -> None:
+    """Let this machine's clock be slow."""
+    monkeypatch.setattr("dataflows.sources.kafka_partition.now_ms", lambda: now_ms() - slow_ms)
+
+
+def test_a_slow_clock_rejects_nothing_and_stops_the_flow_before_a_record_is_passed(
+    make_inputs: MakeInputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the clock is right again the next start reads every record, with its own time; those before went on."""
+    inputs, minute = make_inputs(), 60_000
+    _slow(monkeypatch, 10 * minute)
+    before = [Written("u1", now_ms() - 20 * minute, b"before")]
+    ahead = [Written(f"u{number}", now_ms() - number, b"%d" % number) for number in range(25)]
+    inputs.chat(before + ahead)
+    part = MergedKafkaSource(*inputs).build_part("in", "00000", None)
+    assert [raw.value for raw in _until(part, bool)] == [b"before"]
+    inputs.moderation([Written("u1", now_ms() - 15 * minute, b"beside")])
+    assert [raw.value for raw in _until(part, bool)] == [b"beside"]
+    monkeypatch.setattr("dataflows.sources.slow_clock.PATIENCE_MS", 0)
+    with pytest.raises(
+        InputError, match=r"partition 0: the records of 25 users are [56]\d\d s ahead .* nothing is lost"
+    ):
+        _until(part, bool)
+    state = part.snapshot()
+    part.close()
+    monkeypatch.undo()
+    got = _rest(MergedKafkaSource(*inputs, stop_at_end=True).build_part("in", "00000", state))
+    assert [(raw.value, raw.received) for raw in got] == [(record.value, record.time) for record in ahead]
+    assert [raw.at.seq for raw in got] == list(range(2, 27))
+
+
+def test_a_clock_that_is_set_right_in_time_lets_the_flow_go_on(
+    make_inputs: MakeInputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was held is dated as if the clock had been right when it was read."""
+    inputs, minute = make_inputs(), 60_000
+    _slow(monkeypatch, 10 * minute)
+    ahead = [Written(f"u{number}", now_ms() - number, b"%d" % number) for number in range(25)]
+    inputs.chat(ahead)
+    part = MergedKafkaSource(*inputs).build_part("in", "00000", None)
+    _until(part, lambda _: len(part._first.held) == 25)
+    assert part.snapshot()[1][0][1] == 0
+    monkeypatch.undo()
+    assert [raw.received for raw in _until(part, bool)] == [record.time for record in ahead]
+    part.close()
+
+
+def test_a_single_wrong_clock_delays_nobody_but_its_owner(make_inputs: MakeInputs) -> None:
+    """A record of next year waits until somebody else's says that it is alone, and both are given then."""
+    inputs = make_inputs()
+    inputs.chat([Written("poison", now_ms() + 600_000, b"poison")])
+    part = MergedKafkaSource(*inputs).build_part("in", "00000", None)
+    _until(part, lambda _: len(part._first.held) == 1)
+    inputs.moderation([Written("u1", now_ms(), b"beside")])
+    assert [raw.value for raw in _until(part, bool)] == [b"beside"]
+    inputs.chat([Written("u1", now_ms(), b"behind")])
+    assert [raw.value for raw in _until(part, lambda got: len(got) == 2)] == [b"poison", b"behind"]
+    inputs.chat([Written("poison", now_ms() + 600_000, b"again")])
+    _until(part, lambda _: len(part._first.held) == 1)
+    assert part.snapshot()[1][0][1] == 2
+    part.close()
+    got = _rest(MergedKafkaSource(*inputs, stop_at_end=True).build_part("in", "00000", part.snapshot()))
+    assert [raw.value for raw in got] == [b"again"]
+
+
 def test_unequal_partition_counts_stop_the_flow_with_advice(kafka: str, topics: Callable[..., str]) -> None:
     """Topics that are not side by side cannot keep a user's order, so the flow does not start."""
     names = TopicSettings(chat_messages=topics("chat", 2), moderation_events=topics("moderation", 3))
@@ -365,7 +430,7 @@ def test_an_offset_removed_while_running_stops_with_the_same_advice(
     chat = Input(inputs.topics.chat_messages, CHAT, 2, None)
     moderation = Input(inputs.topics.moderation_events, MODERATION, 0, None)
     config = MergedKafkaSource(*inputs)._consumer_config()
-    part = MergedPartition(config, 0, chat, moderation, 2, Pace(10, 20, 100, 100_000, None, Rest()))
+    part = MergedPartition(config, 0, chat, moderation, 2, Pace(10, 20, 100, 100_000, None, Rest(), 300_000))
     with pytest.raises(InputError, match="no longer holds offset 2, where this flow left off"):
         _until(part, lambda got: len(got) > 100)
     part.close()
