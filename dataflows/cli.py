@@ -48,6 +48,7 @@ PLACES = {
         "redrive_command",
         "Send dead letters to their input topics again, once each, after what refused them was mended.",
     ),
+    "recovery": Entry("dataflows.cli_live", "recovery_group", "The recovery directory of a live run."),
     "topics": Entry("dataflows.cli_topics", "topics_group", "The Kafka topics forewarn reads and writes."),
     "schemas": Entry("dataflows.cli_about", "schemas_group", "The Avro schemas of every topic."),
     "topology": Entry("dataflows.cli_about", "topology_command", "Print the dataflow as a Mermaid diagram."),

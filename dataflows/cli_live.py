@@ -20,7 +20,7 @@ from dataflows.policy_file import load_policy
 from dataflows.recovery_faults import panicked
 from dataflows.redrive import Selection, redrive
 from dataflows.replay import load_model
-from dataflows.run import Place, clean_up, prepare, run
+from dataflows.run import Place, accept, clean_up, prepare, run
 from dataflows.settings import Settings
 from dataflows.supervision import Fault, tell_fault
 from dataflows.text_model import load_text_model
@@ -76,6 +76,9 @@ def run_command(
     for name in ("events", "rejects", "outcomes", "published"):
         counts = ", ".join(f"{label} {count:,}" for label, count in telemetry.counts(name).items())
         say(f"{name}: {counts or 'none'}")
+    for name in ("misplaced", "left_out"):
+        if found := telemetry.counts(name):
+            say(f"{name}: {', '.join(f'{label} {count:,}' for label, count in found.items())}")
 
 
 @contextmanager
@@ -122,4 +125,22 @@ def redrive_command(
     selection = Selection(frozenset(map(RejectReason, reasons)), frozenset(topics), *span)
     survey, sent = redrive(Settings.load(settings_file), selection, send=send)
     for line in survey.lines(sent):
+        say(line)
+
+
+@click.group("recovery")
+def recovery_group() -> None:
+    """The recovery directory of a live run."""
+
+
+@recovery_group.command("accept")
+@SETTINGS
+def recovery_accept(settings_file: Path | None) -> None:
+    """Go on with topics that were deleted and made anew; profiles and models stay.
+
+    A run that finds another topic under a name of its store refuses to start, since offsets of before mean nothing in
+    it. This notes the topics there are now; the next run begins with the first record of each new one. Events it has
+    counted already are dropped by their ids, as far as each user's latest ids are remembered.
+    """
+    for line in accept(Settings.load(settings_file)):
         say(line)

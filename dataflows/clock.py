@@ -1,4 +1,8 @@
-"""The wall clock, and the only place that reads it: for stamps, metrics and polling, never for what an event means."""
+"""The clocks, and the only place that reads them: for stamps, metrics and polling, never for what an event means.
+
+The wall clock says when something was. It may be set back or forward at any moment, so nothing waits by it: whatever
+lasts is measured by the monotonic clock.
+"""
 
 from __future__ import annotations
 
@@ -6,5 +10,10 @@ import time
 
 
 def now_ms() -> int:
-    """The wall clock's time in milliseconds since the epoch."""
+    """Return the wall clock's time in milliseconds since the epoch."""
     return time.time_ns() // 1_000_000
+
+
+def monotonic_ms() -> int:
+    """Return milliseconds that only ever rise, from a start that means nothing: for durations and deadlines."""
+    return time.monotonic_ns() // 1_000_000

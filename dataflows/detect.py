@@ -12,6 +12,7 @@ from bytewax.outputs import Sink
 
 from dataflows.operators import context, decode, deliver, judge, learn, profile
 from dataflows.operators.profile import Late
+from dataflows.placement import Placement
 from dataflows.recovery_users import UserStores
 from dataflows.telemetry import Telemetry
 from detectors.items import Outcome
@@ -52,6 +53,7 @@ def build_flow(
     as_partitions: int | None = None,
     text: TextScorer | None = None,
     stores: UserStores | None = None,
+    placement: Placement | None = None,
 ) -> Dataflow:
     """The dataflow that `run`, `replay` and the tests share; only source and sinks differ.
 
@@ -59,6 +61,7 @@ def build_flow(
     then lanes wait for the version that was in force at a point's position, and scores do not depend on batching.
     Channels are remembered for each partition of the source or, with `as_partitions`, as if the source had so many.
     `text` scores messages that bring no scores of their own. A flow that is recovered keeps its users in `stores`.
+    `placement` looks whether the records of a live run lie where their users belong.
     """
 
     def new_lane() -> Lane:
@@ -66,7 +69,7 @@ def build_flow(
 
     flow = Dataflow(FLOW_ID)
     records: Any = op.input("source", flow, source)
-    decoded = decode("decode", records, codec, telemetry, text)
+    decoded = decode("decode", records, codec, telemetry, text, placement)
     events = decoded.events
     if policy.channels.remembered is not None:
         events = context("context", events, policy.channels.remembered, as_partitions)

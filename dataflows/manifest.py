@@ -26,7 +26,11 @@ from dataflows.operators.profile import lane_names
 from dataflows.recovery_lock import StoreError, StoreLock, unusable
 from dataflows.recovery_parts import NEW, RESTORE, damages, listed, of_other_times, tidy, unused
 from dataflows.recovery_users import damaged_users, make_users
-from dataflows.settings import Settings
+from dataflows.settings import Settings, TopicSettings
+from dataflows.sinks.exactly_once import STATE_VERSION as SINK_VERSION
+from dataflows.sources.kafka_partition import STATE_VERSION as SOURCE_VERSION
+from dataflows.sources.watch import made_anew
+from dataflows.topics import Found
 from detectors import channels, lane, learn, user
 from detectors.features.catalogue import NAMES
 from detectors.models.catalogue import made_of
@@ -37,18 +41,22 @@ __all__ = ["Manifest", "StoreError", "StoreLock", "differences", "manifest_of", 
 log = logging.getLogger(__name__)
 
 FILE_NAME = "manifest.json"
-VERSION = 1
-"""The newest form of the manifest that is read."""
+VERSION = 2
+"""The newest form of the manifest that is read. Version 1 had no topic ids."""
 STATE_VERSIONS = {
     "user": user.STATE_VERSION,
     "users": USERS_VERSION,
     "learner": learn.STATE_VERSION,
     "lane": lane.STATE_VERSION,
     "channels": channels.STATE_VERSION,
+    "source": SOURCE_VERSION,
+    "risk sink": SINK_VERSION,
 }
 """The versions of the states in a snapshot, by what they are of; each reads those before it, as far as `OLDEST`."""
 OLDEST = {"users": 2}
 """The oldest version that is read, where that is not the first."""
+POSITIONED = ("chat_messages", "moderation_events", "risk_events")
+"""The topics, by their settings, of which a store holds offsets."""
 STATELESS = frozenset({"_noop", "branch", "flat_map_batch", "inspect_debug", "merge", "redistribute"})
 """The engine's operators that keep nothing. One that is not known here counts as stateful."""
 CHANNELS = f"{FLOW_ID}.context.channels"
@@ -63,7 +71,7 @@ class Manifest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 
-    version: Literal[1] = 1
+    version: Literal[1, 2] = 2
     steps: tuple[str, ...]
     """The ids under which the engine keeps state."""
     state_versions: dict[str, int]
@@ -77,6 +85,8 @@ class Manifest(BaseModel):
     input_partitions: Count
     topics: dict[str, str]
     """The inputs and the risk topic, by their settings."""
+    topic_ids: dict[str, str] = {}
+    """The ids of all topics, by their settings, as far as Kafka gave them."""
     features: tuple[str, ...]
     recovery_partitions: Count
 
@@ -87,8 +97,12 @@ def manifest_of(
     policy: Policy,
     input_partitions: int,
     pinned: str | None = None,
+    found: Mapping[str, Found] | None = None,
 ) -> Manifest:
-    """The manifest of a run that is about to start; `pinned` names the model where nothing is learnt."""
+    """The manifest of a run that is about to start; `pinned` names the model where nothing is learnt.
+
+    `found` is what Kafka says of the topics, by name.
+    """
     topics, learning = settings.topics, policy.learning
     return Manifest(
         steps=stateful_steps(flow),
@@ -98,10 +112,16 @@ def manifest_of(
         made_of={} if pinned is not None else made_of(policy),
         lanes=settings.run.lanes,
         input_partitions=input_partitions,
-        topics=topics.model_dump(include={"chat_messages", "moderation_events", "risk_events"}),
+        topics=topics.model_dump(include=set(POSITIONED)),
+        topic_ids=_ids(topics, found or {}),
         features=tuple(NAMES),
         recovery_partitions=settings.recovery.partitions,
     )
+
+
+def _ids(topics: TopicSettings, found: Mapping[str, Found]) -> dict[str, str]:
+    named = {setting: found[topic].id for setting, topic in topics.model_dump().items() if topic in found}
+    return {setting: topic_id for setting, topic_id in named.items() if topic_id is not None}
 
 
 def stateful_steps(flow: Dataflow) -> tuple[str, ...]:
@@ -148,7 +168,8 @@ def open_store(directory: Path, manifest: Manifest) -> None:
         if problems:
             raise StoreError(*problems)
         tidy(directory)
-        _write(path, manifest.model_copy(update={"made_of": {**stored.made_of, **manifest.made_of}}))
+        kept = {name: {**getattr(stored, name), **getattr(manifest, name)} for name in ("made_of", "topic_ids")}
+        _write(path, manifest.model_copy(update=kept))
     except OSError as error:
         raise unusable(directory, error) from None
     for line in _changes(stored, manifest):
@@ -201,13 +222,64 @@ def differences(stored: Manifest, now: Manifest, directory: Path) -> list[str]:
         ]
         if was != value
     ]
-    if stored.input_partitions != now.input_partitions:
-        first = "" if now.input_partitions > stored.input_partitions else "name the topics it was written for, or "
+    problems += [
+        made_anew(now.topics[name], stored.topic_ids[name], now.topic_ids[name], stored=True)
+        for name in _made_anew(stored, now)
+    ]
+    if stored.input_partitions > now.input_partitions:
         problems.append(
             f"The input topics have {now.input_partitions} partitions, but {store} was written for "
-            f"{stored.input_partitions}, and its users are dealt over those: {first}{NEW}."
+            f"{stored.input_partitions}, and holds positions in all of them: name the topics it was written for, give "
+            f"these as many, or {NEW}."
         )
     return problems
+
+
+def _made_anew(stored: Manifest, now: Manifest) -> list[str]:
+    """Return the settings of the topics of which the store holds offsets, and which have another id now."""
+    known = stored.topic_ids.keys() & now.topic_ids.keys()
+    same = [name for name in POSITIONED if name in known and stored.topics.get(name) == now.topics.get(name)]
+    return [name for name in same if stored.topic_ids[name] != now.topic_ids[name]]
+
+
+def accept_topics(directory: Path, settings: Settings, found: Mapping[str, Found]) -> list[str]:
+    """Make a store go on with topics that were made anew, and return a line on each; `found` is what Kafka says.
+
+    Only whoever holds its `StoreLock` may call this.
+
+    Errors: `StoreError` where there is no store, and where a topic is not there or has too few partitions.
+    """
+    path = directory / FILE_NAME
+    if not path.exists():
+        raise StoreError(f"Recovery directory {directory} has no {FILE_NAME}: there is nothing to accept topics for.")
+    stored = _read(path)
+    names = settings.topics.model_dump(include=set(POSITIONED))
+    problems = [f"Topic {name} does not exist: make it first." for name in names.values() if name not in found]
+    if problems:
+        raise StoreError(*problems)
+    inputs = min(found[names[name]].partitions for name in POSITIONED[:2])
+    now = stored.model_copy(
+        update={
+            "version": VERSION,
+            "topics": names,
+            "topic_ids": {**stored.topic_ids, **_ids(settings.topics, found)},
+            "input_partitions": inputs,
+        }
+    )
+    if problems := differences(stored, now.model_copy(update={"topic_ids": {}}), directory):
+        raise StoreError(*problems)
+    _write(path, now)
+    return [
+        f"{names[name]}: made anew; "
+        + ("read back from its beginning" if name == "risk_events" else "read from its beginning")
+        for name in _made_anew(stored, now)
+    ] or ["No topic of this store was made anew."]
+
+
+def accepted_ids(directory: Path) -> dict[str, str]:
+    """Return the ids of the topics, by name, of which a store holds offsets: those it was written for or accepted."""
+    stored = _read(directory / FILE_NAME)
+    return {stored.topics[name]: topic_id for name, topic_id in stored.topic_ids.items() if name in stored.topics}
 
 
 def _changes(stored: Manifest, now: Manifest) -> Iterator[str]:
@@ -216,6 +288,14 @@ def _changes(stored: Manifest, now: Manifest) -> Iterator[str]:
         yield f"The models were {', '.join(stored.models)} and are {', '.join(now.models)}; a new one starts untaught."
     if stored.models[0] != now.models[0]:
         yield f"The champion was {stored.models[0]} and is {now.models[0]}."
+    if stored.input_partitions < now.input_partitions:
+        yield (
+            f"The input topics had {stored.input_partitions} partitions and have {now.input_partitions}: the old ones "
+            "go on where they were, the new ones are read from their beginning."
+        )
+    for name, was in stored.topic_ids.items():
+        if name not in POSITIONED and now.topic_ids.get(name, was) != was:
+            yield f"The topic of topics.{name} is another one than before: what that one held is not written again."
     if (CHANNELS in stored.steps) != (CHANNELS in now.steps):
         yield "Channels are remembered from here on." if CHANNELS in now.steps else "No channel is remembered any more."
     added = [name for name in now.features if name not in stored.features]

@@ -22,7 +22,12 @@ def murmur2(data: bytes) -> int:
     return value ^ value >> 15
 
 
+def partition_among(user_id: str, partitions: int) -> int:
+    """Return the partition, among so many, of the records whose key is this user."""
+    return (murmur2(user_id.encode("utf-8", "surrogatepass")) & 0x7FFFFFFF) % partitions
+
+
 @lru_cache(maxsize=65_536)
 def partition_of(user_id: str, partitions: int) -> int:
-    """The partition, among so many, of the records whose key is this user."""
-    return (murmur2(user_id.encode("utf-8", "surrogatepass")) & 0x7FFFFFFF) % partitions
+    """Return the same, remembered for the users latest asked for."""
+    return partition_among(user_id, partitions)

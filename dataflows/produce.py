@@ -8,7 +8,7 @@ from typing import Any, NoReturn, Protocol
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from dataflows.clock import now_ms
+from dataflows.clock import monotonic_ms
 from dataflows.sinks.kafka import RELIABLE
 from dataflows.sources.log import Item
 from schemas.codec import Codec
@@ -80,7 +80,7 @@ def produce(
     on_reject: Callable[[str], None] | None = None,
     codec: Codec | None = None,
     new_producer: Callable[[dict[str, Any]], Producer] = Producer,
-    now: Callable[[], int] = now_ms,
+    now: Callable[[], int] = monotonic_ms,
 ) -> Produced:
     """Send every event of a log to the topic of its subject, keyed by user, in the order of the log.
 

@@ -21,9 +21,10 @@ from dataflows.cluster_door import Door
 from dataflows.detect import build_flow
 from dataflows.engine import open_recovery, run_flow
 from dataflows.health import Health
-from dataflows.manifest import StoreLock, manifest_of, open_store
+from dataflows.manifest import StoreLock, accept_topics, accepted_ids, manifest_of, open_store
 from dataflows.metrics_server import MetricsServer
 from dataflows.monitor import Monitor
+from dataflows.placement import Placement
 from dataflows.recovery_faults import faults_told
 from dataflows.recovery_guard import keep_private, private_files, refuse_code
 from dataflows.recovery_parts import resume_epoch, size, tidy
@@ -32,8 +33,9 @@ from dataflows.settings import RunSettings, Settings
 from dataflows.sinks.kafka import GRACE_MS
 from dataflows.sinks.live import check_subjects, kafka_sinks
 from dataflows.sources.kafka import MergedKafkaSource, input_partitions
+from dataflows.sources.watch import TopicWatch
 from dataflows.telemetry import Telemetry
-from dataflows.topics import check_outputs
+from dataflows.topics import check_outputs, found_topics
 from detectors.models.catalogue import freeze
 from detectors.policy import Policy
 from detectors.text.scorer import TextScorer
@@ -95,6 +97,7 @@ def run(
     if process == 0 and place is not None:
         telemetry.restarts.inc(place.restarts)
     _describe(telemetry, policy, model)
+    telemetry.expect("misplaced", (settings.topics.chat_messages, settings.topics.moderation_events))
     health = Health(
         stuck_seconds=(settings.kafka.delivery_timeout_ms + GRACE_MS) / 1_000 + STUCK_SECONDS,
         epoch_seconds=None if store.directory is None else store.epoch_interval_seconds,
@@ -102,6 +105,13 @@ def run(
     faults.clear()
     users = None if store.directory is None else UserStores(store.directory)
     door = None if place is None else Door(place.process, place.addresses, place.supervisor)
+    watch = TopicWatch(
+        settings.kafka,
+        settings.topics,
+        stored=store.directory is not None,
+        counts=telemetry.input_partitions,
+        unread=telemetry.unread_partitions,
+    )
     flow = _flow(
         settings,
         policy,
@@ -112,6 +122,7 @@ def run(
         stop=stop,
         users=users,
         door=door,
+        watch=watch,
         on_snapshot=health.snapped,
     )
     faults.watch(flow, health)
@@ -128,7 +139,9 @@ def run(
             refuse_code(store.directory)
             recovery = open_recovery(store.directory, store.partitions)
         epoch = timedelta(seconds=store.epoch_interval_seconds)
-        with faults_told(store.directory, users), users or nullcontext(), door or nullcontext():
+        if store.directory is not None:
+            watch.accept(accepted_ids(store.directory))
+        with faults_told(store.directory, users), users or nullcontext(), door or nullcontext(), watch:
             run_flow(flow, workers, epoch=epoch, recovery=recovery, process=process, addresses=addresses)
     return telemetry
 
@@ -148,6 +161,20 @@ def clean_up(settings: Settings) -> None:
     if settings.recovery.directory is not None:
         with StoreLock(settings.recovery.directory), private_files():
             tidy(settings.recovery.directory)
+
+
+def accept(settings: Settings) -> list[str]:
+    """Make the recovery store go on with topics that were made anew; return a line on each.
+
+    Errors: `RunError` if the settings name no recovery directory; `BrokerError` if Kafka does not answer; `StoreError`
+    if there is no store, or a topic cannot be accepted.
+    """
+    directory = settings.recovery.directory
+    if directory is None:
+        raise RunError("The settings name no recovery.directory, so there is no store to accept topics for.")
+    found = found_topics(settings.kafka, settings.topics.model_dump().values())
+    with StoreLock(directory):
+        return accept_topics(directory, settings, found)
 
 
 def _check(settings: Settings, policy: Policy, flow: Dataflow, model: ModelVersion | None) -> None:
@@ -171,7 +198,8 @@ def _check(settings: Settings, policy: Policy, flow: Dataflow, model: ModelVersi
     if directory is None:
         log.info("No recovery directory: the inputs are read from their beginning.")
         return
-    open_store(directory, manifest_of(flow, settings, policy, partitions, pinned=pinned))
+    found = found_topics(settings.kafka, settings.topics.model_dump().values())
+    open_store(directory, manifest_of(flow, settings, policy, partitions, pinned=pinned, found=found))
     epoch = resume_epoch(directory)
     if epoch is None:
         log.info("Recovery directory %s is new: the inputs are read from their beginning.", directory)
@@ -190,6 +218,7 @@ def _flow(
     stop: Flag,
     users: UserStores | None = None,
     door: Door | None = None,
+    watch: TopicWatch | None = None,
     on_snapshot: Callable[[], None] = lambda: None,
 ) -> Dataflow:
     def snapped(stall_ms: int) -> None:
@@ -204,11 +233,14 @@ def _flow(
         poll_ms=settings.run.poll_timeout_ms,
         stop_at_end=stop_at_end,
         stop=stop,
+        skew_ms=round(settings.run.allowed_skew_seconds * 1000),
+        watch=watch,
+        on_lead=lambda topic, lead: telemetry.record_lead.labels(topic).set(lead / 1_000),
         on_stall=None if settings.recovery.directory is None else snapped,
     )
     return build_flow(
         source,
-        kafka_sinks(settings),
+        kafka_sinks(settings, telemetry, watch),
         policy,
         Codec(
             settings.registry,
@@ -220,6 +252,7 @@ def _flow(
         pinned=None if model is None else freeze(model),
         text=text,
         stores=users,
+        placement=None if watch is None else Placement(watch.partitions, telemetry),
     )
 
 

@@ -55,6 +55,12 @@ FAMILIES = {
     ),
     "raised": Family("tier", WARNINGS, "Warnings published that raised a user's tier, by tier."),
     "published": Family("kind", ("risk_event", "tombstone"), "Risk events and tombstones published."),
+    "left_out": Family(
+        "why", ("repeated", "older"), "Risk events not written: repeated, or older than the user's latest on the topic."
+    ),
+    "misplaced": Family(
+        "topic", None, "Events whose record has another key than the user, or is in another partition."
+    ),
     "matured_points": Family("bin", BINS, "Sampled decision points with a mature label, by bin of their probability."),
     "matured_positives": Family("bin", BINS, "Those among them whose users escalated within the horizon."),
     "matured_probability_millionths": Family("bin", BINS, "The sum of their probabilities, in millionths."),
@@ -102,6 +108,21 @@ class Telemetry:
             "How often the cluster was started again by its supervisor; counted by its first process.",
             registry=self.registry,
         )
+        self.input_partitions = Gauge(
+            "forewarn_input_partitions", "Partitions of an input topic.", ["topic"], registry=self.registry
+        )
+        self.unread_partitions = Gauge(
+            "forewarn_unread_partitions",
+            "Partitions of an input topic that nobody reads.",
+            ["topic"],
+            registry=self.registry,
+        )
+        self.record_lead = Gauge(
+            "forewarn_record_lead_seconds",
+            "How far the latest record of an input topic is ahead of this machine's clock; negative if behind.",
+            ["topic"],
+            registry=self.registry,
+        )
         self.profiles = Gauge("forewarn_profiles", "Users whose profiles are in memory.", registry=self.registry)
         self._stalls = Histogram(
             "forewarn_snapshot_seconds",
@@ -124,6 +145,11 @@ class Telemetry:
         """Note that a snapshot was written just now, for which a source partition stood still so long."""
         self._stalls.observe(stall_ms / 1_000)
         self._last_snapshot.set(now_ms() / 1_000)
+
+    def expect(self, name: str, labels: Iterable[str]) -> None:
+        """Let a counter have these label values from now on, at zero, where only a deployment can tell them."""
+        for label in labels:
+            self._metrics[name].labels(label)
 
     def add(self, name: str, counts: Counter[str]) -> None:
         """Count a batch."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from typing import Any, NamedTuple
 
-from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka import KafkaError, KafkaException, TopicCollection, Uuid
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._config import (
     AlterConfigOpType,
@@ -17,7 +17,7 @@ from confluent_kafka.admin._config import (
 from confluent_kafka.cimpl import NewTopic
 
 from dataflows.broker_errors import AccessRefused, BrokerAway, BrokerError, TopicError, away_or_denied
-from dataflows.clock import now_ms
+from dataflows.clock import monotonic_ms
 from dataflows.login import Login
 from dataflows.settings import KafkaSettings, Settings, kafka_client_config
 
@@ -48,10 +48,29 @@ ENVELOPE_BYTES = 65_536
 """Room for what a reject or a late event says around the original bytes."""
 
 
+class Found(NamedTuple):
+    """A topic as Kafka describes it. `id` tells it from another of the same name; None where brokers give no ids."""
+
+    partitions: int
+    id: str | None
+
+
 class _Topic(NamedTuple):
     name: str
     partitions: int
     config: dict[str, str]
+
+
+NO_ID = str(Uuid(0, 0))
+"""What brokers before Kafka 2.8 give as id of every topic."""
+
+
+def found_topics(kafka: KafkaSettings, names: Iterable[str]) -> dict[str, Found]:
+    """Return what Kafka says of each of the topics; one that does not exist is left out (and is not created).
+
+    Errors: `BrokerError` when Kafka does not answer or does not let us look.
+    """
+    return _found(_Admin(kafka), list(names))
 
 
 def partition_counts(kafka: KafkaSettings, names: Iterable[str]) -> dict[str, int]:
@@ -237,19 +256,24 @@ def _configs(admin: _Admin, names: list[str]) -> dict[str, dict[str, str]]:
 
 def _wait_until_known(admin: _Admin, names: list[str]) -> None:
     """The controller knows a new topic at once; the broker that the next command asks hears of it a little later."""
-    deadline = now_ms() + ANSWER_SECONDS * 1_000
+    deadline = monotonic_ms() + ANSWER_SECONDS * 1_000
     while len(_counts(admin, names)) < len(names):
-        if now_ms() > deadline:
+        if monotonic_ms() > deadline:
             raise BrokerAway("The topics were created but are not visible yet: wait a moment and ask again.")
 
 
 def _counts(admin: _Admin, names: list[str]) -> dict[str, int]:
+    return {name: topic.partitions for name, topic in _found(admin, names).items()}
+
+
+def _found(admin: _Admin, names: list[str]) -> dict[str, Found]:
     found = {}
     asked = admin.client.describe_topics(TopicCollection(names), request_timeout=ANSWER_SECONDS)
     for name, future in asked.items():
         description = admin.answer(future, f"Topic {name} could not be looked at", KafkaError.UNKNOWN_TOPIC_OR_PART)
         if description is not None:
-            found[name] = len(description.partitions)
+            topic_id = str(description.topic_id)
+            found[name] = Found(len(description.partitions), None if topic_id == NO_ID else topic_id)
     return found
 
 

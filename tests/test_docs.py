@@ -181,6 +181,8 @@ def test_every_metric_is_described_with_its_label() -> None:
     rows = table("operating.md", "Metrics", "metric")
     assert {row[0].strip("`") for row in rows} == served
     labels = {f"forewarn_{name}_total": metric._labelnames[0] for name, metric in telemetry._metrics.items()}
+    gauges = (telemetry.input_partitions, telemetry.unread_partitions, telemetry.record_lead)
+    labels |= {gauge._name: gauge._labelnames[0] for gauge in gauges}
     assert {row[0].strip("`"): row[1].strip("`") for row in rows} == dict.fromkeys(served, "") | labels
     assert {row[1].strip("`") for row in table("concepts.md", "What is counted where", "what")} == served
 

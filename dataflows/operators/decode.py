@@ -8,6 +8,7 @@ from typing import NamedTuple
 import bytewax.operators as op
 from bytewax.dataflow import Stream, operator
 
+from dataflows.placement import Placement
 from dataflows.telemetry import Telemetry
 from detectors.channels import Context
 from detectors.live.scorers import Scored, looked_at
@@ -44,15 +45,24 @@ class _Batch(NamedTuple):
 
 @operator
 def decode(
-    step_id: str, up: Stream[Raw | Reject], codec: Codec, telemetry: Telemetry, text: TextScorer | None
+    step_id: str,
+    up: Stream[Raw | Reject],
+    codec: Codec,
+    telemetry: Telemetry,
+    text: TextScorer | None,
+    placement: Placement | None,
 ) -> DecodeOut:
-    """Turn records into Events, and Rejects; with a text scorer, messages without scores get its own."""
+    """Turn records into Events, and Rejects; with a text scorer, messages without scores get its own.
+
+    A `placement` looks whether records lie where their users belong.
+    """
 
     def decode_batch(batch: list[Raw | Reject]) -> list[_Batch]:
         events: list[Decoded] = []
         rejects: list[Reject] = []
         # a named tuple's own constructor is a frame of Python, and costs twice as much
         decode_one, new = codec.decode, tuple.__new__
+        placed: list[tuple[Raw, Event]] = []
         for record in batch:
             if isinstance(record, Reject):
                 rejects.append(record)
@@ -62,6 +72,9 @@ def decode(
                 rejects.append(event)
             else:
                 events.append(new(Decoded, (event, record.at, None)))
+                placed.append((record, event))
+        if placement is not None:
+            placement.look(placed)
         if text is not None:
             _score(events, text)
         telemetry.decoded([event for event, _, _ in events], rejects)

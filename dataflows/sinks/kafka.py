@@ -9,7 +9,7 @@ from bytewax.outputs import DynamicSink, StatelessSinkPartition
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from dataflows.broker_errors import DENIED, BrokerError
-from dataflows.clock import now_ms
+from dataflows.clock import monotonic_ms
 from dataflows.connection import CONNECTION
 from dataflows.settings import KafkaSettings, kafka_client_config
 from dataflows.topics import existing_partitions
@@ -129,7 +129,7 @@ class CheckedProducer:
 
         Errors: `DeliveryFailed` if the client or the broker refused one of them, or one that was handed over before.
         """
-        deadline = now_ms() + self._kafka.delivery_timeout_ms + GRACE_MS
+        deadline = monotonic_ms() + self._kafka.delivery_timeout_ms + GRACE_MS
         produce, topic = self._producer.produce, self._topic
         for message in messages:
             key, value, timestamp, headers = message
@@ -151,9 +151,9 @@ class CheckedProducer:
 
         Errors: `DeliveryFailed` if it refused one or gave no answer in `delivery_timeout_ms`.
         """
-        deadline = now_ms() + self._kafka.delivery_timeout_ms + GRACE_MS
+        deadline = monotonic_ms() + self._kafka.delivery_timeout_ms + GRACE_MS
         open_ = begun = len(self._producer)
-        while open_ and now_ms() < deadline:
+        while open_ and monotonic_ms() < deadline:
             open_ = self._producer.flush(WAIT_SECONDS)
         if self._failures or open_:
             raise self._failure()
@@ -178,7 +178,7 @@ class CheckedProducer:
         """Hand over a message for which the queue has no room yet: answers make some."""
         key, value, timestamp, headers = message
         while True:
-            if now_ms() > deadline:
+            if monotonic_ms() > deadline:
                 raise self._failure()
             self._producer.poll(WAIT_SECONDS)
             try:

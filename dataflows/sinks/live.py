@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import closing
+from functools import partial
 from hashlib import blake2b
 from itertools import compress
 from threading import get_ident
@@ -11,23 +13,28 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
+from confluent_kafka import Message
 
 from dataflows.detect import Sinks
 from dataflows.operators.deliver import Delivery, DeliverySink
 from dataflows.operators.profile import Late
 from dataflows.settings import KafkaSettings, Settings, TopicSettings
-from dataflows.sinks.exactly_once import ExactlyOnceSink
+from dataflows.sinks.exactly_once import ExactlyOnceSink, Placing
 from dataflows.sinks.kafka import CheckedProducer, KafkaSink, Outgoing
 from dataflows.sinks.memory import NullSink
+from dataflows.sinks.newest import Order
 from dataflows.sinks.rejects import RejectSink
+from dataflows.sources.watch import TopicWatch
+from dataflows.telemetry import Telemetry
 from detectors.features.catalogue import NAMES
 from detectors.features.signals import key_of
 from detectors.items import Outcome
 from detectors.lane import News, Publication
 from detectors.served import ServedBatch
-from schemas.encoder import Encoder
+from schemas.encoder import Decoder, Encoder
 from schemas.feature_rows import FeatureRowEncoder
 from schemas.records import ChatMessage, RiskEvent
+from schemas.refusal import UnreadableError
 
 X = TypeVar("X")
 
@@ -120,8 +127,8 @@ def check_subjects(settings: Settings) -> None:
             encoder.prefix()
 
 
-def kafka_sinks(settings: Settings) -> Sinks:
-    """Where a live run's streams go."""
+def kafka_sinks(settings: Settings, telemetry: Telemetry | None = None, watch: TopicWatch | None = None) -> Sinks:
+    """Where a live run's streams go; `watch` knows the topics' ids."""
     topics, registry = settings.topics, settings.registry
 
     def sink(topic: str) -> KafkaSink:
@@ -178,6 +185,9 @@ def kafka_sinks(settings: Settings) -> Sinks:
             f"{settings.kafka.group_id}.{topics.risk_events}",
             identity,
             encode_publication,
+            placing=placing(settings),
+            topic_id=str if watch is None else partial(watch.id_of, topics.risk_events),
+            on_left_out=None if telemetry is None else lambda why: telemetry.add("left_out", Counter([why])),
         ),
         features=DeliveredSink(settings.kafka, topics.risk_features, encode_served),
         models=EncodedSink(sink(topics.risk_models), encode_news),
@@ -185,6 +195,33 @@ def kafka_sinks(settings: Settings) -> Sinks:
         late=EncodedSink(sink(topics.late), encode_lates),
         outcomes=NullSink[Outcome](),
     )
+
+
+def placing(settings: Settings) -> Placing[Publication]:
+    """Say when a publication, and a record of the risk topic, came about.
+
+    The time of a tombstone on the topic is when it was written, and what an event may be ahead of that: nothing that
+    its user had done before is later.
+    """
+    moderation, decoder = settings.topics.moderation_events, Decoder("risk_event", settings.registry)
+    skew = round(settings.run.allowed_skew_seconds * 1000)
+
+    def of_item(item: Publication) -> Order:
+        return Order(item.event.as_of, int(item.at.topic == moderation), item.at.offset)
+
+    def of_record(message: Message) -> Order | None:
+        value = message.value()
+        if value is None:
+            return Order(message.timestamp()[1] + skew, 1, 0)
+        try:
+            event = decoder.decode(value)
+        except UnreadableError:
+            return None  # nothing of ours
+        if not isinstance(event, RiskEvent):
+            return None
+        return Order(event.as_of, int(event.trigger.topic == moderation), event.trigger.offset)
+
+    return Placing(of_item, of_record)
 
 
 def identity(item: Publication) -> str:

@@ -14,7 +14,7 @@ from typing import ClassVar, NamedTuple
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from dataflows.broker_errors import BrokerError, away_or_denied
-from dataflows.clock import now_ms
+from dataflows.clock import monotonic_ms
 from dataflows.connection import CONNECTION
 from dataflows.settings import KafkaSettings
 from dataflows.sinks.kafka import DeliveryFailed, producer_config
@@ -96,7 +96,7 @@ class Transactions:
         }
         self._producer = Producer(config)
         try:
-            self._insist(self._producer.init_transactions, now_ms() + patience_ms)
+            self._insist(self._producer.init_transactions, monotonic_ms() + patience_ms)
         except KafkaException as error:
             raise away_or_denied(error.args[0])(
                 f"{transactional_id} cannot be taken as transactional id ({error.args[0].str()}): check that Kafka "
@@ -108,7 +108,7 @@ class Transactions:
 
         A transaction that fails in passing is undone and tried again.
         """
-        deadline = now_ms() + self._patience_ms
+        deadline = monotonic_ms() + self._patience_ms
         while True:
             reached: dict[tuple[str, int], int] = {}
             self._refusal = None
@@ -123,7 +123,7 @@ class Transactions:
                 self._undo(error.args[0] if isinstance(error, KafkaException) else None, len(batch), deadline)
             except BaseException:  # an interrupt: readers are not to wait until the lease ends
                 with contextlib.suppress(KafkaException, FencedOutError, LeaseExpired):
-                    self._insist(self._producer.abort_transaction, now_ms())
+                    self._insist(self._producer.abort_transaction, monotonic_ms())
                 raise
             else:
                 return reached
@@ -157,7 +157,7 @@ class Transactions:
                 refusal: KafkaError = error.args[0]
                 if refusal.code() in FENCED:
                     raise self._fenced() from None
-                if not refusal.retriable() or now_ms() > deadline:
+                if not refusal.retriable() or monotonic_ms() > deadline:
                     raise
             else:
                 CONNECTION.heard()
@@ -174,7 +174,7 @@ class Transactions:
             raise self._failed(messages, said.str(), said.code()) from None
         if self._refusal is not None:
             raise self._failed(messages, self._refusal.str(), self._refusal.code())
-        if now_ms() > deadline:
+        if monotonic_ms() > deadline:
             raise self._failed(messages, "no answer", None)
 
     def _fenced(self) -> BrokerError:

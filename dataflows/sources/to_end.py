@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from dataflows.broker_errors import DENIED, AccessRefused, BrokerAway, TopicError
-from dataflows.clock import now_ms
+from dataflows.clock import monotonic_ms
 from dataflows.settings import KafkaSettings, kafka_client_config
 from dataflows.sources.kafka_partition import STOPPING
 
@@ -34,7 +34,7 @@ def read_to_end(
     }
     with contextlib.closing(Consumer(config)) as consumer:
         consumer.assign([TopicPartition(topic, partition, start) for partition, start in starts.items()])
-        unread, deadline = set(starts), now_ms() + patience_ms
+        unread, deadline = set(starts), monotonic_ms() + patience_ms
         while unread:
             batch = consumer.consume(FETCH, 0.1)
             for message in batch:
@@ -49,8 +49,8 @@ def read_to_end(
                     advice = STOPPING.get(error.code(), error.str())
                     kind = AccessRefused if error.code() in DENIED else TopicError
                     raise kind(f"Topic {topic} cannot be read to its end: {advice}.")
-            deadline = now_ms() + patience_ms if batch else deadline
-            if now_ms() > deadline:
+            deadline = monotonic_ms() + patience_ms if batch else deadline
+            if monotonic_ms() > deadline:
                 raise BrokerAway(
                     f"Topic {topic} cannot be read to its end: nothing was heard for {patience_ms / 1_000:g} s; "
                     f"check that Kafka runs at {kafka.bootstrap_servers}, then start again."

@@ -103,6 +103,7 @@ def test_the_commands_are_those_that_are_promised() -> None:
         "redrive",
         "topics create",
         "schemas check",
+        "recovery accept",
         "topology",
     }
 

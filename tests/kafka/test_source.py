@@ -22,6 +22,7 @@ from dataflows.clock import now_ms
 from dataflows.settings import KafkaSettings, TopicSettings
 from dataflows.sources.kafka import InputError, MergedKafkaSource, MergedPartition, input_partitions
 from dataflows.sources.kafka_partition import FETCH, Input, Pace
+from dataflows.sources.rest import Rest
 from dataflows.topics import BrokerError
 from schemas.records import CHAT, MODERATION, Raw
 from tests.kafka.logs import Inputs, Written, write
@@ -46,13 +47,15 @@ def _flow(source: MergedKafkaSource, out: list[Raw], step: Callable[[Raw], Raw] 
     return flow
 
 
-def _until(part: MergedPartition, enough: Callable[[list[Raw]], bool]) -> list[Raw]:
+def _until(
+    part: MergedPartition, enough: Callable[[list[Raw]], bool], look: Callable[[], list[Raw]] | None = None
+) -> list[Raw]:
     """What the partition gives until it is enough."""
     got: list[Raw] = []
     deadline = time.monotonic() + DEADLINE_SECONDS
     while not enough(got):
         assert time.monotonic() < deadline, f"only {len(got)} records came"
-        got += part.next_batch()
+        got += (look or part.next_batch)()
     return got
 
 
@@ -123,26 +126,51 @@ def test_an_idle_topic_does_not_block_the_other(make_inputs: MakeInputs) -> None
     part.close()
 
 
-def test_a_partition_that_found_little_sleeps_until_its_poll_interval_is_over(make_inputs: MakeInputs) -> None:
-    """After an empty or a small batch the engine is told when to come back; after a larger one, at once."""
-    inputs = make_inputs()
+class Hands:
+    """A monotonic clock that is moved by hand."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1_000_000
+        for module in ("rest", "kafka_partition"):
+            monkeypatch.setattr(f"dataflows.sources.{module}.monotonic_ms", lambda: self.now)
+
+    def next_look(self, part: MergedPartition, poll_ms: int) -> list[Raw]:
+        """What the partition gives when its poll interval is over."""
+        self.now += poll_ms - self.now % poll_ms
+        return part.next_batch()
+
+
+def test_a_partition_that_found_little_rests_until_its_poll_interval_is_over(
+    make_inputs: MakeInputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After an empty or a small batch it gives nothing until then, whatever there is; after a larger one, at once."""
+    inputs, hands = make_inputs(), Hands(monkeypatch)
     part = MergedKafkaSource(*inputs, batch_size=100, poll_ms=60_000).build_part("in", "00000", None)
-
-    def sleeps(found: Callable[[], list[Raw]]) -> bool:
-        before = now_ms()
-        assert found() is not None
-        awake = part.next_awake()
-        if awake is not None:
-            moment = round(awake.timestamp() * 1_000)
-            assert before < moment <= now_ms() + 60_000
-            assert moment % 60_000 == 0  # for all partitions the same
-        return awake is not None
-
-    assert sleeps(part.next_batch)
+    assert part.next_batch() == []
     inputs.chat([Written("u1", 1_000)])
-    assert sleeps(lambda: _until(part, bool))
-    inputs.chat([Written("u1", 2_000)] * 90)
-    _until(part, lambda _: part.next_awake() is None)
+    for _ in range(200):
+        assert part.next_batch() == []
+    assert _until(part, bool, lambda: hands.next_look(part, 60_000))
+    inputs.chat([Written("u1", 2_000)] * 190)
+    assert part.next_batch() == []
+    _until(part, lambda got: len(got) >= 90, lambda: hands.next_look(part, 60_000))
+    assert part.next_batch()
+    part.close()
+
+
+@pytest.mark.parametrize("step", [-3_600_000, 3_600_000])
+def test_a_wall_clock_that_steps_neither_stops_the_source_nor_ends_it(
+    make_inputs: MakeInputs, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    """An hour back or forward, as when a machine is restored: records come on, and the engine is told no moment."""
+    inputs = make_inputs()
+    part = MergedKafkaSource(*inputs).build_part("in", "00000", None)
+    inputs.chat([Written("u1", 1_000)])
+    assert len(_until(part, bool)) == 1
+    monkeypatch.setattr("dataflows.sources.kafka_partition.now_ms", lambda: now_ms() + step)
+    inputs.chat([Written("u1", 2_000)])
+    assert [raw.received for raw in _until(part, bool)] == [2_000]
+    assert part.next_awake().timestamp() == 0
     part.close()
 
 
@@ -182,9 +210,9 @@ def test_a_snapshot_is_plain_versioned_data(make_inputs: MakeInputs) -> None:
     inputs = make_inputs()
     inputs.chat([Written("u1", 1_000)] * 3)
     part = MergedKafkaSource(*inputs, batch_size=2).build_part("in", "00000", None)
-    assert part.snapshot() == (1, ((inputs.topics.chat_messages, 0), (inputs.topics.moderation_events, 0)), 0)
+    assert part.snapshot() == (2, ((inputs.topics.chat_messages, 0, ""), (inputs.topics.moderation_events, 0, "")), 0)
     _until(part, bool)
-    assert part.snapshot() == (1, ((inputs.topics.chat_messages, 2), (inputs.topics.moderation_events, 0)), 2)
+    assert part.snapshot() == (2, ((inputs.topics.chat_messages, 2, ""), (inputs.topics.moderation_events, 0, "")), 2)
     part.close()
 
 
@@ -272,6 +300,71 @@ def test_a_record_stamped_in_the_future_counts_as_received_now(make_inputs: Make
     assert tomorrow - 86_400_000 <= poison.received <= now_ms()
 
 
+def _slow(monkeypatch: pytest.MonkeyPatch, slow_ms: int) -> None:
+    """Let this machine's clock be slow."""
+    monkeypatch.setattr("dataflows.sources.kafka_partition.now_ms", lambda: now_ms() - slow_ms)
+
+
+def test_a_slow_clock_rejects_nothing_and_stops_the_flow_before_a_record_is_passed(
+    make_inputs: MakeInputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the clock is right again the next start reads every record, with its own time; those before went on."""
+    inputs, minute = make_inputs(), 60_000
+    _slow(monkeypatch, 10 * minute)
+    before = [Written("u1", now_ms() - 20 * minute, b"before")]
+    ahead = [Written(f"u{number}", now_ms() - number, b"%d" % number) for number in range(25)]
+    inputs.chat(before + ahead)
+    part = MergedKafkaSource(*inputs).build_part("in", "00000", None)
+    assert [raw.value for raw in _until(part, bool)] == [b"before"]
+    inputs.moderation([Written("u1", now_ms() - 15 * minute, b"beside")])
+    assert [raw.value for raw in _until(part, bool)] == [b"beside"]
+    monkeypatch.setattr("dataflows.sources.slow_clock.PATIENCE_MS", 0)
+    with pytest.raises(
+        InputError, match=r"partition 0: the records of 25 users are [56]\d\d s ahead .* nothing is lost"
+    ):
+        _until(part, bool)
+    state = part.snapshot()
+    part.close()
+    monkeypatch.undo()
+    got = _rest(MergedKafkaSource(*inputs, stop_at_end=True).build_part("in", "00000", state))
+    assert [(raw.value, raw.received) for raw in got] == [(record.value, record.time) for record in ahead]
+    assert [raw.at.seq for raw in got] == list(range(2, 27))
+
+
+def test_a_clock_that_is_set_right_in_time_lets_the_flow_go_on(
+    make_inputs: MakeInputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was held is dated as if the clock had been right when it was read."""
+    inputs, minute = make_inputs(), 60_000
+    _slow(monkeypatch, 10 * minute)
+    ahead = [Written(f"u{number}", now_ms() - number, b"%d" % number) for number in range(25)]
+    inputs.chat(ahead)
+    part = MergedKafkaSource(*inputs).build_part("in", "00000", None)
+    _until(part, lambda _: len(part._first.held) == 25)
+    assert part.snapshot()[1][0][1] == 0
+    monkeypatch.undo()
+    assert [raw.received for raw in _until(part, bool)] == [record.time for record in ahead]
+    part.close()
+
+
+def test_a_single_wrong_clock_delays_nobody_but_its_owner(make_inputs: MakeInputs) -> None:
+    """A record of next year waits until somebody else's says that it is alone, and both are given then."""
+    inputs = make_inputs()
+    inputs.chat([Written("poison", now_ms() + 600_000, b"poison")])
+    part = MergedKafkaSource(*inputs).build_part("in", "00000", None)
+    _until(part, lambda _: len(part._first.held) == 1)
+    inputs.moderation([Written("u1", now_ms(), b"beside")])
+    assert [raw.value for raw in _until(part, bool)] == [b"beside"]
+    inputs.chat([Written("u1", now_ms(), b"behind")])
+    assert [raw.value for raw in _until(part, lambda got: len(got) == 2)] == [b"poison", b"behind"]
+    inputs.chat([Written("poison", now_ms() + 600_000, b"again")])
+    _until(part, lambda _: len(part._first.held) == 1)
+    assert part.snapshot()[1][0][1] == 2
+    part.close()
+    got = _rest(MergedKafkaSource(*inputs, stop_at_end=True).build_part("in", "00000", part.snapshot()))
+    assert [raw.value for raw in got] == [b"again"]
+
+
 def test_unequal_partition_counts_stop_the_flow_with_advice(kafka: str, topics: Callable[..., str]) -> None:
     """Topics that are not side by side cannot keep a user's order, so the flow does not start."""
     names = TopicSettings(chat_messages=topics("chat", 2), moderation_events=topics("moderation", 3))
@@ -337,7 +430,7 @@ def test_an_offset_removed_while_running_stops_with_the_same_advice(
     chat = Input(inputs.topics.chat_messages, CHAT, 2, None)
     moderation = Input(inputs.topics.moderation_events, MODERATION, 0, None)
     config = MergedKafkaSource(*inputs)._consumer_config()
-    part = MergedPartition(config, 0, chat, moderation, 2, Pace(10, 20, 100, 100_000, None))
+    part = MergedPartition(config, 0, chat, moderation, 2, Pace(10, 20, 100, 100_000, None, Rest(), 300_000))
     with pytest.raises(InputError, match="no longer holds offset 2, where this flow left off"):
         _until(part, lambda got: len(got) > 100)
     part.close()
@@ -366,8 +459,8 @@ def test_a_store_of_other_topics_or_of_another_format_is_refused(make_inputs: Ma
     inputs = make_inputs()
     with pytest.raises(InputError, match="was written for the topics old and older, but the settings name chat"):
         MergedKafkaSource(*inputs).build_part("in", "00000", (1, (("old", 0), ("older", 0)), 0))
-    with pytest.raises(InputError, match="source positions of format 2: run the version that wrote it"):
-        MergedKafkaSource(*inputs).build_part("in", "00000", (2, (("old", 0), ("older", 0)), 0))
+    with pytest.raises(InputError, match="source positions of format 3: run the version that wrote it"):
+        MergedKafkaSource(*inputs).build_part("in", "00000", (3, (("old", 0), ("older", 0)), 0))
 
 
 def _committed(admin: AdminClient, inputs: Inputs) -> dict[str, int]:

@@ -11,7 +11,7 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from dataflows.settings import KafkaSettings
-from dataflows.sinks.exactly_once import ID, ExactlyOnceSink, State, Writer
+from dataflows.sinks.exactly_once import ID, ExactlyOnceSink, Plain, State, Writer
 from dataflows.sinks.kafka import DeliveryFailed, Outgoing
 from dataflows.sinks.transactions import Draft, FencedOutError, Transactions
 from dataflows.topics import BrokerError
@@ -31,7 +31,7 @@ def writer(kafka: str, topic: str) -> Iterator[Callable[..., Writer[str]]]:
     """Build the writer anew, as a start of the flow does."""
     made: list[Writer[str]] = []
 
-    def build(state: State | None = None, *, delivery_timeout_ms: int = 20_000, to: str = topic) -> Writer[str]:
+    def build(state: Plain | None = None, *, delivery_timeout_ms: int = 20_000, to: str = topic) -> Writer[str]:
         settings = KafkaSettings(bootstrap_servers=kafka, delivery_timeout_ms=delivery_timeout_ms)
         sink = ExactlyOnceSink[str](settings, to, f"test.{topic}", lambda item: item, encode)
         [part] = sink.list_parts()
@@ -91,10 +91,11 @@ def test_a_snapshot_is_where_reading_back_begins(kafka: str, topic: str, writer:
     """It reads back what came after it and nothing before: an id that the flow gives anew on purpose is written."""
     first = writer()
     first.write_batch(numbered(0, 60))
-    version, positions, waiting = first.snapshot()
-    assert (version, waiting) == (1, [])
-    assert sum(positions.values()) >= 60
-    again = writer((version, positions, waiting))
+    snapshot = first.snapshot()
+    state = State(*snapshot)
+    assert (state.version, state.ids, state.newest) == (2, [], [])
+    assert sum(state.since.values()) >= 60
+    again = writer(snapshot)
     again.write_batch(numbered(0, 3))
     again.settle()
     assert committed(kafka, topic) == sorted(numbered(0, 60) + numbered(0, 3))
@@ -129,7 +130,7 @@ def test_what_is_read_back_is_left_out_however_many_lives_it_takes(
         life.write_batch(numbered(start, min(start + 7, 60)))
         state = life.snapshot()
     assert committed(kafka, topic) == numbered(0, 60)
-    assert state[2] == []
+    assert State(*state).ids == []
 
 
 def test_what_waits_from_an_earlier_life_is_not_forgotten_when_much_is_read_back(
@@ -143,7 +144,7 @@ def test_what_waits_from_an_earlier_life_is_not_forgotten_when_much_is_read_back
     first.settle()
     second = writer(state)
     state = second.snapshot()
-    assert state[2] == numbered(0, 4)
+    assert State(*state).ids == numbered(0, 4)
     second.write_batch(numbered(4, 40))
     second.settle()
     third = writer(state)
@@ -206,9 +207,9 @@ def test_the_flow_goes_on_while_a_batch_is_written_and_a_snapshot_waits_for_it(
     with ThreadPoolExecutor(1) as beside:
         snapshot = beside.submit(one.snapshot)
         answered.set()
-        version, positions, waiting = snapshot.result(60)
+        state = State(*snapshot.result(60))
     assert committed(kafka, topic) == numbered(0, 20)
-    assert (version, sum(positions.values()) >= 20, waiting) == (1, True, [])
+    assert (sum(state.since.values()) >= 20, state.ids) == (True, [])
 
 
 def test_a_missing_topic_is_named_with_what_to_do(writer: Callable[..., Writer[str]]) -> None:
@@ -221,3 +222,16 @@ def test_a_state_of_another_format_is_refused(writer: Callable[..., Writer[str]]
     """A newer version's positions are not guessed at."""
     with pytest.raises(BrokerError, match="output positions of format 9: run the version that wrote it"):
         writer((9, {}, []))
+
+
+def test_a_state_of_the_version_before_is_read(kafka: str, topic: str, writer: Callable[..., Writer[str]]) -> None:
+    """It had no more than where to read back from, and the ids to leave out."""
+    first = writer()
+    first.write_batch(numbered(0, 10))
+    since = State(*first.snapshot()).since
+    first.write_batch(numbered(10, 20))
+    first.settle()
+    again = writer((1, since, ["item-0003"]))
+    again.write_batch(["item-0003", *numbered(10, 25)])
+    again.settle()
+    assert committed(kafka, topic) == numbered(0, 25)

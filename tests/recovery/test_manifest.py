@@ -29,6 +29,8 @@ from dataflows.manifest import (
     Manifest,
     StoreError,
     StoreLock,
+    accept_topics,
+    accepted_ids,
     differences,
     manifest_of,
     open_store,
@@ -39,6 +41,7 @@ from dataflows.settings import KafkaSettings, RecoverySettings, RunSettings, Set
 from dataflows.sinks.memory import MemorySink
 from dataflows.telemetry import Telemetry
 from dataflows.testing import FlowDriver, small_policy
+from dataflows.topics import Found
 from detectors.features.catalogue import NAMES
 from schemas.codec import Codec
 
@@ -62,6 +65,7 @@ WRITTEN = Manifest(
     lanes=16,
     input_partitions=8,
     topics={"chat_messages": "chat", "moderation_events": "moderation", "risk_events": "risk"},
+    topic_ids={"chat_messages": "C1", "moderation_events": "M1", "risk_events": "R1", "late": "L1"},
     features=("report_count_24h", "message_count_1h"),
     recovery_partitions=PARTS,
 )
@@ -157,18 +161,27 @@ MISMATCHES: dict[str, tuple[dict[str, Any], str]] = {
             f"{OR_NEW}"
         ),
     ),
-    "more input partitions": (
-        {"input_partitions": 12},
-        (
-            "The input topics have 12 partitions, but the recovery store in {} was written for 8, and its users are "
-            "dealt over those: start with a new recovery directory."
-        ),
-    ),
     "fewer input partitions": (
         {"input_partitions": 4},
         (
-            "The input topics have 4 partitions, but the recovery store in {} was written for 8, and its users are "
-            f"dealt over those: name the topics it was written for, {OR_NEW}"
+            "The input topics have 4 partitions, but the recovery store in {} was written for 8, and holds positions "
+            f"in all of them: name the topics it was written for, give these as many, {OR_NEW}"
+        ),
+    ),
+    "an input topic made anew": (
+        {"topic_ids": {**WRITTEN.topic_ids, "chat_messages": "C2"}},
+        (
+            "Topic chat was deleted and made anew (its id was C1 and is C2), so the positions that the recovery store "
+            "holds mean nothing in it: restore the topic, or run `forewarn recovery accept`, which keeps every profile "
+            "and model and begins with the first record of the new topic."
+        ),
+    ),
+    "the risk topic made anew": (
+        {"topic_ids": {**WRITTEN.topic_ids, "risk_events": "R2"}},
+        (
+            "Topic risk was deleted and made anew (its id was R1 and is R2), so the positions that the recovery store "
+            "holds mean nothing in it: restore the topic, or run `forewarn recovery accept`, which keeps every profile "
+            "and model and begins with the first record of the new topic."
         ),
     ),
     "more recovery partitions": (
@@ -189,7 +202,7 @@ def test_a_run_that_the_store_does_not_fit_is_refused_with_a_sentence(store: Pat
 def test_everything_that_does_not_fit_is_told_at_once(store: Path) -> None:
     """Nobody should have to start five times to hear of five mistakes."""
     (store / "part-1.sqlite3").unlink()
-    wrong = changed(lanes=8, input_partitions=12, steps=(), recovery_partitions=4, topics={})
+    wrong = changed(lanes=8, input_partitions=4, steps=(), recovery_partitions=4, topics={})
     told = problems_of(store, wrong)
     starts = [
         "Recovery directory",
@@ -225,6 +238,19 @@ ALLOWED: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"models": ("bayes", "logistic")},
         ["The champion was logistic and is bayes."],
     ),
+    "partitions added": (
+        {"input_partitions": 12},
+        [
+            (
+                "The input topics had 8 partitions and have 12: the old ones go on where they were, the new ones are "
+                "read from their beginning."
+            )
+        ],
+    ),
+    "an output topic made anew": (
+        {"topic_ids": {**WRITTEN.topic_ids, "late": "L2"}},
+        ["The topic of topics.late is another one than before: what that one held is not written again."],
+    ),
     "a model pinned": (
         {"models": ("logistic",)},
         ["The models were logistic, bayes and are logistic; a new one starts untaught."],
@@ -242,6 +268,38 @@ def test_what_an_upgrade_changes_is_let_through_and_noted(
         open_store(store, changed(**fields))
     assert caplog.messages == lines
     assert stored(store) == changed(**fields)
+
+
+def test_a_manifest_of_before_without_topic_ids_is_read_and_gets_them(store: Path) -> None:
+    """An update must not look like topics made anew; and a broker that gives no ids for once takes none away."""
+    before = WRITTEN.model_dump(exclude={"topic_ids"}) | {"version": 1}
+    (store / "manifest.json").write_bytes(orjson.dumps(before))
+    open_store(store, WRITTEN)
+    open_store(store, changed(topic_ids={}))
+    assert stored(store) == WRITTEN
+
+
+def test_topics_made_anew_are_accepted_by_name_and_only_with_all_their_partitions(store: Path) -> None:
+    """What is accepted is noted and told; what would leave positions without a partition is refused."""
+    names = TopicSettings(chat_messages="chat", moderation_events="moderation", risk_events="risk")
+    settings = Settings(kafka=KafkaSettings(bootstrap_servers="nowhere:9092"), topics=names)
+    found = {"chat": Found(8, "C2"), "moderation": Found(8, "M1"), "risk": Found(4, "R2")}
+    with pytest.raises(StoreError, match=r"have 4 partitions, but the recovery store in .* was written for 8"):
+        accept_topics(store, settings, {**found, "chat": Found(4, "C2")})
+    with pytest.raises(StoreError, match="Topic risk does not exist: make it first"):
+        accept_topics(store, settings, {name: topic for name, topic in found.items() if name != "risk"})
+    with pytest.raises(StoreError, match=r"has no manifest\.json"):
+        accept_topics(store / "elsewhere", settings, found)
+    assert stored(store) == WRITTEN
+    assert accept_topics(store, settings, found) == [
+        "chat: made anew; read from its beginning",
+        "risk: made anew; read back from its beginning",
+    ]
+    now = changed(topic_ids={**WRITTEN.topic_ids, "chat_messages": "C2", "risk_events": "R2"})
+    assert stored(store) == now
+    assert accepted_ids(store) == {"chat": "C2", "moderation": "M1", "risk": "R2"}
+    open_store(store, now)
+    assert accept_topics(store, settings, found) == ["No topic of this store was made anew."]
 
 
 def test_after_an_upgrade_the_older_version_is_refused(store: Path) -> None:
@@ -321,7 +379,7 @@ def test_an_unreadable_part_without_a_manifest_is_not_taken_for_an_unused_one(st
         (WRITTEN.model_dump_json(exclude={"lanes", "topics"}).encode(), "look at lanes, topics"),
         (WRITTEN.model_dump_json().replace('"lanes":16', '"lanes":"16"').encode(), "look at lanes"),
         (WRITTEN.model_dump_json().replace('"lanes":16', '"lanes":16,"more":1').encode(), "look at more"),
-        (WRITTEN.model_dump_json().replace('"version":1', '"version":0').encode(), "look at version"),
+        (WRITTEN.model_dump_json().replace('"version":2', '"version":0').encode(), "look at version"),
     ],
 )
 def test_a_manifest_that_is_none_is_refused(store: Path, content: bytes, why: str) -> None:
@@ -334,8 +392,8 @@ def test_a_manifest_that_is_none_is_refused(store: Path, content: bytes, why: st
 def test_a_manifest_of_a_newer_form_is_refused_as_such(store: Path) -> None:
     """Whatever else it says, the version that wrote it can read it."""
     path = store / "manifest.json"
-    path.write_bytes(orjson.dumps({"version": 2, "anything": "else"}))
-    assert problems_of(store) == (f"{path} has version 2, from a newer forewarn, and this one reads 1: {THE_WRITER}",)
+    path.write_bytes(orjson.dumps({"version": 3, "anything": "else"}))
+    assert problems_of(store) == (f"{path} has version 3, from a newer forewarn, and this one reads 2: {THE_WRITER}",)
 
 
 def garbage(part: Path) -> None:
@@ -527,9 +585,10 @@ def test_a_run_says_of_itself_what_its_settings_and_policy_say(tmp_path: Path) -
         run=RunSettings(lanes=7),
     )
     flow, policy = forewarn_flow(TestingSource([])), small_policy()
-    manifest = manifest_of(flow, settings, policy, 8)
+    found = {"chat": Found(8, "C1"), "moderation": Found(8, "M1"), "risk": Found(4, None), "risk.late": Found(4, "L1")}
+    manifest = manifest_of(flow, settings, policy, 8, found=found)
     assert manifest.model_dump() == {
-        "version": 1,
+        "version": 2,
         "steps": stateful_steps(flow),
         "state_versions": STATE_VERSIONS,
         "target": WRITTEN.target,
@@ -538,6 +597,7 @@ def test_a_run_says_of_itself_what_its_settings_and_policy_say(tmp_path: Path) -
         "lanes": 7,
         "input_partitions": 8,
         "topics": WRITTEN.topics,
+        "topic_ids": {"chat_messages": "C1", "moderation_events": "M1", "late": "L1"},
         "features": tuple(NAMES),
         "recovery_partitions": 5,
     }

@@ -1,0 +1,84 @@
+"""A worker's thread sleeps only while none of its partitions has anything to do, and by the monotonic clock."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from dataflows.sources.rest import BRISK, REST_MS, Rest
+
+
+class Clock:
+    """A monotonic clock that moves by sleeping, and otherwise by hand."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now, self.slept = 1_000, 0
+        monkeypatch.setattr("dataflows.sources.rest.monotonic_ms", lambda: self.now)
+        monkeypatch.setattr("dataflows.sources.rest.sleep", self._sleep)
+
+    def _sleep(self, seconds: float) -> None:
+        assert 0 < seconds * 1_000 <= REST_MS
+        self.slept += round(seconds * 1_000)
+        self.now += round(seconds * 1_000)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+def test_a_partition_that_found_nothing_is_due_when_its_time_has_come(clock: Clock) -> None:
+    """And sleeps up to then, a little at a time; one that nobody has heard of is due."""
+    rest = Rest()
+    assert rest.is_due(0)
+    rest.until(0, clock.now + 20, worked=False)
+    turns = 0
+    while not rest.is_due(0):
+        turns += 1
+    assert (clock.slept, clock.now, turns) == (20, 1_020, 10)
+
+
+def test_a_busy_partition_is_not_held_up_by_one_that_waits(clock: Clock) -> None:
+    """They share the thread."""
+    rest = Rest()
+    rest.until(0, 0, worked=True)
+    rest.until(1, clock.now + 20, worked=False)
+    for _ in range(10 * BRISK):
+        assert rest.is_due(0)
+        assert not rest.is_due(1)
+    assert clock.slept == 0
+    rest.leave(0)
+    assert not any(rest.is_due(1) for _ in range(BRISK + 1))
+    assert clock.slept == REST_MS
+
+
+def test_after_a_batch_the_steps_behind_it_have_the_thread_to_themselves(clock: Clock) -> None:
+    """For some turns, in which they work it off."""
+    rest = Rest()
+    rest.until(0, clock.now + 20, worked=True)
+    assert [rest.is_due(0) for _ in range(BRISK)] == [False] * BRISK
+    assert clock.slept == 0
+    assert not rest.is_due(0)
+    assert clock.slept == REST_MS
+
+
+def test_partitions_that_wait_together_sleep_once_a_turn(clock: Clock) -> None:
+    """However many a thread has."""
+    rest = Rest()
+    for partition in range(8):
+        rest.until(partition, clock.now + 1_000, worked=False)
+    for partition in range(8):
+        assert not rest.is_due(partition)
+    assert clock.slept == REST_MS
+
+
+def test_threads_do_not_wait_for_each_other(clock: Clock) -> None:
+    """What one has to do is nothing to another."""
+    rest = Rest()
+    rest.until(0, clock.now + 1_000, worked=False)
+    found: list[bool] = []
+    other = threading.Thread(target=lambda: found.append(rest.is_due(0)))
+    other.start()
+    other.join()
+    assert found == [True]
