@@ -199,6 +199,8 @@ def _send(items: Iterable[Item], settings: Settings, pace: Pace) -> None:
             pace=pace,
             on_progress=lambda taken: bar.update(task, completed=taken),
             on_reject=lambda line: click.echo(line, err=True),
+            max_record_bytes=settings.run.max_record_bytes,
+            allowed_skew_ms=round(settings.run.allowed_skew_seconds * 1000),
         )
     click.echo(
         f"{sent.chat_messages:,} messages and {sent.moderation_events:,} moderation events delivered, "
