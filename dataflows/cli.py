@@ -14,7 +14,7 @@ from pydantic_core import ErrorDetails
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from dataflows.cli_common import FILE, FOLDER, SETTINGS, TEXT_MODEL, Commands
+from dataflows.cli_common import FILE, FOLDER, SETTINGS, TEXT_MODEL, TIME, Commands
 from dataflows.cli_evaluate import compare_command, evaluate_command
 from dataflows.cli_live import redrive_command, run_command
 from dataflows.cli_models import models_group
@@ -57,7 +57,7 @@ def _bar(label: str) -> Iterator[Progress]:
 @click.option("--users", default=2_000, show_default=True, help="How many users there are.")
 @click.option("--days", default=30.0, show_default=True, help="The span they fall into.")
 @click.option("--seed", default=1, show_default=True, help="The same seed gives the same bytes.")
-@click.option("--start", type=click.DateTime(), default="2024-01-01", show_default=True, help="When it begins (UTC).")
+@click.option("--start", type=TIME, default="2024-01-01", show_default=True, help="When it begins; UTC if not said.")
 @SETTINGS
 def simulate_command(
     out: Path | None,

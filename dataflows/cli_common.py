@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from dataflows.settings import SettingsError
 from dataflows.simulate import SimulationError
 from dataflows.sources.rows import LogError
 from dataflows.text_model import TextModelError
+from dataflows.times import iso_datetime
 from dataflows.topics import BrokerError
 from dataflows.train_text import TrainingError
 from schemas.registry import RegistryUnavailable
@@ -45,6 +47,23 @@ EXPECTED = (
 )
 """Errors whose text is the answer; anything else is a bug and keeps its traceback."""
 
+
+class IsoTime(click.ParamType[datetime]):
+    """An ISO 8601 time, read as those of logs are; UTC where it names no zone."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """Return the time in UTC."""
+        if isinstance(value, datetime):
+            return value
+        try:
+            return iso_datetime(value)
+        except ValueError:
+            self.fail(f"{value!r} is no ISO time: write it as 2024-03-01T09:30Z", param, ctx)
+
+
+TIME = IsoTime()
 FILE = click.Path(path_type=Path, dir_okay=False)
 FOLDER = click.Path(path_type=Path, file_okay=False)
 SETTINGS = click.option(

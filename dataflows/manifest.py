@@ -27,6 +27,7 @@ from dataflows.recovery_lock import StoreError, StoreLock, unusable
 from dataflows.recovery_parts import NEW, RESTORE, damages, listed, of_other_times, tidy, unused
 from dataflows.recovery_users import damaged_users, make_users
 from dataflows.settings import Settings
+from dataflows.text_files import MARK
 from detectors import channels, lane, learn, user
 from detectors.features.catalogue import NAMES
 from detectors.models.catalogue import made_of
@@ -234,7 +235,7 @@ def _filled(target: Mapping[str, Any]) -> dict[str, Any]:
 
 def _read(path: Path) -> Manifest:
     try:
-        data = orjson.loads(path.read_bytes())
+        data = orjson.loads(path.read_bytes().removeprefix(MARK))
         version = data.get("version") if isinstance(data, dict) else None
         if isinstance(version, int) and version > VERSION:
             raise StoreError(

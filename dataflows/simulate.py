@@ -191,10 +191,10 @@ def write_log(config: SimulationConfig, path: Path | str) -> int:
         SimulationError: if the path ends in neither `.jsonl` nor `.jsonl.gz`.
     """
     path = Path(path)
-    if not path.name.endswith((".jsonl", ".jsonl.gz")):
+    if not path.name.lower().endswith((".jsonl", ".jsonl.gz")):
         raise SimulationError(f"{path}: a simulated log is JSONL: name it .jsonl or .jsonl.gz")
     with path.open("wb") as file:
-        if path.suffix != ".gz":
+        if path.suffix.lower() != ".gz":
             return _write(simulate(config), file)
         # Without name and time in its header, so that the same seed gives the same bytes.
         with gzip.GzipFile("", "wb", compresslevel=3, fileobj=file, mtime=0) as zipped:

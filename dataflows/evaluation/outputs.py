@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from dataflows.evaluation.labels import Escalation, upheld
+from dataflows.text_files import MARK
 from schemas.records import Tier
 
 Values = NDArray[np.float64]
@@ -85,7 +86,7 @@ def read_outputs(run_dir: Path) -> Outputs:
         EvaluationError: if the directory holds none, or those of an older forewarn.
     """
     try:
-        summary = orjson.loads((run_dir / "summary.json").read_bytes())
+        summary = orjson.loads((run_dir / "summary.json").read_bytes().removeprefix(MARK))
         served = pq.read_table(run_dir / "features.parquet")
         shadow = pq.read_table(run_dir / "shadow.parquet")
         outcomes = _lines(run_dir / "outcomes.jsonl")
@@ -125,7 +126,7 @@ def read_outputs(run_dir: Path) -> Outputs:
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
-    return [orjson.loads(line) for line in path.read_bytes().splitlines()]
+    return [orjson.loads(line) for line in path.read_bytes().removeprefix(MARK).splitlines()]
 
 
 def _floats(table: pa.Table, name: str) -> Values:

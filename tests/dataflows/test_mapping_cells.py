@@ -150,7 +150,7 @@ def test_ids_of_any_size_are_exact_in_json(tmp_path: Path) -> None:
     text += '{"time":9,"user":9007199254740993.0,"room":1e25,"to":-0.0}\n'
     (tmp_path / "log.jsonl").write_text(text)
     raws = [item for item in read_log(tmp_path / "log.jsonl", MAPPING) if isinstance(item, Raw)]
-    said = [(raw.value["user_id"], raw.value["channel"], raw.value["recipients"]) for raw in raws]  # type: ignore[call-overload,index]
+    said = [(raw.value["user_id"], raw.value["channel"], raw.value["recipients"]) for raw in raws]
     assert said == [
         *((str(one), f"room-{one}", [str(one)]) for one in ids),
         ("9007199254740993", "room-1" + "0" * 25, ["0"]),
@@ -183,7 +183,7 @@ def test_ids_in_a_column_of_short_floats_are_refused_sooner(tmp_path: Path) -> N
 def test_decimals_and_dictionaries_name_by_value(tmp_path: Path) -> None:
     """Decimals of any scale, and text stored once for many rows."""
     users = pa.array([Decimal("12345678901234567890.00"), Decimal("0.50")], pa.decimal128(38, 2))
-    room = pa.array(["a", "a"]).dictionary_encode()  # type: ignore[attr-defined]
+    room = pa.array(["a", "a"]).dictionary_encode()
     pq.write_table(pa.table({"time": [0, 1], "user": users, "room": room, "to": ["b"] * 2}), tmp_path / "log.parquet")
     assert _users(tmp_path / "log.parquet") == ([b"12345678901234567890", b"0.5"], [])
 
@@ -194,4 +194,4 @@ def test_a_recipient_that_cannot_be_named_does_not_cost_the_message(tmp_path: Pa
     (raw,) = read_log(tmp_path / "log.jsonl", MAPPING)
     assert isinstance(raw, Raw)
     value = json.loads(raw.value) if isinstance(raw.value, bytes) else raw.value
-    assert value["recipients"] == ["bob", None, "cy"]  # type: ignore[index]
+    assert value["recipients"] == ["bob", None, "cy"]

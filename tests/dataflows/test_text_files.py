@@ -6,17 +6,28 @@ from codecs import BOM_UTF8
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import orjson
 import pytest
 
 from dataflows import text_files
+from dataflows.evidence import PromotionError, weigh
 from dataflows.mapping import LogMapping
 from dataflows.mapping_errors import MappingError
 from dataflows.policy_file import PolicyError, load_policy
+from dataflows.promote import changed_champion, edited
+from dataflows.replay import load_model
 from dataflows.settings import Settings, SettingsError
 from dataflows.settings_kafka import with_secret
 from dataflows.sources.log import LogError, read_log
+from dataflows.testing import hand_made_model, small_policy
 from dataflows.text_files import TextError, decode_text, read_text
+from dataflows.text_model import load_text_model
+from detectors.text.ngrams import BITS
+from detectors.text.scorer import TextScorer
+from schemas.encoder import encode_json
 from schemas.records import Raw
+from tests.kafka.secure import Authority
 
 ROOT = Path(__file__).resolve().parents[2]
 POLICY = (ROOT / "deploy" / "policies" / "example.toml").read_bytes()
@@ -107,3 +118,36 @@ def test_text_that_is_not_utf8_or_never_ends_is_refused(tmp_path: Path, monkeypa
     with pytest.raises(TextError, match="is larger than 10 bytes: name the right file"):
         read_text(_file(tmp_path, "large", b"x" * 11))
     assert read_text(_file(tmp_path, "fits", b"x" * 10)) == "x" * 10
+
+
+def test_documents_that_commands_wrote_may_have_gained_a_mark(tmp_path: Path) -> None:
+    """As when an editor saved a model, or a shell redirected a comparison: it is read, or its encoding is named."""
+    text = orjson.dumps(TextScorer(np.zeros(1 << BITS, np.float32), 0.0, messages=1, positives=0).document())
+    assert load_text_model(_file(tmp_path, "text.json", BOM_UTF8 + text)).document() == orjson.loads(text)
+    policy = load_policy(_file(tmp_path, "policy.toml", POLICY))
+    version = encode_json(hand_made_model(0.5))
+    assert load_model(_file(tmp_path, "model.json", BOM_UTF8 + version), small_policy()) == hand_made_model(0.5)
+    evidence = _file(tmp_path, "evidence.json", "\ufeff{}".encode("utf-16-le"))
+    with pytest.raises(PromotionError, match=r"evidence\.json: is UTF-16: save it as UTF-8 text\."):
+        weigh(evidence, policy, policy, "roc_auc")
+    with pytest.raises(PromotionError, match="not what `forewarn compare"):
+        weigh(_file(tmp_path, "evidence.json", BOM_UTF8 + b"{}"), policy, policy, "roc_auc")
+
+
+def test_a_policy_with_a_mark_can_be_edited(tmp_path: Path) -> None:
+    """A promotion changes the champion in place."""
+    path = _file(tmp_path, "policy.toml", BOM_UTF8 + POLICY)
+    policy = load_policy(path)
+    wanted = changed_champion(policy, policy.learning.challengers[0])
+    assert "champion" in edited(read_text(path), policy, wanted)
+
+
+def test_certificates_and_keys_may_have_a_mark(tmp_path: Path) -> None:
+    """OpenSSL skips it; settings that name such files load."""
+    authority = Authority(tmp_path, "ours")
+    cert, key = authority.issue("client")
+    lines = ["[kafka]", "bootstrap_servers = 'localhost:1'", "security_protocol = 'SSL'"]
+    for name, path in (("ssl_ca_file", authority.ca), ("ssl_cert_file", cert), ("ssl_key_file", key)):
+        path.write_bytes(BOM_UTF8 + path.read_bytes())
+        lines.append(f"{name} = '{path}'")
+    assert Settings.load(_file(tmp_path, "settings.toml", "\n".join(lines).encode())).kafka.ssl_key_file == key

@@ -5,10 +5,14 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
+from click import BadParameter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataflows.times import iso_datetime, iso_ms
+from dataflows.cli_common import TIME
+from dataflows.mapping import Time
+from dataflows.mapping_cells import as_time
+from dataflows.times import epoch_ms, iso_datetime, iso_ms
 
 NOON = 1_709_294_400_000  # 2024-03-01T12:00:00Z
 
@@ -113,3 +117,15 @@ def test_any_text_is_a_time_or_a_value_error(text: str) -> None:
         iso_datetime(text)
     except ValueError:
         pass
+
+
+@pytest.mark.parametrize("text", ["2024-03-01t12:00z", "2024-03-01 13:00 +0100", "20240301T120000,0Z"])
+def test_times_of_commands_and_mappings_are_read_by_the_same_rule(text: str) -> None:
+    """An option, a mapping's origin, and a cell."""
+    assert epoch_ms(TIME.convert(text, None, None)) == NOON
+    assert Time.model_validate({"column": "t", "unit": "s", "origin": text}).origin_ms == NOON
+    assert as_time(text, "t") == NOON
+    with pytest.raises(BadParameter, match="'soon' is no ISO time: write it as 2024-03-01T09:30Z"):
+        TIME.convert("soon", None, None)
+    with pytest.raises(ValueError, match="must be an ISO time such as 2024-03-01T00:00:00Z, not 'soon'"):
+        Time.model_validate({"column": "t", "unit": "s", "origin": "soon"})

@@ -53,16 +53,16 @@ DAYS = 2_932_897  # 10000-01-01, in days since 1970
         (pa.timestamp("us"), START * 1_000, DAYS * 86_400_000_000, "10000-01-01 00:00:00"),
         (pa.timestamp("us", tz="UTC"), START * 1_000, -(2**62), "-"),
         (pa.timestamp("s"), START // 1_000, DAYS * 86_400, "10000-01-01 00:00:00"),
-        (pa.date32(), 19_000, DAYS, "10000-01-01"),  # type: ignore[attr-defined]
-        (pa.date32(), 19_000, -800_000, "-0221-09-04"),  # type: ignore[attr-defined]
-        (pa.date64(), 19_000 * 86_400_000, DAYS * 86_400_000, "10000-01-01"),  # type: ignore[attr-defined]
+        (pa.date32(), 19_000, DAYS, "10000-01-01"),
+        (pa.date32(), 19_000, -800_000, "-0221-09-04"),
+        (pa.date64(), 19_000 * 86_400_000, DAYS * 86_400_000, "10000-01-01"),
     ],
 )
 def test_a_time_beyond_the_calendar_costs_its_row(
     tmp_path: Path, kind: pa.DataType, good: int, bad: int, kept: str
 ) -> None:
     """Beyond the year 9999 or before the year 1; the reject names the column and keeps the value."""
-    whole = pa.array([good, bad, good, None], pa.int32() if str(kind) == "date32[day]" else pa.int64())  # type: ignore[attr-defined]
+    whole = pa.array([good, bad, good, None], pa.int32() if str(kind) == "date32[day]" else pa.int64())
     items = _read(tmp_path, time=whole.cast(kind), user=["ann", "bob", "cy", "di"], text=["a", "b", "c", "d"])
     assert _users(items) == [b"ann", b"cy"]
     assert _rejects(items) == [(RejectReason.UNMAPPED_ROW, 1), (RejectReason.UNMAPPED_ROW, 3)]
@@ -73,19 +73,19 @@ def test_a_time_beyond_the_calendar_costs_its_row(
 
 
 ODD: list[Any] = [
-    pa.array([1, 2], pa.int64()).cast(pa.time64("ns")),  # type: ignore[attr-defined]
-    pa.array([2**62, 1], pa.int64()).cast(pa.duration("ns")),  # type: ignore[attr-defined]
+    pa.array([1, 2], pa.int64()).cast(pa.time64("ns")),
+    pa.array([2**62, 1], pa.int64()).cast(pa.duration("ns")),
     pa.array([{"a": 1}, None]),
     pa.array([[1], None]),
     pa.array([float("inf"), 1.0]),
     pa.array([float("nan"), 1.0]),
-    pa.array([2**63, 2**64 - 1], pa.uint64()),  # type: ignore[attr-defined]
-    pa.array([Decimal(10) ** 70, Decimal(1)], pa.decimal256(76, 0)),  # type: ignore[attr-defined]
+    pa.array([2**63, 2**64 - 1], pa.uint64()),
+    pa.array([Decimal(10) ** 70, Decimal(1)], pa.decimal256(76, 0)),
     pa.array([True, None]),
     pa.array([b"\xff", b"x"], pa.binary()),
-    pa.array(["x", None]).dictionary_encode(),  # type: ignore[attr-defined]
+    pa.array(["x", None]).dictionary_encode(),
     pa.array([None, None]),
-    pa.array([1.5, None], pa.float16()),  # type: ignore[attr-defined]
+    pa.array([1.5, None], pa.float16()),
 ]
 
 
@@ -104,11 +104,11 @@ def test_a_column_of_any_type_ends_as_records_and_rejects(
 def test_strings_without_an_annotation_are_utf8(tmp_path: Path) -> None:
     """As old Spark and Impala wrote them, also in lists, in dictionaries and of a fixed length."""
     users = pa.array(["änn".encode(), b"\xff", b"cy"], pa.binary())
-    fixed = pa.array([b"aa", b"bb", b"cc"], pa.binary(2))  # type: ignore[call-arg]
+    fixed = pa.array([b"aa", b"bb", b"cc"], pa.binary(2))
     items = _read(tmp_path, time=pa.array([START] * 3, pa.timestamp("ms")), user=users, text=fixed)
     assert _users(items) == ["änn".encode(), b"cy"]
     assert _rejects(items) == [(RejectReason.INVALID_UTF8, 1)]
-    assert [item.value["text"] for item in items if isinstance(item, Raw)] == ["aa", "cc"]  # type: ignore[call-overload,index]
+    assert [item.value["text"] for item in items if isinstance(item, Raw)] == ["aa", "cc"]
     large = pa.array([b"ann"] * 3, pa.large_binary())
     assert _users(_read(tmp_path, time=[date(2024, 1, 1)] * 3, user=large, text=["a"] * 3)) == [b"ann"] * 3
 
@@ -117,10 +117,10 @@ def test_old_96_bit_times_beyond_64_bits_of_nanoseconds_are_not_wrapped(tmp_path
     """A ban until 2999 must not become a time of the 18th century."""
     moment = datetime(2999, 12, 31, tzinfo=UTC)
     table = {"time": pa.array([moment], pa.timestamp("ms")), "user": ["ann"], "text": ["a"]}
-    pq.write_table(pa.table(table), tmp_path / "log.parquet", use_deprecated_int96_timestamps=True)  # type: ignore[call-arg]
+    pq.write_table(pa.table(table), tmp_path / "log.parquet", use_deprecated_int96_timestamps=True)
     (raw,) = read_log(tmp_path / "log.parquet", ISO)
     assert isinstance(raw, Raw)
-    assert raw.value["event_time"] == round(moment.timestamp() * 1000)  # type: ignore[call-overload,index]
+    assert raw.value["event_time"] == round(moment.timestamp() * 1000)
 
 
 def test_a_text_beyond_the_bound_costs_its_row(tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_what_is_no_parquet_or_has_a_column_twice_is_answered(tmp_path: Path) ->
     path.write_bytes(b"PAR1" + b"\0" * 50 + b"PAR1")
     with pytest.raises(LogError, match="is not Parquet, or damaged"):
         read_log(path, ISO)
-    twice = pa.Table.from_arrays([pa.array([1]), pa.array(["a"]), pa.array(["b"])], names=["time", "user", "user"])  # type: ignore[attr-defined]
+    twice = pa.Table.from_arrays([pa.array([1]), pa.array(["a"]), pa.array(["b"])], names=["time", "user", "user"])
     pq.write_table(twice, path)
     with pytest.raises(LogError, match="has column 'user' twice"):
         read_log(path, ISO)

@@ -54,7 +54,7 @@ def _row(number: int, text: str, separator: str = ",") -> str:
 
 
 def _texts(items: list[Item]) -> list[str]:
-    return [item.value["text"] for item in items if isinstance(item, Raw)]  # type: ignore[call-overload,index]
+    return [item.value["text"] for item in items if isinstance(item, Raw)]
 
 
 def _rejects(items: list[Item]) -> list[tuple[RejectReason, int]]:
@@ -312,8 +312,8 @@ def test_parts_that_validation_would_mend_reach_it(tmp_path: Path) -> None:
     items = list(read_log(_write(tmp_path, "log.jsonl", text), scored))
     assert _rejects(items) == []
     values = [json.loads(i.value) if isinstance(i.value, bytes) else i.value for i in items if isinstance(i, Raw)]
-    assert [value["scores"][0]["value"] for value in values] == [1.00000536, 1e300, float("inf")]  # type: ignore[index]
-    assert [len(value.get("recipients", ())) for value in values] == [0, 1_025, 0]  # type: ignore[union-attr]
+    assert [value["scores"][0]["value"] for value in values] == [1.00000536, 1e300, float("inf")]
+    assert [len(value.get("recipients", ())) for value in values] == [0, 1_025, 0]
 
 
 def test_rows_are_read_without_a_mapping_by_width_alone(tmp_path: Path) -> None:
