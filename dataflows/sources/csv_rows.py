@@ -32,10 +32,14 @@ class CsvRows(Rows):
         super().__init__(path)
         self._delimiter, self._quote = delimiter, quote
         csv.field_size_limit(ROW_BYTES)  # the row's own bound holds; csv's is lower, and process-wide
+        self.columns = ()  # until the header is read
         with self._open() as stream:
             header = next(self._records(stream), None)
         if isinstance(header, BadRow) or (header is not None and any("\r" in column for column in header[0])):
-            raise LogError(f"{path}: the header line cannot be read: save the log as UTF-8 CSV")
+            raise LogError(
+                f"{path}: the header line cannot be read: save the log as UTF-8 CSV, end lines with a line feed, "
+                "and close every quote"
+            )
         if header is None:
             raise LogError(f"{path}: is empty: a CSV log starts with a header line that names its columns")
         columns = header[0]

@@ -326,3 +326,13 @@ def test_rows_are_read_without_a_mapping_by_width_alone(tmp_path: Path) -> None:
         ["last", "0"],
     ]
     assert sum(isinstance(row, BadRow) for row in read) == 1
+
+
+@pytest.mark.parametrize(
+    "header", ['time,"user,room,text\n', "time,user\rroom,text\n", '"', "\xff\xfe", "x" * 5_000_000]
+)
+def test_a_header_that_cannot_be_read_is_answered_in_a_sentence(tmp_path: Path, header: str) -> None:
+    """A quote that is open, the line ends of old computers, bytes that are no text, a line without an end."""
+    path = _write(tmp_path, "log.csv", header.encode("latin-1") + b"".join(GOOD))
+    with pytest.raises(LogError, match=r"log\.csv: (the header line cannot be read|is UTF-16|has no column)"):
+        read_log(path, MAPPING)
