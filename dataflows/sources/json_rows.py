@@ -21,9 +21,6 @@ SNIFF = 1_000
 NAMED = 1_000
 """How many columns are named at most when one is missing."""
 
-DEEPEST = 32
-"""How deep objects are looked into for columns to name."""
-
 _DIGITS = 4_300
 """Python reads a whole number of no more digits, because that takes quadratic time."""
 
@@ -138,11 +135,11 @@ def _reach(found: dict[str, Any], column: str, absent: Any = None) -> Any:
 
 
 def _paths(found: dict[str, Any]) -> Iterator[str]:
-    """The keys of an object and of the objects in it, down to a depth."""
-    inside: list[tuple[str, dict[str, Any], int]] = [("", found, 1)]
+    """The keys of an object and of the objects in it, which may be deeper than functions can call themselves."""
+    inside = [("", found)]
     while inside:
-        prefix, this, depth = inside.pop()
+        prefix, this = inside.pop()
         for key, value in this.items():
             yield prefix + key
-            if isinstance(value, dict) and depth < DEEPEST:
-                inside.append((f"{prefix}{key}.", value, depth + 1))
+            if isinstance(value, dict):
+                inside.append((f"{prefix}{key}.", value))

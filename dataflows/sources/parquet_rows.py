@@ -32,9 +32,9 @@ class ParquetRows(Rows):
         try:
             with pq.ParquetFile(path) as file:
                 schema = file.schema_arrow
-        except (pa.ArrowException, OSError):
+                self.shown = tuple(schema.names)
+        except (pa.ArrowException, OSError, UnicodeDecodeError):
             raise LogError(f"{path}: is not Parquet, or damaged: correct the suffix or the file") from None
-        self.shown = tuple(schema.names)
         twice = next((column for column in columns if self.shown.count(column) > 1), None)
         if twice is not None:
             raise LogError(f"{path}: has column {twice!r} twice: rename one of them")

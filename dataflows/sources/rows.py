@@ -143,7 +143,7 @@ def whole(path: Path, row: Callable[[], int]) -> Iterator[None]:
     """Turn what a damaged file raises into a `LogError` that names the row after which it is damaged."""
     try:
         yield
-    except (EOFError, OSError, zlib.error, pa.ArrowException) as error:
+    except (EOFError, OSError, UnicodeDecodeError, zlib.error, pa.ArrowException) as error:
         where = f"after row {row()}" if row() else "from its first row on"
         why = str(error) or type(error).__name__
         raise LogError(f"{path}: is damaged {where} ({why}): fetch the log again") from error

@@ -147,12 +147,14 @@ def test_ids_of_any_size_are_exact_in_json(tmp_path: Path) -> None:
     ids = [10**24 + 1, 10**24 + 2, 2**64, 2**64 + 1, 2**53 + 1]
     lines = [{"time": number, "user": one, "room": one, "to": [one]} for number, one in enumerate(ids)]
     text = "".join(json.dumps(line) + "\n" for line in lines)
+    text += json.dumps({"time": 8, "user": "ann", "room": "a", "to": ["b", ids[0]]}) + "\n"
     text += '{"time":9,"user":9007199254740993.0,"room":1e25,"to":-0.0}\n'
     (tmp_path / "log.jsonl").write_text(text)
     raws = [item for item in read_log(tmp_path / "log.jsonl", MAPPING) if isinstance(item, Raw)]
     said = [(raw.value["user_id"], raw.value["channel"], raw.value["recipients"]) for raw in raws]
     assert said == [
         *((str(one), f"room-{one}", [str(one)]) for one in ids),
+        ("ann", "room-a", ["b", str(ids[0])]),
         ("9007199254740993", "room-1" + "0" * 25, ["0"]),
     ]
 

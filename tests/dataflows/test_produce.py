@@ -13,7 +13,7 @@ from dataflows.mapping import LogMapping
 from dataflows.produce import Pace, Produced, ProduceError, produce
 from dataflows.sources.log import Item, read_log
 from schemas.codec import Codec, Encoder
-from schemas.records import CHAT, MODERATION, Position, Raw, Reject, RejectReason, Subject
+from schemas.records import CHAT, MODERATION, ChatMessage, ModerationEvent, Position, Raw, Reject, RejectReason, Subject
 
 ROOT = Path(__file__).resolve().parents[2]
 TOPICS: dict[Subject, str] = {CHAT: "chat", MODERATION: "moderation"}
@@ -249,6 +249,23 @@ def _value(item: Item) -> dict[str, Any]:
     assert isinstance(item, Raw)
     assert isinstance(item.value, dict)
     return item.value
+
+
+def test_an_event_is_measured_against_the_time_at_which_it_arrives() -> None:
+    """One far behind its neighbours is shown to the codec as the receiver would see it, and told if that refuses it."""
+
+    class Narrow(Codec):
+        def decode(self, raw: Raw) -> ChatMessage | ModerationEvent | Reject:
+            event = super().decode(raw)
+            if isinstance(event, Reject) or raw.received is None or raw.received - event.event_time < 1_000:
+                return event
+            return super().decode(raw._replace(value={**_value(raw), "event_time": -1}))
+
+    fake, lines = FakeProducer(), list[str]()
+    items: list[Item] = [_message(0, 10 * 86_400_000, "a"), _message(1, 0, "b"), _message(2, 10 * 86_400_000 + 5, "c")]
+    counts = _produce([*items, _message(3, 10 * 86_400_000, "d")], fake, on_reject=lines.append, codec=Narrow())
+    assert counts == Produced(chat_messages=3, rejects=1)
+    assert [line.partition(": event_time")[0] for line in lines] == ["log, row 1: not sent, negative_timestamp"]
 
 
 def test_only_so_many_rejects_are_told_in_a_line_each() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+from contextlib import suppress
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -10,6 +12,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from dataflows.mapping import LogMapping
 from dataflows.sources import parquet_rows, rows
@@ -158,3 +162,21 @@ def test_what_is_no_parquet_or_has_a_column_twice_is_answered(tmp_path: Path) ->
     pq.write_table(twice, path)
     with pytest.raises(LogError, match="has column 'user' twice"):
         read_log(path, ISO)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_a_file_with_any_bytes_in_it_is_read_or_damaged(data: st.DataObject) -> None:
+    """Nothing but a sentence about the file is raised, wherever it is damaged."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "log.parquet"
+        times = pa.array([START + number for number in range(50)], pa.timestamp("ms"))
+        users = [f"user{number % 5}" for number in range(50)]
+        pq.write_table(pa.table({"time": times, "user": users, "text": users}), path)
+        whole = bytearray(path.read_bytes())
+        for _ in range(data.draw(st.integers(1, 5))):
+            whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
+        path.write_bytes(whole[: data.draw(st.integers(0, len(whole)))] if data.draw(st.booleans()) else whole)
+        with suppress(LogError):
+            for item in read_log(path, ISO):
+                assert isinstance(item, Raw | Reject)

@@ -16,6 +16,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from dataflows.mapping import LogMapping
+from dataflows.mapping_compile import RowMapper
 from dataflows.sources import rows as bounds
 from dataflows.sources.formats import open_rows
 from dataflows.sources.log import Item, LogError, read_log
@@ -202,10 +203,10 @@ def test_a_line_without_an_end_is_a_reject_of_bounded_size(tmp_path: Path, name:
 def test_a_row_that_a_quote_makes_too_long_is_a_reject(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lines that look like no row end with the bound; each of them is then a row of its own."""
     monkeypatch.setattr("dataflows.sources.csv_rows.ROW_BYTES", 100)
-    path = _write(tmp_path, "log.csv", ",".join(COLUMNS) + "\n" + _row(0, '"open') + "text\n" * 50 + _row(1, "b"))
+    path = _write(tmp_path, "log.csv", ",".join(COLUMNS) + "\n" + _row(0, '"a\n' + "text\n" * 50 + 'z"') + _row(1, "b"))
     items = list(read_log(path, MAPPING))
     assert _texts(items) == ["b"]
-    assert _rejects(items) == [(RejectReason.UNMAPPED_ROW, number) for number in range(51)]
+    assert _rejects(items) == [(RejectReason.UNMAPPED_ROW, number) for number in range(52)]
 
 
 def test_many_open_quotes_are_read_in_linear_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -275,6 +276,31 @@ def test_a_time_beyond_all_bounds_costs_its_row(tmp_path: Path, time: str) -> No
     items = list(read_log(path, MAPPING))
     assert _texts(items) == ["hello 1"]
     assert len(_rejects(items)) == 1
+
+
+@pytest.mark.parametrize("error", [OverflowError, RecursionError, ZeroDivisionError, UnicodeError, KeyError])
+@pytest.mark.parametrize("step", ["skips", "events"])
+@pytest.mark.parametrize("sort", [False, True])
+def test_whatever_reading_a_row_raises_costs_that_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[Exception], step: str, sort: bool
+) -> None:
+    """The one guard behind all conversions: the reject has the row's number and bytes, and the next row is read."""
+    real = getattr(RowMapper, step)
+
+    def fails(mapper: RowMapper, *given: Any) -> Any:
+        row = given[1] if step == "events" else given[0]
+        if row[3] == "bad":
+            raise error("a fault that nobody thought of")
+        return real(mapper, *given)
+
+    monkeypatch.setattr(RowMapper, step, fails)
+    data = ",".join(COLUMNS) + "\n" + _row(0, "a") + _row(1, "bad") + _row(2, "c")
+    items = list(read_log(_write(tmp_path, "log.csv", data), _mapping(sort=sort)))
+    assert _texts(items) == ["a", "c"]
+    (reject,) = (item for item in items if isinstance(item, Reject))
+    assert (reject.reason, reject.offset) == (RejectReason.UNMAPPED_ROW, 1)
+    assert reject.detail == f"cannot be mapped ({error.__name__})"
+    assert json.loads(reject.value or b"")["text"] == "bad"
 
 
 def test_what_only_a_lenient_parser_reads_goes_to_validation_as_bytes(tmp_path: Path) -> None:
