@@ -10,6 +10,7 @@ import io
 import sys
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +21,25 @@ from dataflows.console import say, take_over
 from dataflows.endings import end_when_asked
 from dataflows.exit_codes import ExitCode, code_of, expected
 from dataflows.logs import configure_plain
+from dataflows.times import iso_datetime
 
+
+class IsoTime(click.ParamType[datetime]):
+    """An ISO 8601 time, read as those of logs are; UTC where it names no zone."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """Return the time in UTC."""
+        if isinstance(value, datetime):
+            return value
+        try:
+            return iso_datetime(value)
+        except ValueError:
+            self.fail(f"{value!r} is no ISO time: write it as 2024-03-01T09:30Z", param, ctx)
+
+
+TIME = IsoTime()
 FILE = click.Path(path_type=Path, dir_okay=False)
 FOLDER = click.Path(path_type=Path, file_okay=False)
 SETTINGS = click.option(

@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 import click
 
-from dataflows.cli_common import FILE, SETTINGS, TEXT_MODEL, Failure, answered
+from dataflows.cli_common import FILE, SETTINGS, TEXT_MODEL, TIME, Failure, answered
 from dataflows.cluster import run_cluster
 from dataflows.console import say
 from dataflows.exit_codes import ExitCode, code_of, expected
@@ -24,10 +24,10 @@ from dataflows.run import Place, accept, clean_up, prepare, run
 from dataflows.settings import Settings
 from dataflows.supervision import Fault, tell_fault
 from dataflows.text_model import load_text_model
+from dataflows.times import epoch_ms
 from schemas.records import RejectReason
 
 REASON = click.Choice([reason.value for reason in RejectReason])
-TIME = click.DateTime([f"%Y-%m-%d{time}{zone}" for time in ("", "T%H:%M", "T%H:%M:%S") for zone in ("", "%z")])
 
 
 @click.command("run")
@@ -120,8 +120,7 @@ def redrive_command(
     Times are those of rejection: when the dead letter was written. What was redriven before is never sent again,
     whatever was killed in between. Rejects of stage profile go back as JSON; those of files have nowhere to go.
     """
-    zoned = (time if time is None or time.tzinfo else time.replace(tzinfo=UTC) for time in (since, until))
-    span = (None if time is None else round(time.timestamp() * 1000) for time in zoned)
+    span = (None if time is None else epoch_ms(time) for time in (since, until))
     selection = Selection(frozenset(map(RejectReason, reasons)), frozenset(topics), *span)
     survey, sent = redrive(Settings.load(settings_file), selection, send=send)
     for line in survey.lines(sent):

@@ -12,7 +12,7 @@ import click
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from dataflows.cli_common import FILE, SETTINGS
+from dataflows.cli_common import FILE, SETTINGS, TIME
 from dataflows.console import progress, say
 from dataflows.mapping import LogMapping
 from dataflows.produce import Pace, produce
@@ -31,7 +31,7 @@ from schemas.records import CHAT, MODERATION, Position, Raw, Subject
 @click.option("--users", default=2_000, show_default=True, help="How many users there are.")
 @click.option("--days", default=30.0, show_default=True, help="The span they fall into.")
 @click.option("--seed", default=1, show_default=True, help="The same seed gives the same bytes.")
-@click.option("--start", type=click.DateTime(), default="2024-01-01", show_default=True, help="When it begins (UTC).")
+@click.option("--start", type=TIME, default="2024-01-01", show_default=True, help="When it begins; UTC if not said.")
 @SETTINGS
 def simulate_command(
     out: Path | None,
@@ -102,6 +102,8 @@ def _send(items: Iterable[Item], settings: Settings, pace: Pace) -> None:
             pace=pace,
             on_progress=advance,
             on_reject=partial(say, err=True),
+            max_record_bytes=settings.run.max_record_bytes,
+            allowed_skew_ms=round(settings.run.allowed_skew_seconds * 1000),
         )
     say(
         f"{sent.chat_messages:,} messages and {sent.moderation_events:,} moderation events delivered, "

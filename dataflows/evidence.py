@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from dataflows.text_files import TextError, decode_text
 from detectors.policy import Policy
 from schemas.expected import ExpectedError
 
@@ -86,9 +87,11 @@ def weigh(path: Path, policy: Policy, wanted: Policy, by: By) -> dict[str, Any]:
     """
     try:
         data = path.read_bytes()
-        found = _Compared.model_validate_json(data)
+        found = _Compared.model_validate_json(decode_text(data))
     except OSError as error:
         raise PromotionError(f"{path}: cannot be read ({error.strerror}).") from None
+    except TextError as error:
+        raise PromotionError(f"{path}: {error}.") from None
     except ValidationError:
         raise PromotionError(f"{path}: not what `forewarn compare RUN_A RUN_B --json` prints.") from None
     name, champion = wanted.learning.champion, policy.learning.champion

@@ -30,6 +30,7 @@ from dataflows.settings import Settings, TopicSettings
 from dataflows.sinks.exactly_once import STATE_VERSION as SINK_VERSION
 from dataflows.sources.kafka_partition import STATE_VERSION as SOURCE_VERSION
 from dataflows.sources.watch import made_anew
+from dataflows.text_files import MARK
 from dataflows.topics import Found
 from detectors import channels, lane, learn, user
 from detectors.features.catalogue import NAMES
@@ -314,7 +315,7 @@ def _filled(target: Mapping[str, Any]) -> dict[str, Any]:
 
 def _read(path: Path) -> Manifest:
     try:
-        data = orjson.loads(path.read_bytes())
+        data = orjson.loads(path.read_bytes().removeprefix(MARK))
         version = data.get("version") if isinstance(data, dict) else None
         if isinstance(version, int) and version > VERSION:
             raise StoreError(

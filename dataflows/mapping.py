@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from dataflows.mapping_errors import MappingError, sentences, wrong
 from dataflows.mapping_values import Column, Condition, Declared, Recipients, RowsWhere, User, Value, one_of
+from dataflows.text_files import TextError, read_text
+from dataflows.times import epoch_ms, iso_datetime
 from detectors.features.declare import duration_ms
 from schemas.records import Id, Label, Probability
 
@@ -53,13 +55,23 @@ class Lane(Declared):
         return duration_ms(self.spacing)
 
 
+def _moment(given: Any) -> Any:
+    """A time that is text is read as the log's own times are."""
+    if isinstance(given, str):
+        try:
+            return iso_datetime(given)
+        except ValueError:
+            raise wrong(f"must be an ISO time such as 2024-03-01T00:00:00Z, not {given!r}") from None
+    return given
+
+
 class Time(Declared):
     """A row's event time: ISO text (UTC where it names no zone), or a number of `unit` since `origin`."""
 
     column: Column
     format: Literal["iso"] | None = None
     unit: Literal["s", "ms"] | None = None
-    origin: datetime | None = None
+    origin: Annotated[datetime, BeforeValidator(_moment)] | None = None
     lane: Lane | None = None
 
     @model_validator(mode="after")
@@ -76,8 +88,7 @@ class Time(Declared):
         """The origin in milliseconds since the epoch; 0 for ISO times."""
         if self.origin is None:
             return 0
-        origin = self.origin if self.origin.tzinfo else self.origin.replace(tzinfo=UTC)
-        return round(origin.timestamp() * 1000)
+        return epoch_ms(self.origin)
 
 
 class EventBlock(Declared):
@@ -158,18 +169,38 @@ AnyEvent = Annotated[Message | Report | Sanction | Reversal | Exposure | Erasure
 class LogMapping(Declared):
     """One log's mapping; `name` is the topic its events say they come from and the prefix of their derived ids.
 
+    `quote` is what cells of CSV or TSV may be quoted with, empty for nothing, None for what the suffix says.
     `sort` reads the whole log and orders its rows by time first; `sparse` lists columns that a JSONL log may not show
     in its first thousand rows.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
+    quote: str | None = None
     sort: bool = False
     sparse: tuple[Column, ...] = ()
     time: Time
     skip: tuple[RowsWhere, ...] = ()
     identity: tuple[Identity, ...] = ()
     event: tuple[AnyEvent, ...]
+
+    @field_validator("quote", mode="before")
+    @classmethod
+    def _quote_is_a_character_or_false(cls, given: Any) -> Any:
+        if given is False:
+            return ""
+        if given is not None and (not isinstance(given, str) or len(given) != 1):
+            raise wrong("must be one character, or false where the log has no quoting")
+        return given
+
+    @model_validator(mode="after")
+    def _can_be_taken_apart(self) -> Self:
+        for key, given in (("delimiter", self.delimiter), ("quote", self.quote)):
+            if given in ("\n", "\r"):
+                raise wrong(f"{key} ends a line: give another character")
+        if self.quote and self.quote == self.delimiter:
+            raise wrong("quote and delimiter are the same character: correct one of them")
+        return self
 
     @model_validator(mode="after")
     def _makes_something(self) -> Self:
@@ -186,11 +217,11 @@ class LogMapping(Declared):
         """
         path = Path(path)
         try:
-            document = tomllib.loads(path.read_text(encoding="utf-8"))
+            document = tomllib.loads(read_text(path))
         except OSError as error:
             raise MappingError([f"{path}: cannot be read ({error.strerror}): name a mapping file"]) from None
-        except UnicodeDecodeError:
-            raise MappingError([f"{path}: is not UTF-8: save the mapping as UTF-8 text"]) from None
+        except TextError as error:
+            raise MappingError([f"{path}: {error}".replace("save it", "save the mapping")]) from None
         except tomllib.TOMLDecodeError as error:
             raise MappingError([f"{path}: is not TOML ({error}): correct that line"]) from None
         try:

@@ -6,11 +6,14 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from dataflows.mapping import AnyEvent, Exposure, LogMapping, Message, Report, Reversal, Sanction
-from dataflows.mapping_cells import Row, UnmappableError, as_number, as_whole, time_reader
+from dataflows.mapping_cells import Row, UnmappableError, as_float, as_number, as_whole, time_reader
 from dataflows.mapping_getters import Getter, Getters, Test, Text, required
 from schemas.records import CHAT, MODERATION, Subject
 
 Build = Callable[[int, Row, int], dict[str, Any]]
+
+NAMES = frozenset({"channel", "message_id", "sanction_id"})
+"""Keys besides users and the event's own id whose value names something, so that two must not become one."""
 
 MOST_KINDS = 1_024
 """Of how many different values of the deciding column it is remembered which blocks want their rows."""
@@ -39,12 +42,13 @@ class RowMapper:
         self._identity: dict[str, str] = {}
         self._known: dict[Any, _Applicable] = {}
         getters = Getters(columns, self._identity if mapping.identity else None)
+        self.exact = getters.exact
         self.first_subject = _subject(mapping.event[0])
         self.time = time_reader(mapping.time, getters.index)
         self._skip = _any([getters.test(block.when) for block in mapping.skip])
         self._deciding = _deciding(mapping, getters.index)
         self._joins: list[_Join] = [
-            (getters.test(block.when), getters.text(block.user), getters.text(block.becomes))
+            (getters.test(block.when), getters.name(block.user), getters.name(block.becomes))
             for block in mapping.identity
         ]
         self._events: list[_Wanted] = [
@@ -127,7 +131,7 @@ def _any(tests: Sequence[Test]) -> Test:
 def _build(getters: Getters, name: str, number: int, block: AnyEvent) -> Build:
     """The function that makes one block's event out of (row number, row, time)."""
     user, offset = required(getters.user(block.user), "user"), block.offset_ms
-    given = None if block.id is None else required(getters.value(block.id), "id")
+    given = None if block.id is None else required(getters.value(block.id, names=True), "id")
     fields = list(_fields(getters, block))
     kind = None if isinstance(block, Message) else block.kind
 
@@ -175,10 +179,10 @@ def _fields(getters: Getters, block: AnyEvent) -> Iterator[tuple[str, Getter]]:
             needed = ("intervention", "arm")
             yield "probability", required(getters.value(block.probability, as_number), "probability")
     for key in needed:
-        yield key, required(getters.value(getattr(block, key)), key)
+        yield key, required(getters.value(getattr(block, key), names=key in NAMES), key)
     for key in optional:
         if getattr(block, key) is not None:
-            yield key, getters.value(getattr(block, key))
+            yield key, getters.value(getattr(block, key), names=key in NAMES)
 
 
 def _scores(getters: Getters, block: Message) -> Getter:
@@ -189,7 +193,7 @@ def _scores(getters: Getters, block: Message) -> Getter:
         found = [
             {"scorer": scorer, "version": version, "value": value}
             for at, column, scorer, version in scorers
-            if (value := as_number(row[at], column)) is not None
+            if (value := as_float(row[at], column)) is not None
         ]
         return found or None
 

@@ -7,7 +7,7 @@ import string
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from dataflows.mapping_cells import Row, UnmappableError, as_number, as_text, as_truth
+from dataflows.mapping_cells import Row, UnmappableError, as_id, as_number, as_text, as_truth
 from dataflows.mapping_values import Condition, Recipients, Value
 
 Test = Callable[[Row], bool]
@@ -36,6 +36,8 @@ class Getters:
 
     def __init__(self, columns: Sequence[str], identity: Mapping[str, str] | None) -> None:
         self.index = {column: at for at, column in enumerate(columns)}
+        self.exact: set[str] = set()
+        """Columns that name something or are compared, so that their numbers must not be rounded."""
         self._identity = identity
 
     def test(self, conditions: Sequence[Condition]) -> Test:
@@ -57,6 +59,7 @@ class Getters:
             bound = condition.greater_than
             return lambda row: (number := as_number(row[at], column)) is not None and number > bound
         accepted = frozenset(as_text(one, column) for one in condition.is_in or (condition.equals,))
+        self.exact.add(column)
 
         def is_one_of(row: Row) -> bool:
             cell = row[at]
@@ -75,8 +78,23 @@ class Getters:
 
         return text
 
-    def value(self, value: Value[Any], convert: Convert = as_text) -> Getter:
-        """What a value declares, None where it is absent. `convert` reads a cell; constants have their type already."""
+    def name(self, column: str) -> Text:
+        """A column's cell as the name of something, None where it is empty."""
+        at = self.index[column]
+        self.exact.add(column)
+
+        def name(row: Row) -> str | None:
+            cell = row[at]
+            # Short texts without a plus sign, as nearly all names are, cannot be rounded numbers: no call for those.
+            return (cell or None) if type(cell) is str and len(cell) < 17 and "+" not in cell else as_id(cell, column)
+
+        return name
+
+    def value(self, value: Value[Any], convert: Convert = as_text, *, names: bool = False) -> Getter:
+        """What a value declares, None where it is absent. `convert` reads a cell; constants have their type already.
+
+        `names` says that it is the name of something: see `as_id`.
+        """
         default = value.default
         if value.value is not None:
             constant = value.value
@@ -85,7 +103,8 @@ class Getters:
         if value.column is not None and value.regex is None and value.table is None and convert is not as_text:
             at = self.index[column]  # straight from the cell: a number need not become text first
             return lambda row: default if (found := convert(row[at], column)) is None else found
-        text = self._template(value.template) if value.template is not None else self.text(column)
+        read = self.name if names else self.text
+        text = self._template(value.template, read) if value.template is not None else read(column)
         if value.regex is not None:
             text = _extracting(text, re.compile(value.regex))
         if value.table is not None:
@@ -94,10 +113,10 @@ class Getters:
             return text
         return lambda row: default if (found := text(row)) is None else convert(found, column)
 
-    def _template(self, template: str) -> Text:
+    def _template(self, template: str, read: Callable[[str], Text]) -> Text:
         """Fills a template; absent where one of its columns is."""
         parts = list(string.Formatter().parse(template))
-        pieces = [(literal, None if column is None else self.text(column)) for literal, column, _, _ in parts]
+        pieces = [(literal, None if column is None else read(column)) for literal, column, _, _ in parts]
 
         def fill(row: Row) -> str | None:
             filled = ""
@@ -114,7 +133,7 @@ class Getters:
 
     def user(self, value: Value[Any]) -> Getter:
         """A user name, resolved to the person who holds it now."""
-        get, identity = self.value(value), self._identity
+        get, identity = self.value(value, names=True), self._identity
         if identity is None:
             return get
         return lambda row: identity.get(name, name) if (name := get(row)) is not None else None
@@ -125,20 +144,33 @@ class Getters:
         identity = {} if self._identity is None else self._identity
         plain = value.column is not None and value.regex is None and value.table is None
         at = self.index[column] if plain else -1
-        get = (lambda row: row[at]) if plain else self.value(value)  # a plain cell may be a list, which is not text
+        # A plain cell may be a list, which is not text.
+        get = (lambda row: row[at]) if plain else self.value(value, names=True)
+        if plain:
+            self.exact.add(column)
 
-        def people(row: Row) -> list[str] | None:
+        def people(row: Row) -> list[str | None] | None:
             cell = get(row)
             if cell is None or cell == "":
                 return None
+            names: list[str | None]
             if isinstance(cell, list | tuple):
-                names = [as_text(name, column) for name in cell]
+                names = [_recipient(name, column) for name in cell if name is not None and name != ""]
             else:
-                text = as_text(cell, column) or ""
+                text = as_id(cell, column) or ""
                 names = [name.strip() for name in text.split(separator)] if separator else [text]
-            return list(dict.fromkeys(identity.get(name, name) for name in names if name)) or None
+                names = [name for name in names if name]
+            return list(dict.fromkeys(None if name is None else identity.get(name, name) for name in names)) or None
 
         return people
+
+
+def _recipient(cell: Any, column: str) -> str | None:
+    """One of several recipients; None, which validation leaves out, where the cell is no name: a message has others."""
+    try:
+        return as_id(cell, column)
+    except UnmappableError:
+        return None
 
 
 def _extracting(text: Text, pattern: re.Pattern[str]) -> Text:

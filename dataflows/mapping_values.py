@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import string
 from collections.abc import Iterator
@@ -124,6 +125,9 @@ class Condition(Declared):
     @model_validator(mode="after")
     def _is_one_test(self) -> Self:
         one_of(self, ("equals", "is_in", "not_empty", "truthy", "greater_than"))
+        numbers = (one for one in (*(self.is_in or ()), self.equals, self.greater_than) if isinstance(one, float))
+        if not all(map(math.isfinite, numbers)):
+            raise wrong("compares with a number that is not finite: give another one")
         return self
 
 

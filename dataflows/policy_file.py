@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from dataflows.text_files import TextError, read_text
 from detectors.models.catalogue import READS
 from detectors.policy import Policy, parse_policy
 from detectors.rules.catalogue import RULES
@@ -28,12 +29,12 @@ def load_policy(path: Path) -> Policy:
         PolicyError: if there is no such file, it is not TOML, or anything in it is wrong.
     """
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = tomllib.loads(read_text(path))
     except FileNotFoundError:
         raise PolicyError(f"{path}: there is no such policy file; deploy/policies/ has examples.") from None
     except OSError as error:
         raise PolicyError(f"{path}: cannot be read ({error.strerror}): name a policy file.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, RecursionError, TextError) as error:
         raise PolicyError(f"{path}: not a TOML file ({error}): correct it there.") from None
     try:
         return parse_policy(data, RULES, READS)

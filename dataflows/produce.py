@@ -1,25 +1,39 @@
-"""Sends a log to the input topics: the very records and ids a replay of it would read, one message each."""
+"""Sends a log to the input topics: the very records and ids a replay of it would read, one message each.
+
+What the receiver would refuse is not sent: who receives goes by the record's timestamp, so a row is measured against
+the time that its record would have.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn, Protocol, cast
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from dataflows.clock import monotonic_ms
+from dataflows.clock import monotonic_ms, now_ms
+from dataflows.log_time import LogTime
 from dataflows.sinks.kafka import RELIABLE
 from dataflows.sources.log import Item
 from schemas.codec import Codec
 from schemas.expected import ExpectedError
-from schemas.records import CHAT, MODERATION, ChatMessage, Event, Reject, Subject
+from schemas.records import CHAT, MODERATION, ChatMessage, Event, Raw, Reject, RejectReason, Subject
 
 Topics = Mapping[Subject, str] | Mapping[str, str]
 """The topic of each subject."""
 
 PROGRESS_EVERY = 1_000
 """Items between two calls of `on_progress`."""
+
+AHEAD_OF_LOG = "event_time: ahead of the users behind it (a log that is not in the order of time needs sort = true)"
+
+FAR_BEHIND_MS = 86_400_000
+"""An event that would arrive so long after its time is shown to the codec as it would arrive."""
+
+REJECTS_TOLD = 20
+"""How many rows that are not sent are told in a line each."""
 
 
 class ProduceError(ExpectedError, RuntimeError):
@@ -79,43 +93,93 @@ def produce(
     on_progress: Callable[[int], None] | None = None,
     on_reject: Callable[[str], None] | None = None,
     codec: Codec | None = None,
+    max_record_bytes: int = 1_048_576,
+    allowed_skew_ms: int = 300_000,
     new_producer: Callable[[dict[str, Any]], Producer] = Producer,
     now: Callable[[], int] = monotonic_ms,
+    today: Callable[[], int] = now_ms,
 ) -> Produced:
     """Send every event of a log to the topic of its subject, keyed by user, in the order of the log.
 
     A record's timestamp is when it would have arrived: its event time or, for an event behind the ones before it or
-    beside them, a millisecond after the latest. By it the two topics are merged again as they were in the log.
+    beside them, a millisecond after the latest. By it the two topics are merged again as they were in the log. The
+    timestamps follow what several users show (see `LogTime`), and nothing is sent that lies ahead of `today`.
 
-    Each record is validated as the dataflow would; what is not an event is counted and told to `on_reject` in a line
-    with its coordinates. `on_progress` is called with the number of items taken from the log.
+    Each record is validated as the dataflow would; what is not an event is counted, and the first `REJECTS_TOLD` are
+    told to `on_reject` in a line each with their coordinates, then how many more there were. `on_progress` is called
+    with the number of items taken from the log.
 
     Raises:
         ProduceError: as soon as a delivery is known to have failed; some of the log is then on the topics already.
     """
     sender = _Sender({**producer_config, **RELIABLE}, topics, encoder, new_producer)
-    codec = Codec() if codec is None else codec
+    codec = Codec(max_bytes=max_record_bytes, allowed_skew_ms=allowed_skew_ms) if codec is None else codec
+    taken, told = 0, _Told(on_reject)
+
+    def events() -> Iterator[tuple[Event, Raw]]:
+        nonlocal taken
+        for taken, item in enumerate(items, start=1):
+            event = item if isinstance(item, Reject) else codec.decode(item)
+            if isinstance(event, Reject):
+                told.refused(event)
+            else:
+                yield event, cast("Raw", item)
+            if on_progress is not None and taken % PROGRESS_EVERY == 0:
+                on_progress(taken)
+
     begin: int | None = None
-    taken = 0
-    for taken, item in enumerate(items, start=1):
-        event = item if isinstance(item, Reject) else codec.decode(item)
-        if isinstance(event, Reject):
-            sender.counts.rejects += 1
-            if on_reject is not None:
-                on_reject(f"{event.topic}, row {event.offset}: not sent, {event.reason}: {event.detail}")
-        else:
-            if pace is not None:
-                begin = now() if begin is None else begin
-                due = begin + pace.due_ms(event.event_time)
-                while (early := due - now()) > 0:
-                    sender.serve(early / 1000)
-            sender.send(event)
-        if on_progress is not None and taken % PROGRESS_EVERY == 0:
-            on_progress(taken)
+    for event, raw, arrived in LogTime(allowed_skew_ms).stamped(events()):
+        if arrived is None:
+            told.refused(raw, RejectReason.FUTURE_TIMESTAMP, AHEAD_OF_LOG)
+            continue
+        if event.event_time - today() > allowed_skew_ms:
+            told.refused(raw, RejectReason.FUTURE_TIMESTAMP, "event_time: has not come yet")
+            continue
+        if arrived - event.event_time > FAR_BEHIND_MS and isinstance(
+            refused := codec.decode(raw._replace(received=arrived)), Reject
+        ):
+            told.refused(refused)
+            continue
+        if pace is not None:
+            begin = now() if begin is None else begin
+            due = begin + pace.due_ms(event.event_time)
+            while (early := due - now()) > 0:
+                sender.serve(early / 1000)
+        if not sender.send(event, arrived, max_record_bytes):
+            told.refused(raw, RejectReason.TOO_LARGE, f"more than {max_record_bytes} bytes")
     sender.finish()
     if on_progress is not None:
         on_progress(taken)
+    sender.counts.rejects = told.finish()
     return sender.counts
+
+
+class _Told:
+    """Says which rows were not sent: the first in a line each, the others as a count by reason."""
+
+    def __init__(self, say: Callable[[str], None] | None) -> None:
+        self._say = say
+        self._rejects = 0
+        self._more: Counter[str] = Counter()
+
+    def refused(self, row: Raw | Reject, reason: RejectReason | None = None, detail: str = "") -> None:
+        """Count a row that was not sent: a reject, or a record and why."""
+        if isinstance(row, Reject):
+            log, number, reason, detail = row.topic, row.offset, row.reason, row.detail
+        else:
+            log, number = row.at.topic, row.at.offset
+        self._rejects += 1
+        if self._rejects > REJECTS_TOLD:
+            self._more[str(reason)] += 1
+        elif self._say is not None:
+            self._say(f"{log}, row {number}: not sent, {reason}: {detail}")
+
+    def finish(self) -> int:
+        """Tell of the others, and return how many there were in all."""
+        if self._more and self._say is not None:
+            reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(self._more.items()))
+            self._say(f"{self._more.total():,} more rows not sent: {reasons}")
+        return self._rejects
 
 
 class _Sender:
@@ -130,20 +194,19 @@ class _Sender:
     ) -> None:
         self.counts = Produced()
         self._failed: KafkaError | None = None
-        self._clock = -1
         self._producer = new_producer(config)
         self._chat = (topics[CHAT], encoder(CHAT).encode, self._delivered_chat)
         self._moderation = (topics[MODERATION], encoder(MODERATION).encode, self._delivered_moderation)
 
-    def send(self, event: Event) -> None:
-        """Hand one event to the producer, waiting for room in its queue."""
+    def send(self, event: Event, arrived: int, max_bytes: int) -> bool:
+        """Hand one event to the producer, waiting for room in its queue; False where it is larger than is received."""
         topic, encode, delivered = self._chat if isinstance(event, ChatMessage) else self._moderation
-        # strictly rising, so that the source, which merges the topics by record timestamp, gives the log's own order
-        self._clock = max(self._clock + 1, event.event_time)
         value, key = encode(event), event.user_id.encode()
+        if len(value) > max_bytes:
+            return False
         while True:
             try:
-                self._producer.produce(topic, value, key, on_delivery=delivered, timestamp=self._clock)
+                self._producer.produce(topic, value, key, on_delivery=delivered, timestamp=arrived)
             except BufferError:
                 self.serve(1.0)
             except KafkaException as error:
@@ -151,6 +214,7 @@ class _Sender:
             else:
                 break
         self.serve(0.0)
+        return True
 
     def serve(self, seconds: float) -> None:
         """Look at the deliveries that were reported, waiting up to `seconds` for one."""

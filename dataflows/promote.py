@@ -20,6 +20,7 @@ from dataflows.clock import now_ms
 from dataflows.evidence import By, PromotionError, weigh
 from dataflows.files import write_whole
 from dataflows.policy_file import load_policy
+from dataflows.text_files import MARK, read_text
 from detectors.models.catalogue import READS
 from detectors.policy import Policy, parse_policy
 from detectors.rules.catalogue import RULES
@@ -98,7 +99,7 @@ def changes(policy_file: Path) -> list[Change]:
     """
     path = _record(policy_file)
     try:
-        return [CHANGE.validate_json(line) for line in path.read_bytes().splitlines()]
+        return [CHANGE.validate_json(line) for line in path.read_bytes().removeprefix(MARK).splitlines()]
     except FileNotFoundError:
         return []
     except (OSError, ValueError):
@@ -141,7 +142,7 @@ def _change(
 ) -> Change:
     """Note what is about to be done to the policy, then do it: see `took_effect`."""
     try:
-        text = edited(path.read_bytes().decode(), policy, wanted)
+        text = edited(read_text(path), policy, wanted)
     except (OSError, ValueError):
         raise PromotionError(f"{path}: cannot be edited safely: set champion and challengers by hand.") from None
     change = Change(

@@ -21,6 +21,7 @@ from dataflows.sinks.parquet import FeatureTable, write_table
 from dataflows.sources.log import LogError, LogSource
 from dataflows.summary import summarise
 from dataflows.telemetry import Telemetry
+from dataflows.text_files import decode_text
 from detectors.features.catalogue import NAMES
 from detectors.items import Outcome
 from detectors.lane import News, Publication
@@ -62,7 +63,7 @@ def load_model(path: Path, policy: Policy) -> ModelVersion:
         ReplayError: if there is none in it, or it lacks the track record that the policy decides by.
     """
     try:
-        version = ModelVersion.model_validate_json(path.read_bytes())
+        version = ModelVersion.model_validate_json(decode_text(path.read_bytes()))
         track = freeze(version).track
     except OSError as error:
         raise ReplayError(f"{path}: cannot be read ({error.strerror}); a replay writes models/<name>.json.") from None

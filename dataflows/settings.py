@@ -21,6 +21,7 @@ from pydantic_settings import SettingsError as UnreadableVariable
 
 from dataflows.settings_errors import SettingsError, hint, sentence
 from dataflows.settings_kafka import KafkaSettings, Positive, Section, kafka_client_config, with_secret
+from dataflows.text_files import TextError, read_text
 from schemas.registry import RegistrySettings
 
 __all__ = [
@@ -181,11 +182,13 @@ def _read_file(path: Path | None) -> dict[str, Any]:
     if path is None:
         return {}
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(read_text(path))
     except OSError as error:
         raise SettingsError([f"The settings file {path} cannot be read ({error.strerror}): check its name."]) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        at = str(error).rpartition("(")[2].rstrip(")") if isinstance(error, tomllib.TOMLDecodeError) else "not UTF-8"
+    except TextError as error:
+        raise SettingsError([f"The settings file {path} {error}."]) from None
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        at = str(error).rpartition("(")[2].rstrip(")") if isinstance(error, tomllib.TOMLDecodeError) else "too deep"
         # Only the place is told: tomllib may quote the text around the mistake, and that text may be a secret.
         raise SettingsError([f"The settings file {path} is not TOML ({at}): correct it there."]) from None
 

@@ -12,6 +12,8 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 from pydantic import BaseModel, ConfigDict, Field, FilePath, SecretStr, field_validator, model_validator
 
+from dataflows.text_files import TextError, read_text
+
 Option = str | int | float | bool
 Positive = Annotated[int, Field(gt=0)]
 
@@ -199,8 +201,10 @@ def with_secret(data: Any, name: str) -> Any:
     if data.get(name) is not None:
         raise ValueError(f"{name} and {name}_file are both set, keep one")
     try:
-        secret = Path(data[f"{name}_file"]).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError, TypeError) as error:
+        secret = read_text(Path(data[f"{name}_file"]))
+    except TextError as error:
+        raise ValueError(f"{name}_file {error}") from error
+    except (OSError, TypeError, ValueError) as error:
         raise ValueError(f"{name}_file cannot be read, make it a readable text file that holds the secret") from error
     return {**data, name: secret.removesuffix("\n").removesuffix("\r")}
 

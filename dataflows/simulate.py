@@ -194,12 +194,12 @@ def write_log(config: SimulationConfig, path: Path | str) -> int:
             changed.
     """
     path = Path(path)
-    if not path.name.endswith((".jsonl", ".jsonl.gz")):
+    if not path.name.lower().endswith((".jsonl", ".jsonl.gz")):
         raise SimulationError(f"{path}: a simulated log is JSONL: name it .jsonl or .jsonl.gz")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(path) as file:
-            if path.suffix != ".gz":
+            if path.suffix.lower() != ".gz":
                 return _write(simulate(config), file)
             # Without name and time in its header, so that the same seed gives the same bytes.
             with gzip.GzipFile("", "wb", compresslevel=3, fileobj=file, mtime=0) as zipped:

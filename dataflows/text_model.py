@@ -7,6 +7,7 @@ from pathlib import Path
 import orjson
 
 from dataflows.files import write_whole
+from dataflows.text_files import decode_text
 from detectors.text.scorer import TextScorer
 from schemas.expected import ExpectedError
 
@@ -38,7 +39,7 @@ def load_text_model(path: Path) -> TextScorer:
         TextModelError: if there is none in it, or one that this version cannot use.
     """
     try:
-        return TextScorer.of(orjson.loads(path.read_bytes()))
+        return TextScorer.of(orjson.loads(decode_text(path.read_bytes())))
     except OSError as error:
         raise TextModelError(f"{path}: cannot be read ({error.strerror}); {ADVICE}.") from None
     except orjson.JSONDecodeError:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from sklearn.linear_model import LogisticRegression
 from dataflows.evaluation.calibration import calibration_error, reliability
 from dataflows.evaluation.intervals import Figure, compare_scores
 from dataflows.sources.formats import open_rows
-from dataflows.sources.rows import BadRow
+from dataflows.sources.rows import BadRow, whole
 from detectors.text.ngrams import BITS, hashed
 from detectors.text.normalise import plain, skeleton
 from detectors.text.scorer import TextScorer
@@ -117,20 +117,31 @@ def _messages(source: Source) -> Iterator[Message]:
     rows = open_rows(source.path, columns)
     places = [list(rows.columns).index(column) for column in columns]
     seen: set[tuple[str, bool]] = set()
-    for row in rows:
-        if isinstance(row, BadRow):
-            continue
-        text, label, *group = (row[place] for place in places)
-        if not isinstance(text, str) or not text or label in (None, ""):
-            continue
-        toxic = str(label) in source.positive
-        if group:
-            yield Message(text, toxic, str(group[0]))
-            continue
-        form = skeleton(plain(text))
-        if (form, toxic) not in seen:  # a message that was copied a thousand times is one piece of evidence
-            seen.add((form, toxic))
-            yield Message(text, toxic, form)
+    read = 0
+    with whole(source.path, lambda: read):
+        for row in rows:
+            read += 1
+            if not isinstance(row, BadRow):
+                yield from _message(source, [row[place] for place in places], seen)
+
+
+def _message(source: Source, cells: list[Any], seen: set[tuple[str, bool]]) -> Iterator[Message]:
+    """The message of a row, if it has a text, a label, and no copy before it."""
+    text, label, *group = cells
+    if not isinstance(text, str) or not text or label in (None, ""):
+        return
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half a surrogate pair is no text
+        return
+    toxic = str(label) in source.positive
+    if group:
+        yield Message(text, toxic, str(group[0]))
+        return
+    form = skeleton(plain(text))
+    if (form, toxic) not in seen:  # a message that was copied a thousand times is one piece of evidence
+        seen.add((form, toxic))
+        yield Message(text, toxic, form)
 
 
 def _bucket(group: str) -> int:

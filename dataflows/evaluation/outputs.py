@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from dataflows.evaluation.labels import Escalation, upheld
 from dataflows.files import unfinished
+from dataflows.text_files import MARK
 from schemas.expected import ExpectedError
 from schemas.records import Tier
 
@@ -91,7 +92,7 @@ def read_outputs(run_dir: Path) -> Outputs:
             raise EvaluationError(
                 f"{run_dir}: a replay was cut short while it moved its files in: replay the log again."
             )
-        told = (run_dir / "summary.json").read_bytes()
+        told = (run_dir / "summary.json").read_bytes().removeprefix(MARK)
         summary = orjson.loads(told)
         served = pq.read_table(run_dir / "features.parquet")
         shadow = pq.read_table(run_dir / "shadow.parquet")
@@ -134,7 +135,7 @@ def read_outputs(run_dir: Path) -> Outputs:
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
-    return [orjson.loads(line) for line in path.read_bytes().splitlines()]
+    return [orjson.loads(line) for line in path.read_bytes().removeprefix(MARK).splitlines()]
 
 
 def _floats(table: pa.Table, name: str) -> Values:

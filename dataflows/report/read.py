@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from dataflows.text_files import MARK
 from schemas.records import RiskEvent, Tombstone
 
 Times = NDArray[np.int64]
@@ -143,7 +144,7 @@ def read_summary(directory: Path) -> Summary:
     if not path.exists():
         return Summary({})
     try:
-        document = orjson.loads(path.read_bytes())
+        document = orjson.loads(path.read_bytes().removeprefix(MARK))
     except orjson.JSONDecodeError as error:
         raise ValueError(f"{path} is not JSON ({error}): replay the log again") from error
     return Summary(document if isinstance(document, dict) else {})
@@ -210,7 +211,7 @@ def _whole(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 def _object(data: bytes, where: str) -> dict[str, Any]:
     try:
-        document = orjson.loads(data)
+        document = orjson.loads(data.removeprefix(MARK))
     except orjson.JSONDecodeError as error:
         raise ValueError(f"{where} is not JSON ({error}): replay the log again") from error
     if not isinstance(document, dict):

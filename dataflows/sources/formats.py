@@ -9,26 +9,38 @@ from dataflows.mapping_errors import did_you_mean
 from dataflows.sources.csv_rows import CsvRows
 from dataflows.sources.json_rows import SNIFF, JsonRows
 from dataflows.sources.parquet_rows import ParquetRows
-from dataflows.sources.rows import LogError, Rows
+from dataflows.sources.rows import LogError, Rows, whole
 
 
-def open_rows(path: Path, columns: Sequence[str], *, delimiter: str | None = None, sparse: Sequence[str] = ()) -> Rows:
+def open_rows(
+    path: Path,
+    columns: Sequence[str],
+    *,
+    delimiter: str | None = None,
+    quote: str | None = None,
+    sparse: Sequence[str] = (),
+) -> Rows:
     """The rows of the log at `path`, whose `columns` are known to be there.
 
+    `quote` is what cells may be quoted with, empty for nothing. Left out, it goes by the suffix: TSV has no quoting
+    (see its registration at IANA, text/tab-separated-values), and CSV has double quotes (RFC 4180).
+
     Raises:
-        LogError: if the file is missing, of a kind not known, or without a column asked for.
+        LogError: if the file is missing, damaged, of a kind not known, or without a column asked for.
     """
     kind = log_kind(path)
     shown: Sequence[str]
-    if kind == "jsonl":
-        rows: Rows = (lines := JsonRows(path, columns))
-        shown = sorted(lines.shown() | set(sparse))
-    elif kind == "parquet":
-        rows = (table := ParquetRows(path, columns))
-        shown = table.shown
-    else:
-        rows = CsvRows(path, delimiter or ("\t" if kind == "tsv" else ","))
-        shown = rows.columns
+    with whole(path, lambda: 0):
+        if kind == "jsonl":
+            rows: Rows = (lines := JsonRows(path, columns))
+            shown = sorted(lines.shown() | set(sparse))
+        elif kind == "parquet":
+            rows = (table := ParquetRows(path, columns))
+            shown = table.shown
+        else:
+            quote = ("" if kind == "tsv" else '"') if quote is None else quote
+            rows = CsvRows(path, delimiter or ("\t" if kind == "tsv" else ","), quote or None)
+            shown = rows.columns
     for column in columns:
         if column not in shown:
             rarely = f" (or list it under sparse if the first {SNIFF} rows lack it)" if kind == "jsonl" else ""
@@ -39,16 +51,17 @@ def open_rows(path: Path, columns: Sequence[str], *, delimiter: str | None = Non
 
 
 def log_kind(path: Path) -> str:
-    """`csv`, `tsv`, `jsonl` or `parquet`, by the suffix.
+    """`csv`, `tsv`, `jsonl` or `parquet`, by the suffix in whatever case.
 
     Raises:
         LogError: if the file is missing or the suffix is none of these.
     """
     if not path.is_file():
         raise LogError(f"{path}: there is no such file: name a log")
-    suffix = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
+    zipped = path.suffix.lower() == ".gz"
+    suffix = (Path(path.stem) if zipped else path).suffix.lower()
     kind = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}.get(suffix)
-    if kind is None or (kind == "parquet" and path.suffix == ".gz"):
+    if kind is None or (kind == "parquet" and zipped):
         raise LogError(
             f"{path}: is of no known kind: a log ends in .csv, .tsv or .jsonl (each also with .gz) or .parquet"
         )

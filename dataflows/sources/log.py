@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import zlib
+import json
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
-import pyarrow as pa
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
 from dataflows.mapping import LogMapping
 from dataflows.mapping_cells import UnmappableError
 from dataflows.mapping_compile import RowMapper
 from dataflows.sources.formats import log_kind, open_rows
-from dataflows.sources.json_rows import JsonRows
-from dataflows.sources.rows import BadRow, Cells, LogError, Rows
+from dataflows.sources.json_rows import JsonRows, LenientLine
+from dataflows.sources.rows import BadRow, Cells, LogError, Rows, shown, whole
 from schemas.records import CHAT, MODERATION, Position, Raw, Reject, RejectReason, Subject
 
 __all__ = ["Item", "LogCounts", "LogError", "LogPartition", "LogSource", "read_log"]
@@ -76,39 +76,81 @@ def read_log(
         rows: Rows = (lines := JsonRows(path, ()))
         items = _native(lines, received, counts)
     else:
-        rows = open_rows(path, mapping.columns(), delimiter=mapping.delimiter, sparse=mapping.sparse)
+        rows = open_rows(
+            path, mapping.columns(), delimiter=mapping.delimiter, quote=mapping.quote, sparse=mapping.sparse
+        )
         items = _mapped(rows, mapping, received, counts)
     counts.fraction_of = rows.fraction
     return _guarded(path, items, counts)
 
 
 def _guarded(path: Path, items: Iterator[Item], counts: LogCounts) -> Iterator[Item]:
-    try:
+    with whole(path, lambda: counts.rows):
         yield from items
-    except (EOFError, OSError, zlib.error, pa.ArrowException) as error:
-        raise LogError(f"{path}: is damaged after row {counts.rows} ({error}): fetch the log again") from error
 
 
 def _mapped(rows: Rows, mapping: LogMapping, received: int | None, counts: LogCounts) -> Iterator[Item]:
     mapper = RowMapper(mapping, rows.columns)
+    rows.exact = frozenset(mapper.exact)
+    rows.resembles = _has_a_time(mapper)
     topic, subject, seq = mapping.name, mapper.first_subject, 0
     timed = _timed(rows, mapper, counts)
     for number, row, time in sorted(timed, key=itemgetter(2)) if mapping.sort else timed:
-        try:
-            made = () if isinstance(row, BadRow) else mapper.events(number, row, time)
-        except UnmappableError as error:
-            bad = BadRow(RejectReason.UNMAPPED_ROW, error.detail, rows.as_json(row))
+        made: list[tuple[Subject, dict[str, Any]]] = []
+        bad, lenient = row, False
+        if not isinstance(row, BadRow):
+            try:
+                made = mapper.events(number, row, time)
+                lenient = type(row[-1]) is LenientLine
+            except Exception as error:  # whatever the row holds; the next row is read
+                bad = _unmapped(error, rows, row)
+        if isinstance(bad, BadRow):
             yield _reject(bad, subject, Position(topic, 0, number, seq), received, counts)
             seq += 1
             continue
-        if isinstance(row, BadRow):
-            yield _reject(row, subject, Position(topic, 0, number, seq), received, counts)
-            seq += 1
-        elif not made:
+        if not made:
             counts.eventless += 1
         for of, value in made:
-            yield Raw(of, value, value["user_id"].encode(), Position(topic, 0, number, seq), received)
+            record = _as_written(value) if lenient else value
+            yield Raw(of, record, _key(value), Position(topic, 0, number, seq), received)
             seq += 1
+
+
+def _has_a_time(mapper: RowMapper) -> Callable[[Cells], bool]:
+    """Whether cells look like a row of the log, which has a time in the place of the time."""
+
+    def has_a_time(row: Cells) -> bool:
+        try:
+            mapper.time(row)
+        except Exception:  # as wherever a row is read
+            return False
+        return True
+
+    return has_a_time
+
+
+def _key(value: dict[str, Any]) -> bytes | None:
+    """The key of a record: its user as bytes, where it has a user that is text."""
+    user = value.get("user_id")
+    try:
+        return user.encode() if isinstance(user, str) else None
+    except UnicodeEncodeError:
+        return None
+
+
+def _as_written(value: dict[str, Any]) -> bytes:
+    """A record as JSON that may hold half a surrogate pair: decoding knows what becomes of it, as on a topic."""
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
+def _unmapped(error: Exception, rows: Rows, row: Cells) -> BadRow:
+    """The reject of a row whose reading or mapping raised."""
+    detail = error.detail if isinstance(error, UnmappableError) else f"cannot be mapped ({type(error).__name__})"
+    try:
+        value = rows.as_json(row)
+    except Exception:  # no row may end a log, least of all one that is refused
+        value = shown([type(cell).__name__ for cell in row])
+    return BadRow(RejectReason.UNMAPPED_ROW, detail, value)
 
 
 def _timed(rows: Rows, mapper: RowMapper, counts: LogCounts) -> Iterator[tuple[int, Cells | BadRow, int]]:
@@ -124,8 +166,8 @@ def _timed(rows: Rows, mapper: RowMapper, counts: LogCounts) -> Iterator[tuple[i
                 counts.skipped += 1
                 continue
             time = time_of(row)
-        except UnmappableError as error:
-            yield number, BadRow(RejectReason.UNMAPPED_ROW, error.detail, rows.as_json(row)), time
+        except Exception as error:  # whatever the row holds; the next row is read
+            yield number, _unmapped(error, rows, row), time
         else:
             yield number, row, time
 
@@ -144,8 +186,8 @@ def _native(rows: JsonRows, received: int | None, counts: LogCounts) -> Iterator
             bad = BadRow(RejectReason.UNMAPPED_ROW, detail, line.rstrip(b"\r\n"))
             yield _reject(bad, CHAT, at, received, counts)
             continue
-        user = value.get("user_id")
-        yield Raw(subject, value, user.encode() if isinstance(user, str) else None, at, received)
+        # What only a lenient parser reads goes on as the bytes it is: decoding knows what becomes of it, as on a topic.
+        yield Raw(subject, bytes(line) if type(line) is LenientLine else value, _key(value), at, received)
 
 
 def _reject(bad: BadRow, subject: Subject, at: Position, received: int | None, counts: LogCounts) -> Reject:

@@ -13,7 +13,7 @@ from dataflows.mapping import LogMapping
 from dataflows.produce import Pace, Produced, ProduceError, produce
 from dataflows.sources.log import Item, read_log
 from schemas.codec import Codec, Encoder
-from schemas.records import CHAT, MODERATION, Position, Raw, Reject, RejectReason, Subject
+from schemas.records import CHAT, MODERATION, ChatMessage, ModerationEvent, Position, Raw, Reject, RejectReason, Subject
 
 ROOT = Path(__file__).resolve().parents[2]
 TOPICS: dict[Subject, str] = {CHAT: "chat", MODERATION: "moderation"}
@@ -219,3 +219,73 @@ def test_a_dead_broker_is_an_error_and_not_a_silent_loss() -> None:
     config = {"bootstrap.servers": "127.0.0.1:9", "message.timeout.ms": 200, "log_level": 0, "linger.ms": 0}
     with pytest.raises(ProduceError, match="0 are known to have arrived"):
         produce([_message(0)], producer_config=config, topics=TOPICS, encoder=Encoder)
+
+
+LATER = 10 * 365 * 86_400_000
+
+
+def _talk(count: int) -> list[Item]:
+    return [_message(number, number * 60_000, f"user-{number % 6}") for number in range(count)]
+
+
+@pytest.mark.parametrize("stray", [LATER, 253_402_300_799_999 - START, 2 * 365 * 86_400_000])
+@pytest.mark.parametrize("at", [0, 20, 40])
+def test_a_row_with_a_clock_ahead_is_told_and_dates_no_other(stray: int, at: int) -> None:
+    """Beyond today or beyond the rows behind it: one line with its number, and the others arrive as without it."""
+    talk = _talk(40)
+    without, fake, lines = FakeProducer(), FakeProducer(), list[str]()
+    _produce(talk, without, today=lambda: START + LATER // 2)
+    strange = Raw(CHAT, {**_value(_message(99, stray, "x"))}, b"x", Position("log", 0, 6_000, 6_000), None)
+    counts = _produce([*talk[:at], strange, *talk[at:]], fake, today=lambda: START + LATER // 2, on_reject=lines.append)
+    if at < 40 or stray > LATER // 2:
+        assert counts == Produced(chat_messages=40, rejects=1)
+        assert fake.messages == without.messages
+        assert [line.partition(": event_time")[0] for line in lines] == ["log, row 6000: not sent, future_timestamp"]
+    else:
+        assert fake.messages[:40] == without.messages  # nobody behind it says otherwise
+
+
+def _value(item: Item) -> dict[str, Any]:
+    assert isinstance(item, Raw)
+    assert isinstance(item.value, dict)
+    return item.value
+
+
+def test_an_event_is_measured_against_the_time_at_which_it_arrives() -> None:
+    """One far behind its neighbours is shown to the codec as the receiver would see it, and told if that refuses it."""
+
+    class Narrow(Codec):
+        def decode(self, raw: Raw) -> ChatMessage | ModerationEvent | Reject:
+            event = super().decode(raw)
+            if isinstance(event, Reject) or raw.received is None or raw.received - event.event_time < 1_000:
+                return event
+            return super().decode(raw._replace(value={**_value(raw), "event_time": -1}))
+
+    fake, lines = FakeProducer(), list[str]()
+    items: list[Item] = [_message(0, 10 * 86_400_000, "a"), _message(1, 0, "b"), _message(2, 10 * 86_400_000 + 5, "c")]
+    counts = _produce([*items, _message(3, 10 * 86_400_000, "d")], fake, on_reject=lines.append, codec=Narrow())
+    assert counts == Produced(chat_messages=3, rejects=1)
+    assert [line.partition(": event_time")[0] for line in lines] == ["log, row 1: not sent, negative_timestamp"]
+
+
+def test_only_so_many_rejects_are_told_in_a_line_each() -> None:
+    """The others are a count by reason."""
+    wrong: list[Item] = [
+        Raw(CHAT, {**_value(_message(number)), "user_id": ""}, b"", Position("log", 0, number, number), None)
+        for number in range(100)
+    ]
+    future = [_message(number, LATER) for number in range(100, 105)]
+    fake, lines = FakeProducer(), list[str]()
+    counts = _produce([*wrong, *future, _message(200)], fake, on_reject=lines.append, today=lambda: START + 1_000)
+    assert counts == Produced(chat_messages=1, rejects=105)
+    assert len(lines) == 21
+    assert lines[-1] == "85 more rows not sent: 5 future_timestamp, 80 invalid_field"
+
+
+def test_a_record_larger_than_is_received_is_told_and_not_sent() -> None:
+    """The receiver would reject it as too large."""
+    long = Raw(CHAT, {**_value(_message(1)), "text": "x" * 5_000}, b"ann", Position("log", 0, 1, 1), None)
+    fake, lines = FakeProducer(), list[str]()
+    counts = _produce([_message(0), long, _message(2)], fake, on_reject=lines.append, max_record_bytes=4_000)
+    assert counts == Produced(chat_messages=2, rejects=1)
+    assert lines == ["log, row 1: not sent, too_large: more than 4000 bytes"]

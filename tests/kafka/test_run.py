@@ -8,6 +8,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from threading import Timer
 
@@ -248,3 +249,22 @@ def test_snapshots_and_the_size_of_their_store_are_metrics(deployment: Path, log
     shown = run(Settings.load(deployment), policy, stop_at_end=True).registry.get_sample_value
     assert shown("forewarn_snapshot_seconds_count") == 0
     assert shown("forewarn_recovery_store_bytes") == 0
+
+
+@pytest.mark.parametrize("year", [9998, 2021])
+def test_one_row_with_a_clock_ahead_does_not_keep_a_log_from_being_produced(
+    kafka: str, deployment: Path, tmp_path: Path, year: int
+) -> None:
+    """Years after today, which a broker refuses, or years after its neighbours: told, and all others arrive in time."""
+    calm, log = tmp_path / "calm.jsonl", tmp_path / "log.jsonl"
+    forewarn("simulate", "--events", 2_000, "--users", 50, "--start", "2019-03-01", "--out", calm)
+    lines = calm.read_bytes().splitlines(keepends=True)
+    ahead = round(datetime(year, 1, 1, tzinfo=UTC).timestamp() * 1_000)
+    stray = {"subject": "chat_message", "event_id": "x", "event_time": ahead, "user_id": "x", "channel": "c"}
+    log.write_bytes(b"".join([*lines[:1_000], orjson.dumps(stray) + b"\n", *lines[1_000:]]))
+    said = forewarn("produce", log, "--settings", deployment)
+    assert "log, row 1000: not sent, future_timestamp: " in said.stderr
+    assert said.stdout.endswith("1 rejects not sent\n")
+    both = messages(kafka, deployment, "chat_messages") + messages(kafka, deployment, "moderation_events")
+    assert len(both) == len(lines)
+    assert max(message.timestamp()[1] for message in both) < ahead

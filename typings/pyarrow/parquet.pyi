@@ -11,7 +11,14 @@ class FileMetaData:
 class ParquetFile:
     metadata: FileMetaData
     schema_arrow: Schema
-    def __init__(self, source: str | Path) -> None: ...
+    def __init__(
+        self,
+        source: str | Path,
+        *,
+        read_dictionary: list[str] | None = ...,
+        pre_buffer: bool = ...,
+        coerce_int96_timestamp_unit: str | None = ...,
+    ) -> None: ...
     def __enter__(self) -> Self: ...
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
