@@ -26,6 +26,7 @@ def print_replayed(console: Console, out: Path, done: Replayed, read: LogCounts,
         "rejects": summary["rejects"]["total"],
         "late": summary["late"],
         "duplicates": summary["duplicates"],
+        "optional parts mended": summary["mended_parts"]["total"],
         "rows skipped": read.skipped + read.eventless,
     }
     console.print("; ".join(f"{count:,} {name}" for name, count in aside.items()), style="dim", highlight=False)

@@ -11,7 +11,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from dataflows.clock import now_ms
 from dataflows.sinks.kafka import RELIABLE
 from dataflows.sources.log import Item
-from schemas.codec import Codec
+from schemas.codec import EARLIEST_TIME, Codec
 from schemas.records import CHAT, MODERATION, ChatMessage, Event, Reject, Subject
 
 Topics = Mapping[Subject, str] | Mapping[str, str]
@@ -93,7 +93,7 @@ def produce(
         ProduceError: as soon as a delivery is known to have failed; some of the log is then on the topics already.
     """
     sender = _Sender({**producer_config, **RELIABLE}, topics, encoder, new_producer)
-    codec = Codec() if codec is None else codec
+    codec = Codec(earliest_ms=EARLIEST_TIME) if codec is None else codec
     begin: int | None = None
     taken = 0
     for taken, item in enumerate(items, start=1):

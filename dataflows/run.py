@@ -28,7 +28,7 @@ from dataflows.telemetry import Telemetry
 from detectors.models.catalogue import freeze
 from detectors.policy import Policy
 from detectors.text.scorer import TextScorer
-from schemas.codec import Codec
+from schemas.codec import EARLIEST_TIME, Codec
 from schemas.records import ModelVersion
 
 WATCH_SECONDS = 1.0
@@ -147,6 +147,7 @@ def _flow(
             settings.registry,
             max_bytes=settings.run.max_record_bytes,
             allowed_skew_ms=round(settings.run.allowed_skew_seconds * 1000),
+            earliest_ms=EARLIEST_TIME,
         ),
         telemetry=telemetry,
         lanes=settings.run.lanes,

@@ -11,6 +11,7 @@ from prometheus_client import Counter as Metric
 
 from dataflows.clock import now_ms
 from detectors.lane import Publication
+from schemas.mending import PARTS
 from schemas.records import ChatMessage, Event, Reject, Tombstone
 
 
@@ -50,6 +51,15 @@ class Telemetry:
                 ("scorer_shifts", "scorer", "Those among them whose values are distributed otherwise."),
             )
         }
+        self._metrics["mended_parts"] = Metric(
+            "forewarn_mended_parts",
+            "Records of which an optional part was left out, clipped or replaced, by the part.",
+            ["subject", "field"],
+            registry=self.registry,
+        )
+        for subject, parts in PARTS.items():  # a first increase shows only where there was a 0 before
+            for part in sorted(parts):
+                self._metrics["mended_parts"].labels(subject, part)
         self.profiles = Gauge("forewarn_profiles", "Users whose profiles are in memory.", registry=self.registry)
         self._stalls = Histogram(
             "forewarn_snapshot_seconds",
@@ -79,18 +89,20 @@ class Telemetry:
         metric = self._metrics[name]
         with self._lock:
             self._counts.setdefault(name, Counter()).update(counts)
+        several = len(metric._labelnames) > 1  # noqa: SLF001 - nothing else tells
         for label, amount in counts.items():
-            metric.labels(label).inc(amount)
+            metric.labels(*label.split(".", 1) if several else (label,)).inc(amount)
 
     def counts(self, name: str) -> dict[str, int]:
         """What was counted so far, by label, in a stable order."""
         with self._lock:
             return dict(sorted(self._counts.get(name, Counter()).items()))
 
-    def decoded(self, events: Iterable[Event], rejects: list[Reject]) -> None:
-        """Count a decoded batch."""
+    def decoded(self, events: Iterable[Event], rejects: list[Reject], mended: Counter[str]) -> None:
+        """Count a decoded batch, and the optional parts that were mended in it."""
         self.add("events", Counter(["chat_message" if isinstance(e, ChatMessage) else e.kind for e in events]))
         self.add("rejects", Counter([reject.reason.value for reject in rejects]))
+        self.add("mended_parts", mended)
 
     def measured(self, batches: Iterable[Mapping[str, Counter[str]]]) -> None:
         """Count what lanes measured of themselves."""

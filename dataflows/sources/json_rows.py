@@ -7,10 +7,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from dataflows.sources.rows import BadRow, Cells, Rows
+from schemas.framing import parse_json
 from schemas.records import RejectReason
+from schemas.refusal import UnreadableError
 
 SNIFF = 1_000
 """How many JSONL rows are looked at to learn which columns there are."""
@@ -43,11 +43,10 @@ class JsonRows(Rows):
         with self._open() as stream:
             for line in stream:
                 try:
-                    found = orjson.loads(line)
-                except orjson.JSONDecodeError:
-                    if not line.strip():
-                        continue
-                    yield _not_json(line.rstrip(b"\r\n"))
+                    found = parse_json(line, undecodable="strict")
+                except UnreadableError as error:
+                    if line.strip():
+                        yield _not_json(error.reason, line.rstrip(b"\r\n"))
                     continue
                 if isinstance(found, dict):
                     yield found, line
@@ -68,11 +67,9 @@ class JsonRows(Rows):
         return line.rstrip(b"\r\n")
 
 
-def _not_json(line: bytes) -> BadRow:
-    try:
-        line.decode()
-    except UnicodeDecodeError:
-        return BadRow(RejectReason.INVALID_UTF8, "the line is not UTF-8", line)
+def _not_json(reason: RejectReason, line: bytes) -> BadRow:
+    if reason is RejectReason.INVALID_UTF8:
+        return BadRow(reason, "the line is not UTF-8", line)
     return BadRow(RejectReason.MALFORMED_JSON, "the line is not JSON", line)
 
 

@@ -12,6 +12,7 @@ from bytewax.inputs import StatefulSourcePartition
 from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from dataflows.clock import now_ms
+from dataflows.record_headers import of_interest
 from dataflows.sources.merge import Feed, take
 from dataflows.topics import BrokerError
 from schemas.records import Position, Raw, Subject
@@ -190,7 +191,8 @@ class MergedPartition(StatefulSourcePartition[Raw, ResumeState]):
         for seq, (feed, received, message) in enumerate(taken, self._seq):
             of = first if feed is first else second
             at = new(Position, (of.topic, of.partition, message.offset() or 0, seq))
-            batch.append(new(Raw, (of.subject, message.value(), message.key(), at, received)))
+            value, key, (named, redriven) = message.value(), message.key(), of_interest(message.headers())
+            batch.append(new(Raw, (of.subject, value, key, at, received, named, redriven)))
         self._seq += len(taken)
         return batch
 

@@ -107,7 +107,7 @@ def _mapped(rows: Rows, mapping: LogMapping, received: int | None, counts: LogCo
         elif not made:
             counts.eventless += 1
         for of, value in made:
-            yield Raw(of, value, value["user_id"].encode(), Position(topic, 0, number, seq), received)
+            yield Raw(of, value, _key(value["user_id"]), Position(topic, 0, number, seq), received)
             seq += 1
 
 
@@ -145,7 +145,11 @@ def _native(rows: JsonRows, received: int | None, counts: LogCounts) -> Iterator
             yield _reject(bad, CHAT, at, received, counts)
             continue
         user = value.get("user_id")
-        yield Raw(subject, value, user.encode() if isinstance(user, str) else None, at, received)
+        yield Raw(subject, value, _key(user) if isinstance(user, str) else None, at, received)
+
+
+def _key(user: str) -> bytes:
+    return user.encode("utf-8", "surrogatepass")  # half a surrogate pair is for decoding to refuse
 
 
 def _reject(bad: BadRow, subject: Subject, at: Position, received: int | None, counts: LogCounts) -> Reject:
