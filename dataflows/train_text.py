@@ -17,7 +17,7 @@ from dataflows.evaluation.calibration import calibration_error, reliability
 from dataflows.evaluation.intervals import Figure, compare_scores
 from dataflows.sources.formats import open_rows
 from dataflows.sources.rows import BadRow
-from detectors.text.ngrams import BITS, hashed
+from detectors.text.ngrams import BITS, excerpt, hashed
 from detectors.text.normalise import plain, skeleton
 from detectors.text.scorer import TextScorer
 
@@ -126,7 +126,7 @@ def _messages(source: Source) -> Iterator[Message]:
         if group:
             yield Message(text, toxic, str(group[0]))
             continue
-        form = skeleton(plain(text))
+        form = skeleton(plain(excerpt(text)))
         if (form, toxic) not in seen:  # a message that was copied a thousand times is one piece of evidence
             seen.add((form, toxic))
             yield Message(text, toxic, form)
