@@ -1,9 +1,10 @@
 """Writes `detectors/text/unicode_tables.py` from the Unicode Consortium's own files, which it is given by path.
 
-    python -m tools.unicode_tables UCD CONFUSABLES
+    python -m tools.unicode_tables UCD [CONFUSABLES]
 
-UCD is a folder with UnicodeData.txt, DerivedCoreProperties.txt, PropList.txt, Scripts.txt, IndicSyllabicCategory.txt and
-DerivedAge.txt (Debian's package unicode-data puts them into /usr/share/unicode); CONFUSABLES is confusables.txt of UTS 39.
+UCD is a folder with UnicodeData.txt, DerivedCoreProperties.txt, PropList.txt, Scripts.txt, DerivedAge.txt and
+IndicSyllabicCategory.txt; Debian's package unicode-data puts them into /usr/share/unicode. CONFUSABLES is the file
+confusables.txt of UTS 39, of which `tools/confusables.txt` keeps the rows that matter; without it those are read again.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 
 from tools.repository import ROOT
 
+KEPT = ROOT / "tools/confusables.txt"
 TARGET = ROOT / "detectors/text/unicode_tables.py"
 LAST = 0x10FFFF
 REPLACED = frozenset({0xFFFC, 0xFFFD})
@@ -37,15 +39,42 @@ DRESSED = re.compile(
 )
 """Names of characters that are a Latin letter in another dress: no confusables, because they are that letter."""
 REGIONAL = re.compile(r"REGIONAL INDICATOR SYMBOL LETTER (?P<letter>[A-Z])")
-BY_HAND = {"β": "b", "Β": "b", "ĸ": "k"}
+BY_HAND = {"\N{GREEK SMALL LETTER BETA}": "b", "\N{LATIN SMALL LETTER KRA}": "k"}
 """Beta is a b to everybody, and an eszett to UTS 39; kra is what it calls the class of the small capital k."""
 
 
 def main() -> None:
     """Write the tables from the files that the arguments name."""
-    if len(sys.argv) != 3:
-        raise SystemExit("say where the Unicode files are: python -m tools.unicode_tables UCD CONFUSABLES")
-    TARGET.write_text(module(Path(sys.argv[1]), Path(sys.argv[2])))
+    if len(sys.argv) not in (2, 3):
+        raise SystemExit("say where the Unicode files are: python -m tools.unicode_tables UCD [CONFUSABLES]")
+    ucd = Path(sys.argv[1])
+    if len(sys.argv) == 3:
+        KEPT.write_text(kept_rows(ucd, Path(sys.argv[2])))
+    TARGET.write_text(module(ucd, KEPT))
+
+
+def kept_rows(ucd: Path, confusables: Path) -> str:
+    """Return the rows that say of a character that it looks like a Latin letter, below the file's own head."""
+    text = _read(confusables)
+    alphabets, others = look_alikes(ucd, confusables)
+    rows = dict(_confusables(confusables))
+    wanted = {point: chr(point) for point in (*alphabets, *others)}
+    letters = {chr(point) for point in dressed(ucd)[0]}
+    kept = [source for source in rows if source.casefold() in wanted.values() or source in letters]
+    head = [line for line in text.splitlines()[:10] if line.startswith("#")]
+    head.append(f"# Those rows only that tools/unicode_tables.py uses, of a file with SHA-256 {_digest(text)}")
+    for source in sorted(kept):
+        target, way = rows[source]
+        head.append(f"{_points(source)} ; {_points(target)} ; MA #" + (f" →{way}→" if way else ""))
+    return "\n".join(head) + "\n"
+
+
+def _points(text: str) -> str:
+    return " ".join(f"{ord(character):04X}" for character in text)
+
+
+def _digest(text: str) -> str:
+    return sha256(text.encode()).hexdigest()
 
 
 def module(ucd: Path, confusables: Path) -> str:
@@ -58,29 +87,34 @@ def module(ucd: Path, confusables: Path) -> str:
     letters, indicators = dressed(ucd)
     marks, scripts = spelling_marks(ucd)
     alphabets, others = look_alikes(ucd, confusables)
-    return "\n".join(
-        [
-            '"""What Unicode says of characters that disguise a word: made by `python -m tools.unicode_tables`.',
-            "",
-            f"From the Unicode Character Database {version[1]} and confusables.txt of UTS 39, version {listed_version[1]}",
-            f"(SHA-256 {sha256(listed.encode()).hexdigest()}).",
-            "Copyright 1991-2025 Unicode, Inc., used under the Unicode License (https://www.unicode.org/license.txt).",
-            '"""',
-            "",
-            f'VERSION = "{version[1]}"',
-            f'CONFUSABLES_VERSION = "{listed_version[1]}"',
-            "",
-            *_text("INVISIBLE", _ranges(invisible(ucd) - marks), "Characters that nobody sees, as ranges."),
-            *_text("MARKS", _ranges(marks), "Marks that belong to the spelling of words of their own script."),
-            *_text("SPACING_MARKS", _ranges(spacing_marks(ucd)), "Marks that take a place of their own."),
-            *_text("SCRIPTS", scripts, "The scripts of those marks, each with its characters."),
-            *_text("NEWER", _pairs(newer(ucd)), "Decompositions that a Python of 3.11 does not know yet."),
-            *_text("DRESSED", _pairs(letters), "Latin letters in another dress, and the letter each of them is."),
-            *_text("INDICATORS", _pairs(indicators), "Regional indicators, two of which make a flag."),
-            *_text("ALPHABETIC", _pairs(alphabets), "Letters of other alphabets, and the Latin ones they look like."),
-            *_text("SYLLABIC", _pairs(others), "Letters that do so only beside Latin ones: of syllabic scripts."),
-        ]
-    ).rstrip("\n") + "\n"
+    return (
+        "\n".join(
+            [
+                '"""What Unicode says of characters that disguise a word: made by `python -m tools.unicode_tables`.',
+                "",
+                f"From the Unicode Character Database {version[1]} and confusables.txt of UTS 39 {listed_version[1]},",
+                "of which tools/confusables.txt has the rows that matter.",
+                "Copyright 1991-2025 Unicode, Inc., used under the Unicode License (https://www.unicode.org/license.txt).",
+                '"""',
+                "",
+                f'VERSION = "{version[1]}"',
+                f'CONFUSABLES_VERSION = "{listed_version[1]}"',
+                "",
+                *_text("INVISIBLE", _ranges(invisible(ucd) - marks), "Characters that nobody sees, as ranges."),
+                *_text("MARKS", _ranges(marks), "Marks that belong to the spelling of words of their own script."),
+                *_text("SPACING_MARKS", _ranges(spacing_marks(ucd)), "Marks that take a place of their own."),
+                *_text("SCRIPTS", scripts, "The scripts of those marks, each with its characters."),
+                *_text("NEWER", _pairs(newer(ucd)), "Decompositions that a Python of 3.11 does not know yet."),
+                *_text("DRESSED", _pairs(letters), "Latin letters in another dress, and the letter each of them is."),
+                *_text("INDICATORS", _pairs(indicators), "Regional indicators, two of which make a flag."),
+                *_text(
+                    "ALPHABETIC", _pairs(alphabets), "Letters of other alphabets, and the Latin ones they look like."
+                ),
+                *_text("SYLLABIC", _pairs(others), "Letters that do so only beside Latin ones: of syllabic scripts."),
+            ]
+        ).rstrip("\n")
+        + "\n"
+    )
 
 
 def invisible(ucd: Path) -> set[int]:
@@ -245,7 +279,7 @@ def _unicode_data(ucd: Path) -> Iterator[tuple[int, list[str]]]:
 
 def values(path: Path) -> dict[int, str]:
     """Return what a file of properties says of each code point it lists."""
-    return {point: value for point, value in _listed(path)}
+    return dict(_listed(path))
 
 
 def properties(path: Path, name: str) -> set[int]:

@@ -1,8 +1,8 @@
 """Two forms for the many ways to write a word: as it was meant to be seen, and as nothing can disguise it.
 
-Training and scoring see both, so that what is lost in the second (`noob` and `nob` are alike) is kept in the first. What
-is no letter, and which letters look alike, the Unicode tables say (`detectors.text.unicode_tables`). Everything here
-takes time in proportion to the length of the text, whatever it is made of.
+Training and scoring see both, so that what is lost in the second (`noob` and `nob` are alike) is kept in the first.
+`detectors.text.unicode_tables` says what is no letter, and which letters look alike. Everything here takes time in
+proportion to the length of the text, whatever it is made of.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from detectors.text import unicode_tables as tables
 NORMALISATION = 2
 """The version of these forms: weights that were fitted on others mean nothing."""
 READ = 16_384
-"""Characters of a text that are looked into, because some take much work each (one decomposes into eighteen); four times
-what a chat lets anybody say at once."""
+"""Characters of a text that are normalised, because some take much work each: one decomposes into eighteen. It is four
+times what chats let anybody say at once."""
 
 _LAST = 0x110000
 """After the last code point."""
@@ -63,7 +63,9 @@ _MARK, _MARK_BELOW = (re.compile(f"[{_members(tables.MARKS, below=below)}]") for
 _FIRSTS, _LASTS, _SCRIPT = _scripts(tables.SCRIPTS)
 _DRESSED = _table(tables.NEWER, tables.DRESSED)
 _DRESS_BELOW = re.compile("[" + "".join(chr(point) for point in _DRESSED if point < 0x10000) + "]")
-_BRACKETED = {point: letter for point, letter in _DRESSED.items() if unicodedata.normalize("NFKD", chr(point))[0] == "("}
+_BRACKETED = {
+    point: letter for point, letter in _DRESSED.items() if unicodedata.normalize("NFKD", chr(point))[0] == "("
+}
 """Letters whose decomposition has brackets around them, which would hide that they are letters."""
 _BRACKETS = re.compile("[" + "".join(map(chr, _BRACKETED)) + "]")
 _INDICATORS = _table(tables.INDICATORS)

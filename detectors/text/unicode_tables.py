@@ -1,7 +1,7 @@
 """What Unicode says of characters that disguise a word: made by `python -m tools.unicode_tables`.
 
-From the Unicode Character Database 15.0.0 and confusables.txt of UTS 39, version 17.0.0
-(SHA-256 ec88ecebcf89f63f813d460842b0cf8322744b40a0b2c06f88a2cea48c0351ea).
+From the Unicode Character Database 15.0.0 and confusables.txt of UTS 39 17.0.0,
+of which tools/confusables.txt has the rows that matter.
 Copyright 1991-2025 Unicode, Inc., used under the Unicode License (https://www.unicode.org/license.txt).
 """
 
