@@ -9,9 +9,9 @@ from typing import Any
 import orjson
 import pytest
 
-from schemas.codec import Codec, Decoder, Encoder, encode_json
+from schemas.codec import EARLIEST_TIME, OLDEST_MS, Codec, Decoder, Encoder, encode_json
 from schemas.records import CHAT, MAX_TIME, MODERATION, ChatMessage, Reject, RejectReason
-from tests.schemas.kit import CHAT_ROW, MESSAGE, SANCTION, raw, rejected
+from tests.schemas.kit import CHAT_ROW, MESSAGE, NOON, SANCTION, raw, rejected
 
 CODEC = Codec()
 
@@ -108,6 +108,29 @@ def test_a_time_ahead_of_arrival_by_more_than_the_skew_is_refused(framing: str) 
     assert codec.decode(raw(value, received=MESSAGE.event_time - 1_000)) == MESSAGE
     reject = rejected(codec.decode(raw(value, received=MESSAGE.event_time - 1_001)))
     assert reject.reason is RejectReason.FUTURE_TIMESTAMP
+
+
+@pytest.mark.parametrize("time", [NOON // 1_000, NOON // 1_000_000, 20_454, 29_454_480, 0])
+def test_a_time_decades_before_its_arrival_is_refused(time: int) -> None:
+    """Seconds, days and minutes that are read as milliseconds, and nothing at all."""
+    reject = rejected(CODEC.decode(raw({**CHAT_ROW, "event_time": time}, received=NOON)))
+    assert reject.reason is RejectReason.PAST_TIMESTAMP
+    reject = rejected(Codec(earliest_ms=EARLIEST_TIME).decode(raw({**CHAT_ROW, "event_time": time})))
+    assert reject.reason is RejectReason.PAST_TIMESTAMP
+
+
+def test_the_bounds_of_the_past_are_exact_and_a_redriven_record_may_be_older() -> None:
+    """Twenty years before arrival, and 1980 where a dataflow asks, which a redrive does not change."""
+    codec = Codec(earliest_ms=EARLIEST_TIME)
+    for time, taken in ((NOON - OLDEST_MS, True), (NOON - OLDEST_MS - 1, False), (EARLIEST_TIME, False)):
+        record = raw({**CHAT_ROW, "event_time": time}, received=NOON)
+        assert isinstance(codec.decode(record), ChatMessage) is taken
+        assert isinstance(codec.decode(record._replace(redriven=True)), ChatMessage)
+        assert isinstance(codec.decode(record._replace(received=None)), ChatMessage)
+    before = raw({**CHAT_ROW, "event_time": EARLIEST_TIME - 1})
+    for record in (before, before._replace(received=EARLIEST_TIME, redriven=True)):
+        assert rejected(codec.decode(record)).reason is RejectReason.PAST_TIMESTAMP
+    assert isinstance(CODEC.decode(before), ChatMessage)
 
 
 def test_a_record_whose_arrival_is_unknown_cannot_be_from_the_future() -> None:
