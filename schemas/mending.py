@@ -34,6 +34,8 @@ from schemas.records import (
 
 SCORE_TOLERANCE = 1e-4
 """How far outside [0, 1] a score may lie and be clipped: a softmax in 32-bit floats says 1.00000536."""
+LOOKED_AT = 8_192
+"""Entries of a list that are looked at, because each that is refused costs as much as a small record."""
 
 _MODELS: Mapping[str, type[BaseModel]] = MappingProxyType({CHAT: ChatMessage, MODERATION: ModerationEvent})
 _ABSENT = object()
@@ -125,7 +127,7 @@ def _clipped(result: Any) -> Any:
 
 
 def _valid(kind: TypeAdapter[Any], entries: Any) -> Iterator[Any]:
-    for entry in entries:
+    for entry in islice(entries, LOOKED_AT):
         try:
             yield kind.validate_python(entry)
         except ValidationError:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from schemas.catalogue import released
 from schemas.codec import Codec
 from schemas.framing import SINGLE_OBJECT
-from schemas.mending import PARTS, mend, optional_part
+from schemas.mending import LOOKED_AT, PARTS, optional_part
 from schemas.records import CHAT, MODERATION, ChatMessage, ModerationEvent, RejectReason, Subject
 from tests.schemas.kit import CHAT_ROW, LAWFUL, NOON, SANCTION_ROW, raw, rejected
 from tests.schemas.test_evolution import CODEC as EVOLVED
@@ -209,6 +209,17 @@ def test_an_avro_string_that_is_not_utf8_costs_the_part_it_is_in() -> None:
     assert codec.take_mended() == {"chat_message.text": 1}
 
 
+def test_of_a_list_of_refused_entries_only_the_first_are_looked_at() -> None:
+    """Whoever fills the largest record with nulls does not hold up the partition."""
+    first, last = ["u-2", *([None] * 100)], ["u-3"]
+    codec = Codec()
+    near = codec.decode(raw({**CHAT_ROW, "recipients": [*first, *last]}))
+    far = codec.decode(raw({**CHAT_ROW, "recipients": [*first, *([None] * LOOKED_AT), *last]}))
+    assert isinstance(near, ChatMessage)
+    assert isinstance(far, ChatMessage)
+    assert (near.recipients, far.recipients) == (("u-2", "u-3"), ("u-2",))
+
+
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=5),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=4),
@@ -241,6 +252,5 @@ def test_a_row_that_is_mended_is_not_changed() -> None:
     before = json.dumps(row)
     Codec().decode(raw(row))
     assert json.dumps(row) == before
-    assert mend.__module__ == "schemas.mending"
     assert optional_part(CHAT, "scores.0.value") == "scores"
     assert optional_part(MODERATION, "report") is None
