@@ -110,7 +110,11 @@ def module(ucd: Path, confusables: Path) -> str:
                 *_text(
                     "ALPHABETIC", _pairs(alphabets), "Letters of other alphabets, and the Latin ones they look like."
                 ),
-                *_text("SYLLABIC", _pairs(others), "Letters that do so only beside Latin ones: of syllabic scripts."),
+                *_text(
+                    "BESIDE",
+                    _pairs(others),
+                    "Signs, digits and letters of syllabic scripts that do so beside Latin ones.",
+                ),
             ]
         ).rstrip("\n")
         + "\n"
@@ -192,7 +196,9 @@ def dressed(ucd: Path) -> tuple[dict[int, str], dict[int, str]]:
 
 
 def look_alikes(ucd: Path, confusables: Path) -> tuple[dict[int, str], dict[int, str]]:
-    """Return folded letters of other scripts that UTS 39 calls confusable with Latin ones, of alphabets and of others.
+    """Return folded letters of other scripts that UTS 39 calls confusable with Latin ones, of alphabets and all others.
+
+    The others are letters of syllabic scripts, digits and signs, which spell no word of their own that looks Latin.
 
     Right-to-left letters are left out: among Latin letters they do not stand where they would have to.
     """
@@ -218,13 +224,14 @@ def look_alikes(ucd: Path, confusables: Path) -> tuple[dict[int, str], dict[int,
         script = script_of.get(ord(folded), "Common")
         if script in UNWRITTEN or direction.get(ord(folded)) in ("R", "AL", "AN"):
             continue
-        if not category.get(ord(folded), "Cn").startswith("L"):
+        kind = category.get(ord(folded), "Cn")[0]
+        if kind not in "LNS":
             continue
         letter = BY_HAND.get(source) or BY_HAND.get(target) or classes.get(target) or _latin(target, letters)
         if first == "I":  # UTS 39 has one class for I and l, and says of which of the two its members are the picture
             letter = "i"
         if letter and (folded == source or ord(folded) not in alphabets):
-            (others if script in syllabic else alphabets)[ord(folded)] = letter
+            (alphabets if kind == "L" and script not in syllabic else others)[ord(folded)] = letter
     return alphabets, others
 
 

@@ -70,15 +70,18 @@ _BRACKETED = {
 _BRACKETS = re.compile("[" + "".join(map(chr, _BRACKETED)) + "]")
 _INDICATORS = _table(tables.INDICATORS)
 _ALPHABETIC = _table(tables.ALPHABETIC) | _INDICATORS
-_BESIDE_LATIN = _ALPHABETIC | _table(tables.SYLLABIC)
+_BESIDE_LATIN = _ALPHABETIC | _table(tables.BESIDE)
 
 _LATIN = re.compile(r"[a-z]")
 _APART = re.compile(
-    rf"(?<![^\W_])[^\W_](?:(?:[^\w$@{_members(tables.MARKS, tables.SPACING_MARKS)}]|_){{1,3}}[^\W_](?![^\W_])){{2,}}"
+    rf"(?<![^\W_])[^\W_](?:(?:[^\w$@{_members(tables.MARKS, tables.SPACING_MARKS)}]|_){{1,8}}[^\W_](?![^\W_])){{2,}}"
 )
 _SIGNS = re.compile(r"[\W_]+")
-_LONG_RUN = re.compile(r"([^\s\d])\1{2,}")
-_RUN = re.compile(r"([^\s\d])\1+")
+_FLAGS = "".join(map(chr, _INDICATORS))
+_LONE_INDICATOR = re.compile(f"(?<![{_FLAGS}])[{_FLAGS}](?![{_FLAGS}])")
+"""A regional indicator that is no part of a flag, and so a letter."""
+_LONG_RUN = re.compile(rf"([^\s\d{_FLAGS}])\1{{2,}}")
+_RUN = re.compile(rf"([^\s\d{_FLAGS}])\1+")
 _LEET = str.maketrans("013457@$", "oieastas")
 _LEET_SIGN = re.compile(r"[013457@$!|]")
 _I_BETWEEN = re.compile(r"(?<=[a-z])!(?=[a-z])")
@@ -109,6 +112,8 @@ def visible(text: str) -> str:
         return " ".join(text.casefold().split())
     text = unicodedata.normalize("NFKD", text.translate(_BRACKETED) if _BRACKETS.search(text) else text)
     astral = _ASTRAL.search(text) is not None
+    if astral:
+        text = _LONE_INDICATOR.sub(lambda found: _INDICATORS[ord(found[0])], text)
     text = (_INVISIBLE if astral else _INVISIBLE_BELOW).sub("", text.replace(_BLANK, " "))
     if (_MARK if astral else _MARK_BELOW).search(text):
         text = _without_foreign_marks(text)
@@ -122,13 +127,14 @@ def meant(text: str) -> str:
 
     Letters that stand apart are put together, look-alikes beside Latin letters are read as those, and runs are cut.
     """
-    text = _APART.sub(lambda found: _SIGNS.sub("", found[0]), text)
-    if not text.isascii():
-        text = " ".join(
+    text = _LONG_RUN.sub(r"\1\1", text)  # of the signs between letters, too
+    changed = _APART.sub(lambda found: _SIGNS.sub("", found[0]), text)
+    if not changed.isascii():
+        changed = " ".join(
             word.translate(_BESIDE_LATIN) if not word.isascii() and _LATIN.search(word) else word
-            for word in text.split(" ")
+            for word in changed.split(" ")
         )
-    return _LONG_RUN.sub(r"\1\1", text)
+    return text if changed == text else _LONG_RUN.sub(r"\1\1", changed)
 
 
 def skeleton(form: str) -> str:

@@ -152,5 +152,11 @@ ALPHABETIC = (
     "118dc 16f43; z 3b6 13c3 2c8d a4dc 118c4 118c9"
 )
 """Letters of other alphabets, and the Latin ones they look like."""
-SYLLABIC = "c 1004 105a; o b20 d20 1010 101d; s d1f; v 11706; w 114c5 1170a 1170e-1170f"
-"""Letters that do so only beside Latin ones: of syllabic scripts."""
+BESIDE = (
+    "a 2376 237a; c a2 1004 105a 20a1 20ac 22f4 2377 118e9 118f2 1f16e 1f74c; d 20ab; e 212e 22ff 1d221; f 1d213; i "
+    "2373 2378 23fd; k 20ad; l 6f1 2223 10320 1d22a; n 1018e; o 6f5 966 9e6 a66 ae6 b20 b66 be6 c66 ce6 d20 d66 e50 "
+    "ed0 1010 101d 1040 17e0 2296 229d 236c 114d0 118e0 1d21a 1f714; p 2374; r 1d216; s d1f; t 20ae 22a4 2361 27d9 "
+    "1f768; u 222a 22c3; v 6f7 2228 22c1 10197 11706 1d20d 1f708; w 20a9 114c5 1170a 1170e-1170f 118e6 118ef; x d7 "
+    "166d 2573 292b-292c 2a2f-2a30 10196 10322 118ec; y a5; z 102f5 118e5"
+)
+"""Signs, digits and letters of syllabic scripts that do so beside Latin ones."""

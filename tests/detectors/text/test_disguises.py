@@ -71,6 +71,10 @@ def test_what_is_ignorable_or_means_nothing_is_not_left_either(points: list[int]
         "kіll yоursеlf",
         "КІLL yourself",
         "KΙLL yοurself",
+        "🇰 🇮 🇱 🇱 yourself",
+        "🇰\u200b🇮\u200b🇱\u200b🇱 yourself",
+        "k🇮ll yourself",
+        "ki∣∣ y০urself",
         "kill ÿo\u0336u\u0336rself",
     ],
 )
@@ -85,7 +89,6 @@ def test_letters_in_another_dress_are_letters(dressed: str) -> None:
         "ᏦᎥᏞᏞ yourself",
         "ꓗꓲꓡꓡ yourself",
         "🇰🇮🇱🇱 yourself",
-        "🇰\u200b🇮\u200b🇱\u200b🇱 yourself",
         "ki|| yourself",
         "k!ll y0ur$elf",
     ],
@@ -97,7 +100,7 @@ def test_words_that_are_borrowed_whole_have_the_skeleton_of_what_they_look_like(
 
 @pytest.mark.parametrize(
     "between",
-    [*" \t\n\v\f\r/·•.,-_*~|+=:;'#&\u00a0\u2009\u3000\u2028–—・🙂", "❤️", " / ", " • ", ".\t."],
+    [*" \t\n\v\f\r/·•.,-_*~|+=:;'#&\u00a0\u2009\u3000\u2028–—・🙂", "❤️", " / ", " • ", ".\t.", "." * 40, " . . . ."],
 )
 def test_letters_kept_apart_are_a_word(between: str) -> None:
     """By whatever white space, sign or picture; up to three of them."""
