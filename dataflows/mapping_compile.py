@@ -15,6 +15,8 @@ Build = Callable[[int, Row, int], dict[str, Any]]
 NAMES = frozenset({"channel", "message_id", "sanction_id"})
 """Keys besides users and the event's own id whose value names something, so that two must not become one."""
 
+UNREADABLE = float("nan")
+"""Stands for an optional part whose cell cannot be read; no part of a record takes it."""
 MOST_KINDS = 1_024
 """Of how many different values of the deciding column it is remembered which blocks want their rows."""
 
@@ -163,15 +165,15 @@ def _fields(getters: Getters, block: AnyEvent) -> Iterator[tuple[str, Getter]]:
         case Message():
             needed, optional = ("channel",), ("text", "locale", "age_band")
             if block.recipients is not None:
-                yield "recipients", getters.recipients(block.recipients)
+                yield "recipients", _optional(getters.recipients(block.recipients))
             if block.scores:
                 yield "scores", _scores(getters, block)
         case Report():
             optional = ("category", "channel", "message_id")
             if block.reporter is not None:
-                yield "reporter_id", getters.user(block.reporter)
+                yield "reporter_id", _optional(getters.user(block.reporter))
         case Sanction():
-            needed = ("action", "policy", "source")
+            needed, optional = ("action", "policy"), ("source",)
             yield "severity", required(getters.value(block.severity, as_whole), "severity")
         case Reversal():
             needed, optional = ("sanction_id",), ("reason",)
@@ -182,19 +184,36 @@ def _fields(getters: Getters, block: AnyEvent) -> Iterator[tuple[str, Getter]]:
         yield key, required(getters.value(getattr(block, key), names=key in NAMES), key)
     for key in optional:
         if getattr(block, key) is not None:
-            yield key, getters.value(getattr(block, key), names=key in NAMES)
+            get = getters.value(getattr(block, key), names=key in NAMES)
+            yield key, get if key in NAMES else _optional(get)
+
+
+def _optional(get: Getter) -> Getter:
+    """A getter whose unreadable cell costs the part and not the row: decoding leaves it out, and counts it."""
+
+    def part(row: Row) -> Any:
+        try:
+            return get(row)
+        except UnmappableError:
+            return UNREADABLE
+
+    return part
 
 
 def _scores(getters: Getters, block: Message) -> Getter:
     """The scorer results of a row; an empty cell is no result."""
-    scorers = [(getters.index[s.column], s.column, s.scorer, s.version) for s in block.scores]
+    scorers = [(_optional(_number(getters.index[s.column], s.column)), s.scorer, s.version) for s in block.scores]
 
     def scores(row: Row) -> list[dict[str, Any]] | None:
         found = [
             {"scorer": scorer, "version": version, "value": value}
-            for at, column, scorer, version in scorers
-            if (value := as_float(row[at], column)) is not None
+            for get, scorer, version in scorers
+            if (value := get(row)) is not None
         ]
         return found or None
 
     return scores
+
+
+def _number(at: int, column: str) -> Getter:
+    return lambda row: as_float(row[at], column)

@@ -17,7 +17,7 @@ from dataflows.clock import monotonic_ms, now_ms
 from dataflows.log_time import LogTime
 from dataflows.sinks.kafka import RELIABLE
 from dataflows.sources.log import Item
-from schemas.codec import Codec
+from schemas.codec import EARLIEST_TIME, Codec
 from schemas.expected import ExpectedError
 from schemas.records import CHAT, MODERATION, ChatMessage, Event, Raw, Reject, RejectReason, Subject
 
@@ -113,7 +113,8 @@ def produce(
         ProduceError: as soon as a delivery is known to have failed; some of the log is then on the topics already.
     """
     sender = _Sender({**producer_config, **RELIABLE}, topics, encoder, new_producer)
-    codec = Codec(max_bytes=max_record_bytes, allowed_skew_ms=allowed_skew_ms) if codec is None else codec
+    if codec is None:
+        codec = Codec(max_bytes=max_record_bytes, allowed_skew_ms=allowed_skew_ms, earliest_ms=EARLIEST_TIME)
     taken, told = 0, _Told(on_reject)
 
     def events() -> Iterator[tuple[Event, Raw]]:

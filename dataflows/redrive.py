@@ -1,8 +1,9 @@
 """Redrive: dead letters go back to where they came from, once each, after what refused them was mended.
 
-Original key and bytes go to the original topic and partition, and in the same transaction a *marker* to the dead-letter
-topic: a record without a value whose headers name the coordinates. The next redrive leaves out what has a marker, so
-that nothing is sent twice, killed or not. A later redrive takes the transactional id away from an earlier one.
+Original key, bytes and schema header go to the original topic and partition, and in the same transaction a *marker* to
+the dead-letter topic: a record without a value whose headers name the coordinates. The next redrive leaves out what has
+a marker, so that nothing is sent twice, killed or not. A later redrive takes the transactional id away from an earlier
+one.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import NamedTuple, cast
 from confluent_kafka import OFFSET_BEGINNING, Message
 
 from dataflows.clock import now_ms
+from dataflows.record_headers import REDRIVEN_FROM, SCHEMA_ID
 from dataflows.recovery_parts import listed
 from dataflows.settings import KafkaSettings, Settings
 from dataflows.sinks.kafka import delivery_error
@@ -35,8 +37,6 @@ PATIENCE_MS = 30_000
 """How long Kafka is waited for. So long, too, a redrive that died holds back those who read what it was writing."""
 MARKER = ("redriven-topic", "redriven-partition", "redriven-offset")
 """Headers of a marker."""
-ORIGIN = "redriven-from"
-"""Header of a record sent again: `topic:partition:offset` of the original."""
 
 
 class RedriveError(ExpectedError, ValueError):
@@ -168,8 +168,10 @@ class Writer:
             self._clock = max(self._clock + (reject.topic != self._topic), now_ms())
             self._topic = reject.topic
             at = tuple(str(part).encode() for part in (reject.topic, reject.partition, reject.offset))
-            origin, mark = [(ORIGIN, b":".join(at))], list(zip(MARKER, at, strict=True))
-            drafts.append(Draft(reject.topic, reject.value, reject.key, origin, reject.partition, self._clock))
+            headers, mark = [(REDRIVEN_FROM, b":".join(at))], list(zip(MARKER, at, strict=True))
+            if reject.schema_header is not None:  # without it the value is a datum of no schema
+                headers.append((SCHEMA_ID, reject.schema_header))
+            drafts.append(Draft(reject.topic, reject.value, reject.key, headers, reject.partition, self._clock))
             drafts.append(Draft(self._letters, None, letter.key(), mark, letter.partition() or 0, self._clock))
         self._transactions.write(drafts)
 

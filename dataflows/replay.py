@@ -29,7 +29,7 @@ from detectors.models.catalogue import freeze
 from detectors.models.version import content_hash
 from detectors.policy import MODEL_NAME, Policy
 from detectors.text.scorer import TextScorer
-from schemas.codec import Codec
+from schemas.codec import EARLIEST_TIME, Codec
 from schemas.encoder import encode_json
 from schemas.expected import ExpectedError
 from schemas.records import ModelVersion, Reject, RiskEvent
@@ -157,7 +157,7 @@ def _replayed(
         source,
         Sinks(risk=risk, features=features, models=models, rejects=rejects, late=late, outcomes=outcomes),
         policy,
-        Codec(),
+        Codec(earliest_ms=EARLIEST_TIME),
         telemetry=telemetry,
         lanes=workers,
         pinned=None if model is None else freeze(model),

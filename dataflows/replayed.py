@@ -24,6 +24,7 @@ def print_replayed(out: Path, done: Replayed, read: LogCounts, top: int) -> None
         "rejects": summary["rejects"]["total"],
         "late": summary["late"],
         "duplicates": summary["duplicates"],
+        "optional parts mended": summary["mended_parts"]["total"],
         "rows skipped": read.skipped + read.eventless,
     }
     say("; ".join(f"{count:,} {name}" for name, count in aside.items()), style="dim")

@@ -40,7 +40,7 @@ from detectors.models.catalogue import freeze
 from detectors.policy import Policy
 from detectors.text.scorer import TextScorer
 from detectors.user import COMPILED
-from schemas.codec import Codec
+from schemas.codec import EARLIEST_TIME, Codec
 from schemas.expected import ExpectedError
 from schemas.records import ModelVersion
 
@@ -246,6 +246,7 @@ def _flow(
             settings.registry,
             max_bytes=settings.run.max_record_bytes,
             allowed_skew_ms=round(settings.run.allowed_skew_seconds * 1000),
+            earliest_ms=EARLIEST_TIME,
         ),
         telemetry=telemetry,
         lanes=settings.run.lanes,

@@ -92,6 +92,7 @@ def summarise(
         if user in escalated:
             points[user].append(time)
     decisions, rejects = telemetry.counts("decisions"), telemetry.counts("rejects")
+    mended = telemetry.counts("mended_parts")
     outcomes_seen = telemetry.counts("outcomes")
     raised = telemetry.counts("raised")
     champion = policy.learning.champion if not pinned else next(iter(versions))
@@ -117,6 +118,7 @@ def summarise(
         "late": outcomes_seen.get("late", 0),
         "erased": outcomes_seen.get("erased", 0),
         "rejects": {"total": sum(rejects.values()), **rejects},
+        "mended_parts": {"total": sum(mended.values()), **mended},
         "risk_events": {"total": telemetry.counts("published").get("risk_event", 0), "raised": raised},
         "held_back": decisions.get("held_back", 0),
         "overturned": decisions.get("overturned", 0),

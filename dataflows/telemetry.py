@@ -14,6 +14,7 @@ from dataflows.clock import now_ms
 from detectors.features.catalogue import NUMBERS
 from detectors.lane import Publication
 from detectors.live.bins import BINS
+from schemas.mending import PARTS
 from schemas.records import ChatMessage, Event, ModerationEvent, Reject, RejectReason, Tier, Tombstone
 
 
@@ -89,6 +90,15 @@ class Telemetry:
         for name, family in FAMILIES.items():
             for value in family.values or ():
                 self._metrics[name].labels(value)
+        self._metrics["mended_parts"] = Metric(
+            "forewarn_mended_parts",
+            "Records of which an optional part was left out, clipped or replaced, by the part.",
+            ["subject", "field"],
+            registry=self.registry,
+        )
+        for subject, parts in PARTS.items():  # a first increase shows only where there was a 0 before
+            for part in sorted(parts):
+                self._metrics["mended_parts"].labels(subject, part)
         self.build = Gauge(
             "forewarn_build_info",
             "1, with what is running as labels.",
@@ -157,18 +167,20 @@ class Telemetry:
         metric = self._metrics[name]
         with self._lock:
             self._counts.setdefault(name, Counter()).update(counts)
+        several = len(metric._labelnames) > 1  # noqa: SLF001 - nothing else tells
         for label, amount in counts.items():
-            metric.labels(label).inc(amount)
+            metric.labels(*label.split(".", 1) if several else (label,)).inc(amount)
 
     def counts(self, name: str) -> dict[str, int]:
         """What was counted so far, by label, in a stable order."""
         with self._lock:
             return dict(sorted(self._counts.get(name, Counter()).items()))
 
-    def decoded(self, events: Iterable[Event], rejects: list[Reject]) -> None:
-        """Count a decoded batch."""
+    def decoded(self, events: Iterable[Event], rejects: list[Reject], mended: Counter[str]) -> None:
+        """Count a decoded batch, and the optional parts that were mended in it."""
         self.add("events", Counter(["chat_message" if isinstance(e, ChatMessage) else e.kind for e in events]))
         self.add("rejects", Counter([reject.reason.value for reject in rejects]))
+        self.add("mended_parts", mended)
 
     def measured(self, batches: Iterable[Mapping[str, Counter[str]]]) -> None:
         """Count what lanes measured of themselves."""

@@ -17,7 +17,7 @@ from dataflows.evaluation.calibration import calibration_error, reliability
 from dataflows.evaluation.intervals import Figure, compare_scores
 from dataflows.sources.formats import open_rows
 from dataflows.sources.rows import BadRow, whole
-from detectors.text.ngrams import BITS, hashed
+from detectors.text.ngrams import BITS, excerpt, hashed
 from detectors.text.normalise import plain, skeleton
 from detectors.text.scorer import TextScorer
 from schemas.expected import ExpectedError
@@ -138,7 +138,7 @@ def _message(source: Source, cells: list[Any], seen: set[tuple[str, bool]]) -> I
     if group:
         yield Message(text, toxic, str(group[0]))
         return
-    form = skeleton(plain(text))
+    form = skeleton(plain(excerpt(text)))
     if (form, toxic) not in seen:  # a message that was copied a thousand times is one piece of evidence
         seen.add((form, toxic))
         yield Message(text, toxic, form)

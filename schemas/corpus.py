@@ -2,7 +2,7 @@
 
 A file is named `<subject>.v<version>.<why>.pass.json` or `.fail.json` and holds one object: `record` (an object), or
 `text` or `hex` where the point is bytes that no JSON parser would let through; for an input subject, `received` in ms
-if it matters; in a failing example `expect`, the reason.
+if it matters; in a failing example `expect`, the reason; in a passing one `mended`, the optional parts that are.
 
 A passing example is read as JSON and comes back unchanged through JSON and through the Avro of every released version
 from its own on. A failing one is refused for the reason it states.
@@ -28,11 +28,11 @@ FILE_NAME = re.compile(
     r"(?P<subject>[a-z][a-z0-9_]*)\.v(?P<version>[1-9][0-9]*)\.(?P<why>[a-z0-9_]+)\.(?P<verdict>pass|fail)\.json"
 )
 _VALUES = {"record", "text", "hex"}
-_KEYS = {"expect", "received"}
+_KEYS = {"expect", "mended", "received"}
 
 
 class Example(NamedTuple):
-    """One file of the corpus. `expect` is None for an example that passes."""
+    """One file of the corpus. `expect` is None for an example that passes; `mended` are the parts mended in it."""
 
     name: str
     subject: str
@@ -40,6 +40,7 @@ class Example(NamedTuple):
     value: bytes
     received: int | None
     expect: RejectReason | None
+    mended: frozenset[str] = frozenset()
 
 
 def examples(catalogue: Catalogue) -> tuple[list[Example], list[str]]:
@@ -61,7 +62,7 @@ def examples(catalogue: Catalogue) -> tuple[list[Example], list[str]]:
 def example_problems(example: Example, catalogue: Catalogue) -> list[str]:
     """One sentence per way in which the example does not hold; empty when it does."""
     name = f"examples/{example.name}"
-    read = _read(example, catalogue)
+    read, mended = _read(example, catalogue)
     if isinstance(read, RejectReason):
         if example.expect is None:
             return [f"{name} is refused ({read.value}) and should pass."]
@@ -70,6 +71,8 @@ def example_problems(example: Example, catalogue: Catalogue) -> list[str]:
         )
     if example.expect is not None:
         return [f"{name} passes and should be refused for {example.expect.value}."]
+    if mended != example.mended:
+        return [f"{name} has {sorted(mended)} mended, not {sorted(example.mended)}."]
     written: dict[str, bytes | None] = {"JSON": encode_json(read)}
     for version in catalogue.versions(example.subject):
         if version >= example.version:
@@ -103,7 +106,7 @@ def _example(name: str, content: bytes, catalogue: Catalogue) -> Example:
         raise ValueError(f"{subject} v{version} is not released")
     stated = orjson.loads(content)
     if not isinstance(stated, dict) or not stated.keys() <= _KEYS | _VALUES or len(stated.keys() & _VALUES) != 1:
-        raise ValueError("it holds one of record, text and hex, and else only expect and received")
+        raise ValueError("it holds one of record, text and hex, and else only expect, mended and received")
     if ("expect" in stated) != (match["verdict"] == "fail"):
         raise ValueError("a failing example states what to expect, a passing one does not")
     return Example(
@@ -113,6 +116,7 @@ def _example(name: str, content: bytes, catalogue: Catalogue) -> Example:
         value=_value(stated),
         received=stated.get("received"),
         expect=RejectReason(stated["expect"]) if "expect" in stated else None,
+        mended=frozenset(stated.get("mended", ())),
     )
 
 
@@ -124,14 +128,19 @@ def _value(stated: dict[str, Any]) -> bytes:
     return orjson.dumps(stated["record"])
 
 
-def _read(example: Example, catalogue: Catalogue) -> Record | RejectReason:
-    """The record, or why there is none: input subjects as the dataflow reads them, the others as their readers do."""
+def _read(example: Example, catalogue: Catalogue) -> tuple[Record | RejectReason, frozenset[str]]:
+    """The record or why there is none, and what was mended in it.
+
+    Input subjects are read as the dataflow reads them, the others as their readers do.
+    """
     if example.subject in get_args(Subject):
         subject = cast("Literal['chat_message', 'moderation_event']", example.subject)
         raw = Raw(subject, example.value, None, Position("corpus", 0, 0, 0), example.received)
-        event = Codec(catalogue=catalogue).decode(raw)
-        return event.reason if isinstance(event, Reject) else event
-    return _decoded(Decoder(example.subject, catalogue=catalogue), example.value)
+        codec = Codec(catalogue=catalogue)
+        event = codec.decode(raw)
+        mended = frozenset(part.partition(".")[2] for part in codec.take_mended())
+        return event.reason if isinstance(event, Reject) else event, mended
+    return _decoded(Decoder(example.subject, catalogue=catalogue), example.value), frozenset()
 
 
 def _decoded(decoder: Decoder, value: bytes) -> Record | RejectReason:

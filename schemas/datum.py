@@ -14,7 +14,9 @@ from fastavro import schemaless_reader
 from fastavro.read import SchemaResolutionError
 
 from schemas.catalogue import AvroSchema, fingerprint
-from schemas.compat import unreadable
+from schemas.compat import Problem, unreadable
+from schemas.declared import KEPT, declaration, unit_of_times
+from schemas.mending import optional_part
 from schemas.records import RejectReason
 from schemas.refusal import UnreadableError
 
@@ -26,26 +28,46 @@ class DatumReader:
     """Reads datums that one writer's schema wrote into the mapping our schema describes.
 
     `origin` names the writer in details, such as `schema id 7`. A writer of our canonical form costs no resolution.
+    Times come out in milliseconds, in whatever unit the writer's schema declares them.
     """
 
-    def __init__(self, writer: AvroSchema, reader: AvroSchema, origin: str) -> None:
+    def __init__(self, subject: str, writer: AvroSchema, reader: AvroSchema, origin: str) -> None:
+        self._subject = subject
         self._writer = writer
         self._ours = reader
         self._reader = None if fingerprint(writer) == fingerprint(reader) else reader
         self._origin = origin
+        self._divisors, self._meant = unit_of_times(writer, reader)
 
     def read(self, value: bytes, start: int) -> Any:
         """The datum that fills `value` from `start` to its end; `UnreadableError` when it does not."""
+        if self._meant is not None:
+            raise UnreadableError(RejectReason.UNKNOWN_SCHEMA, f"{self._origin}: {self._meant}")
+        try:
+            datum = self._datum(value, start, self._reader)
+        except SchemaResolutionError:
+            if self._unresolved is not None:
+                raise UnreadableError(*self._unresolved) from None
+            datum = self._datum(value, start, None)  # only optional parts differ: those are validation's to mend
+        for field, divisor in self._divisors.items():
+            if isinstance(datum[field], int):
+                datum[field] //= divisor
+        return datum
+
+    def _datum(self, value: bytes, start: int, reader: AvroSchema | None, unicode_errors: str = "strict") -> Any:
         stream = BytesIO(value)
         stream.seek(start)
         try:
-            datum = schemaless_reader(stream, self._writer, self._reader)
+            datum = schemaless_reader(stream, self._writer, reader, handle_unicode_errors=unicode_errors)
+        except SchemaResolutionError:
+            raise
         except EOFError:
             raise UnreadableError(RejectReason.TRUNCATED, "the Avro datum ends early") from None
         except UnicodeDecodeError:
-            raise UnreadableError(RejectReason.INVALID_UTF8, "an Avro string is not UTF-8") from None
-        except SchemaResolutionError:
-            raise UnreadableError(*self._unresolved) from None
+            if unicode_errors == "strict":  # once more, so that validation sees which of its strings it is
+                return self._datum(value, start, reader, "surrogateescape")
+            # Bytes that we read as a string; fastavro decodes those strictly, so validation gets the bytes themselves.
+            return self._datum(value, start, None, unicode_errors)
         except Exception as error:
             if stream.tell() == len(value) and value[-1] & 0x80:
                 # fastavro says IndexError where the bytes end inside a number, whose last byte would not be this one.
@@ -56,33 +78,63 @@ class DatumReader:
         return datum
 
     @cached_property
-    def _unresolved(self) -> tuple[RejectReason, str]:
-        """Why the writer's schema does not resolve into ours: a property of the pair, so it is worked out once."""
+    def _unresolved(self) -> tuple[RejectReason, str] | None:
+        """Why the writer's schema does not resolve into ours: a property of the pair, so it is worked out once.
+
+        None where it is only for optional parts.
+        """
         name = self._ours["name"]
-        for problem in unreadable(self._ours, self._writer):
-            if problem.missing:
-                return RejectReason.MISSING_FIELD, f"{problem.path}: {self._origin} does not write it"
-            return RejectReason.UNKNOWN_SCHEMA, f"{self._origin} cannot be read as {name}: {problem.path}"
-        return RejectReason.UNKNOWN_SCHEMA, f"{self._origin} cannot be read as {name}"
+        problems = unreadable(self._ours, self._writer)
+        problem = next((problem for problem in problems if not self._optional(problem)), None)
+        if problem is None:
+            if problems:
+                return None
+            return RejectReason.UNKNOWN_SCHEMA, f"{self._origin} cannot be read as {name}"
+        if problem.missing:
+            return RejectReason.MISSING_FIELD, f"{problem.path}: {self._origin} does not write it"
+        return RejectReason.UNKNOWN_SCHEMA, f"{self._origin} cannot be read as {name}: {problem.path}"
+
+    def _optional(self, problem: Problem) -> bool:
+        path = problem.path.replace("[]", "").replace("{}", "")
+        return optional_part(self._subject, path) is not None
 
 
 def bare(schema: Any) -> Any:
     """A writer's schema with no more than decoding needs.
 
-    Without logical types, so that a `timestamp-millis` is read as plain milliseconds; without defaults, which only a
-    reader needs, and which writers get wrong in ways that fastavro refuses.
+    Without logical types, so that fastavro reads numbers as they were written, but with what they declare under a key
+    of our own; without defaults, which only a reader needs, and which writers get wrong in ways that fastavro refuses.
     """
     if isinstance(schema, list):
         return [bare(branch) for branch in schema]
     if not isinstance(schema, dict):
         return schema
-    kept = {key: value for key, value in schema.items() if key not in ("logicalType", "default", "doc")}
+    declared = declaration(schema)
+    if isinstance(schema.get("type"), list | dict) and "name" not in schema:  # a type in a type, which fastavro refuses
+        return _declaring(bare(schema["type"]), declared)
+    kept = {key: value for key, value in schema.items() if key not in ("logicalType", "default", "doc", KEPT)}
     for inner in ("type", "items", "values"):
         if isinstance(kept.get(inner), list | dict):
             kept[inner] = bare(kept[inner])
     if isinstance(kept.get("fields"), list):
-        kept["fields"] = [bare(field) for field in kept["fields"]]
-    return kept
+        kept["fields"] = [_bare_field(field) for field in kept["fields"]]
+    return _declaring(kept, declared)
+
+
+def _bare_field(field: Any) -> Any:
+    """A field's type is said to be what the field is, because writers state the logical type there by mistake."""
+    bared = bare(field)
+    if isinstance(bared, dict) and (declared := bared.pop(KEPT, None)) is not None:
+        bared["type"] = _declaring(bared.get("type"), declared)
+    return bared
+
+
+def _declaring(schema: Any, declared: str | None) -> Any:
+    if declared is None:
+        return schema
+    if isinstance(schema, list):
+        return [branch if branch == "null" else _declaring(branch, declared) for branch in schema]
+    return {KEPT: declared, **(schema if isinstance(schema, dict) else {"type": schema})}
 
 
 def hazard(schema: Any, names: dict[str, Any]) -> str | None:

@@ -16,7 +16,7 @@ from fastavro import schemaless_writer
 from pydantic import BaseModel, ValidationError
 
 from schemas.catalogue import MODELS, Catalogue, released
-from schemas.framing import CONFLUENT_ID, SINGLE_OBJECT, Framing
+from schemas.framing import CONFLUENT_ID, FRAMED, SINGLE_OBJECT, Framing
 from schemas.records import Record, RejectReason
 from schemas.refusal import UnreadableError, classify
 from schemas.registry import RegistryError, RegistrySettings, connect
@@ -92,7 +92,7 @@ class Decoder:
         """The record in `value`; `UnreadableError` says why there is none, without quoting it."""
         data = self._framing.read(value)
         try:
-            if self._bytes and value.lstrip().startswith(b"{"):
+            if self._bytes and value[0] not in FRAMED:  # then it was JSON
                 present = [name for name in self._bytes if data.get(name) is not None]
                 data.update({name: b64decode(data[name], validate=True) for name in present})
             return self._model.model_validate(data)

@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, FailFast, Field, model_validator
 
 MAX_TIME = 253_402_300_799_999
 """The last millisecond of the year 9999: a time beyond it is not a time."""
+LONGEST_TEXT = 65_536
+MOST_RECIPIENTS = 1_024
+MOST_SCORES = 64
 
 Id = Annotated[str, Field(min_length=1, max_length=256)]
 Label = Annotated[str, Field(min_length=1, max_length=128)]
@@ -38,8 +41,10 @@ class Position(NamedTuple):
 class Raw(NamedTuple):
     """One record as a source read it: bytes, or the mapping a log row was turned into.
 
-    `received` is when the record reached the log (ms), the reference a future timestamp is measured against;
-    None where the log does not know.
+    `received` is when the record reached the log (ms), the reference its event time is measured against; None where
+    the log does not know. `schema_header` is the value of the record's header `__value_schema_id`, by which some
+    serialisers name the schema of a bare datum. `redriven` says that a redrive sent the record again, so that it is
+    older than its arrival.
     """
 
     subject: Subject
@@ -47,6 +52,8 @@ class Raw(NamedTuple):
     key: bytes | None
     at: Position
     received: int | None
+    schema_header: bytes | None = None
+    redriven: bool = False
 
 
 class Record(BaseModel):
@@ -70,11 +77,11 @@ class ChatMessage(Record):
     event_time: TimeMs
     user_id: Id
     channel: Label
-    text: Annotated[str, Field(max_length=65_536)] | None = None
-    recipients: Annotated[tuple[Id, ...], Field(max_length=1_024)] = ()
+    text: Annotated[str, Field(max_length=LONGEST_TEXT)] | None = None
+    recipients: Annotated[tuple[Id, ...], Field(max_length=MOST_RECIPIENTS), FailFast()] = ()
     locale: Annotated[str, Field(max_length=35)] | None = None
     age_band: Annotated[str, Field(max_length=32)] | None = None
-    scores: Annotated[tuple[ScorerResult, ...], Field(max_length=64)] = ()
+    scores: Annotated[tuple[ScorerResult, ...], Field(max_length=MOST_SCORES), FailFast()] = ()
 
 
 class Report(Record):
@@ -261,6 +268,7 @@ class RejectReason(StrEnum):
     INVALID_FIELD = "invalid_field"
     NON_FINITE_NUMBER = "non_finite_number"
     NEGATIVE_TIMESTAMP = "negative_timestamp"
+    PAST_TIMESTAMP = "past_timestamp"
     FUTURE_TIMESTAMP = "future_timestamp"
     UNMAPPED_ROW = "unmapped_row"
     INTERNAL_ERROR = "internal_error"
@@ -269,7 +277,7 @@ class RejectReason(StrEnum):
 class Reject(Record):
     """A record that could not become an Event: original bytes, coordinates, stage and a bounded reason.
 
-    `detail` names the offending field or framing, never a value.
+    `detail` names the offending field or framing, never a value. `schema_header` is that of the record's `Raw`.
     """
 
     reason: RejectReason
@@ -283,3 +291,4 @@ class Reject(Record):
     received: int | None
     key: bytes | None
     value: bytes | None
+    schema_header: bytes | None = None

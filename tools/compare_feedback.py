@@ -36,7 +36,7 @@ from detectors.models.catalogue import new_model
 from detectors.policy import Policy
 from detectors.user import Rulebook, User
 from detectors.versions import Versions, probabilities_of
-from schemas.codec import Codec
+from schemas.codec import EARLIEST_TIME, Codec
 from schemas.records import Reject
 from tools.evaluate_logs import asked, log_of, mapping_of, policy_of
 
@@ -67,7 +67,7 @@ class Told:
 
 def told(log_file: Path, mapping: LogMapping | None, policy: Policy) -> Told:
     """What every event of a log comes to, in its order."""
-    codec, rules, remembered = Codec(), Rulebook(policy), policy.channels.remembered
+    codec, rules, remembered = Codec(earliest_ms=EARLIEST_TIME), Rulebook(policy), policy.channels.remembered
     channels = None if remembered is None else Channels(remembered)
     users: dict[str, User] = {}
     lessons: list[Lesson] = []

@@ -10,7 +10,7 @@ import numpy as np
 from dataflows.evaluation.outputs import Flags, Outputs
 from dataflows.mapping import LogMapping
 from dataflows.sources.log import read_log
-from schemas.codec import Codec
+from schemas.codec import EARLIEST_TIME, Codec
 from schemas.records import ChatMessage, Raw
 
 LEAST_POINTS = 500
@@ -52,7 +52,7 @@ def by_attribute(run: Outputs, log: Path, mapping: LogMapping | None) -> Slices:
 
 
 def _messages(log: Path, mapping: LogMapping | None, rows: dict[str, int]) -> Iterator[tuple[int, ChatMessage]]:
-    codec = Codec()
+    codec = Codec(earliest_ms=EARLIEST_TIME)
     for item in read_log(log, mapping):
         event = codec.decode(item) if isinstance(item, Raw) else item
         if isinstance(event, ChatMessage) and (row := rows.get(event.event_id)) is not None:

@@ -77,7 +77,7 @@ def decode(
             placement.look(placed)
         if text is not None:
             _score(events, text)
-        telemetry.decoded([event for event, _, _ in events], rejects)
+        telemetry.decoded([event for event, _, _ in events], rejects, codec.take_mended())
         return [_Batch(events, rejects, _scored(events))]
 
     def to_events(batches: list[_Batch]) -> list[list[Decoded]]:

@@ -28,6 +28,7 @@ _REJECT_WORDS = {
     RejectReason.INVALID_FIELD: "a field had a value it cannot have",
     RejectReason.NON_FINITE_NUMBER: "a number that is infinite or not a number",
     RejectReason.NEGATIVE_TIMESTAMP: "a time before 1970",
+    RejectReason.PAST_TIMESTAMP: "a time decades ago: seconds or days where milliseconds belong",
     RejectReason.FUTURE_TIMESTAMP: "a time too far in the future",
     RejectReason.UNMAPPED_ROW: "the mapping made no event of the row",
     RejectReason.INTERNAL_ERROR: "a fault of forewarn's own: please report it",
@@ -130,6 +131,21 @@ def losses(summary: Summary) -> list[Row]:
         *rows,
         ("late", "behind the user's clock by more than the allowed lateness", number(summary.number("late"))),
         ("duplicates", "an event id seen before, counted once", number(summary.number("duplicates"))),
+        *_mended(summary),
+    ]
+
+
+def _mended(summary: Summary) -> list[Row]:
+    """Optional parts that were left out, clipped or replaced so that their records could be counted."""
+    parts = summary.numbers("mended_parts")
+    return [
+        (
+            f"mended: {visible(part.replace('_', ' '))}",
+            "counted without it, or with it corrected",
+            quantity(parts[part]),
+        )
+        for part in sorted(parts)
+        if part != "total" and parts[part]
     ]
 
 

@@ -16,6 +16,7 @@ from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Consumer, KafkaError, Kafka
 from dataflows.broker_errors import BrokerAway, BrokerError
 from dataflows.clock import monotonic_ms, now_ms
 from dataflows.connection import CONNECTION
+from dataflows.record_headers import of_interest
 from dataflows.sources.merge import Feed, take
 from dataflows.sources.rest import Rest
 from dataflows.sources.slow_clock import SlowClock
@@ -285,7 +286,8 @@ class MergedPartition(StatefulSourcePartition[Raw, ResumeState]):
         for seq, (feed, received, message) in enumerate(taken, self._seq):
             of = first if feed is first else second
             at = new(Position, (of.topic, of.partition, message.offset() or 0, seq))
-            batch.append(new(Raw, (of.subject, message.value(), message.key(), at, received)))
+            value, key, (named, redriven) = message.value(), message.key(), of_interest(message.headers())
+            batch.append(new(Raw, (of.subject, value, key, at, received, named, redriven)))
         self._seq += len(taken)
         return batch
 

@@ -6,12 +6,13 @@ from functools import lru_cache
 from hashlib import blake2b
 from zlib import crc32
 
+from detectors.text.normalise import READ, meant, visible
 from schemas.records import ChatMessage, ModerationEvent
 
 SIGNALS = (
     "message",  # 1 for every message
     "length",  # characters of the text, where there is one
-    "repeat",  # 1 when the text equals one of the user's last few
+    "repeat",  # 1 when the text equals one of the user's last few, as both were meant to be seen
     "toxicity",  # the highest external scorer result, where there is one
     "channel",  # key: where the message was sent
     "recipient",  # key, once for each user addressed
@@ -35,7 +36,7 @@ PACED = frozenset({"gap", "burst"})
 RECENT_TEXTS = 8
 """How many of a user's latest texts a new one is compared with."""
 SHORTEST_REPEAT = 8
-"""Texts shorter than this (in characters, folded) are never repeats: everybody says ok twice."""
+"""Texts shorter than this (in characters that are seen) are never repeats: everybody says ok twice."""
 
 Signal = tuple[str, float]
 Key = tuple[str, int]
@@ -54,11 +55,6 @@ key_of = lru_cache(maxsize=65_536)(stable_hash)
 """The hash of something met again and again: a user, a channel."""
 
 
-def fold(text: str) -> str:
-    """The text as repeats compare it: case folded, white space collapsed."""
-    return " ".join(text.casefold().split())
-
-
 def toxicity_of(message: ChatMessage) -> float | None:
     """The highest of what external scorers said of a message; None where none has seen it."""
     return max([score.value for score in message.scores]) if message.scores else None
@@ -71,9 +67,9 @@ def read_message(event: ChatMessage, texts: list[int]) -> tuple[list[Signal], li
     text = event.text
     if text is not None:
         signals.append(("length", float(len(text))))
-        folded = fold(text)
-        if len(folded) >= SHORTEST_REPEAT:
-            data = folded.encode("utf-8", "surrogatepass")
+        shown = visible(text if len(text) <= READ else text[:READ])
+        if len(shown) >= SHORTEST_REPEAT:
+            data = (meant(shown) + text[READ:]).encode("utf-8", "surrogatepass")
             key = len(data) << 32 | crc32(data)  # among a handful of texts that is plenty, and it is quick
             if key in texts:
                 texts.remove(key)

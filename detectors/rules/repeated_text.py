@@ -13,7 +13,10 @@ class RepeatedText(Rule):
         "Look whether the repeated line is an advertisement, a link or a game call. Trade channels repeat by nature: "
         "raise the limit there rather than teaching users that warnings mean nothing."
     )
-    known_gaps = "A line changed by a letter each time is a new line. Texts under eight characters are never repeats."
+    known_gaps = (
+        "A line changed by a letter each time is a new line; changed by case, marks, invisible characters or letters "
+        "that look alike it is not. Texts under eight characters are never repeats."
+    )
 
     def fires(self, values: Columns) -> Fired:
         """At or above the limit, when repeats are at least half of what the user says."""

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.text.normalise import plain, skeleton
+from detectors.text.normalise import READ, plain, skeleton
 
 LONGEST = 6
 """Characters of the longest n-gram; all shorter ones are taken as well."""
@@ -24,10 +24,15 @@ _KIND = 0x27D4EB2F
 
 def hashed(texts: Sequence[str]) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
     """The bucket of every n-gram of both forms of every text, and which text it is of."""
-    forms = [plain(text) for text in texts]
+    forms = [plain(excerpt(text)) for text in texts]
     first = _hashed(forms, 0)
     second = _hashed([skeleton(form) for form in forms], 1)
     return np.concatenate([first[0], second[0]]), np.concatenate([first[1], second[1]])
+
+
+def excerpt(text: str) -> str:
+    """Return what of a message is read: all of it or, where it is very long, its beginning and its end."""
+    return text if len(text) <= READ else f"{text[: READ // 2]} {text[-READ // 2 :]}"
 
 
 def _hashed(texts: Sequence[str], form: int) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:

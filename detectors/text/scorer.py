@@ -13,11 +13,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from detectors.models.version import content_hash
 from detectors.text.ngrams import BITS, LONGEST, hashed
+from detectors.text.normalise import NORMALISATION
 
 NAME = "forewarn-text"
 """What its results are called in a message's scores."""
 MOST_CHARACTERS = 100_000
 """Of messages hashed together, unless a single one is longer: each takes some 200 bytes while that lasts."""
+
+_OTHER_TEXT = "was trained on text that another forewarn had normalised in another way: train it again"
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -28,6 +31,7 @@ class _Document(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 
     format: Literal[1]
+    normalisation: int
     longest: int
     bits: int
     bias: Finite
@@ -93,6 +97,7 @@ class TextScorer:
     def _document(self) -> dict[str, Any]:
         return {
             "format": 1,
+            "normalisation": NORMALISATION,
             "longest": LONGEST,
             "bits": BITS,
             "bias": self._bias,
@@ -110,11 +115,15 @@ class TextScorer:
         Raises:
             ValueError: if there is none in it, or one that this version cannot use; the text says which.
         """
+        if isinstance(document, dict) and document.get("format") == 1 and "normalisation" not in document:
+            raise ValueError(_OTHER_TEXT)  # it is of before the normalisation had a version
         try:
             known = _Document.model_validate(document)
             weights = np.frombuffer(b64decode(known.weights, validate=True), dtype="<f4").astype(np.float32)
         except (ValidationError, binascii.Error, ValueError):
             raise ValueError("is no text model") from None
+        if known.normalisation != NORMALISATION:
+            raise ValueError(_OTHER_TEXT)
         if (known.longest, known.bits, len(weights)) != (LONGEST, BITS, 1 << BITS):
             raise ValueError("was made for other n-grams than this forewarn reads")
         numbers = known.bias, known.slope, known.offset

@@ -20,18 +20,18 @@ def test_everything_released_is_good() -> None:
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        (b"{", "avro/reject.v2.avsc is not JSON"),
+        (b"{", "avro/feature_row.v2.avsc is not JSON"),
         (
             b'{"type":"record","name":"A","fields":[{"name":"a","type":["null","A"]}]}',
-            "avro/reject.v2.avsc is not safe to decode: it contains itself.",
+            "avro/feature_row.v2.avsc is not safe to decode: it contains itself.",
         ),
     ],
 )
 def test_a_file_that_cannot_be_used_is_named_by_the_check(content: bytes, sentence: str, folder: Path) -> None:
     """Beside the lock's own complaint, and before anything that would stumble over it."""
-    (folder / "avro" / "reject.v2.avsc").write_bytes(content)
+    (folder / "avro" / "feature_row.v2.avsc").write_bytes(content)
     locked, unusable = check_all(Catalogue(folder))
-    assert locked.startswith("avro/reject.v2.avsc is not locked")
+    assert locked.startswith("avro/feature_row.v2.avsc is not locked")
     assert sentence in unusable
 
 

@@ -36,7 +36,7 @@ def test_an_example_that_does_not_hold_is_caught(folder: Path) -> None:
     change(failing, lambda example: example.update(expect="too_large"))
     change(corpus / "risk_event.v1.unknown_tier.fail.json", lambda example: example["record"].update(tier="high"))
     (corpus / "notes.txt").write_text("todo")
-    (corpus / "reject.v2.too_new.pass.json").write_text('{"record": {}}')
+    (corpus / "reject.v99.too_new.pass.json").write_text('{"record": {}}')
     (corpus / "reject.v1.typo.fail.json").write_text('{"record": {}, "expected": "missing_field"}')
     (corpus / "reject.v1.no_reason.fail.json").write_text('{"record": {}}')
     for file in corpus.glob("model_version.*.fail.json"):
@@ -51,9 +51,9 @@ def test_an_example_that_does_not_hold_is_caught(folder: Path) -> None:
         ),
         (
             "examples/reject.v1.typo.fail.json is no example: it holds one of record, text and hex, and else only "
-            "expect and received."
+            "expect, mended and received."
         ),
-        "examples/reject.v2.too_new.pass.json is no example: reject v2 is not released.",
+        "examples/reject.v99.too_new.pass.json is no example: reject v99 is not released.",
         "examples/risk_event.v1.unknown_tier.fail.json passes and should be refused for invalid_field.",
         "model_version needs at least one example that passes and one that fails.",
     ]

@@ -13,16 +13,16 @@ from tests.schemas.kit import release
 
 def test_a_released_file_that_changed_is_caught(folder: Path) -> None:
     """Even by white space: the bytes are what was released."""
-    file = folder / "avro" / "reject.v1.avsc"
+    file = folder / "avro" / "feature_row.v1.avsc"
     file.write_bytes(file.read_bytes() + b"\n")
     assert lock_problems(Catalogue(folder)) == [
-        "avro/reject.v1.avsc changed after its release: restore it, and make a new version instead."
+        "avro/feature_row.v1.avsc changed after its release: restore it, and make a new version instead."
     ]
 
 
 def test_a_released_file_that_went_or_came_or_is_misnamed_is_caught(folder: Path) -> None:
     """With the line to add where a new version is meant."""
-    (folder / "avro" / "reject.v1.avsc").unlink()
+    (folder / "avro" / "feature_row.v1.avsc").unlink()
     (folder / "avro" / "Reject.avsc").write_text("{}")
     problems = lock_problems(release(folder, "risk_event", 4, {}))
     assert problems == [
@@ -31,7 +31,7 @@ def test_a_released_file_that_went_or_came_or_is_misnamed_is_caught(folder: Path
             'avro/risk_event.v4.avsc is not locked: to release it, add "risk_event.v4.avsc": '
             '"44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a" to lock.json.'
         ),
-        "avro/reject.v1.avsc is locked but gone: restore it, records written with it may still be read.",
+        "avro/feature_row.v1.avsc is locked but gone: restore it, records written with it may still be read.",
         "risk_event has versions [1, 2, 4]: they count from 1 without gaps.",
     ]
 

@@ -71,7 +71,7 @@ POISON: dict[str, tuple[Poison, RejectReason]] = {
     "invalid UTF-8": ((CHAT, as_json().replace(b"mallory", b"mal\xffry"), None), RejectReason.INVALID_UTF8),
     "NaN": ((CHAT, as_json().replace(b"1767225600000", b"NaN"), None), RejectReason.NON_FINITE_NUMBER),
     "NaN in a row": (
-        (CHAT, {**STRANGE, "scores": [{"scorer": "s", "version": "1", "value": nan}]}, None),
+        (CHAT, {**STRANGE, "event_time": nan}, None),
         RejectReason.NON_FINITE_NUMBER,
     ),
     "a negative time": ((CHAT, as_json(event_time=-1), None), RejectReason.NEGATIVE_TIMESTAMP),

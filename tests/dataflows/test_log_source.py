@@ -26,7 +26,7 @@ from dataflows.mapping import LogMapping
 from dataflows.sinks.memory import MemorySink
 from dataflows.sources.log import Item, LogCounts, LogError, LogSource, read_log
 from schemas.codec import Codec
-from schemas.records import CHAT, Raw, Reject, RejectReason
+from schemas.records import CHAT, Position, Raw, Reject, RejectReason
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / "tests" / "data"
@@ -218,7 +218,11 @@ def test_a_bad_csv_row_is_a_reject_and_its_neighbours_are_unharmed(
     [
         (b'{"ts": 1, "kind": "say", "who": "\xff"}', RejectReason.INVALID_UTF8, "the line is not UTF-8"),
         (b'{"ts": 1, "kind": "say", ', RejectReason.MALFORMED_JSON, "the line is not JSON"),
-        (b'{"ts": NaN, "kind": "say", "who": "eve"}', RejectReason.MALFORMED_JSON, "the line is not JSON"),
+        (
+            b'{"ts": NaN, "kind": "say", "who": "eve"}',
+            RejectReason.UNMAPPED_ROW,
+            "column 'ts' is empty and should hold the time",
+        ),
         (b'["ts", 1]', RejectReason.UNMAPPED_ROW, "the line is not a JSON object"),
         (b'{"ts": {}, "kind": "say", "who": "eve"}', RejectReason.UNMAPPED_ROW, "column 'ts' is not a number"),
         (
@@ -309,7 +313,8 @@ def test_a_native_log_needs_no_mapping(tmp_path: Path) -> None:
     path = _log(tmp_path, "log.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
     first, second, third = read_log(path)
     assert isinstance(first, Raw)
-    assert first == (CHAT, {k: v for k, v in message.items() if k != "subject"}, b"ann", ("log", 0, 0, 0), None)
+    value = {key: cell for key, cell in message.items() if key != "subject"}
+    assert first == Raw(CHAT, value, b"ann", Position("log", 0, 0, 0), None)
     assert isinstance(second, Reject)
     assert second.reason is RejectReason.UNMAPPED_ROW
     assert second.value == json.dumps(lines[1]).encode()

@@ -33,6 +33,11 @@ def test_a_scorer_is_the_same_from_its_file(scorer: TextScorer, tmp_path: Path) 
     assert (tmp_path / "again.json").read_bytes() == (tmp_path / "model.json").read_bytes()
 
 
+def without(key: str, document: dict[str, Any]) -> dict[str, Any]:
+    """The document as it was before it had that key."""
+    return {name: value for name, value in document.items() if name != key}
+
+
 @pytest.mark.parametrize(
     ("spoil", "sentence"),
     [
@@ -41,6 +46,11 @@ def test_a_scorer_is_the_same_from_its_file(scorer: TextScorer, tmp_path: Path) 
         (lambda document: orjson.dumps({**document, "more": 1}), "is no text model"),
         (lambda document: orjson.dumps({**document, "weights": "*"}), "is no text model"),
         (lambda document: orjson.dumps({**document, "bias": None}), "is no text model"),
+        (lambda document: orjson.dumps({**document, "normalisation": 1}), "normalised in another way: train it again"),
+        (
+            lambda document: orjson.dumps(without("normalisation", document)),
+            "normalised in another way: train it again",
+        ),
         (lambda document: orjson.dumps({**document, "bits": 16}), "made for other n-grams"),
         (lambda document: orjson.dumps({**document, "weights": document["weights"][:400]}), "made for other n-grams"),
         (lambda document: orjson.dumps({**document, "bias": 3.0}), "changed since version"),

@@ -8,6 +8,7 @@ import sys
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
+from io import BytesIO
 from pathlib import Path
 from threading import Timer
 from typing import Any, NamedTuple
@@ -16,17 +17,23 @@ import orjson
 import pytest
 from click.testing import CliRunner
 from confluent_kafka import Message, Producer
+from confluent_kafka.schema_registry import Schema
+from fastavro import schemaless_writer
 
 from dataflows.cli import main
 from dataflows.clock import now_ms
+from dataflows.record_headers import SCHEMA_ID
 from dataflows.redrive import Selection, Writer, redrive
 from dataflows.settings import Settings
 from dataflows.sinks.kafka import CheckedProducer, Outgoing
 from dataflows.sinks.transactions import FencedOutError
 from dataflows.testing import START
 from detectors.features.catalogue import NUMBERS
+from schemas.catalogue import released
 from schemas.encoder import Decoder, Encoder
-from schemas.records import FeatureRow, Reject
+from schemas.records import FeatureRow, Reject, RejectReason
+from schemas.registry import RegistrySettings
+from schemas.writers import client
 from tests.kafka.logs import read_back
 
 pytestmark = pytest.mark.kafka
@@ -102,7 +109,10 @@ class Deployment:
         return f"{self.name}.{setting.replace('_', '-')}"
 
     def allow(self, max_record_bytes: int) -> None:
-        self.file.write_text(f"{self.head}[run]\nmax_record_bytes = {max_record_bytes}\n")
+        self.configure(f"[run]\nmax_record_bytes = {max_record_bytes}\n")
+
+    def configure(self, more: str) -> None:
+        self.file.write_text(self.head + more)
 
     @property
     def settings(self) -> Settings:
@@ -397,3 +407,57 @@ def test_a_missing_topic_is_named(deployment: Deployment) -> None:
         f"Error: Topic {deployment.name}.no-letters does not exist at {deployment.kafka}: "
         "run `forewarn topics create`.\n"
     )
+
+
+def test_a_record_whose_schema_a_header_names_is_read_after_a_redrive(deployment: Deployment) -> None:
+    """Refused while no registry was configured, kept with its header, sent again with it, and then an event."""
+    name = f"mock://{deployment.name}"
+    written = client(RegistrySettings(url=name)).register_schema_full_response(
+        "anything", Schema(released().text("chat_message", 1), "AVRO")
+    )
+    header = b"\x01" + uuid.UUID(written.guid).bytes
+    datum = BytesIO()
+    message = {"event_id": "m", "event_time": START, "user_id": "ann", "channel": "lobby"}
+    schemaless_writer(datum, released().schema("chat_message", 1), message)
+    producer = Producer({"bootstrap.servers": deployment.kafka, "partitioner": "murmur2_random"})
+    producer.produce(
+        deployment.topic("chat_messages"), datum.getvalue(), b"ann", timestamp=START, headers=[(SCHEMA_ID, header)]
+    )
+    assert producer.flush(30) == 0
+    deployment.run()
+    decoder = Decoder("reject")
+    (letter,) = deployment.read("dead_letters")
+    reject = decoder.decode(letter.value() or b"")
+    assert isinstance(reject, Reject)
+    assert (reject.reason, reject.schema_header) == (RejectReason.UNKNOWN_SCHEMA, header)
+    deployment.forewarn("redrive", "--send")
+    (_, again) = deployment.read("chat_messages")
+    assert (again.value(), dict(again.headers() or ()).get(SCHEMA_ID)) == (datum.getvalue(), header)
+    deployment.configure(f'[registry]\nurl = "{name}"\n')
+    deployment.run()
+    decoder = Decoder("feature_row", RegistrySettings(url=name))
+    (row,) = [decoder.decode(message.value() or b"") for message in deployment.read("risk_features")]
+    assert isinstance(row, FeatureRow)
+    assert (row.user_id, row.event_id) == ("ann", "m")
+
+
+def test_what_was_refused_for_its_age_counts_after_a_redrive(deployment: Deployment) -> None:
+    """A message of 2001 that was sent as one of today is believed the second time; seconds are refused again."""
+    old, seconds = 1_000_000_000_000, START // 1_000
+    deployment.produce(
+        [
+            Sent(
+                "chat",
+                user,
+                orjson.dumps({"event_id": user, "event_time": time, "user_id": user, "channel": "c"}),
+                None,
+            )
+            for user, time in (("old", old), ("seconds", seconds))
+        ]
+    )
+    deployment.run()
+    assert deployment.rows() == []
+    assert said_sent(deployment.forewarn("redrive", "--reason", "past_timestamp", "--send")) == "2 records sent again."
+    deployment.run()
+    assert [(row.user_id, row.as_of) for row in deployment.rows()] == [("old", old)]
+    assert len([letter for letter in deployment.read("dead_letters") if letter.value()]) == 3

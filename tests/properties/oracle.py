@@ -25,6 +25,7 @@ from detectors.features.profile import BURST_GAP, PAUSE, SEEN_CAP
 from detectors.features.signals import RECENT_TEXTS, SHORTEST_REPEAT
 from detectors.features.tokens import FIRST, GAPS, KINDS
 from detectors.features.window import DISTINCT_CAP
+from detectors.text.normalise import plain, visible
 from schemas.records import ChatMessage, Event
 from tests.properties.streams import found_by
 
@@ -74,11 +75,10 @@ def occurrences(events: list[Event]) -> list[Occurrence]:
             found += [("recipient", recipient, time) for recipient in event.recipients]
             if event.text is not None:
                 found.append(("length", len(event.text), time))
-                folded = " ".join(event.text.casefold().split())
-                if len(folded) >= SHORTEST_REPEAT:
-                    if _is_repeat(folded, texts):
+                if len(visible(event.text)) >= SHORTEST_REPEAT:
+                    if _is_repeat(plain(event.text), texts):
                         found.append(("repeat", 1, time))
-                    texts.append(folded)
+                    texts.append(plain(event.text))
             if event.scores:
                 found.append(("toxicity", max(score.value for score in event.scores), time))
             found += _pace(time, said)

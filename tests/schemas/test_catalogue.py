@@ -30,11 +30,12 @@ def test_fingerprints_are_those_of_the_reference_implementation(subject: str) ->
 def test_versions_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
     """The tenth comes after the ninth."""
     folder = copy_of_released(tmp_path)
-    schema = released().schema("reject")
+    schema = released().schema("moderation_event")
     for version in (10, 9, 2):
-        catalogue = release(folder, "reject", version, {k: v for k, v in schema.items() if not k.startswith("__")})
-    assert catalogue.versions("reject") == (1, 2, 9, 10)
-    assert catalogue.latest("reject") == 10
+        content = {key: value for key, value in schema.items() if not key.startswith("__")}
+        catalogue = release(folder, "moderation_event", version, content)
+    assert catalogue.versions("moderation_event") == (1, 2, 9, 10)
+    assert catalogue.latest("moderation_event") == 10
 
 
 def test_the_catalogue_is_read_from_inside_an_archive(tmp_path: Path) -> None:
@@ -59,18 +60,18 @@ def test_an_unknown_subject_is_answered_with_the_known_ones() -> None:
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        (b"{", "avro/reject.v1.avsc is not JSON"),
-        (b'{"type": "record"}', "avro/reject.v1.avsc is not an Avro schema"),
-        (b'"string"', "avro/reject.v1.avsc is not a record"),
-        (b"\xff", "avro/reject.v1.avsc cannot be read"),
+        (b"{", "avro/moderation_event.v1.avsc is not JSON"),
+        (b'{"type": "record"}', "avro/moderation_event.v1.avsc is not an Avro schema"),
+        (b'"string"', "avro/moderation_event.v1.avsc is not a record"),
+        (b"\xff", "avro/moderation_event.v1.avsc cannot be read"),
     ],
 )
 def test_a_file_that_is_no_schema_is_named(content: bytes, sentence: str, tmp_path: Path) -> None:
     """Whatever is wrong with it."""
     folder = copy_of_released(tmp_path)
-    (folder / "avro" / "reject.v1.avsc").write_bytes(content)
+    (folder / "avro" / "moderation_event.v1.avsc").write_bytes(content)
     with pytest.raises(CatalogueError, match=sentence):
-        Catalogue(folder).schema("reject")
+        Catalogue(folder).schema("moderation_event")
 
 
 def test_importing_the_package_opens_no_schema() -> None:

@@ -9,6 +9,7 @@ from math import exp2
 from typing import Any
 from zlib import crc32
 
+from detectors.text.normalise import meant, visible
 from tests.bench.peers.checks import CHAT
 from tests.bench.peers.window import Highest, Latest, Tiles
 
@@ -166,11 +167,11 @@ class Profile:
             self.toxic.add(time // DAY_HOP, toxicity, now // DAY_HOP)
 
     def _repeats(self, text: str) -> bool:
-        """Whether it is one of the user's last few texts, case and white space aside."""
-        folded = " ".join(text.casefold().split())
-        if len(folded) < SHORTEST:
+        """Whether it is one of the user's last few texts, as both were meant to be seen."""
+        shown = visible(text)
+        if len(shown) < SHORTEST:
             return False
-        data, texts = folded.encode("utf-8", "surrogatepass"), self.texts
+        data, texts = meant(shown).encode("utf-8", "surrogatepass"), self.texts
         print_ = len(data) << 32 | crc32(data)
         known = print_ in texts
         if known:
