@@ -18,8 +18,8 @@ from schemas.records import ChatMessage, Event, ModerationEvent
 
 T = TypeVar("T")
 
-STATE_VERSION = 1
-"""Version of the dumped channels of a partition."""
+STATE_VERSION = 2
+"""Version of the dumped channels of a partition; the one before it is read."""
 
 HOUR = 3_600_000
 """Half-life of what is going on in a channel (ms)."""
@@ -90,8 +90,8 @@ class Channel:
         self.latest = -1  # who spoke last
         self.posters: dict[int, list[float]] = {}  # by user: latest message, first answer (-1: none), rate as of then
 
-    def move(self, now: int) -> None:
-        """Bring the sums up to what the log's clock says."""
+    def move(self, now: int) -> int:
+        """Bring the sums up to a time, and return the channel's own, which never goes back."""
         if now > self.clock:
             passed, self.clock = now - self.clock, now
             fade = exp2(-passed / HOUR)
@@ -102,10 +102,11 @@ class Channel:
             self.total *= fade
             self.newcomers *= fade
             self.sanctions *= fade
+        return self.clock
 
     def see(self, user: int, now: int, toxicity: float | None) -> Context:
         """What a message finds here; then it counts."""
-        self.move(now)
+        now = self.move(now)
         posters = self.posters
         known = posters.get(user)
         own, answered, lag = 0.0, nan, nan
@@ -140,14 +141,15 @@ class Channel:
             self.toxicity += toxicity
         return context
 
-    def sanction(self, now: int) -> None:
-        """Count a sanction."""
-        self.move(now)
+    def sanction(self, now: int) -> int:
+        """Count a sanction, and return when that was."""
+        now = self.move(now)
         self.sanctions += 1.0
+        return now
 
     def take_back(self, since: int, now: int) -> None:
         """Take a sanction back that was counted when the clock said `since`."""
-        self.move(now)
+        now = self.move(now)
         self.sanctions = max(0.0, self.sanctions - exp2((since - now) / MONTH))
 
     def state(self) -> list[Any]:
@@ -168,8 +170,8 @@ class Channels:
 
     A sanction counts in the channel where its user spoke last, until a reversal takes it back. Messages count however
     late they are and however often they come: who is late or repeated is found out user by user, behind this. What
-    happens, happens when the partition's clock says, which is a time that two users have shown: one poisoned clock ages
-    no channel.
+    happens, happens when its event says, as far as the partition's clock supports that (`LogClock.bound`): a few wrong
+    clocks age no channel.
     """
 
     def __init__(self, remembered: int) -> None:
@@ -187,9 +189,9 @@ class Channels:
             self._forget(user)
             clock.forget(event.user_id)
             return None
-        now = clock.now
-        if now < 0:
+        if clock.now < 0:
             return None
+        now = clock.bound(event.event_time)
         if not isinstance(event, ChatMessage):
             self._moderate(user, event, now)
             return None
@@ -205,8 +207,7 @@ class Channels:
         if event.sanction is not None:
             key, identity = self._spoken.get(user), stable_hash(event.event_id)
             if key in self._channels and identity not in sanctions:
-                self._channels[key].sanction(now)
-                _touch(sanctions, identity, (key, now), SANCTIONS)
+                _touch(sanctions, identity, (key, self._channels[key].sanction(now)), SANCTIONS)
         elif event.reversal is not None:
             where = sanctions.pop(stable_hash(event.reversal.sanction_id), None)
             if where is not None and where[0] in self._channels:
@@ -223,7 +224,7 @@ class Channels:
     def dump(self) -> bytes:
         """Everything as versioned compact bytes."""
         channels = {key: channel.state() for key, channel in self._channels.items()}
-        clock = (self._clock.leader, self._clock.latest, self._clock.now)
+        clock = self._clock.state()
         kept = {"channels": channels, "spoken": self._spoken, "sanctions": self._sanctions, "clock": clock}
         return pack(kept, STATE_VERSION)
 
@@ -234,6 +235,6 @@ class Channels:
         _, state = unpack(data, STATE_VERSION, "channels")
         known._channels = {key: Channel.from_state(channel) for key, channel in state["channels"].items()}
         known._spoken = state["spoken"]
-        known._clock = LogClock(*state["clock"])
+        known._clock = LogClock.load(state["clock"])
         known._sanctions = {identity: tuple(where) for identity, where in state["sanctions"].items()}
         return known

@@ -5,7 +5,8 @@ changes nothing. A timer for each user would cost more than the profiles. So use
 and when the log's clock has left a day far enough behind, the users of that day are handed out to be dropped.
 
 Clocks are of one source partition each: a partition that is weeks behind another, as in a first read of a long log,
-loses nobody. And each is a time that two users have shown, so one poisoned clock drops nobody either.
+loses nobody. And none is moved by a few users, so wrong clocks drop nobody either; where fewer than `LEAST` users are
+known, nobody is dropped.
 """
 
 from __future__ import annotations
@@ -19,6 +20,10 @@ DAY = 86_400_000
 """Users are listed by days (ms): the list is touched once a day and user, not once an event."""
 MARGIN = 30 * DAY
 """How far one partition's event times may be out of order, beyond the allowed lateness (ms), without being noticed."""
+LEAST = 16
+"""Users whose times are known before a partition's clock is taken to be right."""
+USERS = 64
+"""Users by whose times a partition's clock goes, at most: a lane has many partitions."""
 NEVER = -1
 """The day of a user who is not listed."""
 
@@ -30,7 +35,7 @@ class _Partition:
     __slots__ = ("clock", "days", "ended")
 
     def __init__(self) -> None:
-        self.clock = LogClock()
+        self.clock = LogClock(USERS)
         self.days: dict[int, dict[str, None]] = {}
         self.ended = NEVER  # the first day that is not over
 
@@ -84,9 +89,9 @@ class Idle:
     def _look(self, partition: _Partition) -> None:
         """Hand out the days that the partition's clock has left behind."""
         ended = (partition.clock.now - self._keep) // DAY
-        if ended <= partition.ended:
+        if ended == partition.ended or partition.clock.population < LEAST:
             return
-        partition.ended = ended
+        partition.ended = ended  # the clock goes back if it turns out to have been ahead
         before = ended * DAY
         for day in sorted([day for day in partition.days if day < ended]):
             for user_id in partition.days.pop(day):

@@ -22,8 +22,9 @@ from detectors.decide import CLEAR, Decider, Standing
 from detectors.explain import explain
 from detectors.items import Erasure, LaneItem, Outcome
 from detectors.learn import Published
-from detectors.live.live import SAMPLE, Counts, Live, keys_of
+from detectors.live.live import SAMPLE, USERS, Counts, Live, keys_of
 from detectors.live.scorers import Scored
+from detectors.log_clock import LogClock
 from detectors.models.version import FrozenModel
 from detectors.policy import Policy
 from detectors.rules.catalogue import ActiveRule, active_rules
@@ -32,7 +33,7 @@ from detectors.versions import Note, Run, Versions, probabilities_of, runs_of
 from detectors.waiting import item_of, plain
 from schemas.records import Position, RiskEvent, Tier, Tombstone, Trigger
 
-STATE_VERSION = 3
+STATE_VERSION = 4
 """Version of a lane's packed state; every one before it is read."""
 MOST_ALIKE = 3
 """How many exemplars a risk event names."""
@@ -73,7 +74,7 @@ class Lane:
         self._live = Live(policy)
         self._waiting: list[LaneItem] = []
         self._standings: dict[str, Standing] = {}
-        self._clock = -1
+        self._clock = LogClock(USERS)
         self._crowd = CROWD
         self._decider = Decider(policy)
         self._held_back = 0
@@ -167,6 +168,7 @@ class Lane:
             self._live.outcome(item)
         elif isinstance(item, Erasure):
             self._standings.pop(item.user_id, None)
+            self._clock.forget(item.user_id)
             self._live.erase(item.user_id, item.at.partition)
             return [Publication(item.at, Tombstone(user_id=item.user_id, as_of=item.as_of))]
         return []
@@ -214,7 +216,7 @@ class Lane:
         if after is standing:
             return None, before
         self._standings[user_id] = after
-        self._clock = max(self._clock, as_of)
+        self._clock.advance(user_id, as_of)
         if after.tier is before:
             return None, before  # a rule asked for less than the tier in force: that is noted, not published
         if len(self._standings) > self._crowd:
@@ -254,7 +256,7 @@ class Lane:
 
         Points of different users come in no order, so the margin must exceed the event time that can be under way.
         """
-        now, standings = self._clock - FORGET_AFTER, self._standings
+        now, standings = self._clock.now - FORGET_AFTER, self._standings
         for user_id in [u for u, s in standings.items() if self._decider.settled(s, now)]:
             del standings[user_id]
         self._crowd = max(CROWD, 2 * len(self._standings))
@@ -266,7 +268,7 @@ class Lane:
             "reached": self._reached,
             "waiting": [plain(item) for item in self._waiting],
             "standings": self._standings,
-            "clock": self._clock,
+            "clock": self._clock.state(),
             "live": self._live.state(),
         }
 
@@ -281,7 +283,8 @@ class Lane:
             user: Standing(Tier(tier), expires_at, entered_at, Tier(entered), Tier(floor))
             for user, (tier, expires_at, entered_at, entered, floor) in state["standings"].items()
         }
-        self._clock = state["clock"]
+        if isinstance(state["clock"], list):  # before version 4 it was the latest time of any user
+            self._clock = LogClock.load(state["clock"], USERS)
         if "live" in state:
             self._live.restore(state["live"])
 

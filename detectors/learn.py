@@ -3,15 +3,24 @@
 Lessons carry the position of their event. They are learnt in that order, whatever order they arrive in, so the same
 log gives the same versions for any batch size and any number of workers. A version is published when the log's clock
 enters a new interval, before the lesson that moved it is learnt, and says up to which event time it has learnt.
+
+That clock is one that a few users cannot move (`detectors.log_clock`), and no example is learnt that is dated further
+ahead of it than `slack_of` allows: it waits (`detectors.ahead`). So no version claims to have learnt from a time that
+only a few users speak of. Where few users are known yet, most of them may be wrong. So the first examples are kept, and
+when the clock turns out to have been ahead, the model is learnt anew from those that are not.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable
+from copy import deepcopy
 from typing import Any, NamedTuple
 
 import orjson
 
-from detectors.contract import Example, OnlineModel, Origin, Remembers, Row, matrix_from, publisher
+from detectors.ahead import MOST, Ahead, example_of, plain_example
+from detectors.contract import Example, OnlineModel, Remembers, Row, matrix_from, publisher
 from detectors.features.catalogue import NAMES
 from detectors.features.upgrade import stored_vector
 from detectors.items import Asked, Lesson
@@ -24,8 +33,12 @@ from detectors.policy import LearningPolicy
 from detectors.track import TrackRecord
 from schemas.records import ModelVersion
 
-STATE_VERSION = 3
-"""Version of a learner's packed state."""
+STATE_VERSION = 4
+"""Version of a learner's packed state; every one before it is read."""
+SETTLED = 64
+"""With so many users known, the log's clock is taken to be right."""
+FIRST = 1_000
+"""Examples that are kept until then, at most."""
 
 
 class Published(NamedTuple):
@@ -36,29 +49,52 @@ class Published(NamedTuple):
     seq: int
 
 
+def slack_of(learning: LearningPolicy) -> int:
+    """How far ahead of the log's clock an example may be dated to be learnt at once (ms).
+
+    A quarter of the time that the kept versions span: whoever moves `learned_until` so far ahead leaves versions that
+    are old enough for everybody else.
+    """
+    return learning.publish_every * (learning.keep_versions - 1) // 4
+
+
 class Learner:
     """Learns one model and publishes its versions; with a `track`, keeps its record and publishes it with them.
 
-    `model` is the one called `name` of those there are, unless another is given.
+    `model` makes the model; without it, it is the one called `name` of those there are.
     """
 
     def __init__(
-        self, name: str, learning: LearningPolicy, track: TrackRecord | None = None, model: OnlineModel | None = None
+        self,
+        name: str,
+        learning: LearningPolicy,
+        track: TrackRecord | None = None,
+        model: Callable[[], OnlineModel] | None = None,
     ) -> None:
         self.name = name
         self._learning = learning
         self._track = track
+        self._no_track = None if track is None else deepcopy(track.state())
+        self._new_model: Callable[[], OnlineModel] = (lambda: MODELS[name](learning)) if model is None else model
         self._in_force: ModelVersion | None = None
         self._scorer: FrozenModel | None = None
-        self._model = MODELS[name](learning) if model is None else model
-        self._memory = self._model if isinstance(self._model, Remembers) else None
-        self._publish = publisher(self._model)
+        self._begin()
         self._reader = Reader(self._model.reads)
         self._positive_weight = self._model.class_weight(learning.positive_weight)
         self._order = InOrder()
         self._clock = LogClock()
+        self._slack = slack_of(learning)
+        self._ahead = Ahead()
+        self._first: list[Example] | None = []  # what was learnt while few users were known; None once many were
+        self._fates: Counter[str] = Counter()
         self._interval = -1
         self._fresh = False
+
+    def _begin(self) -> None:
+        """Begin with a model that has learnt nothing."""
+        self._model = self._new_model()
+        self._memory = self._model if isinstance(self._model, Remembers) else None
+        self._publish = publisher(self._model)
         self._learned_until = -1
         self._examples = 0
         self._positives = 0
@@ -70,11 +106,10 @@ class Learner:
         clock, every, track = self._clock, self._learning.publish_every, self._track
         ready = self._order.take(lessons)
         rows = iter(self._reader.rows([example.vector for lesson in ready for example in lesson.examples]))
-        ends = (self._interval + 1) * every
         at, many = 0, len(ready)
         while True:
             if track is None:
-                at = pass_over(ready, at, clock, ends)
+                at = pass_over(ready, at, clock, *self._calm())
             if at == many:
                 break
             lesson = ready[at]
@@ -82,9 +117,9 @@ class Learner:
             partition, seq, user_id, time, examples, erased, _, _ = lesson
             if time >= 0:
                 clock.advance(user_id, time)
-                if clock.now >= ends:
+                self._follow_clock()
+                if clock.now >= (self._interval + 1) * every:
                     self._interval = clock.now // every
-                    ends = (self._interval + 1) * every
                     if track is not None:
                         self._record(watched, track)
                         watched = []
@@ -95,18 +130,77 @@ class Learner:
                         published.append(Published(self.version(), partition, seq))
                         self._put_in_force(published[-1].version)
                 if erased:
-                    clock.forget(user_id)
-                    if self._memory is not None:
-                        self._fresh |= self._memory.forget(user_id)
+                    self._forget(user_id)
                 if track is not None:
                     watched.append(lesson)
-            if examples:
-                for example in examples:
-                    self._learn(next(rows), example)
-                self._fresh = True
+            for example in examples:
+                self._offer(next(rows), example)
         if track is not None:
             self._record(watched, track)
         return published, self._order.following
+
+    def fates(self) -> Counter[str]:
+        """What became of examples since the last call: `put_off`, `left_out`, and `begun_anew` if the model was."""
+        fates, self._fates = self._fates, Counter()
+        return fates
+
+    def _calm(self) -> tuple[int, int]:
+        """Between which times (ms), the first included, the log's clock changes nothing here."""
+        first, high = self._ahead.first, (self._interval + 1) * self._learning.publish_every
+        low = -1 if self._first is None else self._learned_until - self._slack
+        return low, high if first is None else min(high, first - self._slack)
+
+    def _follow_clock(self) -> None:
+        """Learn what has waited long enough; begin anew if the clock went back and the model is ahead of it."""
+        if self._clock.now < 0:
+            return
+        limit = self._clock.now + self._slack
+        if self._first is not None and self._learned_until > limit:
+            self._begin_anew(limit)
+        first = self._ahead.first
+        if first is not None and first <= limit:
+            self._learn_waiting(self._ahead.due(limit))
+
+    def _begin_anew(self, limit: int) -> None:
+        """Learn the model anew from what it learnt, without what is dated after `limit`, which waits."""
+        learnt, self._first = self._first or [], []
+        self._begin()
+        self._fresh = True
+        self._fates["begun_anew"] += 1
+        self._interval = self._clock.now // self._learning.publish_every
+        if self._track is not None and self._no_track is not None:
+            self._track.restore(self._no_track)
+            self._in_force = self._scorer = None
+        for example in learnt:
+            if example.known_at > limit:
+                self._ahead.add(example)
+        self._learn_waiting([example for example in learnt if example.known_at <= limit])
+
+    def _offer(self, row: Row, example: Example) -> None:
+        """Learn an example, or let it wait if it is dated too far ahead of the log's clock."""
+        if example.weight < 0 and self._ahead.cancel(example):
+            return
+        if self._clock.now < 0 or example.known_at <= self._clock.now + self._slack:
+            self._learn(row, example)
+            return
+        self._ahead.add(example)
+        self._fates["put_off"] += 1
+        if len(self._ahead) > MOST:
+            self._learn_waiting(self._ahead.due(self._clock.reach(self._slack)))
+            self._fates["left_out"] += self._ahead.make_room()
+
+    def _learn_waiting(self, examples: list[Example]) -> None:
+        for row, example in zip(self._reader.rows([example.vector for example in examples]), examples, strict=True):
+            self._learn(row, example)
+
+    def _forget(self, user_id: str) -> None:
+        """Keep nothing that names a user."""
+        self._clock.forget(user_id)
+        self._ahead.forget(user_id)
+        if self._first is not None:
+            self._first = [example for example in self._first if example.user_id != user_id]
+        if self._memory is not None:
+            self._fresh |= self._memory.forget(user_id)
 
     def _age(self) -> None:
         """Let a model that keeps examples know what time it is, as far as `learned_until` will say it has learnt."""
@@ -141,6 +235,13 @@ class Learner:
                 track.see(lesson.user_id, lesson.asked.as_of, next(scores))
 
     def _learn(self, row: Row, example: Example) -> None:
+        self._fresh = True
+        first, clock = self._first, self._clock
+        if first is not None:
+            if clock.population >= SETTLED or (len(first) >= FIRST and clock.now >= 0):
+                self._first = None
+            elif len(first) < FIRST:  # more than that are of one user, who is alone as yet
+                first.append(example)
         sign = -1 if example.weight < 0 else 1
         if sign < 0 and self._positives <= 0:
             return  # what is taken back was learnt before this model joined
@@ -179,7 +280,9 @@ class Learner:
             "model": self._model.dump(),
             "following": self._order.following,
             "waiting": [_plain(lesson) for lesson in self._order.waiting],
-            "clock": (self._clock.leader, self._clock.latest, self._clock.now),
+            "clock": self._clock.state(),
+            "ahead": self._ahead.state(),
+            "first": None if self._first is None else [plain_example(example) for example in self._first],
             "interval": self._interval,
             "fresh": self._fresh,
             "learned_until": self._learned_until,
@@ -194,15 +297,16 @@ class Learner:
         self._model.load(state["model"])
         waiting = []
         for partition, seq, user_id, time, examples, erased, *since_2 in state["waiting"]:
-            taught = tuple(
-                Example(user, known, stored_vector(vector), label, weight, Origin(*origin[0]) if any(origin) else None)
-                for user, known, vector, label, weight, *origin in examples
-            )
+            taught = tuple(map(example_of, examples))
             point, changed = since_2 or (None, None)
             asked = None if point is None else Asked(point[0], stored_vector(point[1]))
             waiting.append(Lesson(partition, seq, user_id, time, taught, erased, asked, changed))
         self._order = InOrder(dict(state["following"]), waiting)
-        self._clock = LogClock(*state["clock"])
+        self._clock = LogClock.load(state["clock"])
+        if "ahead" in state:  # since version 4
+            self._ahead.restore(state["ahead"])
+        first = state.get("first")
+        self._first = None if first is None else list(map(example_of, first))
         self._interval, self._fresh = state["interval"], state["fresh"]
         self._learned_until = state["learned_until"]
         self._examples, self._positives = state["examples"], state["positives"]
@@ -214,7 +318,7 @@ class Learner:
 
 def _plain(lesson: Lesson) -> tuple[Any, ...]:
     """A lesson as plain data."""
-    examples = [(e.user_id, e.known_at, e.vector.tobytes(), e.label, e.weight, e.origin) for e in lesson.examples]
+    examples = [plain_example(example) for example in lesson.examples]
     asked = None if lesson.asked is None else (lesson.asked.as_of, lesson.asked.vector.tobytes())
     taught = (lesson.partition, lesson.seq, lesson.user_id, lesson.time, examples, lesson.erased)
     return (*taught, asked, lesson.changed)

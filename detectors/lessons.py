@@ -44,16 +44,17 @@ class InOrder:
         return [self._waiting[key] for key in sorted(self._waiting)]
 
 
-def pass_over(lessons: list[Lesson], at: int, clock: LogClock, ends: int) -> int:
-    """Where, from `at` on, the first lesson is that teaches, erases, or brings the clock to `ends`; the clock follows.
+def pass_over(lessons: list[Lesson], at: int, clock: LogClock, low: int, high: int) -> int:
+    """Advance the clock; return the index, from `at` on, of the next lesson with examples, an erasure, or an effect.
 
-    The clock has seen that lesson too, which it may see again: a time seen twice changes nothing.
+    A lesson has an effect if it brings the clock to `high` or below `low` (ms). The clock has seen the lesson returned,
+    and may see it again: a time seen twice changes nothing.
     """
     for place in range(at, len(lessons)):
         _, _, user_id, time, examples, erased, _, _ = lessons[place]
         if time >= 0:
             clock.advance(user_id, time)
-            if erased or clock.now >= ends:
+            if erased or clock.now >= high or clock.now < low:
                 return place
         if examples:
             return place

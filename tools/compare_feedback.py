@@ -131,7 +131,9 @@ def scored(told_log: Told, lessons: list[Lesson], policy: Policy, smaller: float
     It is the odds of the model, divided by `smaller`, and cut at one.
     """
     learning = policy.learning
-    published = Learner(learning.champion, learning, model=new_model(learning.champion, policy)).take(lessons)[0]
+    published = Learner(learning.champion, learning, model=lambda: new_model(learning.champion, policy)).take(lessons)[
+        0
+    ]
     versions = Versions(learning.keep_versions)
     versions.hear([_lessened(version, smaller) for version in published])
     batch = Batch(told_log.points)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import bytewax.operators as op
@@ -39,7 +40,7 @@ class LearnLogic(StatefulBatchLogic[Lessons, News, bytes]):
     def _new(self, model: str) -> Learner:
         policy = self._policy
         return Learner(
-            model, policy.learning, TrackRecord(policy) if policy.tracked else None, new_model(model, policy)
+            model, policy.learning, TrackRecord(policy) if policy.tracked else None, partial(new_model, model, policy)
         )
 
     def on_batch(self, values: list[Lessons]) -> tuple[list[News], bool]:

@@ -25,6 +25,8 @@ POINTS = 2048
 """Sampled points that wait in a lane, at most."""
 WARNINGS = 2048
 """Warnings that wait in a lane, at most."""
+USERS = 64
+"""Users by whose times a partition's clock goes, at most: a lane has many partitions, and its state is to be small."""
 MILLION = 1_000_000
 
 Counts = dict[str, Counter[str]]
@@ -97,7 +99,7 @@ class Live:
         """Move a partition's clock, and count what has become mature by it."""
         clock = self._clocks.get(partition)
         if clock is None:
-            clock = self._clocks[partition] = LogClock()
+            clock = self._clocks[partition] = LogClock(USERS)
         before = clock.now
         clock.advance(user_id, time)
         if clock.now == before:
@@ -126,7 +128,7 @@ class Live:
         return {
             "points": self.points.state(),
             "warnings": self.warnings.state(),
-            "clocks": {partition: (c.leader, c.latest, c.now) for partition, c in self._clocks.items()},
+            "clocks": {partition: clock.state() for partition, clock in self._clocks.items()},
             "features": NUMBERS,
             "drift": self._drift.state(),
             "scorers": self._scorers.state(),
@@ -136,7 +138,7 @@ class Live:
         """Go on from a state. Drift begins anew where other features are declared now."""
         self.points.restore(state["points"])
         self.warnings.restore(state["warnings"])
-        self._clocks = {partition: LogClock(*clock) for partition, clock in state["clocks"].items()}
+        self._clocks = {partition: LogClock.load(clock, USERS) for partition, clock in state["clocks"].items()}
         if tuple(state["features"]) == NUMBERS:
             self._drift.restore(state["drift"])
         self._scorers.restore(state["scorers"])

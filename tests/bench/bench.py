@@ -103,7 +103,7 @@ def by_stage(items: Iterator[Item], policy: Policy) -> tuple[int, int, float, St
     stages, codec, rules = Stages(), Codec(), Rulebook(policy)
     users: dict[str, User] = {}
     names = (policy.learning.champion, *policy.learning.challengers)
-    learners = [Learner(name, policy.learning, model=new_model(name, policy)) for name in names]
+    learners = [Learner(name, policy.learning, model=partial(new_model, name, policy)) for name in names]
     lane, table = Lane(policy, wait=True), FeatureTable(NAMES)
     remembered = policy.channels.remembered
     channels = None if remembered is None else Channels(remembered)

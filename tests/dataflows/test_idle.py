@@ -154,9 +154,10 @@ def test_users_who_were_loaded_after_a_restart_are_dropped_too(tmp_path: Path, c
     assert dropped(result) >= dropped(straight) > 200
 
 
-def test_one_poisoned_clock_drops_nobody() -> None:
-    """A user who is years ahead is alone there; only when a second one is do the others count as silent."""
-    for poisoned, expected in (("one",), 0), (("one", "two"), 40):
+def test_a_few_wrong_clocks_drop_nobody() -> None:
+    """Nor do a few who are years ahead; only when a quarter of all users are do the others count as silent."""
+    for many, expected in (1, 0), (5, 0), (14, 40):
+        poisoned = [f"ahead-{number}" for number in range(many)]
         driver = FlowDriver(POLICY)
         for number in range(40):
             driver.chat(f"u{number}")
@@ -185,4 +186,5 @@ def test_a_partition_that_lags_behind_another_loses_nobody() -> None:
             driver.report(on(1, f"behind-{behind - 25}"), "witness")
     result = driver.run(model=MODEL, batch_size=1, lanes=1)
     assert told(result) == told(driver.run(model=MODEL, batch_size=100_000))
-    assert dropped(result) == (363 * DAY - KEPT) // DAY  # the day that two users of the partition have reached
+    day_of_the_last = (363 * DAY - KEPT) // DAY
+    assert day_of_the_last - 16 <= dropped(result) <= day_of_the_last  # what a quarter of 64 users have reached

@@ -341,12 +341,12 @@ def test_a_version_holds_what_scores_and_no_row_of_anybody() -> None:
     assert len(learner.version().state) < 10_000
     assert learner.state()["model"]["rehearsal"]["positives"]
     rules = policy(learning={"champion": "stack", "challengers": []}, stack={"members": ["logistic", "additive"]})
-    stacked = Learner("stack", rules.learning, model=new_model("stack", rules))
+    stacked = Learner("stack", rules.learning, model=lambda: new_model("stack", rules))
     stacked.take([Lesson(0, n, one.user_id, START + n, (one,), erased=False) for n, one in enumerate(stream(300))])
     members = orjson.loads(stacked.version().state)["model"]["members"]
     assert set(members["additive"]["model"]) == set(document)
     assert "rehearsal" in stacked.state()["model"]["members"]["additive"]["model"]
-    twin = Learner("stack", rules.learning, model=new_model("stack", rules))
+    twin = Learner("stack", rules.learning, model=lambda: new_model("stack", rules))
     twin.restore(stacked.state())
     assert twin.version() == stacked.version()
 

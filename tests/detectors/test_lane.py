@@ -27,7 +27,7 @@ from tests.detectors.kit import (
 )
 from tests.properties.streams import LAWFUL
 
-STEPS = steps_of(community(seed=3, length=400))
+STEPS = steps_of(community(seed=3, length=460))
 LESSONS, ITEMS = lessons_of(STEPS), items_of(STEPS)
 Output = tuple[list[Publication], list[Served]]
 rngs = st.integers(0, 2**32).map(random.Random)

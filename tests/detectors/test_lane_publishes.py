@@ -221,7 +221,7 @@ def test_a_point_for_which_no_kept_version_is_old_enough_says_so() -> None:
 def test_a_crowded_lane_forgets_only_standings_long_settled(days: int, kept: set[str]) -> None:
     """A month after neither warning nor cooldown matter any more; and the users after it go on as before."""
     lane = Lane(FLOODING, pinned=PINNED)
-    lane._crowd = 1
+    lane._crowd = 2
     settled = 2 * HOUR  # the cooldown outlasts the expiry
     flood = point_of(vector_of(**FLOOD))
     moments = [

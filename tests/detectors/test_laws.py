@@ -288,7 +288,7 @@ class Unguarded(ModelUnderTest):
 
     def __init__(self) -> None:
         super().__init__("bayes", LearningPolicy())
-        self._learner = Learner("bayes", LearningPolicy(), model=AsItComes())
+        self._learner = Learner("bayes", LearningPolicy(), model=AsItComes)
 
 
 def test_a_model_without_the_guard_against_nan_is_caught() -> None:

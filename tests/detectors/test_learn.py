@@ -15,7 +15,6 @@ from detectors.features.upgrade import BEFORE_CODES, stored_vector
 from detectors.items import Lesson
 from detectors.learn import Learner, Published
 from detectors.lessons import InOrder
-from detectors.log_clock import LogClock
 from detectors.models.catalogue import MODELS, freeze
 from detectors.storage import pack, unpack
 from detectors.track import TrackRecord
@@ -33,7 +32,7 @@ from tests.detectors.kit import (
 )
 from tests.properties.streams import DAY, LAWFUL
 
-LESSONS = lessons_of(steps_of(community(seed=3, length=400)))
+LESSONS = lessons_of(steps_of(community(seed=3, length=460)))
 OLDER = 1
 """The layout before there was a track record."""
 rngs = st.integers(0, 2**32).map(random.Random)
@@ -252,44 +251,24 @@ def test_a_version_appears_when_the_log_enters_a_new_interval_and_only_if_someth
 
 
 def test_a_record_that_was_no_event_moves_neither_the_clock_nor_the_model() -> None:
-    """A Reject takes its place in the order, and that is all."""
+    """A Reject takes its place in the order, and that is all: as would a time that was seen already."""
     with_gap = [lesson if n != 5 else Lesson(0, 5, "", -1, (), erased=False) for n, lesson in enumerate(LESSONS)]
     without = [
-        lesson if n != 5 else lesson._replace(examples=(), user_id="zz", time=0) for n, lesson in enumerate(LESSONS)
+        lesson if n != 5 else LESSONS[4]._replace(seq=5, examples=(), asked=None, changed=None)
+        for n, lesson in enumerate(LESSONS)
     ]
     assert told(learn("bayes", [with_gap])[0]) == told(learn("bayes", [without])[0])
 
 
-@settings(LAWFUL)
-@given(st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 40)), max_size=60))
-def test_the_logs_clock_is_the_latest_time_that_two_users_have_reached(seen: list[tuple[str, int]]) -> None:
-    """It equals the second largest of the users' own clocks, at every moment."""
-    clock, latest = LogClock(), {}
-    for user, time in seen:
-        clock.advance(user, time)
-        latest[user] = max(latest.get(user, -1), time)
-        assert clock.now == sorted([-1, -1, *latest.values()])[-2]
-
-
-def test_one_users_poisoned_time_does_not_move_the_logs_clock() -> None:
-    """A user a thousand days ahead, however often, leaves the clock where the others are."""
-    clock = LogClock()
-    for hour in range(50):
-        clock.advance("poisoned", START + 1_000 * DAY + hour)
-        clock.advance(f"u{hour % 5}", START + hour * HOUR)
-    assert clock.now == START + 49 * HOUR
-
-
 def test_an_erased_user_is_no_longer_named_nor_heard_by_the_clock() -> None:
-    """Who led the clock is forgotten with the time nobody else has reached; anybody else's erasure changes nothing."""
-    leading = [("a", START, False), ("b", START + HOUR, False), ("c", START + 9 * HOUR, False)]
-    lessons = [Lesson(0, n, user, time, (), erased=gone) for n, (user, time, gone) in enumerate(leading)]
+    """A user is forgotten with the time nobody else has reached; nobody else's time is."""
+    leading = [("ann", START), ("bob", START + HOUR), ("cid", START + 9 * HOUR)]
+    lessons = [Lesson(0, n, user, time, (), erased=False) for n, (user, time) in enumerate(leading)]
     learner = learn("logistic", [lessons])[1]
-    assert learner.state()["clock"] == ("c", START + 9 * HOUR, START + HOUR)
-    learner.take([Lesson(0, 3, "b", START + HOUR, (), erased=True)])
-    assert learner.state()["clock"] == ("c", START + 9 * HOUR, START + HOUR)
-    learner.take([Lesson(0, 4, "c", START, (), erased=True)])
-    assert learner.state()["clock"] == ("", START + HOUR, START + HOUR)
+    learner.take([Lesson(0, 3, "cid", START, (), erased=True)])
+    assert "cid" not in repr(learner.state())
+    learner.take([Lesson(0, 4, "dan", START + 8 * HOUR, (), erased=False)])
+    assert learner.state()["clock"][0] == START + HOUR
 
 
 @pytest.mark.parametrize("name", MODELS)

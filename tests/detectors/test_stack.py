@@ -43,7 +43,7 @@ def stacked(members: tuple[str, ...] = ALL, **over: Any) -> Policy:
 
 def learner_of(rules: Policy, name: str) -> Learner:
     """A learner of one of a policy's models."""
-    return Learner(name, rules.learning, model=new_model(name, rules))
+    return Learner(name, rules.learning, model=lambda: new_model(name, rules))
 
 
 def test_members_learn_every_example_as_they_would_alone() -> None:

@@ -11,7 +11,7 @@ from dataflows.testing import START, small_policy
 from detectors.changes import unpack_changes
 from detectors.channels import Context
 from detectors.contract import DecisionPoint
-from detectors.idle import DAY, MARGIN
+from detectors.idle import DAY, LEAST, MARGIN
 from detectors.items import Outcome, lesson_of
 from detectors.storage import StateVersionError
 from detectors.user import COMPILED, Rulebook, Step, User
@@ -100,10 +100,14 @@ def test_nothing_is_kept_after_an_erasure_unless_the_user_comes_back() -> None:
     assert users.state_of("ann") == fresh.state_of("ann")
 
 
+OTHERS = [f"other-{number}" for number in range(LEAST)]
+"""So many users that their clocks are taken to be right."""
+
+
 def long_after(users: Users, *events: Arrived) -> Taken:
-    """Two others show that a user's silence has been long enough."""
+    """Others show that a user's silence has been long enough."""
     later = START + KEPT + 2 * DAY
-    return users.take([message(90, "bob", time=later), message(91, "cid", time=later), *events])
+    return users.take([*(message(90 + number, user, time=later) for number, user in enumerate(OTHERS)), *events])
 
 
 @pytest.mark.parametrize("live", [10, 2])
@@ -112,27 +116,27 @@ def test_a_user_who_was_silent_goes_without_a_word(live: int) -> None:
     users = Users(RULES, live)
     users.take([message(0)])
     taken = long_after(users)
-    assert (taken.silent, len(users), users.state_of("ann")) == (1, 2, None)
-    assert [point.user_id for point in points(taken)] == ["bob", "cid"]
+    assert (taken.silent, len(users), users.state_of("ann")) == (1, LEAST, None)
+    assert [point.user_id for point in points(taken)] == OTHERS
 
 
 def test_a_user_who_is_back_in_the_batch_that_drops_stays() -> None:
     """And begins anew, as after any such silence."""
     users = Users(RULES)
     users.take([message(0)])
-    taken = long_after(users, message(92, time=START + KEPT + 2 * DAY))
-    assert (taken.silent, len(users)) == (0, 3)
-    assert [point.events for point in points(taken)] == [1, 1, 1]
+    taken = long_after(users, message(192, time=START + KEPT + 2 * DAY))
+    assert (taken.silent, len(users)) == (0, LEAST + 1)
+    assert [point.events for point in points(taken)] == [1] * (LEAST + 1)
 
 
 def test_a_late_event_in_the_batch_that_drops_is_handed_on() -> None:
     """It does not keep the user, and is not lost with them."""
     users = Users(RULES)
     users.take([message(0)])
-    taken = long_after(users, message(92, time=START - DAY))
+    taken = long_after(users, message(192, time=START - DAY))
     assert taken.silent == 1
-    assert [place.seq for _, place in taken.lates] == [92]
-    assert [lesson.seq for lesson in taken.lessons] == [90, 91, 92]
+    assert [place.seq for _, place in taken.lates] == [192]
+    assert [lesson.seq for lesson in taken.lessons] == [*range(90, 90 + LEAST), 192]
 
 
 class Fragile(str):

@@ -39,7 +39,7 @@ def with_ignored(vector: Vector, value: float) -> Vector:
 def learnt(model: str, name: str = "quiet", ignored: float | None = None) -> Learner:
     """The variant, or the model itself, after examples in which the ignored features are as they are, or at a value."""
     rules, rng = without_reports(model), random.Random(3)
-    learner = Learner(name, rules.learning, model=new_model(name, rules))
+    learner = Learner(name, rules.learning, model=lambda: new_model(name, rules))
     examples = [separable(rng, number) for number in range(120)]
     lessons = [
         lesson_of(number, vector if ignored is None else with_ignored(vector, ignored), label)

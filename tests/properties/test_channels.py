@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from math import isclose, isnan, nan
+from math import ceil, isclose, isnan, nan
 
 import pytest
 from hypothesis import given
@@ -40,33 +40,51 @@ def talk(seed: int, length: int, users: int) -> list[Event]:
 
 
 def clock(before: list[Event], event: Event) -> int:
-    """When it is for an event: the largest time that two users have shown, -1 if only one was heard of."""
+    """When it is for an event: as it says, if what a quarter of the users have reached makes that plausible.
+
+    -1 if only one user was heard of.
+    """
     shown: dict[str, int] = {}
-    now = -1
+    now, reach = -1, -1
     for seen in [*before, event]:
         shown[seen.user_id] = max(shown.get(seen.user_id, -1), seen.event_time)
-        now = max(now, *sorted([*shown.values(), -1])[-2:-1])
+        rising = sorted(shown.values())
+        quorum = max(2, ceil(len(rising) / 4))
+        if len(rising) > 1:
+            now = rising[-quorum]
+        reach = now + max(10 * MINUTE, 2 * (now - rising[max(0, len(rising) - 2 * quorum)]))
         if seen is not event and not isinstance(seen, ChatMessage) and seen.kind == "erasure":
-            shown[seen.user_id] = min(shown[seen.user_id], now)
-    return now
+            del shown[seen.user_id]
+    return event.event_time if -1 < now < event.event_time <= reach else now
 
 
-def sanctioned(before: list[Event], channel: str) -> list[int]:
-    """When the sanctions were counted that stand, of those who had last spoken in this channel."""
+def history(before: list[Event], channel: str) -> tuple[list[tuple[Event, int]], list[int], int]:
+    """The events and when they happened, for a channel whose own time never goes back; and that time in the end.
+
+    Between them, when the sanctions were counted that stand, of those who had last spoken in this channel.
+    """
     spoken: dict[str, str] = {}
     standing: dict[str, tuple[str, int]] = {}
+    happened: list[tuple[Event, int]] = []
+    latest = -1
     for place, event in enumerate(before):
-        if clock(before[:place], event) < 0:
+        time, where, counts = clock(before[:place], event), "", False
+        if time < 0:
             continue
         if isinstance(event, ChatMessage):
-            spoken[event.user_id] = event.channel
+            where = spoken[event.user_id] = event.channel
         elif event.kind == "erasure":
             spoken.pop(event.user_id, None)
         elif event.sanction is not None and event.user_id in spoken and event.event_id not in standing:
-            standing[event.event_id] = spoken[event.user_id], clock(before[:place], event)
+            where, counts = spoken[event.user_id], True
         elif event.reversal is not None:
-            standing.pop(event.reversal.sanction_id, None)
-    return [time for where, time in standing.values() if where == channel]
+            where, _ = standing.pop(event.reversal.sanction_id, ("", 0))
+        if where == channel:
+            latest = time = max(time, latest)
+        if counts:
+            standing[event.event_id] = where, time
+        happened.append((event, time))
+    return happened, [time for where, time in standing.values() if where == channel], latest
 
 
 def known(said: list[tuple[str, int, bool]], user: str) -> bool:
@@ -87,10 +105,8 @@ def oracle(events: list[Event], place: int) -> Context | None:
     toxicities: list[tuple[int, float]] = []
     newcomers: list[int] = []
     own: list[int] = []
-    for at, event in enumerate(before):
-        time = clock(before[:at], event)
-        if time < 0:
-            continue
+    happened, sanctions, latest = history(before, room)
+    for event, time in happened:
         if isinstance(event, ChatMessage) and event.channel == room:
             if not known(said, event.user_id):
                 newcomers.append(time)
@@ -104,9 +120,9 @@ def oracle(events: list[Event], place: int) -> Context | None:
         elif not isinstance(event, ChatMessage) and event.kind == "erasure":
             said = [(who, time, gone or who == event.user_id) for who, time, gone in said]
             own = [] if event.user_id == user else own
-    now = clock(before, spoken)
-    if now < 0:
+    if clock(before, spoken) < 0:
         return None
+    now = max(clock(before, spoken), latest)
     first = said[0][1] if said else now
 
     def faded(times: list[int], half_life: int) -> float:
@@ -127,7 +143,7 @@ def oracle(events: list[Event], place: int) -> Context | None:
         (now - first) / 1000,
         rate,
         faded(newcomers, MONTH) / total if total else nan,
-        faded(sanctioned(before, room), MONTH) / (total + UNPUNISHED),
+        faded(sanctions, MONTH) / (total + UNPUNISHED),
         toxicity / faded(scored, HOUR) if scored else nan,
         faded(own, HOUR) / rate if rate else nan,
         answered,

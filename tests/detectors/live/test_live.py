@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from math import ceil
 from collections import Counter
 
 import numpy as np
@@ -113,6 +114,7 @@ def label(user: str, as_of: int, seq: int) -> bool | None:
     """Whether a user escalates within the horizon after a point, as known an hour after it; None if never known."""
     latest: dict[str, int] = {}
     upheld: list[int] = []
+    clock = -1
     for item in ITEMS:
         if item.at.seq > seq and item.user_id == user:
             if isinstance(item, Erasure):
@@ -126,7 +128,8 @@ def label(user: str, as_of: int, seq: int) -> bool | None:
             latest[item.user_id] = max(latest.get(item.user_id, 0), item.as_of)
         elif isinstance(item, Erasure):
             latest.pop(item.user_id, None)
-        clock = sorted(latest.values())[-2:][0] if len(latest) > 1 else -1
+        if len(latest) > 1:
+            clock = sorted(latest.values())[-max(2, ceil(len(latest) / 4))]
         if item.at.seq >= seq and clock >= as_of + 13 * HOUR:
             return any(as_of <= time <= as_of + 12 * HOUR for time in upheld)
     return None
