@@ -22,7 +22,7 @@ from detectors.decide import CLEAR, Decider, Standing
 from detectors.explain import explain
 from detectors.items import Erasure, LaneItem, Outcome
 from detectors.learn import Published
-from detectors.live.live import SAMPLE, Counts, Live, keys_of
+from detectors.live.live import SAMPLE, Counts, Live, keys_of, row_of
 from detectors.live.scorers import Scored
 from detectors.models.version import FrozenModel
 from detectors.policy import Policy
@@ -32,7 +32,7 @@ from detectors.versions import Note, Run, Versions, probabilities_of, runs_of
 from detectors.waiting import item_of, plain
 from schemas.records import Position, RiskEvent, Tier, Tombstone, Trigger
 
-STATE_VERSION = 3
+STATE_VERSION = 4
 """Version of a lane's packed state; every one before it is read."""
 MOST_ALIKE = 3
 """How many exemplars a risk event names."""
@@ -140,15 +140,15 @@ class Lane:
             ):
                 for item in between.get(row, ()):
                     out.extend(self._note(item))
-                user_id, as_of, _, _, _, at = batch.points[row]
+                user_id, as_of, _, _, _, at, _ = batch.points[row]
                 value, key = values[row], keys[row]
                 if key < SAMPLE:
-                    live.point(user_id, as_of, at.partition, at.seq, key, value)
+                    live.point(user_id, as_of, at.partition, at.seq, key, value, row_of(at))
                 event, tiers[row] = self._decide(batch, row, value, model, note, fired.get(row, []))
                 if event is not None:
                     out.append(Publication(at, event))
                     if event.tier.rank > event.previous_tier.rank:
-                        live.warning(user_id, as_of, at.partition, at.seq, key, event.tier)
+                        live.warning(user_id, as_of, at.partition, at.seq, key, event.tier, row_of(at))
         for item in between.get(len(batch), ()):
             out.extend(self._note(item))
         return out, tiers, sampled
@@ -220,7 +220,9 @@ class Lane:
         if len(self._standings) > self._crowd:
             self._forget()
         policy, point, column = self._policy, batch.points[row], batch.columns[:, row : row + 1].copy()
-        identity = f"{user_id}\0{point.event_id}\0{self._detector_set}".encode("utf-8", "surrogatepass")
+        # ids of messages and of moderation events are told apart; those of messages are as they always were
+        kind = "\0moderation" if point.moderation else ""
+        identity = f"{user_id}\0{point.event_id}\0{self._detector_set}{kind}".encode("utf-8", "surrogatepass")
         scorer = None if probability is None else model
         event = RiskEvent(
             risk_event_id=blake2b(identity, digest_size=16).hexdigest(),

@@ -14,6 +14,7 @@ import orjson
 from detectors.contract import Example, OnlineModel, Origin, Remembers, Row, matrix_from, publisher
 from detectors.features.catalogue import NAMES
 from detectors.features.upgrade import stored_vector
+from detectors.history import Turn
 from detectors.items import Asked, Lesson
 from detectors.lessons import InOrder, pass_over
 from detectors.log_clock import LogClock
@@ -24,8 +25,8 @@ from detectors.policy import LearningPolicy
 from detectors.track import TrackRecord
 from schemas.records import ModelVersion
 
-STATE_VERSION = 3
-"""Version of a learner's packed state."""
+STATE_VERSION = 4
+"""Version of a learner's packed state; every one before it is read."""
 
 
 class Published(NamedTuple):
@@ -66,7 +67,7 @@ class Learner:
     def take(self, lessons: list[Lesson]) -> tuple[list[Published], dict[int, int]]:
         """Learn what can be learnt in order; the versions published, and each partition's position reached."""
         published: list[Published] = []
-        watched: list[Lesson] = []
+        watched: list[tuple[Lesson, int]] = []
         clock, every, track = self._clock, self._learning.publish_every, self._track
         ready = self._order.take(lessons)
         rows = iter(self._reader.rows([example.vector for lesson in ready for example in lesson.examples]))
@@ -88,7 +89,7 @@ class Learner:
                     if track is not None:
                         self._record(watched, track)
                         watched = []
-                        track.settle(clock.now)
+                        track.settle(min(clock.now, self._learned_until))
                     self._age()
                     if self._fresh:
                         self._fresh = False
@@ -99,7 +100,7 @@ class Learner:
                     if self._memory is not None:
                         self._fresh |= self._memory.forget(user_id)
                 if track is not None:
-                    watched.append(lesson)
+                    watched.append((lesson, clock.now))
             if examples:
                 for example in examples:
                     self._learn(next(rows), example)
@@ -125,20 +126,26 @@ class Learner:
         if self._track is not None:
             self._in_force, self._scorer = version, freeze(version)
 
-    def _record(self, lessons: list[Lesson], track: TrackRecord) -> None:
-        """Enter lessons into the record, their points with the scores of the version in force."""
-        asked = [lesson.asked.vector for lesson in lessons if lesson.asked is not None]
-        users = [lesson.user_id for lesson in lessons if lesson.asked is not None]
+    def _record(self, watched: list[tuple[Lesson, int]], track: TrackRecord) -> None:
+        """Enter lessons into the record, their points with the scores of the version in force.
+
+        Each has the log's clock beside it: a point dated further ahead than a warning takes to mature is left out.
+        """
+        asked = [lesson.asked.vector for lesson, _ in watched if lesson.asked is not None]
+        users = [lesson.user_id for lesson, _ in watched if lesson.asked is not None]
         scores = iter(self._scorer.probabilities(matrix_from(asked), users).tolist() if self._scorer and asked else ())
-        for lesson in lessons:
+        for lesson, now in watched:
             if lesson.erased:
                 track.forget(lesson.user_id)
-            if lesson.changed == "escalated":
-                track.escalated(lesson.user_id, lesson.time)
-            elif lesson.changed == "overturned":
-                track.overturned(lesson.user_id)
+            for kind, cause, time, _ in lesson.turns:
+                if kind == "escalated":
+                    track.escalated(lesson.user_id, time, cause)
+                else:
+                    track.overturned(lesson.user_id, lesson.time, cause)
             if lesson.asked is not None and self._scorer is not None:
-                track.see(lesson.user_id, lesson.asked.as_of, next(scores))
+                score = next(scores)
+                if lesson.asked.as_of <= now + track.reach:
+                    track.see(lesson.user_id, lesson.asked.as_of, score)
 
     def _learn(self, row: Row, example: Example) -> None:
         sign = -1 if example.weight < 0 else 1
@@ -193,14 +200,15 @@ class Learner:
         """Go on from a state."""
         self._model.load(state["model"])
         waiting = []
-        for partition, seq, user_id, time, examples, erased, *since_2 in state["waiting"]:
+        for partition, seq, user_id, time, examples, erased, *since_2 in state["waiting"]:  # turns since version 4
             taught = tuple(
                 Example(user, known, stored_vector(vector), label, weight, Origin(*origin[0]) if any(origin) else None)
                 for user, known, vector, label, weight, *origin in examples
             )
-            point, changed = since_2 or (None, None)
+            point, told = since_2 or (None, None)
             asked = None if point is None else Asked(point[0], stored_vector(point[1]))
-            waiting.append(Lesson(partition, seq, user_id, time, taught, erased, asked, changed))
+            turns = [(told, -1, time, seq)] if isinstance(told, str) else told or ()
+            waiting.append(Lesson(partition, seq, user_id, time, taught, erased, asked, tuple(map(Turn._make, turns))))
         self._order = InOrder(dict(state["following"]), waiting)
         self._clock = LogClock(*state["clock"])
         self._interval, self._fresh = state["interval"], state["fresh"]
@@ -217,4 +225,4 @@ def _plain(lesson: Lesson) -> tuple[Any, ...]:
     examples = [(e.user_id, e.known_at, e.vector.tobytes(), e.label, e.weight, e.origin) for e in lesson.examples]
     asked = None if lesson.asked is None else (lesson.asked.as_of, lesson.asked.vector.tobytes())
     taught = (lesson.partition, lesson.seq, lesson.user_id, lesson.time, examples, lesson.erased)
-    return (*taught, asked, lesson.changed)
+    return (*taught, asked, lesson.turns)
