@@ -7,7 +7,8 @@ scores at once.
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from hashlib import blake2b
 from itertools import chain
 from math import isnan, nan
@@ -21,13 +22,13 @@ from detectors.contract import DecisionPoint, Matrix
 from detectors.decide import CLEAR, Decider, Standing
 from detectors.explain import explain
 from detectors.items import Erasure, LaneItem, Outcome
-from detectors.learn import Published
+from detectors.learn import Forgotten, Published
 from detectors.live.live import SAMPLE, Counts, Live, keys_of, row_of
 from detectors.live.scorers import Scored
 from detectors.models.version import FrozenModel
 from detectors.policy import Policy
 from detectors.rules.catalogue import ActiveRule, active_rules
-from detectors.served import NONE_SERVED, ServedBatch
+from detectors.served import NONE_SERVED, ServedBatch, joined
 from detectors.versions import Note, Run, Versions, probabilities_of, runs_of
 from detectors.waiting import item_of, plain
 from schemas.records import Position, RiskEvent, Tier, Tombstone, Trigger
@@ -45,11 +46,15 @@ _place = attrgetter("at.seq")
 
 
 class News(NamedTuple):
-    """What a learner tells the lanes: versions published, and the position it has reached in each partition."""
+    """What a learner tells the lanes: versions published, and the position it has reached in each partition.
+
+    `forgotten` are users who are to be taken out of what versions keep of users, from the position of their erasure on.
+    """
 
     model: str
     published: list[Published]
     reached: dict[int, int]
+    forgotten: Sequence[Forgotten] = ()
 
 
 class Publication(NamedTuple):
@@ -72,6 +77,7 @@ class Lane:
         self._reached: dict[str, int] = dict.fromkeys(models, 0)
         self._live = Live(policy)
         self._waiting: list[LaneItem] = []
+        self._forgotten: list[tuple[str, Forgotten]] = []  # by model, in order: who is still in versions that wait
         self._standings: dict[str, Standing] = {}
         self._clock = -1
         self._crowd = CROWD
@@ -87,6 +93,11 @@ class Lane:
         """Take in what a learner tells."""
         self._versions[news.model].hear(news.published)
         self._reached[news.model] = max(self._reached[news.model], *news.reached.values(), 0)
+        if news.forgotten:
+            self._forgotten += [(news.model, forgotten) for forgotten in news.forgotten]
+            self._forgotten.sort(key=lambda told: told[1].seq)
+        if not self._wait:
+            self._forget_before(None)
 
     def take(self, arrived: list[LaneItem]) -> tuple[list[Publication], ServedBatch]:
         """Score and decide what can be: risk events and tombstones to publish, and the points as served."""
@@ -97,6 +108,27 @@ class Lane:
         if self._wait:
             split = bisect_left(due, min(self._reached.values()), key=_place)
             due, self._waiting = due[:split], due[split:]
+        out: list[Publication] = []
+        batches: list[ServedBatch] = []
+        while due:
+            # a point is scored by versions without those who were forgotten before it, and with all others
+            self._forget_before(due[0].at.seq)
+            until = self._forgotten[0][1].seq if self._forgotten else due[-1].at.seq
+            split = bisect_right(due, until, key=_place)
+            published, served = self._take(due[:split])
+            out += published
+            batches.append(served)
+            due = due[split:]
+        return out, joined(batches)
+
+    def _forget_before(self, seq: int | None) -> None:
+        """Take out of the versions whoever was forgotten before a place of the log; everybody, if that is None."""
+        while self._forgotten and (seq is None or self._forgotten[0][1].seq < seq):
+            model, (user, _, _) = self._forgotten.pop(0)
+            self._versions[model].forget(user)
+
+    def _take(self, due: list[LaneItem]) -> tuple[list[Publication], ServedBatch]:
+        """Score and decide what is due."""
         points = [item for item in due if isinstance(item, DecisionPoint)]
         if not points:
             return [publication for item in due for publication in self._note(item)], NONE_SERVED
@@ -262,11 +294,14 @@ class Lane:
         self._crowd = max(CROWD, 2 * len(self._standings))
 
     def state(self) -> dict[str, Any]:
-        """Everything as plain data."""
+        """Everything as plain data. What is to be decided later comes behind what the learners have reached."""
+        if self._wait:
+            self._forget_before(min(self._reached.values()))
         return {
             "versions": {model: versions.state() for model, versions in self._versions.items()},
             "reached": self._reached,
             "waiting": [plain(item) for item in self._waiting],
+            "forgotten": self._forgotten,
             "standings": self._standings,
             "clock": self._clock,
             "live": self._live.state(),
@@ -284,6 +319,7 @@ class Lane:
             for user, (tier, expires_at, entered_at, entered, floor) in state["standings"].items()
         }
         self._clock = state["clock"]
+        self._forgotten = [(model, Forgotten(*told)) for model, told in state.get("forgotten", ())]
         if "live" in state:
             self._live.restore(state["live"])
 

@@ -13,12 +13,14 @@ import orjson
 
 from detectors.contract import Example, OnlineModel, Origin, Remembers, Row, matrix_from, publisher
 from detectors.features.catalogue import NAMES
+from detectors.features.signals import key_of
 from detectors.features.upgrade import stored_vector
 from detectors.history import Turn
 from detectors.items import Asked, Lesson
 from detectors.lessons import InOrder, pass_over
 from detectors.log_clock import LogClock
 from detectors.models.catalogue import FAMILIES, MODELS, freeze
+from detectors.models.erase import without_user
 from detectors.models.reading import Reader, weighed
 from detectors.models.version import FrozenModel, content_hash
 from detectors.policy import LearningPolicy
@@ -27,6 +29,14 @@ from schemas.records import ModelVersion
 
 STATE_VERSION = 4
 """Version of a learner's packed state; every one before it is read."""
+
+
+class Forgotten(NamedTuple):
+    """A user asked to be forgotten: the hash of the id, and the position of the erasure."""
+
+    user: int
+    partition: int
+    seq: int
 
 
 class Published(NamedTuple):
@@ -63,6 +73,7 @@ class Learner:
         self._learned_until = -1
         self._examples = 0
         self._positives = 0
+        self._forgotten: list[Forgotten] = []
 
     def take(self, lessons: list[Lesson]) -> tuple[list[Published], dict[int, int]]:
         """Learn what can be learnt in order; the versions published, and each partition's position reached."""
@@ -99,6 +110,11 @@ class Learner:
                     clock.forget(user_id)
                     if self._memory is not None:
                         self._fresh |= self._memory.forget(user_id)
+                        self._forgotten.append(Forgotten(key_of(user_id), partition, seq))
+                        if track is not None:
+                            self._record(watched, track)
+                            watched = []
+                            self._take_out(key_of(user_id))
                 if track is not None:
                     watched.append((lesson, clock.now))
             if examples:
@@ -121,6 +137,16 @@ class Learner:
         learnt with the next lessons of its partition.
         """
         self._order.begin_where_heard()
+
+    def forgotten(self) -> list[Forgotten]:
+        """Return who asked to be forgotten since the last call, where versions may hold what is kept of users."""
+        forgotten, self._forgotten = self._forgotten, []
+        return forgotten
+
+    def _take_out(self, user: int) -> None:
+        """Keep nothing of a user in the version in force."""
+        if self._in_force is not None and (version := without_user(self._in_force, user)) is not self._in_force:
+            self._put_in_force(version)
 
     def _put_in_force(self, version: ModelVersion) -> None:
         if self._track is not None:
