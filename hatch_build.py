@@ -22,6 +22,7 @@ MODULES = (
     "detectors/features/packed.py",
     "detectors/features/plan.py",
     "detectors/features/profile.py",
+    "detectors/features/rulings.py",
     "detectors/features/signals.py",
     "detectors/features/stored.py",
     "detectors/features/strikes.py",

@@ -72,7 +72,7 @@ def build_flow(
     decoded = decode("decode", records, codec, telemetry, text, placement)
     events = decoded.events
     if policy.channels.remembered is not None:
-        events = context("context", events, policy.channels.remembered, as_partitions)
+        events = context("context", events, policy, as_partitions)
     profiled = profile("profile", events, Rulebook(policy), lanes, telemetry, stores)
     rejects = op.merge("rejects", decoded.rejects, profiled.rejects)
     models = () if pinned is not None else (policy.learning.champion, *policy.learning.challengers)

@@ -18,19 +18,24 @@ from detectors.features.catalogue import NUMBERS
 from detectors.items import Outcome
 from detectors.lane import Publication
 from detectors.live.bins import BINS
-from detectors.live.live import MILLION, SAMPLE, Counts, Live, keys_of
+from detectors.live.live import MILLION, SAMPLE, Counts, Live, keys_of, row_of
 from detectors.policy import Policy
-from schemas.records import RiskEvent, Tier
+from schemas.records import Position, RiskEvent, Tier
 
 
 def measure(
     policy: Policy,
     served: pa.Table,
     places: NDArray[np.int64],
+    offsets: NDArray[np.int64],
     publications: list[Publication],
     outcomes: list[Outcome],
 ) -> Counts:
-    """What one lane would have measured of a replay; `places` are the places in the log of the points, row by row."""
+    """What one lane would have measured of a replay.
+
+    `places` are the places in the log of the points, row by row, `offsets` those of the records they were made from.
+    """
+    log = next((outcome.at.topic for outcome in outcomes), "")
     live = Live(policy)
     keys = np.array(keys_of(places.tolist()), np.int64)
     # what a lane takes before the point of the same event, and what comes of that point
@@ -42,13 +47,12 @@ def measure(
     columns = sample["user_id"].to_pylist(), sample["as_of"].cast(pa.int64()).to_pylist()
     scores = sample["score"].to_numpy(zero_copy_only=False)
     done = 0
-    for user, as_of, score, seq, key in zip(
-        *columns, scores.tolist(), places[sampled].tolist(), keys[sampled].tolist(), strict=True
-    ):
+    told = places[sampled].tolist(), offsets[sampled].tolist(), keys[sampled].tolist()
+    for user, as_of, score, seq, offset, key in zip(*columns, scores.tolist(), *told, strict=True):
         while done < len(others) and others[done][:2] < (seq, True):
             _take(live, others[done][2])
             done += 1
-        live.point(user, as_of, 0, seq, key, score)
+        live.point(user, as_of, 0, seq, key, score, row_of(Position(log, 0, offset, seq)))
     for _, _, other in others[done:]:
         _take(live, other)
     matrix = [sample[name].to_numpy(zero_copy_only=False) for name in NUMBERS]
@@ -60,11 +64,11 @@ def _take(live: Live, other: Outcome | Publication) -> None:
     if isinstance(other, Outcome):
         live.outcome(other)
         return
-    (_, partition, _, seq), event = other
+    at, event = other
     if not isinstance(event, RiskEvent):
-        live.erase(event.user_id, partition)
+        live.erase(event.user_id, at.partition)
     elif event.tier.rank > event.previous_tier.rank:
-        live.warning(event.user_id, event.as_of, partition, seq, keys_of([seq])[0], event.tier)
+        live.warning(event.user_id, event.as_of, at.partition, at.seq, keys_of([at.seq])[0], event.tier, row_of(at))
 
 
 def figures(measured: Counts, telemetry: Telemetry) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from dataflows.summary import summarise
 from dataflows.telemetry import Telemetry
 from dataflows.text_files import decode_text
 from detectors.features.catalogue import NAMES
-from detectors.items import Outcome
+from detectors.items import Outcome, cause_of
 from detectors.lane import News, Publication
 from detectors.models.catalogue import freeze
 from detectors.models.version import content_hash
@@ -150,8 +150,12 @@ def _replayed(
     risk = JsonlSink[Keyed](out / "risk-events.jsonl", _render_publication, lambda item: item[1].at.seq)
     rejects = JsonlSink[Reject](out / "rejects.jsonl", _render_record, lambda item: item.seq)
     late = JsonlSink[Late](out / "late.jsonl", _render_late, lambda item: item.at.seq)
-    outcomes = JsonlSink[Outcome](out / "outcomes.jsonl", _render_outcome, lambda item: item.at.seq)
     features, models = FeatureTable(NAMES), MemorySink[News]()
+    outcomes = JsonlSink[Outcome](
+        out / "outcomes.jsonl",
+        lambda item: _render_outcome(item, features.record_of(item.at)),
+        lambda item: item.at.seq,
+    )
     telemetry = Telemetry()
     flow = build_flow(
         source,
@@ -185,6 +189,7 @@ def _replayed(
         served=served,
         shadow=shadow,
         places=features.places,
+        offsets=features.offsets,
         publications=sorted((item for _, item in risk.items), key=lambda item: item.at.seq),
         outcomes=sorted(outcomes.items, key=lambda item: item.at.seq),
         versions=versions,
@@ -219,7 +224,7 @@ def _render_publication(item: Keyed) -> dict[str, Any]:
     document: dict[str, Any] = orjson.loads(encode_json(event))
     if not isinstance(event, RiskEvent):
         document["tombstone"] = True
-    return document
+    return {**document, "seq": item[1].at.seq}
 
 
 def _render_late(item: Late) -> dict[str, Any]:
@@ -227,6 +232,16 @@ def _render_late(item: Late) -> dict[str, Any]:
     return {"topic": item.at.topic, "partition": item.at.partition, "offset": item.at.offset, "event": document}
 
 
-def _render_outcome(item: Outcome) -> dict[str, Any]:
-    at = item.at
-    return {"user_id": item.user_id, "as_of": item.as_of, "kind": item.kind, "offset": at.offset, "seq": at.seq}
+def _render_outcome(item: Outcome, record: int) -> dict[str, Any]:
+    """Return an outcome as it is written: `cause` is the same in an escalation and in what overturns it."""
+    return {
+        "user_id": item.user_id,
+        "as_of": item.as_of,
+        "kind": item.kind,
+        "offset": item.at.offset,
+        "seq": item.at.seq,
+        "record_seq": record,
+        "cause": cause_of(item),
+        "escalated_at": item.escalated_at,
+        "escalated_seq": item.escalated_seq,
+    }

@@ -11,10 +11,10 @@ import orjson
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from dataflows.evaluation.labels import label, upheld
+from dataflows.evaluation.labels import Told, label, upheld
 from dataflows.live_figures import figures, measure
 from dataflows.telemetry import Telemetry
-from detectors.items import Outcome
+from detectors.items import Outcome, cause_of
 from detectors.lane import Publication
 from detectors.metrics import average_precision, brier, roc_auc
 from detectors.policy import Policy
@@ -74,16 +74,25 @@ def summarise(
     served: pa.Table,
     shadow: pa.Table,
     places: Times,
+    offsets: Times,
     publications: list[Publication],
     outcomes: list[Outcome],
     versions: dict[str, ModelVersion],
     pinned: bool,
 ) -> dict[str, Any]:
-    """The summary of a replay; `places` are the places in the log of the points `served`, row by row."""
+    """The summary of a replay; `places` are the places in the log of the points `served`, row by row.
+
+    `offsets` are those of the records they were made from.
+    """
     users: list[str] = served["user_id"].to_pylist()
     as_of: Times = served["as_of"].cast(pa.int64()).to_numpy()
     code = {user: number for number, user in enumerate(dict.fromkeys(users))}
-    escalations = upheld((code[o.user_id], o.kind, o.as_of, o.at.seq) for o in outcomes if o.user_id in code)
+    records = dict(zip(offsets[::-1].tolist(), places[::-1].tolist(), strict=True))  # the first place of each
+    escalations = upheld(
+        Told(code[o.user_id], o.kind, o.as_of, o.at.seq, cause_of(o), min(o.at.seq, records.get(o.at.offset, o.at.seq)))
+        for o in outcomes
+        if o.user_id in code
+    )
     numbers = np.array([code[user] for user in users], dtype=np.int64)
     labels = label("horizon", numbers, as_of, places, escalations, policy.target.horizon)
     escalated = {outcome.user_id for outcome in outcomes}
@@ -124,7 +133,7 @@ def summarise(
         "overturned": decisions.get("overturned", 0),
         **_lead(publications, outcomes, {user: np.array(times) for user, times in points.items()}),
         "models": models,
-        "live": figures(measure(policy, served, places, publications, outcomes), telemetry),
+        "live": figures(measure(policy, served, places, offsets, publications, outcomes), telemetry),
         "policy": {
             "name": policy.name,
             "version": policy.version,

@@ -225,12 +225,18 @@ def _wanted(settings: Settings, partitions: int, input_retention_ms: int | None,
         "min.compaction.lag.ms": str(7 * DAY_MS),
         "max.compaction.lag.ms": str(14 * DAY_MS),
     }
+    versions = {
+        "cleanup.policy": "compact",
+        "min.compaction.lag.ms": str(30 * DAY_MS),
+        "max.compaction.lag.ms": str(35 * DAY_MS),
+    }
     return [
         _Topic(names.chat_messages, partitions, inputs),
         _Topic(names.moderation_events, partitions, inputs),
         _Topic(names.risk_events, partitions, verdicts),
-        # The newest version of every model by name; older ones stay a month, to re-derive risk events with.
-        _Topic(names.risk_models, 1, {CLEANUP: "compact", "min.compaction.lag.ms": str(30 * DAY_MS)}),
+        # The newest version of every model by name; older ones stay a month, to re-derive risk events with,
+        # and are gone within five weeks, with the exemplars in them of whoever asked to be forgotten.
+        _Topic(names.risk_models, 1, versions),
         _Topic(names.risk_features, partitions, stream),
         _Topic(names.dead_letters, partitions, carriers),
         _Topic(names.late, partitions, carriers),

@@ -19,7 +19,7 @@ class Batch:
 
     def __init__(self, points: Sequence[DecisionPoint]) -> None:
         self.points = points
-        self.users, self.as_of, _, vectors, self.events, places = zip(*points, strict=True)
+        self.users, self.as_of, _, vectors, self.events, places, _ = zip(*points, strict=True)
         _, self.partitions, _, self.seqs = zip(*places, strict=True)
         self.matrix = matrix_from(vectors)
         self.columns = columns_of(self.matrix)

@@ -11,11 +11,13 @@ from __future__ import annotations
 from math import exp2, nan
 from typing import Any, NamedTuple, TypeVar
 
+from detectors.features.rulings import begins_anew, counts, is_late, takes_back
 from detectors.features.signals import Signal, key_of, stable_hash, toxicity_of
 from detectors.log_clock import LogClock
 from detectors.storage import pack, unpack
 from schemas.records import ChatMessage, Event, ModerationEvent
 
+K = TypeVar("K", int, tuple[int, int])
 T = TypeVar("T")
 
 STATE_VERSION = 2
@@ -32,7 +34,11 @@ QUICK = 1800.0
 POSTERS = 16
 """How many of a channel's latest users are known again in it."""
 SANCTIONS = 4_096
-"""How many of a partition's latest sanctions can be taken back."""
+"""Of how many of a partition's latest sanctions it is known whether they stand."""
+
+EVER = 2**62
+"""A lateness, or a silence, that nothing exceeds (ms)."""
+STRANGER = (-1, -1)
 
 
 class Context(NamedTuple):
@@ -67,7 +73,7 @@ def add_signals(signals: list[Signal], context: Context) -> None:
         signals.extend(("excess", amount - context.toxicity) for amount in said)
 
 
-def _touch(table: dict[int, T], key: int, value: T, most: int) -> None:
+def _touch(table: dict[K, T], key: K, value: T, most: int) -> None:
     """Put an entry last in a table that keeps so many, those touched longest ago first to go."""
     table.pop(key, None)
     table[key] = value
@@ -165,21 +171,30 @@ class Channel:
         return channel
 
 
+class Ruled(NamedTuple):
+    """A sanction: whether it stands, and in which channel it was counted, when; -1 where it was not."""
+
+    upheld: bool
+    channel: int = -1
+    time: int = -1
+
+
 class Channels:
     """The channels of one source partition, as many as `remembered`: beyond that the longest silent goes.
 
-    A sanction counts in the channel where its user spoke last, until a reversal takes it back. Messages count however
-    late they are and however often they come: who is late or repeated is found out user by user, behind this. What
-    happens, happens when its event says, as far as the partition's clock supports that (`LogClock.bound`): a few wrong
-    clocks age no channel.
+    A sanction counts in the channel where its user spoke last, until a reversal takes it back; what counts, and when,
+    is the law that `rulings` states for users too. All of a user's events are in one partition, so their clock is known
+    here as well: of the `remembered` users heard of last. Messages count in their channel however late they are and
+    however often they come. What happens, happens when its event says, as far as the partition's clock supports that
+    (`LogClock.bound`): a few wrong clocks age no channel.
     """
 
-    def __init__(self, remembered: int) -> None:
-        self._most = remembered
+    def __init__(self, remembered: int, lateness: int = EVER, ttl: int = EVER) -> None:
+        self._most, self._lateness, self._ttl = remembered, lateness, ttl
         self._clock = LogClock()
         self._channels: dict[int, Channel] = {}
-        self._spoken: dict[int, int] = {}  # by user: the channel of the latest message
-        self._sanctions: dict[int, tuple[int, int]] = {}  # by id: channel, and when it was counted
+        self._users: dict[int, tuple[int, int]] = {}  # the user's clock (ms), and the channel of the latest message
+        self._sanctions: dict[tuple[int, int], Ruled] = {}  # by user and id
 
     def see(self, event: Event) -> Context | None:
         """Take one event in its turn; what a message finds in its channel, None while one user alone was heard of."""
@@ -189,52 +204,89 @@ class Channels:
             self._forget(user)
             clock.forget(event.user_id)
             return None
-        if clock.now < 0:
-            return None
-        now = clock.bound(event.event_time)
-        if not isinstance(event, ChatMessage):
-            self._moderate(user, event, now)
-            return None
-        key, channels, spoken = key_of(event.channel), self._channels, self._spoken
-        channel = channels.get(key) or Channel(now)
-        _touch(channels, key, channel, self._most)
-        _touch(spoken, user, key, self._most)
-        return channel.see(user, now, toxicity_of(event))
+        time = event.event_time
+        now = -1 if clock.now < 0 else clock.bound(time)
+        shown, spoke = self._users.get(user, STRANGER)
+        late = is_late(time, shown, self._lateness)
+        if begins_anew(time, shown, self._ttl):
+            self._forget_sanctions(user)
+        if not late and time > shown:
+            shown = time
+        context = None
+        if isinstance(event, ChatMessage):
+            if now >= 0:
+                spoke, channels = key_of(event.channel), self._channels
+                channel = channels.get(spoke) or Channel(now)
+                _touch(channels, spoke, channel, self._most)
+                context = channel.see(user, now, toxicity_of(event))
+        elif not late:
+            self._moderate(user, spoke, event, now)
+        _touch(self._users, user, (shown, spoke), self._most)
+        return context
 
-    def _moderate(self, user: int, event: ModerationEvent, now: int) -> None:
-        """Count a sanction where its user spoke last, and take an overturned one back where it was counted."""
-        sanctions = self._sanctions
+    def _moderate(self, user: int, spoke: int, event: ModerationEvent, now: int) -> None:
+        """Count a sanction in the channel where its user spoke last, and take an overturned one back where it was."""
+        sanctions, channels = self._sanctions, self._channels
         if event.sanction is not None:
-            key, identity = self._spoken.get(user), stable_hash(event.event_id)
-            if key in self._channels and identity not in sanctions:
-                _touch(sanctions, identity, (key, self._channels[key].sanction(now)), SANCTIONS)
+            identity = user, stable_hash(event.event_id)
+            ruled = sanctions.get(identity)
+            if not counts(None if ruled is None else ruled.upheld):
+                return
+            where = spoke if now >= 0 and spoke in channels else -1
+            if where >= 0:
+                now = channels[where].sanction(now)
+            _touch(sanctions, identity, Ruled(True, where, now), SANCTIONS)
         elif event.reversal is not None:
-            where = sanctions.pop(stable_hash(event.reversal.sanction_id), None)
-            if where is not None and where[0] in self._channels:
-                self._channels[where[0]].take_back(where[1], now)
+            identity = user, stable_hash(event.reversal.sanction_id)
+            ruled = sanctions.get(identity)
+            if ruled is not None and takes_back(ruled.upheld) and ruled.channel in channels:
+                channels[ruled.channel].take_back(ruled.time, now)
+            if ruled is None:
+                _touch(sanctions, identity, Ruled(False), SANCTIONS)
+            else:
+                sanctions[identity] = Ruled(False)
 
     def _forget(self, user: int) -> None:
         """Keep nothing that stands for the user; what they said stays in the sums, which name nobody."""
-        self._spoken.pop(user, None)
+        self._users.pop(user, None)
+        self._forget_sanctions(user)
         for channel in self._channels.values():
             channel.posters.pop(user, None)
             if channel.latest == user:
                 channel.latest = -1
 
+    def _forget_sanctions(self, user: int) -> None:
+        """Know of none of the user's sanctions any more; those that counted go on counting."""
+        for identity in [identity for identity in self._sanctions if identity[0] == user]:
+            del self._sanctions[identity]
+
     def dump(self) -> bytes:
         """Everything as versioned compact bytes."""
-        channels = {key: channel.state() for key, channel in self._channels.items()}
-        clock = self._clock.state()
-        kept = {"channels": channels, "spoken": self._spoken, "sanctions": self._sanctions, "clock": clock}
+        kept = {
+            "channels": {key: channel.state() for key, channel in self._channels.items()},
+            "users": [(user, *shown) for user, shown in self._users.items()],
+            "sanctions": [(*identity, *ruled) for identity, ruled in self._sanctions.items()],
+            "clock": self._clock.state(),
+        }
         return pack(kept, STATE_VERSION)
 
     @classmethod
-    def load(cls, data: bytes, remembered: int) -> Channels:
-        """The channels that were dumped."""
-        known = cls(remembered)
-        _, state = unpack(data, STATE_VERSION, "channels")
+    def load(cls, data: bytes, remembered: int, lateness: int = EVER, ttl: int = EVER) -> Channels:
+        """The channels that were dumped.
+
+        Version 1 knew no user's clock, and of a sanction not whose it was: those go on counting, and are not taken
+        back.
+        """
+        known = cls(remembered, lateness, ttl)
+        version, state = unpack(data, STATE_VERSION, "channels")
         known._channels = {key: Channel.from_state(channel) for key, channel in state["channels"].items()}
-        known._spoken = state["spoken"]
         known._clock = LogClock.load(state["clock"])
-        known._sanctions = {identity: tuple(where) for identity, where in state["sanctions"].items()}
+        if version == 1:
+            known._users = {user: (-1, channel) for user, channel in state["spoken"].items()}
+            return known
+        known._users = {user: (clock, channel) for user, clock, channel in state["users"]}
+        known._sanctions = {
+            (user, sanction): Ruled(upheld, channel, time)
+            for user, sanction, upheld, channel, time in state["sanctions"]
+        }
         return known

@@ -42,7 +42,8 @@ def matrix_from(vectors: Sequence[Vector]) -> Matrix:
 class DecisionPoint(NamedTuple):
     """The moment a score is due: who, as of when (ms), on what features, because of which event.
 
-    `events` is how many events the user has shown, the triggering one included.
+    `events` is how many events the user has shown, the triggering one included; `moderation` whether that is a
+    moderation event, whose ids are told apart from those of messages.
     """
 
     user_id: str
@@ -51,10 +52,11 @@ class DecisionPoint(NamedTuple):
     vector: Vector
     events: int
     at: Position
+    moderation: bool = False
 
 
 class Origin(NamedTuple):
-    """The decision point an example is of: the hash of its event's id, its as-of time, and when its horizon is over.
+    """The decision point an example is of: its hash (`point_key`), its as-of time, and when its horizon is over.
 
     Times are event times in ms. A negative is a label for good only once its horizon is over.
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple, final
+from typing import Final, Literal, NamedTuple, final
 
 from librt.strings import BytesWriter
 from librt.vecs import append, pop, vec
@@ -12,14 +12,54 @@ from detectors.features.packed import Reader, write_key, write_number, write_tim
 
 OFFERED_TILES: Final[i64] = 24
 """Points offered within the horizon are counted in this many tiles."""
+NOBODY: Final = -1
+"""Who reported, where that is not known or it was no report; no hash is this."""
+
+Change = Literal["escalated", "overturned"]
 
 
 class Fact(NamedTuple):
-    """A moderation event the target may count: hash of its id, when, and the severity if it was a sanction."""
+    """A moderation event the target may count.
+
+    `key` is the hash of its id, `severity` that of a sanction or 0 for a report, `reporter` the hash of who reported.
+    """
 
     key: int
     time: int
-    severity: int  # 0 for a report
+    severity: int
+    reporter: int = NOBODY
+
+
+class Taught(NamedTuple):
+    """A positive that an escalation taught: as-of time of its decision point, the vector as served, and its weight."""
+
+    as_of: int
+    vector: bytes
+    weight: float
+
+
+class Escalation(NamedTuple):
+    """An escalation that stands, with what it takes to undo it.
+
+    `cause` is the key of the event that completed it, `severity` that event's, `time` when it was and `seq` its place
+    in the log. Only events after `since` (ms), the user's reset before it, count towards it.
+    """
+
+    cause: int
+    severity: int
+    time: int
+    seq: int
+    since: int
+    taught: tuple[Taught, ...]
+
+
+class Turn(NamedTuple):
+    """A user escalated, or an escalation was overturned: which one, as `cause`, `time` and `seq` of `Escalation`."""
+
+    kind: Change
+    cause: int
+    time: int
+    seq: int
 
 
 class Pending(NamedTuple):
@@ -36,9 +76,11 @@ class History:
 
     A point that waits has its priority and its as-of time in `waiting`, side by side, and its packed vector at its
     place in `vectors`. `offered` are tiles of the horizon, in rising order, each with how many points were offered.
+    `escalations` are the latest that stand, in the order they were found; `escalated_at` is when the one was that the
+    user has not been reset from, -1 without one.
     """
 
-    __slots__ = ("escalated_at", "facts", "highest", "learnt", "offered", "reset_at", "vectors", "waiting")
+    __slots__ = ("escalated_at", "escalations", "facts", "highest", "offered", "reset_at", "vectors", "waiting")
 
     def __init__(self) -> None:
         self.facts: list[Fact] = []
@@ -48,7 +90,7 @@ class History:
         self.offered: vec[i64] = vec[i64]()
         self.escalated_at: i64 = -1
         self.reset_at: i64 = -1
-        self.learnt: list[tuple[bytes, float]] = []
+        self.escalations: list[Escalation] = []
 
     @property
     def pending(self) -> list[Pending]:
@@ -127,10 +169,12 @@ class History:
     def write(self, writer: BytesWriter, clock: i64) -> None:
         """Everything, times by the profile's clock."""
         write_whole(writer, len(self.facts))
-        for key, time, severity in self.facts:
+        for key, time, severity, reporter in self.facts:
             write_key(writer, key)
             write_time(writer, time, clock)
-            write_whole(writer, severity)
+            write_whole(writer, severity * 2 + (reporter != NOBODY))
+            if reporter != NOBODY:
+                write_key(writer, reporter)
         waiting, offered = self.waiting, self.offered
         write_whole(writer, len(self.vectors))
         for at in range(i64(0), i64(len(waiting)), 2):
@@ -144,19 +188,33 @@ class History:
             write_whole(writer, number)
         write_time(writer, self.escalated_at, clock)
         write_time(writer, self.reset_at, clock)
-        write_whole(writer, len(self.learnt))
-        for vector, weight in self.learnt:
-            write_number(writer, weight)
-            write_whole(writer, len(vector))
-            writer.write(vector)
+        write_whole(writer, len(self.escalations))
+        for cause, severity, time, seq, since, taught in self.escalations:
+            write_key(writer, cause)
+            write_whole(writer, severity)
+            write_time(writer, time, clock)
+            write_whole(writer, seq + 1)
+            write_time(writer, since, clock)
+            write_whole(writer, len(taught))
+            for as_of, vector, weight in taught:
+                write_time(writer, as_of, clock)
+                write_number(writer, weight)
+                write_whole(writer, len(vector))
+                writer.write(vector)
 
 
-def read_history(reader: Reader, clock: i64) -> History:
-    """The history that was written."""
+def read_history(reader: Reader, clock: i64, *, before_7: bool = False) -> History:
+    """Return the history that was written; `before_7` says that it was by user state version 6.
+
+    That knew of no reporter, and of the latest escalation only when it was and what it taught, not from what points.
+    """
     history = History()
     for _ in range(reader.whole()):
-        key, time, severity = reader.key(), reader.time(clock), reader.whole()
-        history.facts.append(Fact(key, time, severity))
+        key, time, told = reader.key(), reader.time(clock), reader.whole()
+        if before_7:
+            history.facts.append(Fact(key, time, told))
+        else:
+            history.facts.append(Fact(key, time, told // 2, reader.key() if told % 2 else NOBODY))
     many = reader.whole()
     if many:
         history.waiting = reader.pairs(many, clock)
@@ -164,7 +222,27 @@ def read_history(reader: Reader, clock: i64) -> History:
             history.vectors.append(reader.taken(reader.whole()))
     history.offered = reader.wholes(reader.whole())
     history.escalated_at, history.reset_at = reader.time(clock), reader.time(clock)
+    if before_7:
+        _read_latest(reader, history)
+        return history
+    for _ in range(reader.whole()):
+        cause, severity, time = reader.key(), reader.whole(), reader.time(clock)
+        seq, since = reader.whole() - 1, reader.time(clock)
+        taught = []
+        for _ in range(reader.whole()):
+            as_of, weight = reader.time(clock), reader.number()
+            taught.append(Taught(as_of, reader.taken(reader.whole()), weight))
+        history.escalations.append(Escalation(cause, severity, time, seq, since, tuple(taught)))
+    return history
+
+
+def _read_latest(reader: Reader, history: History) -> None:
+    """Read what user state version 6 kept of the latest escalation, whose cause is a fact of its time."""
+    at, taught = int(history.escalated_at), list[Taught]()
     for _ in range(reader.whole()):
         weight = reader.number()
-        history.learnt.append((reader.taken(reader.whole()), weight))
-    return history
+        taught.append(Taught(at, reader.taken(reader.whole()), weight))
+    causes = [fact for fact in history.facts if fact.time == at]
+    if at >= 0 and causes:
+        cause = causes[-1]
+        history.escalations.append(Escalation(cause.key, cause.severity, at, -1, int(history.reset_at), tuple(taught)))

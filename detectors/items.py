@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from detectors.contract import DecisionPoint, Example, Vector
+from detectors.history import Change, Turn
 from detectors.user import Step
 from schemas.records import Position
-
-Change = Literal["escalated", "overturned"]
 
 
 class Erasure(NamedTuple):
@@ -20,16 +19,28 @@ class Erasure(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """A user escalated, or an escalation was overturned: what warnings are measured against."""
+    """A user escalated, or an escalation was overturned: what warnings are measured against.
+
+    `as_of` is when the user escalated, or the time of the reversal. `cause` tells the user's escalations apart: an
+    overturned one has the `cause` of the one it takes back, which was at `escalated_at` (ms) and place `escalated_seq`.
+    """
 
     user_id: str
     as_of: int
     kind: Change
     at: Position
+    cause: int = -1
+    escalated_at: int = -1
+    escalated_seq: int = -1
 
 
 LaneItem = DecisionPoint | Erasure | Outcome
 """What reaches a lane of its users, each user's items in the order of the log."""
+
+
+def cause_of(outcome: Outcome) -> str:
+    """Return what tells an escalation from others of its user: the hash of the event that completed it, and when."""
+    return f"{outcome.cause:016x}-{outcome.escalated_at}"
 
 
 class Asked(NamedTuple):
@@ -44,8 +55,8 @@ class Lesson(NamedTuple):
 
     `time` is the event time, or -1 where the record was no event. `erased` says that the user asked to be forgotten:
     from there on the learner holds nothing that names them. What their earlier events taught stays in the weights.
-    Where a track record is kept, `asked` is the decision point the event made, and `changed` says whether the user
-    escalated by the event or an escalation was taken back.
+    Where a track record is kept, `asked` is the decision point the event made, and `turns` are the escalations it made
+    or overturned.
     """
 
     partition: int
@@ -55,7 +66,7 @@ class Lesson(NamedTuple):
     examples: tuple[Example, ...]
     erased: bool
     asked: Asked | None = None
-    changed: Change | None = None
+    turns: tuple[Turn, ...] = ()
 
 
 def lesson_of(step: Step, tracked_from: int | None = None) -> Lesson:
@@ -64,8 +75,16 @@ def lesson_of(step: Step, tracked_from: int | None = None) -> Lesson:
     point, erased = step.point, step.outcome == "erased"
     if tracked_from is None:
         # no frame of Python, as calling the class would make; there is one for every event
-        plain = (partition, seq, step.user_id, step.time, step.examples, erased, None, None)
+        plain = (partition, seq, step.user_id, step.time, step.examples, erased, None, ())
         return tuple.__new__(Lesson, plain)
     asked = Asked(point.as_of, point.vector) if point is not None and point.events >= tracked_from else None
-    changed: Change | None = "escalated" if step.escalated else "overturned" if step.overturned else None
-    return Lesson(partition, seq, step.user_id, step.time, step.examples, erased, asked, changed)
+    return Lesson(partition, seq, step.user_id, step.time, step.examples, erased, asked, step.turns)
+
+
+def outcomes_of(step: Step) -> list[Outcome]:
+    """Return the outcomes of a user's step, in order."""
+    found = []
+    for kind, cause, time, seq in step.turns:
+        as_of = time if kind == "escalated" else step.time
+        found.append(Outcome(step.user_id, as_of, kind, step.at, cause, time, seq))
+    return found

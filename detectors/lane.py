@@ -7,7 +7,8 @@ scores at once.
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from hashlib import blake2b
 from itertools import chain
 from math import isnan, nan
@@ -21,14 +22,14 @@ from detectors.contract import DecisionPoint, Matrix
 from detectors.decide import CLEAR, Decider, Standing
 from detectors.explain import explain
 from detectors.items import Erasure, LaneItem, Outcome
-from detectors.learn import Published
-from detectors.live.live import SAMPLE, USERS, Counts, Live, keys_of
+from detectors.learn import Forgotten, Published
+from detectors.live.live import SAMPLE, USERS, Counts, Live, keys_of, row_of
 from detectors.live.scorers import Scored
 from detectors.log_clock import LogClock
 from detectors.models.version import FrozenModel
 from detectors.policy import Policy
 from detectors.rules.catalogue import ActiveRule, active_rules
-from detectors.served import NONE_SERVED, ServedBatch
+from detectors.served import NONE_SERVED, ServedBatch, joined
 from detectors.versions import Note, Run, Versions, probabilities_of, runs_of
 from detectors.waiting import item_of, plain
 from schemas.records import Position, RiskEvent, Tier, Tombstone, Trigger
@@ -46,11 +47,15 @@ _place = attrgetter("at.seq")
 
 
 class News(NamedTuple):
-    """What a learner tells the lanes: versions published, and the position it has reached in each partition."""
+    """What a learner tells the lanes: versions published, and the position it has reached in each partition.
+
+    `forgotten` are users who are to be taken out of what versions keep of users, from the position of their erasure on.
+    """
 
     model: str
     published: list[Published]
     reached: dict[int, int]
+    forgotten: Sequence[Forgotten] = ()
 
 
 class Publication(NamedTuple):
@@ -73,6 +78,7 @@ class Lane:
         self._reached: dict[str, int] = dict.fromkeys(models, 0)
         self._live = Live(policy)
         self._waiting: list[LaneItem] = []
+        self._forgotten: list[tuple[str, Forgotten]] = []  # by model, in order: who is still in versions that wait
         self._standings: dict[str, Standing] = {}
         self._clock = LogClock(USERS)
         self._crowd = CROWD
@@ -88,6 +94,11 @@ class Lane:
         """Take in what a learner tells."""
         self._versions[news.model].hear(news.published)
         self._reached[news.model] = max(self._reached[news.model], *news.reached.values(), 0)
+        if news.forgotten:
+            self._forgotten += [(news.model, forgotten) for forgotten in news.forgotten]
+            self._forgotten.sort(key=lambda told: told[1].seq)
+        if not self._wait:
+            self._forget_before(None)
 
     def take(self, arrived: list[LaneItem]) -> tuple[list[Publication], ServedBatch]:
         """Score and decide what can be: risk events and tombstones to publish, and the points as served."""
@@ -98,6 +109,27 @@ class Lane:
         if self._wait:
             split = bisect_left(due, min(self._reached.values()), key=_place)
             due, self._waiting = due[:split], due[split:]
+        out: list[Publication] = []
+        batches: list[ServedBatch] = []
+        while due:
+            # a point is scored by versions without those who were forgotten before it, and with all others
+            self._forget_before(due[0].at.seq)
+            until = self._forgotten[0][1].seq if self._forgotten else due[-1].at.seq
+            split = bisect_right(due, until, key=_place)
+            published, served = self._take(due[:split])
+            out += published
+            batches.append(served)
+            due = due[split:]
+        return out, joined(batches)
+
+    def _forget_before(self, seq: int | None) -> None:
+        """Take out of the versions whoever was forgotten before a place of the log; everybody, if that is None."""
+        while self._forgotten and (seq is None or self._forgotten[0][1].seq < seq):
+            model, (user, _, _) = self._forgotten.pop(0)
+            self._versions[model].forget(user)
+
+    def _take(self, due: list[LaneItem]) -> tuple[list[Publication], ServedBatch]:
+        """Score and decide what is due."""
         points = [item for item in due if isinstance(item, DecisionPoint)]
         if not points:
             return [publication for item in due for publication in self._note(item)], NONE_SERVED
@@ -141,15 +173,15 @@ class Lane:
             ):
                 for item in between.get(row, ()):
                     out.extend(self._note(item))
-                user_id, as_of, _, _, _, at = batch.points[row]
+                user_id, as_of, _, _, _, at, _ = batch.points[row]
                 value, key = values[row], keys[row]
                 if key < SAMPLE:
-                    live.point(user_id, as_of, at.partition, at.seq, key, value)
+                    live.point(user_id, as_of, at.partition, at.seq, key, value, row_of(at))
                 event, tiers[row] = self._decide(batch, row, value, model, note, fired.get(row, []))
                 if event is not None:
                     out.append(Publication(at, event))
                     if event.tier.rank > event.previous_tier.rank:
-                        live.warning(user_id, as_of, at.partition, at.seq, key, event.tier)
+                        live.warning(user_id, as_of, at.partition, at.seq, key, event.tier, row_of(at))
         for item in between.get(len(batch), ()):
             out.extend(self._note(item))
         return out, tiers, sampled
@@ -222,7 +254,9 @@ class Lane:
         if len(self._standings) > self._crowd:
             self._forget()
         policy, point, column = self._policy, batch.points[row], batch.columns[:, row : row + 1].copy()
-        identity = f"{user_id}\0{point.event_id}\0{self._detector_set}".encode("utf-8", "surrogatepass")
+        # ids of messages and of moderation events are told apart; those of messages are as they always were
+        kind = "\0moderation" if point.moderation else ""
+        identity = f"{user_id}\0{point.event_id}\0{self._detector_set}{kind}".encode("utf-8", "surrogatepass")
         scorer = None if probability is None else model
         event = RiskEvent(
             risk_event_id=blake2b(identity, digest_size=16).hexdigest(),
@@ -262,11 +296,14 @@ class Lane:
         self._crowd = max(CROWD, 2 * len(self._standings))
 
     def state(self) -> dict[str, Any]:
-        """Everything as plain data."""
+        """Everything as plain data. What is to be decided later comes behind what the learners have reached."""
+        if self._wait:
+            self._forget_before(min(self._reached.values()))
         return {
             "versions": {model: versions.state() for model, versions in self._versions.items()},
             "reached": self._reached,
             "waiting": [plain(item) for item in self._waiting],
+            "forgotten": self._forgotten,
             "standings": self._standings,
             "clock": self._clock.state(),
             "live": self._live.state(),
@@ -285,6 +322,7 @@ class Lane:
         }
         if isinstance(state["clock"], list):  # before version 4 it was the latest time of any user
             self._clock = LogClock.load(state["clock"], USERS)
+        self._forgotten = [(model, Forgotten(*told)) for model, told in state.get("forgotten", ())]
         if "live" in state:
             self._live.restore(state["live"])
 

@@ -22,11 +22,14 @@ import orjson
 from detectors.ahead import MOST, Ahead, example_of, plain_example
 from detectors.contract import Example, OnlineModel, Remembers, Row, matrix_from, publisher
 from detectors.features.catalogue import NAMES
+from detectors.features.signals import key_of
 from detectors.features.upgrade import stored_vector
+from detectors.history import Turn
 from detectors.items import Asked, Lesson
 from detectors.lessons import InOrder, pass_over
 from detectors.log_clock import LogClock
 from detectors.models.catalogue import FAMILIES, MODELS, freeze
+from detectors.models.erase import without_user
 from detectors.models.reading import Reader, weighed
 from detectors.models.version import FrozenModel, content_hash
 from detectors.policy import LearningPolicy
@@ -39,6 +42,14 @@ SETTLED = 64
 """With so many users known, the log's clock is taken to be right."""
 FIRST = 1_000
 """Examples that are kept until then, at most."""
+
+
+class Forgotten(NamedTuple):
+    """A user asked to be forgotten: the hash of the id, and the position of the erasure."""
+
+    user: int
+    partition: int
+    seq: int
 
 
 class Published(NamedTuple):
@@ -87,6 +98,7 @@ class Learner:
         self._ahead = Ahead()
         self._first: list[Example] | None = []  # what was learnt while few users were known; None once many were
         self._fates: Counter[str] = Counter()
+        self._forgotten: list[Forgotten] = []
         self._interval = -1
         self._fresh = False
 
@@ -102,7 +114,7 @@ class Learner:
     def take(self, lessons: list[Lesson]) -> tuple[list[Published], dict[int, int]]:
         """Learn what can be learnt in order; the versions published, and each partition's position reached."""
         published: list[Published] = []
-        watched: list[Lesson] = []
+        watched: list[tuple[Lesson, int]] = []
         clock, every, track = self._clock, self._learning.publish_every, self._track
         ready = self._order.take(lessons)
         rows = iter(self._reader.rows([example.vector for lesson in ready for example in lesson.examples]))
@@ -123,16 +135,20 @@ class Learner:
                     if track is not None:
                         self._record(watched, track)
                         watched = []
-                        track.settle(clock.now)
+                        track.settle(min(clock.now, self._learned_until))
                     self._age()
                     if self._fresh:
                         self._fresh = False
                         published.append(Published(self.version(), partition, seq))
                         self._put_in_force(published[-1].version)
                 if erased:
-                    self._forget(user_id)
+                    self._forget(user_id, partition, seq)
+                    if self._memory is not None and track is not None:
+                        self._record(watched, track)
+                        watched = []
+                        self._take_out(key_of(user_id))
                 if track is not None:
-                    watched.append(lesson)
+                    watched.append((lesson, clock.now))
             for example in examples:
                 self._offer(next(rows), example)
         if track is not None:
@@ -193,14 +209,15 @@ class Learner:
         for row, example in zip(self._reader.rows([example.vector for example in examples]), examples, strict=True):
             self._learn(row, example)
 
-    def _forget(self, user_id: str) -> None:
-        """Keep nothing that names a user."""
+    def _forget(self, user_id: str, partition: int, seq: int) -> None:
+        """Keep nothing that names a user, who asked for that at this position."""
         self._clock.forget(user_id)
         self._ahead.forget(user_id)
         if self._first is not None:
             self._first = [example for example in self._first if example.user_id != user_id]
         if self._memory is not None:
             self._fresh |= self._memory.forget(user_id)
+            self._forgotten.append(Forgotten(key_of(user_id), partition, seq))
 
     def _age(self) -> None:
         """Let a model that keeps examples know what time it is, as far as `learned_until` will say it has learnt."""
@@ -215,24 +232,40 @@ class Learner:
         """
         self._order.begin_where_heard()
 
+    def forgotten(self) -> list[Forgotten]:
+        """Return who asked to be forgotten since the last call, where versions may hold what is kept of users."""
+        forgotten, self._forgotten = self._forgotten, []
+        return forgotten
+
+    def _take_out(self, user: int) -> None:
+        """Keep nothing of a user in the version in force."""
+        if self._in_force is not None and (version := without_user(self._in_force, user)) is not self._in_force:
+            self._put_in_force(version)
+
     def _put_in_force(self, version: ModelVersion) -> None:
         if self._track is not None:
             self._in_force, self._scorer = version, freeze(version)
 
-    def _record(self, lessons: list[Lesson], track: TrackRecord) -> None:
-        """Enter lessons into the record, their points with the scores of the version in force."""
-        asked = [lesson.asked.vector for lesson in lessons if lesson.asked is not None]
-        users = [lesson.user_id for lesson in lessons if lesson.asked is not None]
+    def _record(self, watched: list[tuple[Lesson, int]], track: TrackRecord) -> None:
+        """Enter lessons into the record, their points with the scores of the version in force.
+
+        Each has the log's clock beside it: a point dated further ahead than a warning takes to mature is left out.
+        """
+        asked = [lesson.asked.vector for lesson, _ in watched if lesson.asked is not None]
+        users = [lesson.user_id for lesson, _ in watched if lesson.asked is not None]
         scores = iter(self._scorer.probabilities(matrix_from(asked), users).tolist() if self._scorer and asked else ())
-        for lesson in lessons:
+        for lesson, now in watched:
             if lesson.erased:
                 track.forget(lesson.user_id)
-            if lesson.changed == "escalated":
-                track.escalated(lesson.user_id, lesson.time)
-            elif lesson.changed == "overturned":
-                track.overturned(lesson.user_id)
+            for kind, cause, time, _ in lesson.turns:
+                if kind == "escalated":
+                    track.escalated(lesson.user_id, time, cause)
+                else:
+                    track.overturned(lesson.user_id, lesson.time, cause)
             if lesson.asked is not None and self._scorer is not None:
-                track.see(lesson.user_id, lesson.asked.as_of, next(scores))
+                score = next(scores)
+                if lesson.asked.as_of <= now + track.reach:
+                    track.see(lesson.user_id, lesson.asked.as_of, score)
 
     def _learn(self, row: Row, example: Example) -> None:
         self._fresh = True
@@ -296,11 +329,12 @@ class Learner:
         """Go on from a state."""
         self._model.load(state["model"])
         waiting = []
-        for partition, seq, user_id, time, examples, erased, *since_2 in state["waiting"]:
+        for partition, seq, user_id, time, examples, erased, *since_2 in state["waiting"]:  # turns since version 4
             taught = tuple(map(example_of, examples))
-            point, changed = since_2 or (None, None)
+            point, told = since_2 or (None, None)
             asked = None if point is None else Asked(point[0], stored_vector(point[1]))
-            waiting.append(Lesson(partition, seq, user_id, time, taught, erased, asked, changed))
+            turns = [(told, -1, time, seq)] if isinstance(told, str) else told or ()
+            waiting.append(Lesson(partition, seq, user_id, time, taught, erased, asked, tuple(map(Turn._make, turns))))
         self._order = InOrder(dict(state["following"]), waiting)
         self._clock = LogClock.load(state["clock"])
         if "ahead" in state:  # since version 4
@@ -321,4 +355,4 @@ def _plain(lesson: Lesson) -> tuple[Any, ...]:
     examples = [plain_example(example) for example in lesson.examples]
     asked = None if lesson.asked is None else (lesson.asked.as_of, lesson.asked.vector.tobytes())
     taught = (lesson.partition, lesson.seq, lesson.user_id, lesson.time, examples, lesson.erased)
-    return (*taught, asked, lesson.changed)
+    return (*taught, asked, lesson.turns)

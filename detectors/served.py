@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isnan
 from typing import NamedTuple
 
@@ -48,6 +48,23 @@ class ServedBatch:
         for row in zip(self.points, self.probabilities.tolist(), self.tiers, self.versions, shadows, strict=True):
             point, value, tier, version, shadow = row
             yield Served(point, None if isnan(value) else value, tier, version, tuple(shadow))
+
+
+def joined(batches: list[ServedBatch]) -> ServedBatch:
+    """Return batches one after the other as one."""
+    full = [batch for batch in batches if batch]
+    held_back = sum(batch.held_back for batch in batches)
+    if len(full) < 2:
+        return replace(full[0] if full else NONE_SERVED, held_back=held_back)
+    return ServedBatch(
+        [point for batch in full for point in batch.points],
+        np.concatenate([batch.matrix for batch in full]),
+        np.concatenate([batch.probabilities for batch in full]),
+        [tier for batch in full for tier in batch.tiers],
+        [version for batch in full for version in batch.versions],
+        np.concatenate([batch.shadows for batch in full], axis=1),
+        held_back,
+    )
 
 
 NONE_SERVED = ServedBatch([], np.empty((0, 0)), np.empty(0), [], [], np.empty((0, 0)))

@@ -4,12 +4,15 @@ It is kept for every threshold of a grid at once, whether anybody is warned at i
 chosen by what it has shown. A user is warned of at a level when a score reaches it, and not again before the warning
 has lapsed. A warning is right if the user escalates within the horizon after it, and counts once that is over, right
 or wrong: counting the right ones at once would flatter.
+
+A record is settled by a time, and holds nothing that was known only after it. A version is given its record settled by
+the time up to which it has learnt, so that a threshold is chosen by what the version that goes with it could know.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections import deque
+from heapq import heappop, heappush
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +20,7 @@ from scipy.special import betaincinv
 
 from detectors.contract import Matrix
 from detectors.policy import Policy
+from detectors.target import ESCALATIONS_CAP
 
 STEP = 0.25
 """Distance of neighbouring levels, in log-odds."""
@@ -59,27 +63,40 @@ class Track(NamedTuple):
 
 
 class _Warned:
-    """A user reached the levels of a bit mask, and escalated within the horizon after that, or not (-1)."""
+    """A user reached the levels of a bit mask; `hits` are the escalations within the horizon after that.
 
-    __slots__ = ("escalated", "mask", "time")
+    A hit is the escalation's cause and when it was overturned, -1 where it was not. `counted` says whether the hour of
+    the warning has counted it.
+    """
 
-    def __init__(self, time: int, mask: int, escalated: int = -1) -> None:
-        self.time, self.mask, self.escalated = time, mask, escalated
+    __slots__ = ("counted", "hits", "mask", "time", "user")
+
+    def __init__(self, user: str, time: int, mask: int, counted: bool = False, hits: list[Any] | None = None) -> None:
+        self.user, self.time, self.mask, self.counted = user, time, mask, counted
+        self.hits: list[tuple[int, int]] = [(cause, since) for cause, since in hits or ()]
+
+    def right(self, now: int) -> bool:
+        """Return whether an escalation stands, as far as is known at `now` (ms)."""
+        return any(overturned < 0 or overturned > now for _, overturned in self.hits)
 
 
 class TrackRecord:
     """Keeps the record of one model from its scores and what became of them, in the order of the log.
 
-    What it holds of users is those who reached the lowest level that matters within the last horizon or expiry.
+    What it holds of users is those who reached the lowest level that matters and whose warning has not matured. It
+    matures by its own time: one that is dated ahead keeps no other from it. It takes `reach` (ms) to mature.
     """
 
     def __init__(self, policy: Policy) -> None:
         self._horizon = policy.target.horizon
         self._expiry = policy.warnings.expiry
+        self.reach = max(self._horizon, self._expiry)
         self._memory = policy.promises.memory
         self._floor = int(np.searchsorted(LEVELS, policy.lowest_threshold))
         self._users: dict[str, list[_Warned]] = {}
-        self._open: deque[tuple[int, str]] = deque()
+        self._number = 0
+        self._fresh: list[tuple[int, int, _Warned]] = []  # heap of those whose hour has not counted them, by time
+        self._open: list[tuple[int, int, _Warned]] = []  # heap of those that have not matured, by time
         self._hours: dict[int, list[int]] = {}
         self._counts = np.zeros((2, len(LEVELS)))
         self._settled = -1
@@ -90,54 +107,65 @@ class TrackRecord:
         if level <= self._floor:
             return
         reached = (1 << level) - (1 << self._floor)
-        warned = self._users.setdefault(user_id, [])
-        for one in warned:
+        for one in self._users.get(user_id, ()):
             if as_of < one.time + self._expiry:
                 reached &= ~one.mask
-        if not reached:
-            return
-        warned.append(_Warned(as_of, reached))
-        self._open.append((as_of, user_id))
-        hour = self._hours.setdefault(as_of // HOUR, [0] * len(LEVELS))
-        for at in range(self._floor, level):
-            hour[at] += reached >> at & 1
+        if reached:
+            self._add(_Warned(user_id, as_of, reached))
 
-    def escalated(self, user_id: str, time: int) -> None:
+    def _add(self, one: _Warned) -> None:
+        self._users.setdefault(one.user, []).append(one)
+        self._number += 1
+        heappush(self._open, (one.time, self._number, one))
+        if not one.counted:
+            heappush(self._fresh, (one.time, self._number, one))
+
+    def escalated(self, user_id: str, time: int, cause: int) -> None:
         """Hear that a user escalated: whoever was warned of within the horizon before was so rightly."""
         for one in self._users.get(user_id, ()):
             if one.time <= time <= one.time + self._horizon:
-                one.escalated = time
+                one.hits.append((cause, -1))
+                del one.hits[:-ESCALATIONS_CAP]
 
-    def overturned(self, user_id: str) -> None:
-        """Hear that a user's latest escalation was taken back."""
-        warned = self._users.get(user_id, ())
-        latest = max((one.escalated for one in warned), default=-1)
-        for one in warned:
-            if one.escalated == latest:
-                one.escalated = -1
+    def overturned(self, user_id: str, time: int, cause: int) -> None:
+        """Hear that an escalation of a user was taken back at `time` (ms)."""
+        for one in self._users.get(user_id, ()):
+            one.hits = [(known, time if known == cause and since < 0 else since) for known, since in one.hits]
 
     def forget(self, user_id: str) -> None:
-        """Forget a user, and what was still open about them."""
-        self._users.pop(user_id, None)
+        """Forget a user, and what was still open about them; an hour that has counted them keeps the number."""
+        for one in self._users.pop(user_id, ()):
+            one.user, one.mask, one.hits = "", 0, []
 
     def settle(self, now: int) -> None:
-        """Count what has matured by `now` (ms, the log's clock), after what was counted before has lost weight."""
+        """Count what has matured by `now` (ms), after what was counted before has lost weight.
+
+        A time before that of the last call changes nothing.
+        """
+        if now < self._settled:
+            return
         if self._settled >= 0:
-            self._counts *= 0.5 ** (max(0, now - self._settled) / self._memory)
-        self._settled = max(self._settled, now)
-        kept = max(self._horizon, self._expiry)
-        while self._open and self._open[0][0] + kept < now:
-            time, user_id = self._open.popleft()
-            warned = self._users.get(user_id, [])
-            due = next((one for one in warned if one.time == time), None)
-            if due is None:
+            self._counts *= 0.5 ** ((now - self._settled) / self._memory)
+        self._settled = now
+        while self._fresh and self._fresh[0][0] <= now:
+            _, _, one = heappop(self._fresh)
+            if one.mask:
+                one.counted = True
+                hour = self._hours.setdefault(one.time // HOUR, [0] * len(LEVELS))
+                for at in range(self._floor, len(LEVELS)):
+                    hour[at] += one.mask >> at & 1
+        while self._open and self._open[0][0] + self.reach < now:
+            _, _, due = heappop(self._open)
+            if not due.mask:
                 continue  # forgotten
+            warned = self._users[due.user]
             warned.remove(due)
             if not warned:
-                del self._users[user_id]
+                del self._users[due.user]
+            right = due.right(now)
             for at in range(self._floor, len(LEVELS)):
                 if due.mask >> at & 1:
-                    self._counts[:, at] += (1, due.escalated >= 0)
+                    self._counts[:, at] += (1, right)
         first = now // HOUR - HOURS + 1
         self._hours = {hour: counts for hour, counts in self._hours.items() if hour >= first}
 
@@ -151,17 +179,25 @@ class TrackRecord:
     def state(self) -> dict[str, Any]:
         """Everything as plain data."""
         return {
-            "users": {user: [(w.time, w.mask, w.escalated) for w in warned] for user, warned in self._users.items()},
-            "open": [*self._open],
+            "users": {
+                user: [(one.time, one.mask, one.counted, one.hits) for one in warned]
+                for user, warned in self._users.items()
+            },
             "hours": self._hours,
             "counts": self._counts.tolist(),
             "settled": self._settled,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a state."""
-        self._users = {user: [_Warned(*one) for one in warned] for user, warned in state["users"].items()}
-        self._open = deque((time, user) for time, user in state["open"])
+        """Go on from a state of any version.
+
+        In the first, which listed what was open, the hours had counted every warning, and an escalation was known by
+        its time alone.
+        """
+        for user, warned in state["users"].items():
+            for time, mask, *more in warned:
+                known = (True, [(-1, -1)] if more[0] >= 0 else []) if "open" in state else more
+                self._add(_Warned(user, time, mask, *known))
         self._hours = dict(state["hours"])
         self._counts = np.array(state["counts"])
         self._settled = state["settled"]

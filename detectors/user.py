@@ -19,11 +19,12 @@ from detectors.features.layouts import LAYOUTS, Layout, layout_of, shape_of
 from detectors.features.packed import Reader, write_key, write_whole
 from detectors.features.plan import Plan, compile_plan
 from detectors.features.profile import Profile
-from detectors.features.signals import read_message, read_moderation, stable_hash
+from detectors.features.rulings import begins_anew, is_late
+from detectors.features.signals import event_key, point_key, read_message, read_moderation, stable_hash
 from detectors.features.stored import move_columns, read_profile, write_profile
 from detectors.features.tokens import message_token, moderation_token
 from detectors.features.vector import vector_of
-from detectors.history import History, read_history
+from detectors.history import History, Turn, read_history
 from detectors.policy import Policy
 from detectors.storage import known_version
 from detectors.target import Target
@@ -31,8 +32,10 @@ from schemas.records import ChatMessage, Event, ModerationEvent, Position
 
 COMPILED = not __file__.endswith(".py")
 """Whether this module, and with it all that every event passes through, is compiled."""
-STATE_VERSION = 6
-"""Version of a dumped user; none before it is read, because no store of that time is."""
+STATE_VERSION = 7
+"""Version of a dumped user."""
+_OLDEST: Final = 6
+"""The oldest version that is read, because no store of the time before is."""
 _NAME: Final = 4
 """Bytes of a layout's name."""
 NOWHERE = -1
@@ -45,11 +48,10 @@ Outcome = Literal["seen", "late", "duplicate", "erased"]
 class Step:
     """What one event of one user came to. Every event gives exactly one step, whatever its outcome.
 
-    `time` is the event time, `escalated` whether this event made the user escalate, `overturned` whether it took an
-    escalation back.
+    `time` is the event time; `turns` are the escalations that this event made or overturned, in order.
     """
 
-    __slots__ = ("at", "escalated", "examples", "outcome", "overturned", "point", "time", "user_id")
+    __slots__ = ("at", "examples", "outcome", "point", "time", "turns", "user_id")
 
     def __init__(
         self,
@@ -59,8 +61,7 @@ class Step:
         outcome: Outcome,
         point: DecisionPoint | None = None,
         examples: tuple[Example, ...] = (),
-        escalated: bool = False,
-        overturned: bool = False,
+        turns: tuple[Turn, ...] = (),
     ) -> None:
         self.at = at
         self.user_id = user_id
@@ -68,12 +69,21 @@ class Step:
         self.outcome = outcome
         self.point = point
         self.examples = examples
-        self.escalated = escalated
-        self.overturned = overturned
+        self.turns = turns
+
+    @property
+    def escalated(self) -> bool:
+        """Whether the user is found to have escalated."""
+        return any(turn.kind == "escalated" for turn in self.turns)
+
+    @property
+    def overturned(self) -> bool:
+        """Whether an escalation was overturned."""
+        return any(turn.kind == "overturned" for turn in self.turns)
 
     def __repr__(self) -> str:
-        told = (self.at, self.user_id, self.time, self.outcome, self.point, self.examples)
-        return f"Step({', '.join(map(repr, told))}, {self.escalated}, {self.overturned})"
+        told = (self.at, self.user_id, self.time, self.outcome, self.point, self.examples, self.turns)
+        return f"Step({', '.join(map(repr, told))})"
 
 
 class Rulebook:
@@ -122,18 +132,18 @@ class User:
         if not isinstance(event, ChatMessage) and event.kind == "erasure":
             return Step(at, user_id, time, "erased")  # however late, and whatever its id: it is always carried out
         clock, rules = profile.clock, self.rules
-        if time < clock - rules.lateness:
+        if is_late(time, clock, rules.lateness):
             return Step(at, user_id, time, "late")
-        if time > clock + rules.ttl and clock >= 0:
+        if begins_anew(time, clock, rules.ttl):
             # Back after too long a silence. It is the user's own events that say so, and nothing else in the log, so
             # whoever keeps users may drop a silent one at any time from here on, or never.
             profile = self.profile = Profile(rules.plan)
             history = self.history = History()
-        key: i64 = stable_hash(event.event_id)
-        if profile.is_duplicate(key):
+        moderation = not isinstance(event, ChatMessage)
+        if profile.is_duplicate(event_key(event.event_id, moderation=moderation)):
             return Step(at, user_id, time, "duplicate")
         learnt: list[Example] = []
-        escalated = overturned = False
+        turns: list[Turn] = []
         if isinstance(event, ChatMessage):
             signals, keys = read_message(event, profile.texts)  # before all else: what cannot be read moves no clock
             scratch = profile.advance(time)
@@ -152,33 +162,29 @@ class User:
             target.at_risk(history, profile.clock)  # a reset that is due comes before what happens now
             profile.trail += moderation_token(event)
             profile.add(signals, keys, time)
-            escalated, overturned = self._moderate(event, learnt)
+            self._moderate(event, at.seq, learnt, turns)
             if event.reversal is not None:
                 profile.read_sanction_since(scratch)
         if not target.at_risk(history, profile.clock):
-            return Step(at, user_id, time, "seen", None, tuple(learnt), escalated, overturned)
-        served = (user_id, profile.clock, event.event_id, vector_of(profile, scratch), profile.events, at)
+            return Step(at, user_id, time, "seen", None, tuple(learnt), tuple(turns))
+        served = (user_id, profile.clock, event.event_id, vector_of(profile, scratch), profile.events, at, moderation)
         point = tuple.__new__(DecisionPoint, served)  # without the frame of Python that calling the class would make
-        negative = target.offer(history, point, key)
+        negative = target.offer(history, point, point_key(user_id, profile.events))
         if negative is not None:
             learnt.append(negative)
-        return Step(at, user_id, time, "seen", point, tuple(learnt), escalated, overturned)
+        return Step(at, user_id, time, "seen", point, tuple(learnt), tuple(turns))
 
-    def _moderate(self, event: ModerationEvent, learnt: list[Example]) -> tuple[bool, bool]:
-        """Count a moderation event; whether the user escalated by it, and whether an escalation was taken back."""
+    def _moderate(self, event: ModerationEvent, seq: int, learnt: list[Example], turns: list[Turn]) -> None:
+        """Count a moderation event at place `seq` of the log; add what it teaches, and the turns it brings."""
         profile, target, history = self.profile, self.rules.target, self.history
-        counted = taken_back = None
         if event.sanction is not None:
-            severity = event.sanction.severity
-            if profile.sanctions().add(stable_hash(event.event_id), event.event_time, severity):
-                counted = target.count(history, event, severity)
+            if profile.sanctions().add(stable_hash(event.event_id), event.event_time, event.sanction.severity):
+                target.count(history, event, seq, learnt, turns)
         elif event.report is not None:
-            counted = target.count(history, event, 0)
+            target.count(history, event, seq, learnt, turns)
         elif event.reversal is not None:
             profile.sanctions().overturn(stable_hash(event.reversal.sanction_id), event.event_time)
-            taken_back = target.overturn(history, event, event.reversal.sanction_id)
-        learnt.extend(counted or taken_back or ())
-        return counted is not None, taken_back is not None
+            target.overturn(history, event, seq, learnt, turns)
 
     def dump(self) -> bytes:
         """Everything known of the user, as versioned compact bytes.
@@ -204,7 +210,7 @@ class User:
         Raises:
             StateVersionError: if the user cannot be loaded, for all that the front says.
         """
-        known_version(data, STATE_VERSION, "user", STATE_VERSION)
+        known_version(data, STATE_VERSION, "user", _OLDEST)
         reader = Reader(data, 1)
         clock, partition = reader.key(), reader.whole() - 1
         layout_of(_layout(reader))
@@ -217,7 +223,7 @@ class User:
         Raises:
             StateVersionError: if the bytes are of a version, or of a layout, that this reader does not know.
         """
-        known_version(data, STATE_VERSION, "user", STATE_VERSION)
+        version = known_version(data, STATE_VERSION, "user", _OLDEST)
         reader, plan = Reader(data, 1), rules.plan
         clock, partition = reader.key(), reader.whole() - 1
         told = _layout(reader)
@@ -227,7 +233,7 @@ class User:
             layout = layout_of(told)
             profile = read_profile(reader, shape_of(layout), plan, clock)
             move_columns(profile, layout)
-        return User(rules, partition, profile, read_history(reader, clock))
+        return User(rules, partition, profile, read_history(reader, clock, before_7=version == _OLDEST))
 
 
 def _layout(reader: Reader) -> str | Layout:

@@ -16,11 +16,11 @@ from mypy_extensions import i64, mypyc_attr
 
 from detectors.changes import write_change
 from detectors.channels import Context
-from detectors.features.signals import stable_hash
+from detectors.features.signals import event_key
 from detectors.idle import DAY, NEVER, Idle
-from detectors.items import Erasure, LaneItem, Lesson, Outcome, lesson_of
+from detectors.items import Erasure, LaneItem, Lesson, Outcome, lesson_of, outcomes_of
 from detectors.user import NOWHERE, Rulebook, User
-from schemas.records import Event, Position
+from schemas.records import ChatMessage, Event, Position
 
 LIVE = 8_000
 """Live users of a process: few enough to stay in the processor's caches, where most of them are worth keeping there."""
@@ -143,7 +143,8 @@ class Users:
                 step = user.step(event, at, context)
             except Exception as error:
                 profile = user.profile
-                profile.unsee(stable_hash(event.event_id))
+                moderation = not isinstance(event, ChatMessage)
+                profile.unsee(event_key(event.event_id, moderation=moderation))
                 taken.broken.append((event, at, error))
                 self._list(slot, user, at.partition, before)
                 if profile.events == 0 and not len(profile.seen):
@@ -151,11 +152,11 @@ class Users:
                 continue
             taken.lessons.append(lesson_of(step, tracked_from))
             time, outcome, point = step.time, step.outcome, step.point
-            if step.escalated or step.overturned:
+            if step.turns:
                 # lanes hear of it too, before the point of the same event, which has not foretold it
-                turn = Outcome(slot.user_id, time, "escalated" if step.escalated else "overturned", at)
-                taken.outcomes.append(turn)
-                taken.items.append(turn)
+                turns = outcomes_of(step)
+                taken.outcomes.extend(turns)
+                taken.items.extend(turns)
             if point is not None:
                 taken.items.append(point)
             if outcome == "seen":

@@ -14,6 +14,7 @@ from detectors.batch import Batch
 from detectors.contract import Matrix
 from detectors.learn import Published
 from detectors.models.catalogue import freeze
+from detectors.models.erase import without_user
 from detectors.models.version import FrozenModel
 from schemas.records import ModelVersion
 
@@ -126,6 +127,15 @@ class Versions:
         if surplus > 0:
             del self._held[:surplus], self._seqs[:surplus]
             self._dropped += surplus
+
+    def forget(self, user: int) -> None:
+        """Take the exemplars of the user of this hash out of every version."""
+        for place, held in enumerate(self._held):
+            version = ModelVersion.model_validate(held.plain)
+            if (without := without_user(version, user)) is not version:
+                model = freeze(without)
+                choice = (model, "ok" if model.ready else "insufficient_history")
+                self._held[place] = held._replace(plain=without.model_dump(mode="json"), choice=choice)
 
     def state(self) -> list[Any]:
         """Everything as plain data."""

@@ -18,8 +18,13 @@ def plain(item: LaneItem) -> tuple[int, tuple[Any, ...]]:
 
 
 def item_of(kind: int, fields: list[Any]) -> LaneItem:
-    """The item that `plain` turned into data; version 1 had no outcomes, and false and true for 0 and 1."""
-    at = Position(*fields[-1])
+    """The item that `plain` turned into data; version 1 had no outcomes, and false and true for 0 and 1.
+
+    Before version 4 a point did not say whether its event was moderation, nor an outcome of which escalation it is.
+    """
     if kind == 0:
-        return DecisionPoint._make((*fields[:3], stored_vector(fields[3]), fields[4], at))
-    return Erasure._make((*fields[:-1], at)) if kind == 1 else Outcome._make((*fields[:-1], at))
+        vector, at, moderation = stored_vector(fields[3]), Position(*fields[5]), fields[6:] or (False,)
+        return DecisionPoint._make((*fields[:3], vector, fields[4], at, *moderation))
+    if kind == 1:
+        return Erasure._make((*fields[:2], Position(*fields[2])))
+    return Outcome._make((*fields[:3], Position(*fields[3]), *(fields[4:] or (-1, -1, -1))))

@@ -22,14 +22,14 @@ from numpy.typing import NDArray
 
 from dataflows.evaluation.calibration import reliability
 from dataflows.evaluation.intervals import SAMPLES, Figure, compare_scores, draws, interval
-from dataflows.evaluation.labels import Labels, label, upheld
+from dataflows.evaluation.labels import Labels, Told, label, upheld
 from dataflows.evaluation.told import figure
 from dataflows.mapping import LogMapping
 from dataflows.sources.log import read_log
 from detectors.batch import Batch
 from detectors.channels import Channels
 from detectors.contract import DecisionPoint, Example
-from detectors.items import Lesson, lesson_of
+from detectors.items import Lesson, Outcome, cause_of, lesson_of, outcomes_of
 from detectors.learn import Learner, Published
 from detectors.log_clock import LogClock
 from detectors.models.catalogue import new_model
@@ -56,7 +56,7 @@ SMALLER = 2.0**80
 
 
 @dataclass(frozen=True)
-class Told:
+class Listened:
     """A log as learners are told it, and the points that are scored."""
 
     lessons: list[Lesson]
@@ -65,14 +65,14 @@ class Told:
     users: NDArray[np.int64]
 
 
-def told(log_file: Path, mapping: LogMapping | None, policy: Policy) -> Told:
+def told(log_file: Path, mapping: LogMapping | None, policy: Policy) -> Listened:
     """What every event of a log comes to, in its order."""
     codec, rules, remembered = Codec(earliest_ms=EARLIEST_TIME), Rulebook(policy), policy.channels.remembered
-    channels = None if remembered is None else Channels(remembered)
+    channels = None if remembered is None else Channels(remembered, policy.allowed_lateness, policy.profile_ttl)
     users: dict[str, User] = {}
     lessons: list[Lesson] = []
     points: list[DecisionPoint] = []
-    outcomes: list[tuple[str, str, int, int]] = []
+    outcomes: list[Outcome] = []
     for item in read_log(log_file, mapping):
         event = item if isinstance(item, Reject) else codec.decode(item)
         if isinstance(event, Reject):
@@ -84,17 +84,20 @@ def told(log_file: Path, mapping: LogMapping | None, policy: Policy) -> Told:
         lessons.append(lesson_of(step))
         if step.point is not None:
             points.append(step.point)
-        if step.escalated or step.overturned:
-            outcomes.append((step.user_id, "escalated" if step.escalated else "overturned", step.time, step.at.seq))
+        outcomes.extend(outcomes_of(step))
         if step.outcome == "erased":
             del users[event.user_id]
     code = {user: number for number, user in enumerate(dict.fromkeys(point.user_id for point in points))}
     numbers = np.array([code[point.user_id] for point in points], dtype=np.int64)
     as_of = np.array([point.as_of for point in points], dtype=np.int64)
     places = np.array([point.at.seq for point in points], dtype=np.int64)
-    escalations = upheld((code[user], kind, time, seq) for user, kind, time, seq in outcomes if user in code)
+    escalations = upheld(
+        Told(code[one.user_id], one.kind, one.as_of, one.at.seq, cause_of(one))
+        for one in outcomes
+        if one.user_id in code
+    )
     labels = label("horizon", numbers, as_of, places, escalations, policy.target.horizon)
-    return Told(lessons, points, labels, numbers)
+    return Listened(lessons, points, labels, numbers)
 
 
 def waiting(lessons: list[Lesson], horizon: int) -> list[Lesson]:
@@ -125,7 +128,7 @@ def waiting(lessons: list[Lesson], horizon: int) -> list[Lesson]:
     return found
 
 
-def scored(told_log: Told, lessons: list[Lesson], policy: Policy, smaller: float = 1.0) -> Values:
+def scored(told_log: Listened, lessons: list[Lesson], policy: Policy, smaller: float = 1.0) -> Values:
     """Each point's probability by the champion that was in force at its place in the log; NaN where it said nothing.
 
     It is the odds of the model, divided by `smaller`, and cut at one.
@@ -150,7 +153,7 @@ def _lessened(published: Published, smaller: float) -> Published:
     return published._replace(version=published.version.model_copy(update={"state": state}))
 
 
-def waited(told_log: Told, policy: Policy) -> Values:
+def waited(told_log: Listened, policy: Policy) -> Values:
     """Each point's probability by a champion that waited.
 
     A negative that waited is none that has to be undone: its odds are odds, and may exceed one.
@@ -159,7 +162,7 @@ def waited(told_log: Told, policy: Policy) -> Values:
     return odds / (1 + odds)
 
 
-def calibrated(told_log: Told, values: Values, *, sloping: bool = True) -> Values:
+def calibrated(told_log: Listened, values: Values, *, sloping: bool = True) -> Values:
     """Probabilities calibrated by labels that were known before each point, on the clock of the log.
 
     Without `sloping` the slope stays one and the intercept alone is learnt.
@@ -216,7 +219,7 @@ def honesty(positive: Flags, user: NDArray[np.int64], ways: dict[str, Values]) -
     }
 
 
-def compared(told_log: Told, ways: dict[str, Values]) -> list[str]:
+def compared(told_log: Listened, ways: dict[str, Values]) -> list[str]:
     """Every way's figures, and those of the first less its own, where choices are made and after that."""
     as_of = np.array([point.as_of for point in told_log.points])
     usable = told_log.labels.mature & ~np.any([np.isnan(values) for values in ways.values()], axis=0)
@@ -242,7 +245,7 @@ def _row(part: str, name: str, cells: tuple[Figure, ...], sign: str) -> str:
     return f"| {' | '.join([part, name, *written])} |"
 
 
-def ways_of(told_log: Told, policy: Policy) -> dict[str, Values]:
+def ways_of(told_log: Listened, policy: Policy) -> dict[str, Values]:
     """The probabilities of each way to learn, without and with online calibration."""
     fake, late = scored(told_log, told_log.lessons, policy), waited(told_log, policy)
     return {

@@ -40,7 +40,8 @@ def compare(before: Outputs, after: Outputs, protocol: Protocol) -> dict[str, An
     same_target = before.summary["policy"]["target"] == after.summary["policy"]["target"]
     same_target = same_target and before.horizon == after.horizon
     labels = {which: protocol.label(run) for which, run in runs.items()}
-    follows = {which: Follow(run, labels[which].answered, protocol.ahead) for which, run in runs.items()}
+    warned = {which: protocol.warned(run) for which, run in runs.items()}
+    follows = {which: Follow(run, warned[which].answered, protocol.ahead) for which, run in runs.items()}
     usable = np.ones(len(rows), dtype=np.bool_)
     for column, (which, run) in enumerate(runs.items()):
         usable &= usable_rows(run, labels[which], protocol)[rows[:, column]]
@@ -63,9 +64,9 @@ def compare(before: Outputs, after: Outputs, protocol: Protocol) -> dict[str, An
         "warnings": _warnings(before, after),
         "tiers": _tiers(before, after),
         "worth_reading": {
-            "missed_now": _only_first(announced["before"], announced["after"]),
-            "announced_now": _only_first(announced["after"], announced["before"]),
-            "wrong_now": _wrong_only_in(after, before, labels["after"]),
+            "missed_now": _only_first(announced["before"], announced["after"], _nameable(before, after)),
+            "announced_now": _only_first(announced["after"], announced["before"], _nameable(after, before)),
+            "wrong_now": _wrong_only_in(after, before, warned["after"]),
         },
     }
     plain: dict[str, Any] = orjson.loads(orjson.dumps(document, option=orjson.OPT_NON_STR_KEYS))
@@ -74,9 +75,14 @@ def compare(before: Outputs, after: Outputs, protocol: Protocol) -> dict[str, An
 
 def _joined(before: Outputs, after: Outputs) -> np.ndarray[Any, np.dtype[np.int64]]:
     """Rows of the same points in both runs, side by side."""
-    rows = {event: row for row, event in enumerate(before.event_id)}
-    pairs = [(rows[event], row) for row, event in enumerate(after.event_id) if event in rows]
+    rows = {_place(before, row): row for row in range(len(before))}
+    pairs = [(rows[place], row) for row in range(len(after)) if (place := _place(after, row)) in rows]
     return np.array(pairs, dtype=np.int64).reshape(-1, 2)
+
+
+def _place(run: Outputs, row: int) -> tuple[str, int, str]:
+    """Return what tells a point from all others of a log: its user, its place, and its event's id."""
+    return run.users[run.user[row]], int(run.seq[row]), run.event_id[row]
 
 
 def _same_points(before: Outputs, after: Outputs) -> bool:
@@ -84,6 +90,7 @@ def _same_points(before: Outputs, after: Outputs) -> bool:
     return (
         before.users == after.users
         and before.event_id == after.event_id
+        and np.array_equal(before.seq, after.seq)
         and np.array_equal(before.user, after.user)
         and np.array_equal(before.as_of, after.as_of)
         and before.features.keys() == after.features.keys()
@@ -128,7 +135,7 @@ def _difference(
 
 def _warnings(before: Outputs, after: Outputs) -> dict[str, int]:
     """Warnings are the same where they have the same trigger and tier."""
-    was, now = ({(run.event_id[one.row], one.tier) for one in run.warnings} for run in (before, after))
+    was, now = ({(_place(run, one.row), one.tier) for one in run.warnings} for run in (before, after))
     return {"before": len(was), "after": len(now), "gained": len(now - was), "lost": len(was - now)}
 
 
@@ -167,22 +174,34 @@ def _announced(run: Outputs, follow: Follow) -> Announced:
     return found
 
 
-def _only_first(mine: Announced, theirs: Announced) -> list[dict[str, Any]]:
+def _nameable(run: Outputs, other: Outputs) -> set[int]:
+    """Return the rows whose user may be named: neither run holds an erasure of that user later in the log."""
+    gone = {run.users[user]: place for user, place in run.erased.items()}
+    for user, place in other.erased.items():
+        name = other.users[user]
+        gone[name] = max(place, gone.get(name, -1))
+    return {one.row for one in run.warnings if run.seq[one.row] > gone.get(run.users[one.user], -1)}
+
+
+def _only_first(mine: Announced, theirs: Announced, nameable: set[int]) -> list[dict[str, Any]]:
     found = [
         {"user_id": user, "escalated_at": as_of, **_shown(one)}
         for (user, as_of), one in mine.items()
-        if (user, as_of) not in theirs
+        if (user, as_of) not in theirs and one.row in nameable
     ]
     return sorted(found, key=_strongest)[:EXAMPLES]
 
 
 def _wrong_only_in(run: Outputs, other: Outputs, labels: Labels) -> list[dict[str, Any]]:
     """Warnings with an answer of users who did not escalate that the other run did not give."""
-    theirs = {other.event_id[one.row] for one in other.warnings}
+    theirs, nameable = {_place(other, one.row) for one in other.warnings}, _nameable(run, other)
     found = [
         {"user_id": run.users[one.user], **_shown(one)}
         for one in run.warnings
-        if labels.answered[one.row] and not labels.positive[one.row] and run.event_id[one.row] not in theirs
+        if labels.answered[one.row]
+        and not labels.positive[one.row]
+        and _place(run, one.row) not in theirs
+        and one.row in nameable
     ]
     return sorted(found, key=_strongest)[:EXAMPLES]
 

@@ -144,12 +144,12 @@ class Follow:
         run = self._run
         first, last = (int(np.searchsorted(self._ordered_users, user, side=side)) for side in ("left", "right"))
         own = self._order[first:last]
-        return int(np.sum((run.seq[own] > run.seq[row]) & (run.seq[own] < escalation.seq)))
+        return int(np.sum((run.seq[own] > run.seq[row]) & (run.seq[own] < escalation.since)))
 
     def announces(self, row: int, escalation: Escalation) -> bool:
         """Whether a warning at this row came in time before the escalation and within the horizon of it."""
         waited = escalation.as_of - int(self._run.as_of[row])
-        return int(self._run.seq[row]) < escalation.seq and self._ahead <= waited <= self._run.horizon
+        return int(self._run.seq[row]) < escalation.since and self._ahead <= waited <= self._run.horizon
 
 
 def _lead(leads: Iterable[int], events: Iterable[int], spans: tuple[int, ...]) -> Lead:

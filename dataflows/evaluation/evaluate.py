@@ -68,6 +68,10 @@ class Protocol:
             raise EvaluationError("Nothing within the horizon is further ahead than the horizon: ask for less.")
         return label(self.question, run.user, run.as_of, run.seq, run.escalations, run.horizon, self.ahead)
 
+    def warned(self, run: Outputs) -> Labels:
+        """Return the labels that warnings are measured by: a warning speaks of the horizon, whatever is asked."""
+        return replace(self, question="horizon").label(run)
+
     def told(self) -> dict[str, Any]:
         """What a document says of it."""
         return {
@@ -98,7 +102,7 @@ def evaluate(run: Outputs, protocol: Protocol) -> dict[str, Any]:
     trivial = floors(run)
     if protocol.boosting:
         trivial[BOOSTED] = boosted(run, labels)
-    follow = Follow(run, labels.answered, protocol.ahead)
+    follow = Follow(run, protocol.warned(run).answered, protocol.ahead)
     budgets = {f"{budget:g}": _budgeted(follow, run, trivial, budget) for budget in BUDGETS}
     middle = budgets[f"{BUDGETS[1]:g}"][run.champion]["threshold"]
     cells: Slices = by_age(run) | ({} if protocol.log is None else by_attribute(run, protocol.log, protocol.mapping))
@@ -124,7 +128,7 @@ def evaluate(run: Outputs, protocol: Protocol) -> dict[str, Any]:
         ),
         "scores": _scores(run, labels, scored, trivial),
         "reliability": [one._asdict() for one in reliability(labels.positive[scored], champion[scored])],
-        "promises": promises(run, Follow(run, replace(protocol, ahead=0).label(run).answered)),
+        "promises": promises(run, Follow(run, replace(protocol, ahead=0).warned(run).answered)),
         "published": _warnings(follow.outcome(np.array([one.row for one in run.warnings], dtype=np.int64))),
         "at_budget": budgets,
         "at_precision": {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +17,34 @@ Question = Literal["horizon", "next"]
 
 
 class Escalation(NamedTuple):
-    """An escalation that was not overturned later: when (ms), and its place in the log."""
+    """An escalation that was not overturned later: when (ms), and its place in the log.
+
+    `record` is the first place of the record that its event was made from, if that is not its own place: a row of a log
+    may be made into several events.
+    """
 
     as_of: int
     seq: int
+    record: int | None = None
+
+    @property
+    def since(self) -> int:
+        """The place before which a point must lie to come before the escalation."""
+        return self.seq if self.record is None else self.record
+
+
+class Told(NamedTuple):
+    """An outcome of a user: its kind, as of when (ms), its place in the log, and the escalation it is about.
+
+    An overturned escalation has the `cause` of the one it takes back; where there is none it is the user's latest.
+    """
+
+    user: int
+    kind: str
+    as_of: int
+    seq: int
+    cause: str | None = None
+    record: int | None = None
 
 
 class Labels(NamedTuple):
@@ -28,7 +52,7 @@ class Labels(NamedTuple):
 
     A point whose horizon reaches beyond the log is censored whatever happened in between: to count its positives and
     drop its negatives would flatter every score. At a `late` point what escalates within the horizon is nearer than was
-    asked for: neither the yes of a warning in time nor a no.
+    asked for, or came with the point's own record: neither the yes of a warning in time nor a no.
     """
 
     positive: Flags
@@ -42,18 +66,22 @@ class Labels(NamedTuple):
         return self.mature & ~self.late
 
 
-def upheld(outcomes: Iterable[tuple[int, str, int, int]]) -> dict[int, list[Escalation]]:
-    """Escalations by user, without those that were overturned, whenever that was.
+def upheld(outcomes: Iterable[tuple[Any, ...]]) -> dict[int, list[Escalation]]:
+    """Return escalations by user, without those that were overturned, whenever that was.
 
-    `outcomes` are (user, kind, as of (ms), place in the log) in the order of the log.
+    `outcomes` are the fields of `Told`, in the order of the log.
     """
-    found: dict[int, list[Escalation]] = defaultdict(list)
-    for user, kind, as_of, seq in outcomes:
+    found: dict[int, list[tuple[str | None, Escalation]]] = defaultdict(list)
+    for outcome in outcomes:
+        user, kind, as_of, seq, cause, record = Told(*outcome)
+        own = found[user]
         if kind == "escalated":
-            found[user].append(Escalation(as_of, seq))
-        elif found[user]:
-            found[user].pop()
-    return {user: escalations for user, escalations in found.items() if escalations}
+            own.append((cause, Escalation(as_of, seq, record)))
+            continue
+        place = next((place for place in reversed(range(len(own))) if own[place][0] == cause), None)
+        if place is not None:
+            del own[place]
+    return {user: [escalation for _, escalation in own] for user, own in found.items() if own}
 
 
 def label(
@@ -69,7 +97,7 @@ def label(
 
     With `ahead` (ms) only escalations that are at least so far away count for the question *horizon*.
 
-    An escalation is told from what came before it in the log, not from the point that its own event made. The end of
+    An escalation is told from what came before it in the log, not from a point of its own record. The end of
     the log is the latest time that two users have shown, as one poisoned clock must not make it longer. The question
     *next* is the one that papers on ban prediction ask; every row of a log answers it, so that none is censored.
     """
@@ -85,7 +113,9 @@ def label(
             continue
         rows = order[slice(*bounds[one])]
         for escalation in suffered:
-            before = rows[seq[rows] < escalation.seq]
+            before = rows[seq[rows] < escalation.since]
+            own = rows[(seq[rows] >= escalation.since) & (seq[rows] < escalation.seq)]
+            late[own[(as_of[own] <= escalation.as_of) & (escalation.as_of <= as_of[own] + horizon)]] = True
             if question == "next":
                 positive[before[-1:]] = True
                 known_at[before[-1:]] = np.maximum(as_of[before[-1:]], escalation.as_of)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from dataflows.evaluation.labels import Escalation, upheld
+from dataflows.evaluation.labels import Escalation, Told, upheld
 from dataflows.files import unfinished
 from dataflows.text_files import MARK
 from schemas.expected import ExpectedError
@@ -45,8 +45,11 @@ class Warned:
 class Outputs:
     """A replay's outputs. Points are rows in the order of the log; `user` indexes `users`.
 
+    Everything is joined by its place in the log, `seq`: ids of events are unique for each user only.
+
     `scores` holds the champion's and the challengers' probabilities by model, NaN where absent. `features` holds the
-    columns as served. `escalations` are by index of the user.
+    columns as served. `escalations` are by index of the user. `erased` has the place of the latest erasure of users who
+    asked to be forgotten.
     """
 
     name: str
@@ -62,6 +65,7 @@ class Outputs:
     escalations: dict[int, list[Escalation]]
     warnings: list[Warned]
     tier_changes: NDArray[np.int64]
+    erased: dict[int, int] = field(default_factory=dict)
 
     @property
     def horizon(self) -> int:
@@ -113,24 +117,28 @@ def read_outputs(run_dir: Path) -> Outputs:
     scores = {champion: _floats(served, "score")}
     scores |= {name: _floats(shadow, name) for name in summary["models"]["challengers"]}
     outcomes = [outcome for outcome in outcomes if outcome["user_id"] in code]  # others never had a decision point
-    event_ids: list[str] = served["event_id"].to_pylist()
-    raised, changes = _risk(risk, code, event_ids)
+    seq: Times = served["seq"].to_numpy()
+    if not all("seq" in line for line in risk):
+        raise EvaluationError(f"{run_dir}: written by an older forewarn: replay the log again.")
+    raised, changes = _risk(risk, code, {place: row for row, place in enumerate(seq.tolist())})
     return Outputs(
         name=summary["log"],
         summary=summary,
         users=list(code),
         user=np.array([code[user] for user in named], dtype=np.int64),
         as_of=served["as_of"].cast(pa.int64()).to_numpy(),
-        seq=served["seq"].to_numpy(),
-        event_id=event_ids,
+        seq=seq,
+        event_id=served["event_id"].to_pylist(),
         champion=champion,
         scores=scores,
         features={name: _floats(served, name) for name in served.column_names if name not in KEPT},
         escalations=upheld(
-            (code[o["user_id"]], o["kind"], o["as_of"], o["seq"]) for o in outcomes if o["user_id"] in code
+            Told(code[o["user_id"]], o["kind"], o["as_of"], o["seq"], o.get("cause"), o.get("record_seq"))
+            for o in outcomes
         ),
         warnings=raised,
         tier_changes=changes,
+        erased={code[line["user_id"]]: line["seq"] for line in risk if "tombstone" in line and line["user_id"] in code},
     )
 
 
@@ -143,9 +151,8 @@ def _floats(table: pa.Table, name: str) -> Values:
     return values.astype(np.float64)
 
 
-def _risk(lines: list[dict[str, Any]], code: dict[str, int], events: list[str]) -> tuple[list[Warned], Times]:
-    """The warnings, and how often each user's tier changed."""
-    rows = {event: row for row, event in enumerate(events)}
+def _risk(lines: list[dict[str, Any]], code: dict[str, int], rows: dict[int, int]) -> tuple[list[Warned], Times]:
+    """The warnings, and how often each user's tier changed; `rows` are the points' rows by their place in the log."""
     warned: list[Warned] = []
     changes = np.zeros(len(code), dtype=np.int64)
     ranks = {tier.value: tier.rank for tier in Tier}
@@ -157,7 +164,7 @@ def _risk(lines: list[dict[str, Any]], code: dict[str, int], events: list[str]) 
         if ranks[line["tier"]] > ranks[line["previous_tier"]]:
             warned.append(
                 Warned(
-                    rows[line["trigger"]["event_id"]],
+                    rows[line["seq"]],
                     user,
                     line["as_of"],
                     line["tier"],

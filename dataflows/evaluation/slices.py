@@ -31,7 +31,7 @@ def by_age(run: Outputs) -> Slices:
 
 def by_attribute(run: Outputs, log: Path, mapping: LogMapping | None) -> Slices:
     """Slices by channel, locale and age band, read from the log that was replayed; points of messages only."""
-    rows = {event: row for row, event in enumerate(run.event_id)}
+    rows = {place: row for row, place in enumerate(run.seq.tolist())}
     values: dict[str, dict[str, list[int]]] = {"channel": {}, "locale": {}, "age band": {}}
     for row, message in _messages(log, mapping, rows):
         for attribute, value in (
@@ -51,12 +51,13 @@ def by_attribute(run: Outputs, log: Path, mapping: LogMapping | None) -> Slices:
     return found
 
 
-def _messages(log: Path, mapping: LogMapping | None, rows: dict[str, int]) -> Iterator[tuple[int, ChatMessage]]:
+def _messages(log: Path, mapping: LogMapping | None, rows: dict[int, int]) -> Iterator[tuple[int, ChatMessage]]:
     codec = Codec(earliest_ms=EARLIEST_TIME)
     for item in read_log(log, mapping):
-        event = codec.decode(item) if isinstance(item, Raw) else item
-        if isinstance(event, ChatMessage) and (row := rows.get(event.event_id)) is not None:
-            yield row, event
+        if isinstance(item, Raw) and (row := rows.get(item.at.seq)) is not None:
+            event = codec.decode(item)
+            if isinstance(event, ChatMessage):
+                yield row, event
 
 
 def large_enough(positive: Flags) -> bool:

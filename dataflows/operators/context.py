@@ -12,13 +12,15 @@ from bytewax.operators import StatefulBatchLogic
 from dataflows.operators.decode import Decoded
 from dataflows.partitioner import partition_of
 from detectors.channels import Channels
+from detectors.policy import Policy
 
 
 class ContextLogic(StatefulBatchLogic[list[Decoded], list[Decoded], bytes]):
     """The channels of one source partition, told its events in their order."""
 
-    def __init__(self, remembered: int, snapshot: bytes | None) -> None:
-        self._channels = Channels(remembered) if snapshot is None else Channels.load(snapshot, remembered)
+    def __init__(self, policy: Policy, snapshot: bytes | None) -> None:
+        bounds = policy.channels.remembered or 0, policy.allowed_lateness, policy.profile_ttl
+        self._channels = Channels(*bounds) if snapshot is None else Channels.load(snapshot, *bounds)
 
     def on_batch(self, values: list[list[Decoded]]) -> tuple[list[list[Decoded]], bool]:
         """Add to every message what it finds."""
@@ -32,11 +34,11 @@ class ContextLogic(StatefulBatchLogic[list[Decoded], list[Decoded], bytes]):
 
 @operator
 def context(
-    step_id: str, up: Stream[list[Decoded]], remembered: int, as_partitions: int | None
+    step_id: str, up: Stream[list[Decoded]], policy: Policy, as_partitions: int | None
 ) -> Stream[list[Decoded]]:
     """The events as they came, each message with what it found in its channel.
 
-    `remembered` is how many channels are kept for each source partition, or for each of `as_partitions` among which
+    The policy says how many channels are kept for each source partition, or for each of `as_partitions` among which
     Kafka would deal the users.
     """
 
@@ -52,5 +54,5 @@ def context(
         return [events for _, events in batch]
 
     partitions = op.flat_map_batch("by_partition", up, by_partition)
-    told = op.stateful_batch("channels", partitions, lambda snapshot: ContextLogic(remembered, snapshot))
+    told = op.stateful_batch("channels", partitions, lambda snapshot: ContextLogic(policy, snapshot))
     return op.flat_map_batch("told", told, told_of)

@@ -78,12 +78,13 @@ def judge(
 ) -> JudgeOut:
     """Score the points of each lane in batches and decide; every lane hears all news, one lane all of a scorer.
 
-    How far learners have come is news only to lanes that `wait` for it; to others, what was published.
+    How far learners have come is news only to lanes that `wait` for it; to others, what was published and who is to be
+    forgotten.
     """
     names = lane_names(lanes)
 
     def broadcast(batch: list[News]) -> list[tuple[str, News]]:
-        return [(lane, item) for item in batch if wait or item.published for lane in names]
+        return [(lane, item) for item in batch if wait or item.published or item.forgotten for lane in names]
 
     def deal(batches: list[list[Scored]]) -> list[tuple[str, ScoredBatch]]:
         dealt: dict[str, ScoredBatch] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from dataflows.sinks.memory import MemorySink
 from detectors.contract import Matrix
 from detectors.served import ServedBatch
+from schemas.records import Position
 
 ROWS = 65_536
 """Rows in a row group."""
@@ -29,6 +31,8 @@ class FeatureTable(MemorySink[ServedBatch]):
         super().__init__()
         self._names = names
         self._seqs: list[int] = []
+        self._offsets: list[int] = []
+        self._records: tuple[list[int], list[int]] = [], []  # places, and the offsets of their records, in order
         self._users: list[str] = []
         self._as_of: list[int] = []
         self._event_ids: list[str] = []
@@ -42,8 +46,9 @@ class FeatureTable(MemorySink[ServedBatch]):
         """Take in batches of served points."""
         with self._lock:
             for served in items:
-                users, as_of, event_ids, _, _, places = zip(*served.points, strict=True)
+                users, as_of, event_ids, _, _, places, _ = zip(*served.points, strict=True)
                 self._seqs.extend([seq for _, _, _, seq in places])
+                self._offsets.extend([offset for _, _, offset, _ in places])
                 self._users.extend(users)
                 self._as_of.extend(as_of)
                 self._event_ids.extend(event_ids)
@@ -57,6 +62,22 @@ class FeatureTable(MemorySink[ServedBatch]):
     def places(self) -> NDArray[np.int64]:
         """The points' places in the log, row by row."""
         return np.sort(np.array(self._seqs, dtype=np.int64))
+
+    @property
+    def offsets(self) -> NDArray[np.int64]:
+        """The offsets of the points' records, row by row."""
+        order = np.argsort(np.array(self._seqs, dtype=np.int64), kind="stable")
+        return np.array(self._offsets, dtype=np.int64)[order]
+
+    def record_of(self, at: Position) -> int:
+        """Return the first place in the log of the events that its record was made into, as far as they made points."""
+        if len(self._records[0]) != len(self._seqs):
+            self._records = self.places.tolist(), self.offsets.tolist()
+        places, offsets = self._records
+        row = bisect_left(places, at.seq)
+        while row and offsets[row - 1] == at.offset:
+            row -= 1
+        return min(at.seq, places[row]) if row < len(places) else at.seq
 
     def table(self, challengers: tuple[str, ...]) -> tuple[pa.Table, pa.Table]:
         """All points in the order of the log: as the champion served them, and the challengers' probabilities."""

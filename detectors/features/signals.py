@@ -55,6 +55,22 @@ key_of = lru_cache(maxsize=65_536)(stable_hash)
 """The hash of something met again and again: a user, a channel."""
 
 
+def event_key(event_id: str, *, moderation: bool) -> int:
+    """Return what tells an event from its user's others: ids of messages and of moderation events do not meet."""
+    return stable_hash(f"moderation\0{event_id}" if moderation else event_id)
+
+
+def point_key(user_id: str, number: int) -> int:
+    """Return the hash of a user's decision point at their `number`-th event, from 1.
+
+    Samples of points go by it: it names no event id, so that a log gives the same whatever its ids are made of.
+
+    >>> f"{point_key('ann', 1):016x}"
+    '31b82982bcd755b7'
+    """
+    return stable_hash(f"{user_id}\0{number}")
+
+
 def toxicity_of(message: ChatMessage) -> float | None:
     """The highest of what external scorers said of a message; None where none has seen it."""
     return max([score.value for score in message.scores]) if message.scores else None

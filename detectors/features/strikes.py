@@ -5,6 +5,8 @@ from __future__ import annotations
 from math import exp2
 from typing import NamedTuple, final
 
+from detectors.features.rulings import stands, takes_back
+
 LEDGER_CAP = 64
 """How many sanctions a ledger remembers; beyond it the oldest is forgotten."""
 
@@ -31,22 +33,30 @@ class Ledger:
         self.entries = [] if entries is None else entries
 
     def add(self, sanction: int, time: int, severity: int) -> bool:
-        """Enter a sanction; False if it was overturned already."""
-        for index, entry in enumerate(self.entries):
-            if entry.sanction == sanction:
-                self.entries[index] = Entry(sanction, time, severity, entry.upheld)
-                return entry.upheld
-        self._keep(Entry(sanction, time, severity, upheld=True))
-        return True
+        """Enter a sanction, or what is said of it now; return whether it stands: see `rulings`."""
+        upheld = self._upheld(sanction)
+        standing = Entry(sanction, time, severity, upheld=stands(upheld))
+        if upheld is None:
+            self._keep(standing)
+        else:
+            self.entries = [standing if entry.sanction == sanction else entry for entry in self.entries]
+        return standing.upheld
 
     def overturn(self, sanction: int, time: int) -> bool:
-        """Overturn a sanction; True if it stood until now."""
-        for index, entry in enumerate(self.entries):
+        """Overturn a sanction; return whether it stood until now."""
+        upheld = self._upheld(sanction)
+        if upheld is None:
+            self._keep(Entry(sanction, time, 0, upheld=False))
+        elif upheld:
+            self.entries = [e._replace(upheld=False) if e.sanction == sanction else e for e in self.entries]
+        return takes_back(upheld)
+
+    def _upheld(self, sanction: int) -> bool | None:
+        """Return whether a sanction stands; None if it is not known."""
+        for entry in self.entries:
             if entry.sanction == sanction:
-                self.entries[index] = entry._replace(upheld=False)
                 return entry.upheld
-        self._keep(Entry(sanction, time, 0, upheld=False))
-        return False
+        return None
 
     def _keep(self, entry: Entry) -> None:
         self.entries.append(entry)

@@ -10,6 +10,7 @@ import numpy as np
 
 from detectors.contract import Matrix
 from detectors.features.catalogue import NUMBERS
+from detectors.features.signals import key_of
 from detectors.items import Outcome
 from detectors.live.bins import BINS, bin_of
 from detectors.live.drift import Drift
@@ -17,7 +18,7 @@ from detectors.live.pending import KEYS, Item, Pending
 from detectors.live.scorers import Scored, Scorers
 from detectors.log_clock import LogClock
 from detectors.policy import Policy
-from schemas.records import Tier
+from schemas.records import Position, Tier
 
 SAMPLE = KEYS // 16
 """Decision points with a lower key are looked at: one in 16, so that a window is not some users' busy hour."""
@@ -42,6 +43,15 @@ def keys_of(seqs: Iterable[int]) -> list[int]:
     return [seq * 0x9E3779B97F4A7C15 >> 40 & KEYS - 1 for seq in seqs]
 
 
+def row_of(at: Position) -> int:
+    """Return what tells a record: its topic and offset. All events that a log's row is made into have one.
+
+    >>> row_of(Position("log", 0, 7, 3)) == row_of(Position("log", 0, 7, 4)) != row_of(Position("log", 0, 8, 4))
+    True
+    """
+    return key_of(at.topic) ^ at.offset
+
+
 class Live:
     """What is measured of one lane. `counts` is what was measured since it was last taken."""
 
@@ -54,24 +64,29 @@ class Live:
         self._scorers = Scorers()
         self._counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
 
-    def point(self, user_id: str, as_of: int, partition: int, seq: int, key: int, probability: float) -> None:
-        """A sampled decision point was served; with NaN for the probability it only moves the clock."""
+    def point(
+        self, user_id: str, as_of: int, partition: int, seq: int, key: int, probability: float, row: int = -1
+    ) -> None:
+        """A sampled decision point was served; with NaN for the probability it only moves the clock.
+
+        `row` tells the record it came of: see `row_of`.
+        """
         self._advance(user_id, as_of, partition)
         if probability == probability:  # noqa: PLR0124 - false only for NaN
-            self.points.offer(Item(user_id, as_of, partition, seq, key, "", probability))
+            self.points.offer(Item(user_id, as_of, partition, seq, key, "", probability, row))
 
-    def warning(self, user_id: str, as_of: int, partition: int, seq: int, key: int, tier: Tier) -> None:
+    def warning(self, user_id: str, as_of: int, partition: int, seq: int, key: int, tier: Tier, row: int = -1) -> None:
         """A warning was published that raised a user's tier."""
-        self.warnings.offer(Item(user_id, as_of, partition, seq, key, tier.value, 0.0))
+        self.warnings.offer(Item(user_id, as_of, partition, seq, key, tier.value, 0.0, row))
 
     def outcome(self, outcome: Outcome) -> None:
         """A user escalated, or an escalation was overturned. What is mature by now is beyond its reach."""
-        user_id, as_of, kind, at = outcome
+        user_id, as_of, kind, at, cause, _, _ = outcome
         for pending in (self.points, self.warnings):
             if kind == "escalated":
-                pending.escalated(user_id, as_of, at.seq)
+                pending.escalated(user_id, as_of, cause, row_of(at))
             else:
-                pending.overturned(user_id)
+                pending.overturned(user_id, cause)
         self._advance(user_id, as_of, at.partition)
 
     def erase(self, user_id: str, partition: int) -> None:

@@ -12,12 +12,17 @@ from typing import Any, NamedTuple
 
 import msgpack
 
+from detectors.target import ESCALATIONS_CAP
+
 KEYS = 2**24
 """Keys lie below this."""
 
 
 class Item(NamedTuple):
-    """A probability or warning that waits: whose, as of when (ms), its place in the log, and what it said."""
+    """A probability or warning that waits: whose, as of when (ms), its place in the log, and what it said.
+
+    `row` tells the record it was made from, -1 where that is not known.
+    """
 
     user_id: str
     as_of: int
@@ -26,35 +31,63 @@ class Item(NamedTuple):
     key: int
     label: str
     value: float
+    row: int = -1
 
 
 class _Waiting:
-    """An item with the upheld escalations that came within its horizon: how many, and the place of the latest."""
+    """An item with the upheld escalations that came within its horizon, each by its cause.
 
-    __slots__ = ("_packed", "hits", "item", "latest")
+    `hits` is how many came after it and can no longer be told apart, -1 where the user was erased; `causes` are the
+    latest of them that can, and `own` those that came with the very record of the item: it did not foretell them.
+    """
 
-    def __init__(self, item: Item, hits: int = 0, latest: int = -1) -> None:
+    __slots__ = ("_packed", "causes", "hits", "item", "own")
+
+    def __init__(
+        self, item: Item, hits: int = 0, causes: list[int] | None = None, own: list[int] | None = None
+    ) -> None:
         self.item = item
-        self.hits = hits  # -1 where the user was erased
-        self.latest = latest
+        self.hits = hits
+        self.causes = [] if causes is None else causes
+        self.own = [] if own is None else own
         self._packed = b""
 
-    def hit(self, more: int, latest: int) -> None:
-        """Count escalations, or take them back."""
-        self.hits += more
-        self.latest = latest
+    def hit(self, cause: int, row: int) -> None:
+        """Count an escalation that came of the record `row`."""
+        if row >= 0 and row == self.item.row:
+            self.own.append(cause)
+        else:
+            self.causes.append(cause)
+            if len(self.causes) > ESCALATIONS_CAP:
+                del self.causes[0]
+                self.hits += 1
         self._packed = b""
+
+    def take_back(self, cause: int) -> None:
+        """Count an escalation no longer."""
+        for causes in (self.causes, self.own):
+            if cause in causes:
+                causes.remove(cause)
+                self._packed = b""
+
+    @property
+    def right(self) -> bool | None:
+        """Whether the user escalated after the item; None where that is not answered."""
+        if self.hits > 0 or self.causes:
+            return True
+        return None if self.own or self.hits < 0 else False
 
     def erase(self) -> None:
         """Say nothing of the user any more, nor that it waits."""
         self.hits = -1
         self.item = self.item._replace(user_id="")
+        self.causes, self.own = [], []
         self._packed = b""
 
     def packed(self) -> bytes:
         """The item and its escalations as MessagePack, made once until they change."""
         if not self._packed:
-            self._packed = msgpack.packb((self.item, self.hits, self.latest))
+            self._packed = msgpack.packb((self.item, self.hits, self.causes, self.own))
         return self._packed
 
 
@@ -71,7 +104,6 @@ class Pending:
         self._all: dict[int, _Waiting] = {}  # by number, in the order they came in
         self._heaps: dict[int, list[tuple[int, int, _Waiting]]] = {}
         self._users: dict[str, list[_Waiting]] = {}
-        self._escalated: dict[str, int] = {}  # place of the latest escalation, of users with items that wait
 
     def __len__(self) -> int:
         return len(self._all)
@@ -84,28 +116,19 @@ class Pending:
         if len(self) > self._cap:
             self._make_room()
 
-    def escalated(self, user_id: str, as_of: int, seq: int) -> None:
+    def escalated(self, user_id: str, as_of: int, cause: int, row: int = -1) -> None:
         """A user escalated: what waits, and was said within the horizon before that, was right."""
-        waiting = self._users.get(user_id)
-        if waiting is None:
-            return
-        self._escalated[user_id] = seq
-        for one in waiting:
-            if one.item.as_of <= as_of <= one.item.as_of + self._horizon:
-                one.hit(1, seq)
-
-    def overturned(self, user_id: str) -> None:
-        """A user's latest escalation was overturned: it was right for nothing that still waits."""
-        latest = self._escalated.pop(user_id, None)
-        if latest is None:
-            return
         for one in self._users.get(user_id, ()):
-            if one.latest == latest:
-                one.hit(-1, -1)
+            if one.item.as_of <= as_of <= one.item.as_of + self._horizon:
+                one.hit(cause, row)
+
+    def overturned(self, user_id: str, cause: int) -> None:
+        """An escalation of a user was overturned: it was right for nothing that still waits."""
+        for one in self._users.get(user_id, ()):
+            one.take_back(cause)
 
     def erase(self, user_id: str) -> None:
         """Forget a user: what waits of theirs will never be counted. Its place in the heap is freed in its time."""
-        self._escalated.pop(user_id, None)
         for one in self._users.pop(user_id, ()):
             one.erase()
 
@@ -119,8 +142,9 @@ class Pending:
             _, number, one = heappop(heap)
             del self._all[number]
             if one.hits >= 0:
-                done.append((one.item, one.hits > 0))
                 self._leave(one)
+                if one.right is not None:
+                    done.append((one.item, one.right))
         if done and self.limit < self._most and len(self) < self._cap // 4:
             self.limit *= 2
         return done
@@ -140,7 +164,6 @@ class Pending:
         waiting.remove(one)
         if not waiting:
             del self._users[one.item.user_id]
-            self._escalated.pop(one.item.user_id, None)
 
     def _make_room(self) -> None:
         """Drop what belongs to erased users and, where that frees too little to go on for a while, halve the share."""
@@ -155,20 +178,18 @@ class Pending:
         self._all, self._heaps, self._users = {}, {}, {}
         for one in kept:
             self._add(one)
-        self._escalated = {user: seq for user, seq in self._escalated.items() if user in self._users}
 
     def state(self) -> dict[str, Any]:
         """Everything as plain data."""
-        return {
-            "limit": self.limit,
-            "waiting": [one.packed() for one in self._all.values() if one.hits >= 0],
-            "escalated": self._escalated,
-        }
+        return {"limit": self.limit, "waiting": [one.packed() for one in self._all.values() if one.hits >= 0]}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a state; what waits was not packed one by one in those of before."""
+        """Go on from a state; what waits was not packed one by one in the first.
+
+        Before lane version 4 the place of an item's latest escalation stood where its causes do: what counted then can
+        no longer be told apart, nor taken back.
+        """
         self.limit = state["limit"]
         for one in state["waiting"]:
-            item, hits, latest = msgpack.unpackb(one) if isinstance(one, bytes) else one
-            self._add(_Waiting(Item(*item), hits, latest))
-        self._escalated = dict(state["escalated"])
+            item, hits, causes, *own = msgpack.unpackb(one) if isinstance(one, bytes) else one
+            self._add(_Waiting(Item(*item), hits, *((causes, *own) if own else ())))

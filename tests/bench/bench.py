@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice, pairwise
 from multiprocessing import get_context
 from pathlib import Path
@@ -33,7 +34,7 @@ from dataflows.sinks.parquet import FeatureTable
 from dataflows.sources.log import Item, LogSource, read_log
 from detectors.channels import Channels, Context
 from detectors.features.catalogue import NAMES
-from detectors.items import Erasure, LaneItem, Lesson, Outcome, lesson_of
+from detectors.items import Erasure, LaneItem, Lesson, lesson_of, outcomes_of
 from detectors.lane import Lane, News
 from detectors.learn import Learner
 from detectors.models.catalogue import new_model
@@ -106,7 +107,7 @@ def by_stage(items: Iterator[Item], policy: Policy) -> tuple[int, int, float, St
     learners = [Learner(name, policy.learning, model=partial(new_model, name, policy)) for name in names]
     lane, table = Lane(policy, wait=True), FeatureTable(NAMES)
     remembered = policy.channels.remembered
-    channels = None if remembered is None else Channels(remembered)
+    channels = None if remembered is None else Channels(remembered, policy.allowed_lateness, policy.profile_ttl)
     events = points = 0
     while True:
         with stages.stage("read"):
@@ -148,9 +149,7 @@ def by_stage(items: Iterator[Item], policy: Policy) -> tuple[int, int, float, St
 
 def _due(step: Step) -> list[LaneItem]:
     """What a step brings its lane, as the flow's profile step gives it."""
-    due: list[LaneItem] = []
-    if step.escalated or step.overturned:
-        due.append(Outcome(step.user_id, step.time, "escalated" if step.escalated else "overturned", step.at))
+    due: list[LaneItem] = [*outcomes_of(step)]
     if step.point is not None:
         due.append(step.point)
     if step.outcome == "erased":

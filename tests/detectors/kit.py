@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
+from functools import partial
 from math import nan
 from typing import TypeVar
 
@@ -11,7 +12,7 @@ from detectors import items
 from detectors.contract import DecisionPoint, Example, Origin, Row, Vector, vector_from
 from detectors.features.catalogue import NAMES, NUMBERS
 from detectors.features.signals import stable_hash
-from detectors.items import Erasure, LaneItem, Lesson, Outcome
+from detectors.items import Erasure, LaneItem, Lesson
 from detectors.lane import News
 from detectors.learn import Learner
 from detectors.models.catalogue import new_model
@@ -145,22 +146,21 @@ def lessons_of(steps: list[Step]) -> list[Lesson]:
 
 def items_of(steps: list[Step]) -> list[LaneItem]:
     """What a lane is given of a log."""
-    items: list[LaneItem] = []
+    found: list[LaneItem] = []
     for step in steps:
-        if step.escalated or step.overturned:
-            items.append(Outcome(step.user_id, step.time, "escalated" if step.escalated else "overturned", step.at))
+        found.extend(items.outcomes_of(step))
         if step.point is not None:
-            items.append(step.point)
+            found.append(step.point)
         elif step.outcome == "erased":
-            items.append(Erasure(step.user_id, step.time, step.at))
-    return items
+            found.append(Erasure(step.user_id, step.time, step.at))
+    return found
 
 
 def news_of(batches: list[list[Lesson]], rules: Policy = COMMUNITY) -> dict[str, list[News]]:
     """What the learner of each model tells, batch by batch."""
     told: dict[str, list[News]] = {}
     for name in (rules.learning.champion, *rules.learning.challengers):
-        learner = Learner(name, rules.learning, model=lambda: new_model(name, rules))
+        learner = Learner(name, rules.learning, model=partial(new_model, name, rules))
         told[name] = []
         for batch in batches:
             published, reached = learner.take(batch)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import random
+from itertools import cycle
 from math import isnan
+from typing import Any
 
 import numpy as np
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detectors.contract import Example, matrix_from
 from detectors.features.upgrade import BEFORE_CODES, stored_vector
-from detectors.items import Lesson
+from detectors.items import Asked, Lesson
 from detectors.learn import Learner, Published
 from detectors.lessons import InOrder
 from detectors.models.catalogue import MODELS, freeze
@@ -30,7 +33,7 @@ from tests.detectors.kit import (
     steps_of,
     vector_of,
 )
-from tests.properties.streams import DAY, LAWFUL
+from tests.properties.streams import DAY, LAWFUL, MINUTE
 
 LESSONS = lessons_of(steps_of(community(seed=3, length=460)))
 OLDER = 1
@@ -193,7 +196,7 @@ def test_a_track_record_travels_with_the_versions_and_names_nobody() -> None:
 def test_a_learner_of_the_version_before_goes_on_with_an_empty_record() -> None:
     """Its lessons that waited had no points of a record, and their examples no origin."""
     learner = Learner("logistic", COMMUNITY.learning)
-    learner.take([lesson._replace(asked=None, changed=None) for lesson in (*LESSONS[:200], *LESSONS[210:300])])
+    learner.take([lesson._replace(asked=None, turns=()) for lesson in (*LESSONS[:200], *LESSONS[210:300])])
     state = learner.state()
     del state["track"], state["in_force"]
     state["waiting"] = [
@@ -202,7 +205,7 @@ def test_a_learner_of_the_version_before_goes_on_with_an_empty_record() -> None:
     loaded = new("logistic")
     loaded.restore(unpack(pack(state, OLDER), OLDER, "learner")[1])
     plain = Learner("logistic", COMMUNITY.learning)
-    plain.take([lesson._replace(asked=None, changed=None) for lesson in LESSONS])
+    plain.take([lesson._replace(asked=None, turns=()) for lesson in LESSONS])
     loaded.take(LESSONS[200:210])
     loaded.take(LESSONS[300:])
     assert loaded.state()["model"] == plain.state()["model"]
@@ -248,6 +251,52 @@ def test_a_version_appears_when_the_log_enters_a_new_interval_and_only_if_someth
     )
     assert [(item.seq, item.version.examples) for item in published] == [(1, 1), (3, 3), (6, 4)]
     assert published[-1].version.version == learner.version().version
+
+
+def record_after(hours_ahead: int, known_at: int, *, asked: bool) -> dict[str, Any]:
+    """The record of a version that learnt an example of `known_at` after another partition had run ahead.
+
+    There, where `asked`, somebody else is warned of every minute.
+    """
+    learner, every = new("logistic"), COMMUNITY.learning.publish_every
+    learner.take(LESSONS)
+    vectors = [lesson.asked.vector for lesson in LESSONS if lesson.asked is not None]
+    start = LESSONS[-1].time + MINUTE
+    ahead = [
+        Lesson(1, n, f"u{n}", start + n * MINUTE, (), False, Asked(start + n * MINUTE, vector) if asked else None)
+        for n, vector in zip(range(60 * hours_ahead), cycle(vectors), strict=False)
+    ]
+    learner.take(ahead)
+    example = Example("zed", known_at, vectors[0], label=False, weight=1.0)
+    learner.take([Lesson(0, len(LESSONS), "zed", known_at, (example,), erased=False)])
+    later = ahead[-1].time + 2 * every
+    [item] = learner.take([Lesson(1, len(ahead) + n, user, later, (), erased=False) for n, user in enumerate("ab")])[0]
+    document: dict[str, Any] = orjson.loads(item.version.state)
+    return {"until": item.version.learned_until, **document["track"]}
+
+
+def test_a_version_s_record_has_seen_nothing_that_the_version_has_not_learnt() -> None:
+    """A partition that is hours ahead and teaches nothing is in no record, until something as late was learnt."""
+    last = LESSONS[-1].time
+    assert record_after(40, last, asked=True) == record_after(40, last, asked=False)
+    seen, unseen = (record_after(40, last + 40 * HOUR, asked=asked) for asked in (True, False))
+    assert seen["until"] == unseen["until"] == last + 40 * HOUR
+    assert max(seen["busiest"]) > max(unseen["busiest"])
+    assert sum(seen["warnings"]) > sum(unseen["warnings"])
+
+
+def test_a_point_years_ahead_of_the_log_is_in_no_record() -> None:
+    """What only one user's clock says can mature for nobody, and is not kept waiting for that."""
+    learner, start = new("logistic"), LESSONS[-1].time
+    learner.take(LESSONS)
+    before = learner.state()["track"]["users"]
+    vectors = [lesson.asked.vector for lesson in LESSONS if lesson.asked is not None]
+    ahead = [
+        Lesson(0, len(LESSONS) + n, "mallory", start + (900 + n) * DAY, (), False, Asked(start + (900 + n) * DAY, one))
+        for n, one in enumerate(vectors)
+    ]
+    learner.take(ahead)
+    assert learner.state()["track"]["users"] == before
 
 
 def test_a_record_that_was_no_event_moves_neither_the_clock_nor_the_model() -> None:

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from detectors.features.signals import stable_hash
-from detectors.target import FACTS_CAP
+from detectors.features.signals import point_key, stable_hash
+from detectors.target import ESCALATIONS_CAP, FACTS_CAP, TAUGHT_CAP
 from detectors.user import Rulebook, User
 from schemas.records import Event
 from tests.properties.streams import DAY, HOUR, START, message, place, policy, report, reversal, sanction
@@ -82,9 +82,9 @@ SCENARIOS: dict[str, tuple[dict[str, Any], list[Row]]] = {
         },
         [
             Row(sanction("s", at(0)), escalated=True),
-            Row(report("r1", at(0))),
-            Row(report("r2", at(2))),
-            Row(report("r3", at(3)), escalated=True, positives=3),
+            Row(report("r1", at(0), "bob")),
+            Row(report("r2", at(2), "cyd")),
+            Row(report("r3", at(3), "dan"), escalated=True, positives=3),
         ],
     ),
     "any counts reports and severe sanctions together": (
@@ -199,10 +199,9 @@ def test_positives_carry_the_vectors_as_they_were_served() -> None:
 def test_the_reservoir_keeps_the_points_with_the_lowest_hashes() -> None:
     """A uniform sample without random numbers, and each kept point stands for the ones that were not kept."""
     user = User(Rulebook(policy(target={"when": [{"event": "sanction"}], "horizon": "7d"}, learning={"pending": 8})))
-    names = [f"m{number}" for number in range(24)]
-    for number, name in enumerate(names):
-        user.step(message(name, START + number), place(number))
-        lowest = sorted(stable_hash(seen) for seen in names[: number + 1])[:8]
+    for number in range(24):
+        user.step(message(f"m{number}", START + number), place(number))
+        lowest = sorted(point_key("ann", seen + 1) for seen in range(number + 1))[:8]
         assert sorted(waiting.priority for waiting in user.history.pending) == lowest
     step = user.step(sanction("s", START + 30), place(30))
     assert [example.weight for example in step.examples] == [3.0] * 8
@@ -248,9 +247,162 @@ def test_facts_are_bounded_and_the_latest_are_kept() -> None:
     """Of very many reports only the last few can still make a burst."""
     user = User(Rulebook(policy(target={"when": [{"event": "report", "count": 32, "within": "31s"}]})))
     for number in range(200):
-        user.step(report(f"r{number}", START + number * 1_001), place(number))
+        user.step(report(f"r{number}", START + number * 1_001, f"p{number}"), place(number))
     assert len(user.history.facts) == FACTS_CAP
     burst = [
-        user.step(report(f"b{number}", START + 201 * 1_001 + number), place(number)).escalated for number in range(32)
+        user.step(report(f"b{number}", START + 201 * 1_001 + number, f"q{number}"), place(number)).escalated
+        for number in range(32)
     ]
     assert burst.index(True) > 0
+
+
+BAN = {"when": [{"event": "sanction", "min_severity": 5}], "horizon": "1d"}
+
+
+def history_of(target: dict[str, Any], *events: Event) -> tuple[User, list[list[tuple[str, int]]], float]:
+    """The user, each event's turns with the time of the escalation they are about, and the weight of positives left."""
+    user = User(Rulebook(policy(target=target)))
+    turns, weight = [], 0.0
+    for number, event in enumerate(events):
+        user = User.load(user.dump(), user.rules)
+        step = user.step(event, place(number))
+        turns.append([(turn.kind, turn.time) for turn in step.turns])
+        weight += sum(example.weight for example in step.examples if example.label)
+    return user, turns, weight
+
+
+@pytest.mark.parametrize("named", ["b1", "b2", "b3"])
+def test_any_escalation_that_is_kept_can_be_overturned_and_takes_back_what_it_taught(named: str) -> None:
+    """The first as well as the latest, once, and nothing of the others."""
+    bans = [event for n in range(1, 4) for event in (message(f"m{n}", at(n)), sanction(f"b{n}", at(n + 0.5), 5))]
+    target = {**BAN, "recurring": True}
+    _, _, before = history_of(target, *bans)
+    number = int(named[1])
+    back = [reversal("r", at(5), named), sanction(named, at(number + 0.5), 5), reversal("q", at(5), named)]
+    user, turns, after = history_of(target, *bans, *back)
+    assert turns[-3:] == [[("overturned", at(number + 0.5))], [], []]
+    taught = {"b1": 1, "b2": 2, "b3": 2}[named]  # with the point of the ban before, which is within the horizon
+    assert before - after == taught
+    assert [one.time for one in user.history.escalations] == [at(n + 0.5) for n in (1, 2, 3) if n != number]
+
+
+def test_of_two_sanctions_in_one_moment_the_one_that_is_named_is_overturned() -> None:
+    """A mute and a ban of one decision have one time; they are told apart by their ids."""
+    both = [message("m", at(1)), sanction("mute", at(2), 5), sanction("ban", at(2), 5)]
+    user, turns, _ = history_of({**BAN, "recurring": True}, *both, reversal("r", at(3), "mute"))
+    assert turns[-1] == [("overturned", at(2))]
+    assert [one.cause for one in user.history.escalations] == [stable_hash("ban")]
+
+
+def test_a_reversal_after_the_reset_takes_back_what_was_learnt_before_it() -> None:
+    """A user who was forgiven meanwhile is as little a positive as any other who did nothing."""
+    target = {**BAN, "reset_after": "7d"}
+    events = [message("m", at(0)), sanction("b", at(0.5), 5), message("n", at(8)), reversal("r", at(8.5), "b")]
+    user, turns, weight = history_of(target, *events)
+    assert turns == [[], [("escalated", at(0.5))], [], [("overturned", at(0.5))]]
+    assert weight == 0.0
+    assert user.history.escalated_at == -1
+    strikes = [sanction(f"s{n}", at(n)) for n in range(3)]
+    forgiven = [*strikes, message("n", at(40)), sanction("s3", at(41)), reversal("r", at(42), "s0")]
+    _, turns, weight = history_of({**THREE, "reset_after": "30d"}, message("m", at(0)), *forgiven)
+    assert turns[-1] == [("overturned", at(2))]  # what came after the reset does not hold it up
+    assert weight == 0.0
+
+
+def test_who_would_have_escalated_all_the_same_has_escalated_by_what_is_left() -> None:
+    """Their escalation is that of the sanction that stands, and the positives are those within the horizon of that."""
+    near = [message("m", at(0)), message("n", at(1)), sanction("b1", at(1.1), 5), sanction("b2", at(1.5), 5)]
+    user, turns, weight = history_of(BAN, *near, reversal("r", at(3), "b1"), message("o", at(4)))
+    assert turns[-2:] == [[("overturned", at(1.1)), ("escalated", at(1.5))], []]
+    assert weight == 1.0
+    assert user.history.escalated_at == at(1.5)
+    _, turns, weight = history_of(
+        BAN, *near, reversal("r", at(3), "b1"), reversal("q", at(4), "b2"), sanction("b1", at(1.1), 5)
+    )
+    assert turns[-2:] == [[("overturned", at(1.5))], []]
+    assert weight == 0.0
+    far = [message("m", at(0)), sanction("b1", at(0.1), 5), sanction("b2", at(10), 5), reversal("r", at(11), "b1")]
+    _, turns, weight = history_of(BAN, *far)
+    assert turns[-1] == [("overturned", at(0.1)), ("escalated", at(10))]
+    assert weight == 0.0
+
+
+def test_a_reversal_of_a_report_s_id_overturns_nothing() -> None:
+    """Reports are not taken back: a reversal names a sanction."""
+    target = {"when": [{"event": "report"}], "horizon": "1d"}
+    _, turns, weight = history_of(target, message("m", at(0)), report("x", at(0.5)), reversal("r", at(1), "x"))
+    assert turns == [[], [("escalated", at(0.5))], []]
+    assert weight == 1.0
+
+
+def test_what_can_be_taken_back_is_bounded_and_the_latest_is_kept() -> None:
+    """Of very many escalations the oldest stand for good, and older ones take back no positives."""
+    target = {**BAN, "horizon": "9d", "recurring": True}
+    user = User(Rulebook(policy(target=target, learning={"pending": 16})))
+    for number in range(400):
+        event = sanction(f"b{number}", at(number), 5) if number % 10 == 9 else message(f"m{number}", at(number - 0.5))
+        user.step(event, place(number))
+    kept = user.history.escalations
+    assert [one.time for one in kept] == [at(10 * n + 9) for n in range(40 - ESCALATIONS_CAP, 40)]
+    assert sum(len(one.taught) for one in kept) <= TAUGHT_CAP
+    assert kept[-1].taught
+    step = user.step(reversal("r", at(400), "b9"), place(400))
+    assert not step.turns
+
+
+@pytest.mark.parametrize("event", ["report", "any"])
+def test_two_reports_by_one_person_are_one(event: str) -> None:
+    """Somebody who reports twice does not make a label; a second person does, and so do two who are not named."""
+    target = {"when": [{"event": event, "count": 2, "within": "1d"}], "horizon": "1d"}
+    for reporters, escalates in ((("bob", "bob"), False), (("bob", "cyd"), True), ((None, None), True)):
+        events = [report(f"r{n}", at(n / 10), reporter) for n, reporter in enumerate(reporters)]
+        _, turns, _ = history_of(target, *events)
+        assert bool(turns[-1]) == escalates, reporters
+    late = [report("r0", at(0), "bob"), report("r1", at(0.9), "bob"), report("r2", at(1.5), "cyd")]
+    assert history_of(target, *late)[1][-1] == [("escalated", at(1.5))]
+
+
+def test_who_reports_again_makes_no_further_escalation() -> None:
+    """With a recurring target a third person does."""
+    target = {"when": [{"event": "report", "count": 2, "within": "1d"}], "horizon": "1d", "recurring": True}
+    by = ["bob", "cyd", "bob", "cyd", "dan"]
+    _, turns, _ = history_of(target, *(report(f"r{n}", at(n / 10), who) for n, who in enumerate(by)))
+    assert [bool(turn) for turn in turns] == [False, True, False, False, True]
+
+
+def test_a_message_and_a_moderation_event_of_one_id_are_two_events() -> None:
+    """Ids of two topics need not differ: neither is a duplicate of the other, and each makes a point of its own."""
+    user = User(Rulebook(policy(target=BAN)))
+    steps = [user.step(event, place(n)) for n, event in enumerate([message("7", at(0)), sanction("7", at(1), 5)])]
+    assert [step.outcome for step in steps] == ["seen", "seen"]
+    assert steps[1].escalated
+    again = [user.step(event, place(2)).outcome for event in (message("7", at(1)), sanction("7", at(1), 5))]
+    assert again == ["duplicate", "duplicate"]
+
+
+@pytest.mark.parametrize("sample", [0.1, 0.5])
+def test_the_sample_is_uniform_where_ids_are_unique_per_user_only(sample: float) -> None:
+    """Of everybody's first points such a share is learnt, and of everybody's second ones; and of each user's."""
+    rules = Rulebook(policy(target={"when": [{"event": "sanction"}]}, learning={"sample": sample}))
+    learnt = []
+    for number in range(200):
+        user = User(rules)
+        events = [message(str(n), START + n, user=f"user-{number}") for n in range(50)]
+        learnt.append([len(user.step(event, place(n)).examples) for n, event in enumerate(events)])
+    by_place = [sum(column) / 200 for column in zip(*learnt, strict=True)]
+    by_user = [sum(row) / 50 for row in learnt]
+    for shares, most in ((by_place, 0.17), (by_user, 0.33)):
+        assert sum(shares) / len(shares) == pytest.approx(sample, abs=0.02)
+        assert all(abs(share - sample) < most for share in shares)
+
+
+def test_what_is_learnt_does_not_depend_on_what_ids_are_made_of() -> None:
+    """The same log with ids that are unique per user, and with ids that are unique, teaches the same."""
+
+    def taught(name: str) -> list[tuple[bool, float, bytes]]:
+        user = User(Rulebook(policy(target=BAN, learning={"sample": 0.3, "pending": 2})))
+        events = [*(message(name.format(n), START + n * HOUR) for n in range(20)), sanction("b", START + DAY, 5)]
+        steps = [user.step(event, place(n)) for n, event in enumerate(events)]
+        return [(one.label, one.weight, one.vector.tobytes()) for step in steps for one in step.examples]
+
+    assert taught("{}") == taught("user-00:{}")

@@ -29,86 +29,153 @@ PROMISED = policy(
 )
 FLOOR = bisect_right(LEVELS.tolist(), 0.3 / 4)
 
-Seen = tuple[int, str, float | str]
-"""When, who, and a probability or what became of the user."""
+Seen = tuple[int, str, float | str, int]
+"""When, who, a probability or what became of the user, and which escalation that is about."""
 HAPPENINGS = st.lists(
     st.tuples(
         st.integers(0, 3_000),
         st.sampled_from("abc"),
         st.one_of(st.floats(0.0, 1.0), st.just(nan), st.sampled_from(["escalated", "overturned", "forget"])),
+        st.integers(0, 9),
+        st.sampled_from((0,) * 6 + (700, 4_000)),
     ),
     max_size=60,
 )
 
 
+def log_of(drawn: list[tuple[int, str, float | str, int, int]]) -> list[Seen]:
+    """A log in which any earlier escalation may be overturned, in any order, and sanctions may be back-dated."""
+    time, seen, known = 0, list[Seen](), dict[str, list[int]]()
+    for number, (gap, user, what, which, back) in enumerate(drawn):
+        time += gap
+        own = known.setdefault(user, [])
+        if what == "escalated":
+            own.append(number)
+            seen.append((max(0, time - back), user, what, number))
+        elif what == "overturned":
+            seen.append((time, user, what, own[which % len(own)] if own else -1))
+        else:
+            seen.append((time, user, what, -1))
+    return seen
+
+
 def told(record: TrackRecord, seen: list[Seen], settle_every: int = 10**9) -> None:
     """Tell a record what happened, settling now and then."""
-    for number, (time, user, what) in enumerate(seen):
+    for number, (time, user, what, cause) in enumerate(seen):
         if isinstance(what, float):
             record.see(user, time, what)
         elif what == "escalated":
-            record.escalated(user, time)
+            record.escalated(user, time, cause)
+        elif what == "overturned":
+            record.overturned(user, time, cause)
         else:
-            getattr(record, what)(user)
+            record.forget(user)
         if number % settle_every == settle_every - 1:
             record.settle(time)
 
 
-def by_hand(seen: list[Seen], level: float, now: int) -> tuple[int, int]:
-    """How many warnings at one level have matured by `now`, and how many of them were right, from the whole list."""
+def warned_of(seen: list[Seen], level: float) -> list[tuple[str, int, int]]:
+    """Who was warned at one level, when, and at which place, but those who asked to be forgotten since."""
     warnings: list[tuple[str, int, int]] = []
-    for place, (time, user, what) in enumerate(seen):
+    for place, (time, user, what, _) in enumerate(seen):
         warned = [t for u, t, at in warnings if u == user and not forgotten(seen, user, at, place)]
         if isinstance(what, float) and what >= level and not any(time < t + EXPIRY for t in warned):
             warnings.append((user, time, place))
-    matured = [w for w in warnings if w[1] + max(HORIZON, EXPIRY) < now and not forgotten(seen, w[0], w[2], len(seen))]
-    return len(matured), sum(right(seen, user, time, place) for user, time, place in matured)
+    return [w for w in warnings if not forgotten(seen, w[0], w[2], len(seen))]
+
+
+def by_hand(seen: list[Seen], level: float, now: int) -> tuple[int, int]:
+    """How many warnings at one level have matured by `now`, and how many of them were right, from the whole list."""
+    matured = [w for w in warned_of(seen, level) if w[1] + max(HORIZON, EXPIRY) < now]
+    return len(matured), sum(right(seen, user, time, place, now) for user, time, place in matured)
 
 
 def forgotten(seen: list[Seen], user: str, start: int, end: int) -> bool:
-    return any(u == user and what == "forget" for _, u, what in seen[start:end])
+    return any(u == user and what == "forget" for _, u, what, _ in seen[start:end])
 
 
-def right(seen: list[Seen], user: str, time: int, place: int) -> bool:
-    """Whether the last escalation to reach the warning stands: each one taken back takes back the latest."""
-    reached = -1
-    for when, who, what in seen[place + 1 :]:
-        if who == user and what == "escalated" and time <= when <= time + HORIZON:
-            reached = when
-        if who == user and what == "overturned":
-            reached = -1
-    return reached >= 0
+def right(seen: list[Seen], user: str, time: int, place: int, now: int) -> bool:
+    """Whether an escalation within the horizon after the warning stands, as far as was known at `now`."""
+    later = [(when, what, cause) for when, who, what, cause in seen[place + 1 :] if who == user]
+    overturned = {cause for when, what, cause in later if what == "overturned" and when <= now}
+    reached = {cause for when, what, cause in later if what == "escalated" and time <= when <= time + HORIZON}
+    return bool(reached - overturned)
 
 
-@given(HAPPENINGS)
+@given(HAPPENINGS, st.integers(-6_000, 4_000))
 @settings(max_examples=300, deadline=None)
-def test_the_record_counts_what_an_oracle_counts(gaps: list[tuple[int, str, float | str]]) -> None:
-    """At every level, whether or not anybody is warned at it; one escalation at a time, as users at risk have it."""
-    time, seen, open_for = 0, [], set()
-    for gap, user, what in gaps:
-        time += gap
-        if what == "overturned" and user not in open_for:
-            continue
-        if what == "escalated" and user in open_for:
-            continue
-        (open_for.add if what == "escalated" else open_for.discard if what == "overturned" else set)(user)  # type: ignore[operator]
-        seen.append((time, user, what))
-    record, now = TrackRecord(PROMISED), time + 4_000
+def test_the_record_counts_what_an_oracle_counts(
+    drawn: list[tuple[int, str, float | str, int, int]], beyond: int
+) -> None:
+    """At every level, and settled at any time: nothing that was known only after that is in it."""
+    seen = log_of(drawn)
+    record, now = TrackRecord(PROMISED), max((time for time, *_ in seen), default=0) + beyond
     told(record, seen)
     record.settle(now)
     track = track_of(record.document())
     for at, level in enumerate(LEVELS.tolist()):
         expected = by_hand(seen, level, now) if at >= FLOOR else (0, 0)
         assert (track.warnings[at], track.right[at]) == expected, level
+        if at >= FLOOR:
+            assert track.busiest[at] == len([w for w in warned_of(seen, level) if w[1] <= now])
+
+
+def test_a_warning_dated_years_ahead_keeps_no_other_from_maturing() -> None:
+    """Warnings mature by their own time, whatever came before them in the log."""
+    record = TrackRecord(PROMISED)
+    record.see("mallory", 10**12, 0.9)
+    for number in range(50):
+        record.see(f"u{number}", number, 0.9)
+    record.settle(HORIZON + 50)
+    assert track_of(record.document()).warnings[FLOOR] == 50
+    assert list(record.state()["users"]) == ["mallory"]
+
+
+def test_a_sanction_dated_before_a_warning_makes_it_right_no_more_than_one_after_the_horizon() -> None:
+    """It was not foretold, though it was heard of later."""
+    record = TrackRecord(PROMISED)
+    for user, escalated_at in (("before", 99), ("at", 100), ("last", 100 + HORIZON), ("after", 101 + HORIZON)):
+        record.see(user, 100, 0.9)
+        record.escalated(user, escalated_at, 1)
+    record.settle(10 * HORIZON)
+    track = track_of(record.document())
+    assert (track.warnings[FLOOR], track.right[FLOOR]) == (4, 2)
+
+
+def test_a_warning_that_holds_longer_than_the_horizon_is_counted_when_it_has_lapsed() -> None:
+    """Until then the user cannot be warned again, and the record knows that."""
+    record = TrackRecord(
+        PROMISED.model_copy(update={"warnings": PROMISED.warnings.model_copy(update={"expiry": 3 * HORIZON})})
+    )
+    record.see("ann", 0, 0.9)
+    record.settle(2 * HORIZON)
+    record.see("ann", 2 * HORIZON, 0.9)
+    assert track_of(record.document()).warnings[FLOOR] == 0
+    record.settle(3 * HORIZON + 1)
+    record.see("ann", 3 * HORIZON + 1, 0.9)
+    record.settle(10 * HORIZON)
+    assert track_of(record.document()).warnings[FLOOR] == pytest.approx(2)
+
+
+def test_nothing_names_a_user_who_asked_to_be_forgotten() -> None:
+    """Neither the state nor what it is made of."""
+    record = TrackRecord(PROMISED)
+    record.see("ann", 0, 0.9)
+    record.escalated("ann", 1, 7)
+    record.forget("ann")
+    assert "ann" not in repr(record.state())
+    assert {one.user for heap in (record._open, record._fresh) for *_, one in heap} == {""}
+    record.settle(10 * HORIZON)
+    assert track_of(record.document()).warnings[FLOOR] == 0
 
 
 @given(HAPPENINGS, st.integers(1, 5))
 @settings(max_examples=100, deadline=None)
 def test_a_record_that_is_stored_and_loaded_goes_on_as_if_it_had_not_been(
-    gaps: list[tuple[int, str, float | str]], every: int
+    drawn: list[tuple[int, str, float | str, int, int]], every: int
 ) -> None:
     """Its state is plain data."""
-    seen = [(sum(gap for gap, _, _ in gaps[: n + 1]), user, what) for n, (_, user, what) in enumerate(gaps)]
+    seen = log_of(drawn)
     straight, stored = TrackRecord(PROMISED), TrackRecord(PROMISED)
     for start in range(0, len(seen), every):
         for record in (straight, stored):
@@ -127,7 +194,7 @@ def test_what_a_record_holds_of_users_goes_when_it_has_matured() -> None:
         record.see(f"u{number}", number * 10, 0.9)
         record.settle(number * 10)
     state = record.state()
-    assert len(state["users"]) == len(state["open"]) <= HORIZON // 10 + 2
+    assert len(state["users"]) == len(record._open) <= HORIZON // 10 + 2
     assert len(state["hours"]) <= HOURS
 
 
@@ -137,7 +204,7 @@ def test_evidence_loses_half_its_weight_in_the_memory_s_time() -> None:
         PROMISED.model_copy(update={"promises": PROMISED.promises.model_copy(update={"memory": HOUR})})
     )
     record.see("a", 0, 0.9)
-    record.escalated("a", 10)
+    record.escalated("a", 10, 1)
     record.settle(HORIZON + 1)
     before = track_of(record.document())
     record.settle(HORIZON + 1 + HOUR)

@@ -225,8 +225,8 @@ def test_a_state_of_a_later_version_is_refused() -> None:
     users.take([message(0)])
     ((_, state),) = unpack_changes(users.changes())
     assert state is not None
-    with pytest.raises(StateVersionError, match="user state version 7 is unknown"):
-        Users(RULES).restore("ann", bytes([7]) + state[1:])
+    with pytest.raises(StateVersionError, match="user state version 8 is unknown"):
+        Users(RULES).restore("ann", bytes([8]) + state[1:])
 
 
 @pytest.mark.parametrize("some", [False, True])

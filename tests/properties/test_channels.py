@@ -15,6 +15,8 @@ from detectors.storage import StateVersionError
 from schemas.records import ChatMessage, Event
 from tests.properties.streams import LAWFUL, MINUTE, START, erasure, message, report, reversal, sanction
 
+LATENESS, TTL = HOUR, 12 * 24 * HOUR
+"""So short that a log of two months has late events, and users who begin anew."""
 ROOMS = ("lobby", "market", "arena")
 
 
@@ -61,30 +63,48 @@ def clock(before: list[Event], event: Event) -> int:
 def history(before: list[Event], channel: str) -> tuple[list[tuple[Event, int]], list[int], int]:
     """The events and when they happened, for a channel whose own time never goes back; and that time in the end.
 
-    Between them, when the sanctions were counted that stand, of those who had last spoken in this channel.
+    Between them, when the sanctions were counted that stand, of those who had last spoken in this channel. By the law
+    for users: of the user's own id, once, not when Late, never after its reversal, and of nobody who begins anew or was
+    forgotten is anything known.
     """
     spoken: dict[str, str] = {}
-    standing: dict[str, tuple[str, int]] = {}
+    shown: dict[str, int] = {}
+    counted: dict[tuple[str, str], tuple[str, int]] = {}
+    overturned: set[tuple[str, str]] = set()
+    gone: list[tuple[str, int]] = []
     happened: list[tuple[Event, int]] = []
     latest = -1
     for place, event in enumerate(before):
-        time, where, counts = clock(before[:place], event), "", False
-        if time < 0:
+        user, time, where, counts = event.user_id, clock(before[:place], event), "", False
+        told = user, event.event_id
+        forgotten = not isinstance(event, ChatMessage) and event.kind == "erasure"
+        if forgotten or event.event_time > shown.get(user, event.event_time) + TTL:
+            gone += [where for (who, _), where in counted.items() if who == user]
+            counted = {told: where for told, where in counted.items() if told[0] != user}
+            overturned = {told for told in overturned if told[0] != user}
+        if forgotten:
+            spoken.pop(user, None)
+            shown.pop(user, None)
             continue
+        late = event.event_time < shown.get(user, -1) - LATENESS
+        shown[user] = max(shown.get(user, -1), event.event_time)
         if isinstance(event, ChatMessage):
-            where = spoken[event.user_id] = event.channel
-        elif event.kind == "erasure":
-            spoken.pop(event.user_id, None)
-        elif event.sanction is not None and event.user_id in spoken and event.event_id not in standing:
-            where, counts = spoken[event.user_id], True
-        elif event.reversal is not None:
-            where, _ = standing.pop(event.reversal.sanction_id, ("", 0))
+            if time >= 0:
+                where = spoken[user] = event.channel
+        elif event.sanction is not None and not late:
+            counts = told not in overturned and told not in counted
+            where = spoken.get(user, "nowhere") if counts and time >= 0 else "nowhere"
+        elif event.reversal is not None and not late:
+            told = user, event.reversal.sanction_id
+            where, _ = counted.pop(told, ("", 0))
+            overturned.add(told)
         if where == channel:
             latest = time = max(time, latest)
         if counts:
-            standing[event.event_id] = where, time
-        happened.append((event, time))
-    return happened, [time for where, time in standing.values() if where == channel], latest
+            counted[told] = where, time
+        if time >= 0:
+            happened.append((event, time))
+    return happened, [time for where, time in [*counted.values(), *gone] if where == channel], latest
 
 
 def known(said: list[tuple[str, int, bool]], user: str) -> bool:
@@ -163,10 +183,10 @@ def agrees(found: Context | None, wanted: Context | None) -> bool:
 
 def walk(events: list[Event], dump_every: int = 0) -> None:
     """Take the events one by one and compare what each message finds; go on from a dump every so often."""
-    channels = Channels(99)
+    channels = Channels(99, LATENESS, TTL)
     for place, event in enumerate(events):
         if dump_every and place % dump_every == dump_every - 1:
-            channels = Channels.load(channels.dump(), 99)
+            channels = Channels.load(channels.dump(), 99, LATENESS, TTL)
         found = channels.see(event)
         assert found is None or isinstance(event, ChatMessage)
         if isinstance(event, ChatMessage):

@@ -55,16 +55,16 @@ def walk(events: list[Event], target: dict[str, Any], learning: dict[str, Any]) 
         step = user.step(event, place(number))
         assert step.outcome == outcome
         if outcome != "seen":
-            assert (step.point, step.examples, step.escalated, step.overturned) == (None, (), False, False)
+            assert (step.point, step.examples, step.turns) == (None, (), ())
             assert user.dump() == before
             continue
         clock = max(clock, event.event_time)
         wanted = naive.hear(event, clock)
         taught = wanted.taught
-        assert (step.escalated, step.overturned) == (wanted.escalated, wanted.overturned), f"event {number}"
+        assert [(turn.kind, turn.time) for turn in step.turns] == wanted.turns, f"event {number}"
         assert (step.point is not None) == wanted.at_risk, f"event {number}"
         if step.point is not None:
-            taught = taught + naive.serve(event.event_id, clock, step.point.vector)
+            taught = taught + naive.serve(event.user_id, step.point.events, clock, step.point.vector)
         assert repr([(e.known_at, e.vector, e.label, e.weight) for e in step.examples]) == repr(taught), (
             f"event {number}"
         )

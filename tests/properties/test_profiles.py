@@ -239,7 +239,7 @@ def test_a_feature_taken_from_the_catalogue_is_dropped_from_the_state() -> None:
 def test_bytes_of_another_version_are_refused_with_a_sentence() -> None:
     """A dump from the future, or nothing at all, is not read as if it were ours."""
     dump = User(Rulebook(POLICY)).dump()
-    with pytest.raises(ValueError, match="user state version 99 is unknown: this forewarn reads version 6"):
+    with pytest.raises(ValueError, match="user state version 99 is unknown: this forewarn reads versions 6 to 7"):
         User.load(bytes([99]) + dump[1:], Rulebook(POLICY))
     with pytest.raises(ValueError, match="version nothing is unknown"):
         unpack(b"", 4, "user")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import random
-from math import ceil
 from collections import Counter
+from math import ceil
 
 import numpy as np
 from hypothesis import given, settings
@@ -113,7 +113,7 @@ def sampled(seq: int) -> bool:
 def label(user: str, as_of: int, seq: int) -> bool | None:
     """Whether a user escalates within the horizon after a point, as known an hour after it; None if never known."""
     latest: dict[str, int] = {}
-    upheld: list[int] = []
+    upheld: dict[int, int] = {}
     clock = -1
     for item in ITEMS:
         if item.at.seq > seq and item.user_id == user:
@@ -121,9 +121,9 @@ def label(user: str, as_of: int, seq: int) -> bool | None:
                 return None
             if isinstance(item, Outcome):
                 if item.kind == "escalated":
-                    upheld.append(item.as_of)
-                elif upheld:
-                    upheld.pop()
+                    upheld[item.cause] = item.as_of
+                else:
+                    upheld.pop(item.cause, None)
         if isinstance(item, Outcome) or (isinstance(item, DecisionPoint) and sampled(item.at.seq)):
             latest[item.user_id] = max(latest.get(item.user_id, 0), item.as_of)
         elif isinstance(item, Erasure):
@@ -131,7 +131,7 @@ def label(user: str, as_of: int, seq: int) -> bool | None:
         if len(latest) > 1:
             clock = sorted(latest.values())[-max(2, ceil(len(latest) / 4))]
         if item.at.seq >= seq and clock >= as_of + 13 * HOUR:
-            return any(as_of <= time <= as_of + 12 * HOUR for time in upheld)
+            return any(as_of <= time <= as_of + 12 * HOUR for time in upheld.values())
     return None
 
 

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detectors.live.pending import KEYS, Item, Pending
+from detectors.target import ESCALATIONS_CAP
 from tests.properties.streams import LAWFUL
 
 HORIZON, GRACE = 100, 10
@@ -25,16 +26,21 @@ class Did(NamedTuple):
     time: int
     seq: int
     partition: int
+    cause: int = -1
 
 
 def happened(rng: random.Random, length: int) -> list[Did]:
     """A log of points, escalations, overturned ones and erasures, of users of two partitions, in rough order."""
-    now, log = 0, []
+    now, log, escalated = 0, list[Did](), dict[str, list[int]]()
     for seq in range(length):
         now += rng.choice((0, 1, 5, 40))
         user = rng.randrange(6)
         what = rng.choices(("point", "escalated", "overturned", "erased"), (12, 3, 2, 0.5))[0]
-        log.append(Did(what, f"u{user}", now - rng.choice((0, 0, 3, 9)), seq, user % 2))
+        known = escalated.setdefault(f"u{user}", [])
+        cause = seq if what == "escalated" else rng.choice(known) if what == "overturned" and known else -1
+        if what == "escalated":
+            known.append(seq)
+        log.append(Did(what, f"u{user}", now - rng.choice((0, 0, 3, 9)), seq, user % 2, cause))
     return log
 
 
@@ -54,9 +60,9 @@ def run(pending: Pending, log: list[Did], hop: random.Random | None = None) -> l
         if did.what == "point":
             pending.offer(item(did))
         elif did.what == "escalated":
-            pending.escalated(did.user, did.time, did.seq)
+            pending.escalated(did.user, did.time, did.cause)
         elif did.what == "overturned":
-            pending.overturned(did.user)
+            pending.overturned(did.user, did.cause)
         else:
             pending.erase(did.user)
         clocks[did.partition] = max(clocks[did.partition], did.time)
@@ -70,7 +76,7 @@ def looked_back(log: list[Did]) -> set[tuple[int, bool]]:
     for point in log:
         if point.what != "point":
             continue
-        clock, upheld, reachable = -1, [], True
+        clock, upheld, reachable = -1, dict[int, int](), True
         for did in log:
             if did.partition != point.partition:
                 continue
@@ -78,13 +84,13 @@ def looked_back(log: list[Did]) -> set[tuple[int, bool]]:
                 if did.what == "erased":
                     reachable = False
                 elif did.what == "escalated":
-                    upheld.append(did.time)
-                elif did.what == "overturned" and upheld and upheld[-1] is not None:
-                    upheld[-1] = None  # the latest escalation alone can be overturned, and once
+                    upheld[did.cause] = did.time
+                elif did.what == "overturned":
+                    upheld.pop(did.cause, None)
             clock = max(clock, did.time)
             if did.seq >= point.seq and clock >= point.time + HORIZON + GRACE:
                 if reachable:
-                    right = any(t is not None and point.time <= t <= point.time + HORIZON for t in upheld)
+                    right = any(point.time <= t <= point.time + HORIZON for t in upheld.values())
                     labels.add((point.seq, right))
                 break
     return labels
@@ -119,10 +125,10 @@ def point(number: int, key: int, user: str = "ann") -> Item:
     return Item(user, number, 0, number, key, "", 0.5)
 
 
-def waiting_in(pending: Pending) -> list[tuple[Item, int, int]]:
-    """What a state says of the items that wait: each, its hits, and the place of the latest."""
+def waiting_in(pending: Pending) -> list[tuple[Item, int, list[int], list[int]]]:
+    """What a state says of the items that wait: each, its hits, the causes told apart, and those of its own record."""
     unpacked = map(msgpack.unpackb, pending.state()["waiting"])
-    return [(Item(*item), hits, latest) for item, hits, latest in unpacked]
+    return [(Item(*item), hits, causes, own) for item, hits, causes, own in unpacked]
 
 
 @settings(LAWFUL, max_examples=20)
@@ -147,7 +153,7 @@ def test_more_items_than_room_leave_those_with_the_lowest_keys() -> None:
     for number, key in enumerate(keys):
         pending.offer(point(number, key, f"u{number % 7}"))
         assert len(pending) <= 64
-    left = {item.seq for item, _, _ in waiting_in(pending)}
+    left = {item.seq for item, _, _, _ in waiting_in(pending)}
     assert left == {number for number, key in enumerate(keys) if key < pending.limit}
     assert len(left) >= 16
     assert 5_000 * pending.limit / KEYS == pytest.approx(len(left), rel=0.5)
@@ -191,14 +197,34 @@ def test_nothing_of_an_erased_user_is_kept() -> None:
 
 
 def test_escalations_are_remembered_no_longer_than_what_they_can_still_change() -> None:
-    """A user with nothing that waits takes no room, however often they escalate."""
+    """A user with nothing that waits takes no room, and what waits remembers a bounded number of them."""
     pending = Pending(HORIZON, GRACE, 64)
     for number in range(100):
         pending.offer(point(number * 1_000, 5, f"u{number}"))
         pending.escalated(f"u{number}", number * 1_000, number)
         pending.escalated("nobody", number * 1_000, number)
         pending.mature(0, number * 1_000)
-    assert list(pending.state()["escalated"]) == ["u99"]
+    assert [(item.user_id, causes) for item, _, causes, _ in waiting_in(pending)] == [("u99", [99])]
+    for number in range(1_000):
+        pending.escalated("u99", 99_000, number)
+    [(_, hits, causes, _)] = waiting_in(pending)
+    assert (len(causes), hits + len(causes)) == (ESCALATIONS_CAP, 1_001)
+
+
+def test_what_its_own_record_brought_was_not_foretold() -> None:
+    """A warning of the very row that bans is neither right nor wrong, unless another ban comes that it did foretell."""
+    for later, labels in ((None, []), (50, [True]), (HORIZON + 1, [])):
+        pending = Pending(HORIZON, GRACE, 64)
+        pending.offer(point(0, 5)._replace(row=7))
+        pending.escalated("ann", 0, 1, 7)
+        if later is not None:
+            pending.escalated("ann", later, 2, 8)
+        assert [right for _, right in pending.mature(0, 10 * HORIZON)] == labels
+    overturned = Pending(HORIZON, GRACE, 64)
+    overturned.offer(point(0, 5)._replace(row=7))
+    overturned.escalated("ann", 0, 1, 7)
+    overturned.overturned("ann", 1)
+    assert [right for _, right in overturned.mature(0, 10 * HORIZON)] == [False]
 
 
 def test_the_other_partition_s_clock_matures_nothing() -> None:
