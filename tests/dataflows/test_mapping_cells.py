@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from dataflows.mapping import LogMapping
 from dataflows.mapping_cells import ShortFloat, UnmappableError, as_float, as_id, as_number, as_text, as_whole
+from dataflows.mapping_values import Condition
 from dataflows.sources.log import read_log
 from schemas.records import Raw, Reject, RejectReason
 
@@ -197,3 +198,10 @@ def test_a_recipient_that_cannot_be_named_does_not_cost_the_message(tmp_path: Pa
     assert isinstance(raw, Raw)
     value = json.loads(raw.value) if isinstance(raw.value, bytes) else raw.value
     assert value["recipients"] == ["bob", None, "cy"]
+
+
+@pytest.mark.parametrize("condition", [{"equals": float("nan")}, {"in": [1, float("inf")]}, {"greater_than": -1e999}])
+def test_a_condition_compares_with_finite_numbers(condition: dict[str, Any]) -> None:
+    """Not a number would mean an empty cell."""
+    with pytest.raises(ValueError, match="compares with a number that is not finite"):
+        Condition.model_validate({"column": "x", **condition})
