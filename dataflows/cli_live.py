@@ -11,9 +11,9 @@ import click
 from dataflows.cli_common import FILE, SETTINGS, TEXT_MODEL, expected, tell
 from dataflows.cluster import REFUSED, run_cluster
 from dataflows.console import say
+from dataflows.model_file import load_model
 from dataflows.policy_file import load_policy
 from dataflows.redrive import Selection, redrive
-from dataflows.replay import load_model
 from dataflows.run import Place, clean_up, prepare, run
 from dataflows.settings import Settings
 from dataflows.text_model import load_text_model
