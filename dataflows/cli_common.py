@@ -149,7 +149,8 @@ class Commands(click.Group):
     ) -> Any:
         """Run a command and exit. Without `args` it is this process's own, and the process is prepared for it."""
         if args is None:
-            end_when_asked()
+            # a run that has not begun has nothing to drain, and ends as one that was drained does
+            end_when_asked(0 if sys.argv[1:2] == ["run"] else None)
             take_over()
         if not standalone_mode:
             return super().main(args, prog_name, complete_var, standalone_mode=False, **extra)

@@ -16,10 +16,10 @@ from dataflows.console import say
 from dataflows.exit_codes import ExitCode, code_of, expected
 from dataflows.faults import first
 from dataflows.logs import configure
+from dataflows.model_file import load_model
 from dataflows.policy_file import load_policy
 from dataflows.recovery_faults import panicked
 from dataflows.redrive import Selection, redrive
-from dataflows.replay import load_model
 from dataflows.run import Place, accept, clean_up, prepare, run
 from dataflows.settings import Settings
 from dataflows.supervision import Fault, tell_fault

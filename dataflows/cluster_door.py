@@ -118,7 +118,7 @@ class Door:
             calling = frozenset(
                 int(link.local.rpartition(":")[2], 16)
                 for link in found
-                if link.remote == self._own and link.inode in sisters
+                if link.remote == self._own and _is_of(link, sisters)
             )
             if calling != admitted and (listener := self._listener()) is not None:
                 _admit(listener, calling)
@@ -134,7 +134,7 @@ class Door:
         sisters = _sockets_below(self._supervisor)
         ends = {(link.local, link.remote): link for link in found}
         others = [ends.get((link.remote, link.local)) for link in links]
-        return [other for other in others if other is None or other.inode not in sisters]
+        return [other for other in others if other is None or not _is_of(other, sisters)]
 
     def _listener(self) -> socket.socket | None:
         """Return the socket on which the engine listens, or is about to, under a number of our own."""
@@ -180,6 +180,11 @@ def _admit(listener: socket.socket, ports: frozenset[int]) -> None:
     with listener, suppress(OSError):
         about = struct.pack("HP", len(instructions), program.buffer_info()[0])
         listener.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, about)
+
+
+def _is_of(link: Connection, sockets: set[str]) -> bool:
+    """Return whether one of these sockets, and this user's, is at the near end of a connection."""
+    return link.inode in sockets and link.uid == os.geteuid()
 
 
 def _connected(one: socket.socket) -> bool:

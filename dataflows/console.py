@@ -56,6 +56,8 @@ def take_over() -> None:
         # PYTHONWARNINGS=error makes an error of every hint that one library gives another
         warnings.resetwarnings()
         warnings.simplefilter("default")
+    # where not even /dev/shm can be written, a library below River says so at each start; nothing here asks it for more
+    warnings.filterwarnings("ignore", message=".*joblib will operate in serial mode")
     if logging.lastResort is not None:
         logging.lastResort.setFormatter(VisibleFormatter())
 
@@ -72,6 +74,9 @@ class VisibleFormatter(logging.Formatter):
 @contextmanager
 def progress(label: str, total: float | None = None) -> Iterator[Callable[[float], None]]:
     """Show a bar on standard error, where that is a terminal, and give what sets how far it has come."""
+    if sys.stderr is None or not sys.stderr.isatty():
+        yield lambda _completed: None
+        return
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn  # noqa: PLC0415
 
     columns = (TextColumn(label), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())

@@ -15,10 +15,11 @@ from contextlib import suppress
 ENDING = (signal.SIGTERM, signal.SIGHUP)
 
 
-def end_when_asked() -> None:
+def end_when_asked(status: int | None = None) -> None:
     """Let SIGTERM and SIGHUP end this process at once, until other handlers take their place.
 
-    Call it in the main thread, before anything that takes time. What was ignored before (`nohup`) stays ignored.
+    It ends with `status`, or as what the signal ended. Call this in the main thread, before anything that takes time.
+    What was ignored before (`nohup`) stays ignored.
     """
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
@@ -27,7 +28,7 @@ def end_when_asked() -> None:
     for number in ENDING:
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, _noted)
-    threading.Thread(target=_end, args=(reading,), name="end-when-asked", daemon=True).start()
+    threading.Thread(target=_end, args=(reading, status), name="end-when-asked", daemon=True).start()
 
 
 def _note_nothing() -> None:
@@ -39,7 +40,7 @@ def _noted(_number: int, _frame: object) -> None:
     """Do nothing: the signal stands in the pipe."""
 
 
-def _end(reading: int) -> None:
+def _end(reading: int, status: int | None) -> None:
     while noted := os.read(reading, 1):
         if signal.getsignal(noted[0]) is _noted:
-            os._exit(128 + noted[0])
+            os._exit(128 + noted[0] if status is None else status)

@@ -143,9 +143,10 @@ def _move(fresh: Path, old: Path, directory: Path, last: str, gone: Iterable[str
             (fresh / name).rename(directory / name)
         _sync(directory)
     except BaseException:
+        for name in [last, *names]:
+            if not (fresh / name).exists():
+                (directory / name).rename(fresh / name)
         for path in sorted(old.iterdir(), key=lambda path: path.name == last):
-            if (directory / path.name).exists():
-                (directory / path.name).rename(fresh / path.name)
             path.rename(directory / path.name)
         raise
 

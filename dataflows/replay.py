@@ -12,6 +12,7 @@ import orjson
 from dataflows.detect import Sinks, build_flow
 from dataflows.engine import run_flow
 from dataflows.files import BusyError, written_together
+from dataflows.model_file import ReplayError, load_model
 from dataflows.operators.profile import Late
 from dataflows.report import write_report
 from dataflows.report.drawing import why_undrawn
@@ -21,18 +22,17 @@ from dataflows.sinks.parquet import FeatureTable, write_table
 from dataflows.sources.log import LogError, LogSource
 from dataflows.summary import summarise
 from dataflows.telemetry import Telemetry
-from dataflows.text_files import decode_text
 from detectors.features.catalogue import NAMES
 from detectors.items import Outcome, cause_of
 from detectors.lane import News, Publication
 from detectors.models.catalogue import freeze
-from detectors.models.version import content_hash
-from detectors.policy import MODEL_NAME, Policy
+from detectors.policy import Policy
 from detectors.text.scorer import TextScorer
 from schemas.codec import EARLIEST_TIME, Codec
 from schemas.encoder import encode_json
-from schemas.expected import ExpectedError
 from schemas.records import ModelVersion, Reject, RiskEvent
+
+__all__ = ["ReplayError", "Replayed", "load_model", "replay"]
 
 SUMMARY = "summary.json"
 """The file without which nobody reads the others."""
@@ -40,10 +40,6 @@ EVALUATION = ("evaluation.json", "evaluation.html")
 """What `forewarn evaluate` writes beside the outputs it is about."""
 Keyed = tuple[str, Publication]
 """A publication behind its user, as the flow keys it."""
-
-
-class ReplayError(ExpectedError, ValueError):
-    """A replay that cannot be run, in a sentence."""
 
 
 @dataclass(frozen=True)
@@ -54,35 +50,6 @@ class Replayed:
     report: Path
     undrawn: str | None = None
     """Why the report has no pictures, where it has none."""
-
-
-def load_model(path: Path, policy: Policy) -> ModelVersion:
-    """A model version from a file that a replay wrote, to be pinned under a policy.
-
-    Raises:
-        ReplayError: if there is none in it, or it lacks the track record that the policy decides by.
-    """
-    try:
-        version = ModelVersion.model_validate_json(decode_text(path.read_bytes()))
-        track = freeze(version).track
-    except OSError as error:
-        raise ReplayError(f"{path}: cannot be read ({error.strerror}); a replay writes models/<name>.json.") from None
-    except (ArithmeticError, LookupError, TypeError, ValueError):  # whatever its state may hold instead of a model
-        raise ReplayError(f"{path}: not a model version; a replay writes models/<name>.json.") from None
-    if not MODEL_NAME.fullmatch(version.name):
-        raise ReplayError(
-            f"{path}: its model has a name that no model may have, and files are named by it; take one a replay wrote."
-        )
-    if content_hash(version.model_dump(exclude={"version"})) != version.version:
-        raise ReplayError(f"{path}: changed since version {version.version} was made; take the file a replay wrote.")
-    if version.features != NAMES:
-        raise ReplayError(f"{path}: made for other features than this forewarn declares; replay without --model first.")
-    if policy.tracked and track is None:
-        raise ReplayError(
-            f"{path}: has no track record, which policy {policy.name} decides by: take a model learnt under a policy "
-            "that promises a precision or has a budget, or give the tiers numbers."
-        )
-    return version
 
 
 def replay(

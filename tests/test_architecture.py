@@ -22,6 +22,7 @@ LONGEST = 500
 
 CLOCK = "dataflows/clock.py"
 SETTINGS = "dataflows/settings.py"
+CONSOLE = "dataflows/console.py"
 
 OUTSIDE = [
     "asyncio",
@@ -90,6 +91,20 @@ CHANCE = ["builtins.hash", "numpy.random", "os.urandom", "random", "secrets", "u
 """Answers that differ from one process to the next."""
 
 SEEDED = ["numpy.random.default_rng", "numpy.random.Generator", "numpy.random.SeedSequence", "random.Random"]
+
+PRINTING = [
+    "builtins.print",
+    "click.echo",
+    "click.echo_via_pager",
+    "click.secho",
+    "click.style",
+    "rich",
+    "sys.__stderr__",
+    "sys.__stdout__",
+    "sys.stderr",
+    "sys.stdout",
+]
+"""Ways to a terminal: text from outside must go through the one that makes it fit to be seen."""
 
 IMPORT_QUIETLY = """
 import builtins, importlib, os, sys
@@ -183,6 +198,11 @@ def test_the_environment_is_read_in_one_file() -> None:
         for node in ast.walk(module.tree)
         if isinstance(node, ast.keyword) and node.arg in {"envvar", "auto_envvar_prefix"}
     ] == []
+
+
+def test_only_one_place_prints() -> None:
+    """What steers a terminal is escaped there, so nothing may pass it by; matplotlib and rich are imported lazily."""
+    assert find(everything_but(CONSOLE), PRINTING) == []
 
 
 def test_nothing_that_is_read_can_run() -> None:

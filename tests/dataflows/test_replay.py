@@ -279,3 +279,18 @@ def test_a_model_file_of_a_replay_is_read_back_as_it_was(replays: Replays) -> No
         version = load_model(replays() / "models" / f"{name}.json", small_policy())
         last = [line for line in lines(replays() / "models" / "versions.jsonl") if line["name"] == name][-1]
         assert orjson.loads(encode_json(version)) == last
+
+
+@pytest.mark.parametrize(
+    "name", ["../../../pwn/x", "/pwn/x", "..", "", "a\x00b", "x" * 65, "versions.jsonl", "a/b", "logistic\n", "zoë"]
+)
+def test_a_model_whose_name_is_a_path_is_refused(
+    replays: Replays, simulated: Simulated, tmp_path: Path, name: str
+) -> None:
+    """Files are named by models, and a version's hash keeps nobody from choosing its name."""
+    learnt = ModelVersion.model_validate_json((replays() / "models" / "logistic.json").read_bytes())
+    record = learnt.model_dump(exclude={"version"}) | {"name": name}
+    forged = tmp_path / "forged.json"
+    forged.write_bytes(encode_json(learnt.model_copy(update={**record, "version": content_hash(record)})))
+    with pytest.raises(ReplayError, match=r"forged\.json: (its model has a name|not a model version)"):
+        load_model(forged, load_policy(simulated.policy))

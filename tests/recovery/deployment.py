@@ -210,10 +210,10 @@ class Life:
         return self.process.poll() is not None and not self.alive()
 
     def listens(self) -> bool:
-        """Whether it has come so far that it catches SIGTERM; until then there is nothing to drain."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        caught = int(re.findall(r"^SigCgt:\s*(\w+)$", status, re.MULTILINE)[0], 16)
-        return bool(caught >> (signal.SIGTERM - 1) & 1)
+        """Whether it has come so far that it holds its recovery directory; until then there is nothing to drain."""
+        with contextlib.suppress(OSError, ValueError):
+            return int((self._log.parent / "recovery" / "lock").read_text()) in self.alive()
+        return False
 
     def drain(self) -> tuple[int, float]:
         """SIGTERM; the exit status and how many seconds that took."""
