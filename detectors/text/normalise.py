@@ -77,7 +77,7 @@ _APART = re.compile(
     rf"(?<![^\W_])[^\W_](?:(?:[^\w$@{_members(tables.MARKS, tables.SPACING_MARKS)}]|_){{1,8}}[^\W_](?![^\W_])){{2,}}"
 )
 _SIGNS = re.compile(r"[\W_]+")
-_FLAGS = "".join(map(chr, _INDICATORS))
+_FLAGS = f"{chr(min(_INDICATORS))}-{chr(max(_INDICATORS))}"
 _LONE_INDICATOR = re.compile(f"(?<![{_FLAGS}])[{_FLAGS}](?![{_FLAGS}])")
 """A regional indicator that is no part of a flag, and so a letter."""
 _LONG_RUN = re.compile(rf"([^\s\d{_FLAGS}])\1{{2,}}")

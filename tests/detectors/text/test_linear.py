@@ -133,4 +133,9 @@ def test_of_a_very_long_message_the_beginning_and_the_end_are_read() -> None:
     found = excerpt("begin" + "x" * LONGEST_TEXT + "end")
     assert len(found) == normalise.READ + 1
     assert (found[:5], found[-3:]) == ("begin", "end")
-    assert SCORER.score_many(["a" * 16_384 + "b", "a" * 16_384]).tolist()[0] != 0
+    weights = np.random.default_rng(1).normal(size=1 << BITS).astype(np.float32)
+    head, tail = ("".join(f"{word}{number} " for number in range(1_500)) for word in ("first", "last"))
+    middles = ("x" * 9_000, "other words " * 1_000, "7" * 40_000)
+    scores = TextScorer(weights, -1.0).score_many([head + middle + tail for middle in middles])
+    assert len(set(scores.tolist())) == 1
+    assert TextScorer(weights, -1.0).score_many([head + middles[0]])[0] != scores[0]
