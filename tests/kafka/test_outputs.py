@@ -19,7 +19,7 @@ from dataflows.sinks.kafka import MessageTooLarge
 from dataflows.sinks.live import check_subjects, registered_as
 from dataflows.sinks.rejects import KEY_BYTES, LEFT_OUT, LEFT_OUT_HASH, RejectSink, RejectSinkPart
 from dataflows.sources.to_end import read_to_end
-from dataflows.topics import ENVELOPE_BYTES, TopicError, check_outputs, create_topics
+from dataflows.topics import ENVELOPE_BYTES, TopicError, check_outputs, create_topics, partition_counts
 from schemas.catalogue import released
 from schemas.codec import RegistrySettings
 from schemas.encoder import Decoder, Encoder
@@ -82,6 +82,8 @@ def test_every_output_that_is_missing_is_named(settings: Settings, admin: AdminC
     gone = [settings.topics.risk_models, settings.topics.late]
     for removed in admin.delete_topics(gone).values():
         removed.result(30)
+    while partition_counts(settings.kafka, gone):  # the broker hears of it a little after the controller
+        pass
     address = settings.kafka.bootstrap_servers
     assert problems(settings) == [
         f"Topic {topic} does not exist at {address}: run `forewarn topics create`." for topic in gone

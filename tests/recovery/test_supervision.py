@@ -14,6 +14,7 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 
 from dataflows.exit_codes import ExitCode
+from dataflows.topics import partition_counts
 from schemas.codec import RegistrySettings
 from tests.recovery.chaos import Reference
 from tests.recovery.deployment import Deployment, Life
@@ -88,6 +89,8 @@ def test_a_missing_output_topic_is_said_before_anything_is_read(deployment: Depl
     """At the start, though the first record for it may be weeks away; and when it goes while running."""
     topic = deployment.settings.topics.late
     admin.delete_topics([topic])[topic].result(30)
+    while partition_counts(deployment.settings.kafka, [topic]):  # the broker hears of it a little after the controller
+        pass
     for processes in (CLUSTER, ()):
         life = deployment.start(*processes)
         assert life.wait(60) == ExitCode.MEND, life.said()
