@@ -86,7 +86,9 @@ def _told() -> Iterator[None]:
         if (cause := expected(error)) is not None:
             tell_fault(Fault(str(cause), code_of(cause)))
         elif panicked(error) and first() is None:
-            raise Failure(f"The engine gave up ({error}): another process of the cluster has ended.", 1) from None
+            raise Failure(
+                f"The engine gave up ({error}): another process of the cluster has ended.", ExitCode.TRY_AGAIN
+            ) from None
         raise
 
 

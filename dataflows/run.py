@@ -30,6 +30,7 @@ from dataflows.settings import RunSettings, Settings
 from dataflows.sinks.kafka import GRACE_MS
 from dataflows.sinks.live import check_subjects, kafka_sinks
 from dataflows.sources.kafka import MergedKafkaSource, input_partitions
+from dataflows.supervision import beat
 from dataflows.telemetry import Telemetry
 from dataflows.topics import check_outputs
 from detectors.models.catalogue import freeze
@@ -88,8 +89,9 @@ def run(
     """
     telemetry, stop, store = Telemetry(), stop or Flag(), settings.recovery
     process, addresses = (0, ()) if place is None else (place.process, place.addresses)
-    if process == 0 and place is not None:
-        telemetry.restarts.inc(place.restarts)
+    if place is not None:
+        beat(place.supervisor)
+        telemetry.restarts.inc(place.restarts if process == 0 else 0)
     _describe(telemetry, policy, model)
     health = Health(
         stuck_seconds=(settings.kafka.delivery_timeout_ms + GRACE_MS) / 1_000 + STUCK_SECONDS,
@@ -112,13 +114,13 @@ def run(
     if store.directory is not None:
         telemetry.store.set_function(partial(size, store.directory))
     lock = nullcontext() if store.directory is None else StoreLock(store.directory, place and place.process)
-    monitor = Monitor(settings, telemetry, health, stop, None if place is None else place.supervisor)
-    with _served(settings.run, process, telemetry, health), lock, monitor, _draining(stop, last=place is not None):
+    monitor = Monitor(settings, telemetry, health, stop)
+    with _served(settings.run, process, telemetry, health), lock, _draining(stop, last=place is not None):
         if place is None:
             _check(settings, policy, flow, model)
         recovery = None if store.directory is None else open_recovery(store.directory, store.partitions)
         epoch = timedelta(seconds=store.epoch_interval_seconds)
-        with faults_told(store.directory, users), users or nullcontext():
+        with monitor, faults_told(store.directory, users), users or nullcontext():
             run_flow(flow, workers, epoch=epoch, recovery=recovery, process=process, addresses=addresses)
     return telemetry
 

@@ -304,6 +304,14 @@ def test_a_login_that_fails_is_told_in_one_sentence(place: Place, wrong: Wrong) 
     assert place.leaks() == []
 
 
+def test_a_cluster_with_a_wrong_password_is_told_so_without_a_recovery_directory(place: Place) -> None:
+    """Before its processes start: they would fail one after the other, and start again."""
+    WRONG["password of PLAIN"].write(place)
+    place.file.write_text(place.file.read_text().partition("[recovery]")[0])
+    said = place.error("run", "--policy", POLICY, "--processes", 2)
+    assert re.search(WRONG["password of PLAIN"].says, said, re.IGNORECASE)
+
+
 @pytest.fixture
 def resetting() -> Iterator[str]:
     """The address of something that takes what it is told, and resets the connection."""

@@ -10,6 +10,7 @@ from threading import Event
 import pytest
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
+from dataflows.recovery_lock import StoreError
 from dataflows.settings import KafkaSettings
 from dataflows.sinks.exactly_once import ID, ExactlyOnceSink, State, Writer
 from dataflows.sinks.kafka import DeliveryFailed, Outgoing
@@ -219,5 +220,5 @@ def test_a_missing_topic_is_named_with_what_to_do(writer: Callable[..., Writer[s
 
 def test_a_state_of_another_format_is_refused(writer: Callable[..., Writer[str]]) -> None:
     """A newer version's positions are not guessed at."""
-    with pytest.raises(BrokerError, match="output positions of format 9: run the version that wrote it"):
+    with pytest.raises(StoreError, match="output positions of format 9: run the version that wrote it"):
         writer((9, {}, []))
