@@ -91,7 +91,7 @@ def _told() -> Iterator[None]:
             tell_fault(Fault(str(cause), code_of(cause)))
         elif panicked(error) and first() is None:
             problem = f"The engine gave up ({error}): another process of the cluster has ended."
-            raise Failure((problem,), ExitCode.BUG) from None
+            raise Failure((problem,), ExitCode.TRY_AGAIN) from None
         raise
 
 

@@ -25,7 +25,7 @@ from dataflows.exit_codes import ExitCode
 from dataflows.restarts import Restarts
 from dataflows.run import Place
 from dataflows.settings import RunSettings
-from dataflows.supervision import BEAT, FAULT, LOG, Fault, read_fault
+from dataflows.supervision import BEAT, BEAT_SECONDS, FAULT, LOG, Fault, read_fault
 
 log = logging.getLogger(__name__)
 
@@ -33,8 +33,6 @@ DRAIN_SECONDS = 10
 """How long processes may take to end after the first of them did, before they are killed."""
 STOPPED = frozenset({130, 143})
 """What the process manager says after Ctrl-C and SIGTERM."""
-TICK_SECONDS = 1.0
-"""How often it is looked whether processes turn, and how often they say that they do."""
 STARTING = 4
 """A process that has said nothing yet may be silent for so many times as long: it is still being loaded."""
 
@@ -112,7 +110,7 @@ def run_cluster(
             return Fault(
                 f"The cluster was started again {settings.restarts} times within "
                 f"{settings.restarts_within_seconds:g} s and failed again, so this ends. {why}",
-                ExitCode.TRY_AGAIN if fault is None else fault.code,
+                fault.code if fault is not None else ExitCode.BUG if ExitCode.BUG in ended else ExitCode.TRY_AGAIN,
             )
         log.warning(
             "A process of the cluster died: all %d start again from the last snapshot in %g s. %s",
@@ -148,14 +146,14 @@ def _end_hung(cluster: Any, printer: _Printer, limit: float, over: threading.Eve
     """
     seen: dict[str, int] = {}
     silent: dict[str, int] = {}
-    while not over.wait(TICK_SECONDS):
+    while not over.wait(BEAT_SECONDS):
         for name, known in list(cluster._processes.items()):  # noqa: SLF001 - it has no other way
             if "pid" not in known or "returncode" in known:
                 continue
             beats = printer.beats.get(name, 0)
             silent[name] = 0 if beats != seen.get(name, 0) else silent.get(name, 0) + 1
             seen[name] = beats
-            if silent[name] * TICK_SECONDS >= limit * (1 if beats else STARTING):
+            if silent[name] * BEAT_SECONDS >= limit * (1 if beats else STARTING):
                 silent[name] = 0
                 log.error("%s has not moved for %g s, so it is killed: the cluster starts again.", name, limit)
                 os.killpg(known["pid"], signal.SIGKILL)

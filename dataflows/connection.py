@@ -13,6 +13,8 @@ log = logging.getLogger(__name__)
 
 SETTLED_SECONDS = 2.0
 """An outage is over when a client was answered, and none has met an error for so long."""
+ECHO_SECONDS = 15.0
+"""For so long after an outage a client's error is an echo of it: clients try again after up to 10 s, each by itself."""
 
 
 class Connection:
@@ -23,11 +25,14 @@ class Connection:
         self._lock = Lock()
         self._since: float | None = None
         self._erred = 0.0
+        self._over: float | None = None
         self.on_change: Callable[[bool], None] = lambda _away: None
 
     def on_error(self, error: KafkaError) -> None:
         """A client met an error that it goes on trying after; this is its `error_cb`."""
-        self.lost(error.name())
+        over = self._over
+        if over is None or self._clock() - over >= ECHO_SECONDS:
+            self.lost(error.name())
 
     def lost(self, why: str) -> None:
         """Kafka did not answer; only the first word of an outage is logged."""
@@ -49,14 +54,15 @@ class Connection:
             since, self._since = self._since, None
         if since is None:  # another thread was first
             return
-        lasted = self._clock() - since
+        self._over = self._clock()
+        lasted = self._over - since
         log.warning("Kafka answers again, after %.0f s.", lasted)
         self.on_change(False)
 
     def reset(self, on_change: Callable[[bool], None]) -> None:
         """Begin anew, as a run does."""
         with self._lock:
-            self._since, self.on_change = None, on_change
+            self._since, self._over, self.on_change = None, None, on_change
 
 
 CONNECTION = Connection()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections import Counter
 from typing import Any, Self
@@ -14,13 +13,12 @@ from confluent_kafka.admin import AdminClient
 from dataflows.connection import CONNECTION
 from dataflows.health import Health
 from dataflows.settings import Settings, kafka_client_config
-from dataflows.supervision import tell_beat
 from dataflows.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
 
 TICK_SECONDS = 1.0
-"""How often a run is looked at, and how often a process of a cluster says that it turns."""
+"""How often a run is looked at."""
 REJECTS_TICKS = 60
 """Ticks between two lines about rejects."""
 PROBE_SECONDS = 5.0
@@ -28,7 +26,7 @@ PROBE_SECONDS = 5.0
 
 
 class Monitor:
-    """Watches one run, as `with Monitor(...)`. `supervisor` is the process without which this one is to end."""
+    """Watches one run, as `with Monitor(...)`."""
 
     def __init__(
         self,
@@ -36,10 +34,9 @@ class Monitor:
         telemetry: Telemetry,
         health: Health,
         stop: threading.Event,
-        supervisor: int | None = None,
     ) -> None:
         self._settings, self._telemetry, self._health = settings, telemetry, health
-        self._stop, self._supervisor = stop, supervisor
+        self._stop = stop
         self._over = threading.Event()
         self._ready = self._draining = False
         self._rejects: Counter[str] = Counter()
@@ -60,10 +57,6 @@ class Monitor:
 
     def _watch(self) -> None:
         while not self._over.wait(TICK_SECONDS):
-            if self._supervisor is not None:
-                tell_beat()
-                if not _alive(self._supervisor):
-                    os._exit(1)  # nobody would restart the cluster, or end it
             self.tick()
 
     def tick(self) -> None:
@@ -112,11 +105,3 @@ class Monitor:
     def _connection_changed(self, away: bool) -> None:
         if away:
             self._telemetry.outages.inc()
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    return True

@@ -34,6 +34,7 @@ from dataflows.sinks.kafka import GRACE_MS
 from dataflows.sinks.live import check_subjects, kafka_sinks
 from dataflows.sources.kafka import MergedKafkaSource, input_partitions
 from dataflows.sources.watch import TopicWatch
+from dataflows.supervision import beat
 from dataflows.telemetry import Telemetry
 from dataflows.topics import check_outputs, found_topics
 from detectors.models.catalogue import freeze
@@ -94,8 +95,9 @@ def run(
     """
     telemetry, stop, store = Telemetry(), stop or Flag(), settings.recovery
     process, addresses = (0, ()) if place is None else (place.process, place.addresses)
-    if process == 0 and place is not None:
-        telemetry.restarts.inc(place.restarts)
+    if place is not None:
+        beat(place.supervisor)
+        telemetry.restarts.inc(place.restarts if process == 0 else 0)
     _describe(telemetry, policy, model)
     telemetry.expect("misplaced", (settings.topics.chat_messages, settings.topics.moderation_events))
     health = Health(
@@ -129,9 +131,9 @@ def run(
     if store.directory is not None:
         telemetry.store.set_function(partial(size, store.directory))
     lock = nullcontext() if store.directory is None else StoreLock(store.directory, place and place.process)
-    monitor = Monitor(settings, telemetry, health, stop, None if place is None else place.supervisor)
+    monitor = Monitor(settings, telemetry, health, stop)
     served = _served(settings.run, process, telemetry, health)
-    with served, lock, private_files(), monitor, _draining(stop, last=place is not None):
+    with served, lock, private_files(), _draining(stop, last=place is not None):
         if place is None:
             _check(settings, policy, flow, model)
         recovery = None
@@ -141,7 +143,8 @@ def run(
         epoch = timedelta(seconds=store.epoch_interval_seconds)
         if store.directory is not None:
             watch.accept(accepted_ids(store.directory))
-        with faults_told(store.directory, users), users or nullcontext(), door or nullcontext(), watch:
+        told = faults_told(store.directory, users)
+        with monitor, told, users or nullcontext(), door or nullcontext(), watch:
             run_flow(flow, workers, epoch=epoch, recovery=recovery, process=process, addresses=addresses)
     return telemetry
 

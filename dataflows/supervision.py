@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -12,6 +13,8 @@ MARK = "\x1e"
 """What begins a line for the supervisor; no text that is printed holds it."""
 BEAT, FAULT, LOG = f"{MARK}B", f"{MARK}F", f"{MARK}L"
 """The process turns; why it ends; a line of the log."""
+BEAT_SECONDS = 1.0
+"""How often a process says that it turns."""
 
 
 class Fault(NamedTuple):
@@ -19,6 +22,21 @@ class Fault(NamedTuple):
 
     sentence: str
     code: int
+
+
+def beat(supervisor: int) -> None:
+    """Tell the supervisor every second, until this process ends, that it turns; end it when the supervisor is gone."""
+    threading.Thread(target=_beat, args=(supervisor,), name="beat", daemon=True).start()
+
+
+def _beat(supervisor: int) -> None:
+    while True:
+        tell_beat()
+        try:
+            os.kill(supervisor, 0)
+        except ProcessLookupError:
+            os._exit(1)  # nobody would restart the cluster, or end it
+        threading.Event().wait(BEAT_SECONDS)
 
 
 def tell_beat() -> None:

@@ -133,7 +133,10 @@ def create_topics(
     for name, future in (admin.client.create_topics(new, operation_timeout=ANSWER_SECONDS) if new else {}).items():
         admin.answer(future, f"Topic {name} could not be created")
     _wait_until_known(admin, [topic.name for topic in wanted])
-    return [line for topic in wanted for line in _told(admin, topic, found.get(topic.name), alter=alter)]
+    lines = [line for topic in wanted for line in _told(admin, topic, found.get(topic.name), alter=alter)]
+    if alter:
+        _wait_until_altered(admin, [topic for topic in wanted if topic.name in found])
+    return lines
 
 
 def check_outputs(settings: Settings) -> None:
@@ -266,6 +269,17 @@ def _wait_until_known(admin: _Admin, names: list[str]) -> None:
     while len(_counts(admin, names)) < len(names):
         if monotonic_ms() > deadline:
             raise BrokerAway("The topics were created but are not visible yet: wait a moment and ask again.")
+
+
+def _wait_until_altered(admin: _Admin, topics: list[_Topic]) -> None:
+    """The same of what was set in a topic: the next command would still find the old value."""
+    deadline = now_ms() + ANSWER_SECONDS * 1_000
+    while True:
+        found = _configs(admin, [topic.name for topic in topics])
+        if not any(_differences(topic, found[topic.name]) for topic in topics):
+            return
+        if now_ms() > deadline:
+            raise BrokerAway("The topics were altered but do not show it yet: wait a moment and ask again.")
 
 
 def _counts(admin: _Admin, names: list[str]) -> dict[str, int]:

@@ -254,6 +254,18 @@ def test_a_missing_policy_for_a_live_run_is_said(monkeypatch: pytest.MonkeyPatch
     assert refused("run") == "Give a policy: --policy FILE, or paths.policy in the settings."
 
 
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_registry_that_cannot_be_asked_is_answered_in_one_sentence(
+    here: Path, monkeypatch: pytest.MonkeyPatch, processes: int
+) -> None:
+    """No traceback, before anything is asked of Kafka."""
+    monkeypatch.setenv("FOREWARN_KAFKA__BOOTSTRAP_SERVERS", "localhost:1")
+    monkeypatch.setenv("FOREWARN_REGISTRY__URL", "https://registry.test")
+    monkeypatch.setenv("FOREWARN_REGISTRY__CA", str(here / "nowhere.pem"))
+    sentence = refused("run", "--policy", "policy.toml", "--processes", processes)
+    assert sentence == f"the schema registry's ca {here / 'nowhere.pem'} is not a file: name a PEM file"
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_log_damaged_on_the_way_is_answered_in_one_sentence(
     here: Path, workers: int, capfd: pytest.CaptureFixture[str]

@@ -12,7 +12,7 @@ import orjson
 import pytest
 from confluent_kafka import KafkaError
 
-from dataflows.connection import SETTLED_SECONDS, Connection
+from dataflows.connection import ECHO_SECONDS, SETTLED_SECONDS, Connection
 from dataflows.health import Health
 from dataflows.logs import configure, configure_plain
 from dataflows.monitor import REJECTS_TICKS, Monitor
@@ -119,6 +119,8 @@ def test_an_outage_is_said_once_by_whichever_client_meets_it_first(caplog: pytes
         clock.now += SETTLED_SECONDS
         connection.heard()
         connection.heard()
+        clock.now += ECHO_SECONDS - 1
+        connection.on_error(KafkaError(KafkaError._ALL_BROKERS_DOWN))  # a client that has not tried again yet
         connection.lost("_TRANSPORT")
     assert [record.getMessage() for record in caplog.records] == [
         "Kafka is not answering (_ALL_BROKERS_DOWN): trying again until it does.",
@@ -126,6 +128,11 @@ def test_an_outage_is_said_once_by_whichever_client_meets_it_first(caplog: pytes
         "Kafka is not answering (_TRANSPORT): trying again until it does.",
     ]
     assert changes == [True, False, True]
+    clock.now += SETTLED_SECONDS
+    connection.heard()
+    clock.now += ECHO_SECONDS
+    connection.on_error(KafkaError(KafkaError._ALL_BROKERS_DOWN))
+    assert changes == [True, False, True, False, True]
 
 
 def test_rejects_are_said_once_a_minute_by_reason(caplog: pytest.LogCaptureFixture) -> None:

@@ -172,12 +172,12 @@ class Place:
         assert result.exit_code == 0, result.output
         return result.output
 
-    def error(self, *arguments: object) -> str:
+    def error(self, *arguments: object, code: ExitCode | None = None) -> str:
         """Run a command that fails, with the settings file; the one sentence it says."""
         begin = time.monotonic()
         result = self.forewarn(*arguments, "--settings", self.file)
         assert time.monotonic() - begin < BOUND_SECONDS
-        assert result.exit_code == mending(arguments), result.output
+        assert result.exit_code == (mending(arguments) if code is None else code), result.output
         (line,) = result.output.strip().splitlines()
         assert "Traceback" not in self.printed
         assert line.startswith("Error: ")
@@ -304,6 +304,14 @@ def test_a_login_that_fails_is_told_in_one_sentence(place: Place, wrong: Wrong) 
     assert place.leaks() == []
 
 
+def test_a_cluster_with_a_wrong_password_is_told_so_without_a_recovery_directory(place: Place) -> None:
+    """Before its processes start: they would fail one after the other, and start again."""
+    WRONG["password of PLAIN"].write(place)
+    place.file.write_text(place.file.read_text().partition("[recovery]")[0])
+    said = place.error("run", "--policy", POLICY, "--processes", 2)
+    assert re.search(WRONG["password of PLAIN"].says, said, re.IGNORECASE)
+
+
 @pytest.fixture
 def resetting() -> Iterator[str]:
     """The address of something that takes what it is told, and resets the connection."""
@@ -333,7 +341,7 @@ def test_a_listener_that_speaks_no_tls_is_told_as_no_answer_with_what_was_heard_
     monkeypatch.setattr(dataflows.topics, "ANSWER_SECONDS", 1.0)
     address = resetting if ends == "by a reset" else place.secure.address
     place.write("TLS", bootstrap_servers=address)
-    said = place.error("redrive")
+    said = place.error("redrive", code=ExitCode.TRY_AGAIN)
     assert re.search(r"could not be looked at \(.*Timed out; .*in state SSL_HANDSHAKE", said), said
     assert f"check that Kafka runs at {address}, that its listener there speaks TLS (security_protocol) and" in said
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from threading import Event
 
 import pytest
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
+from dataflows.recovery_lock import StoreError
 from dataflows.settings import KafkaSettings
 from dataflows.sinks.exactly_once import ID, ExactlyOnceSink, Plain, State, Writer
-from dataflows.sinks.kafka import DeliveryFailed, Outgoing
-from dataflows.sinks.transactions import Draft, FencedOutError, Transactions
+from dataflows.sinks.kafka import DeliveryFailed, Outgoing, not_taken
+from dataflows.sinks.transactions import Draft, FencedOutError, LeaseExpired, Transactions
 from dataflows.topics import BrokerError
 
 pytestmark = pytest.mark.kafka
@@ -218,9 +220,33 @@ def test_a_missing_topic_is_named_with_what_to_do(writer: Callable[..., Writer[s
         writer(to="absent")
 
 
+@pytest.mark.parametrize(("stood", "error"), [(29.0, FencedOutError), (31.0, LeaseExpired)])
+def test_a_transaction_that_was_open_for_too_long_is_told_from_another_instance(
+    kafka: str, topic: str, monkeypatch: pytest.MonkeyPatch, stood: float, error: type[Exception]
+) -> None:
+    """Kafka says the same of both; a process that stood still may start again, one that was replaced may not."""
+    settings = KafkaSettings(bootstrap_servers=kafka)
+
+    def take() -> Transactions:
+        failed = partial(not_taken, settings, topic)
+        return Transactions(settings, topic, patience_ms=20_000, lease_ms=30_000, fenced="another", failed=failed)
+
+    first = take()
+    produce = first._produce
+
+    def stand_still(draft: Draft, reached: dict[tuple[str, int], int]) -> None:
+        first._begun -= stood
+        produce(draft, reached)
+
+    monkeypatch.setattr(first, "_produce", stand_still)
+    take()  # so that Kafka refuses the first
+    with pytest.raises(error):
+        first.write([Draft(topic, b"v", b"k", [])])
+
+
 def test_a_state_of_another_format_is_refused(writer: Callable[..., Writer[str]]) -> None:
     """A newer version's positions are not guessed at."""
-    with pytest.raises(BrokerError, match="output positions of format 9: run the version that wrote it"):
+    with pytest.raises(StoreError, match="output positions of format 9: run the version that wrote it"):
         writer((9, {}, []))
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import signal
+import urllib.error
+import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,9 +16,13 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 
 from dataflows.exit_codes import ExitCode
+from dataflows.topics import partition_counts
 from schemas.codec import RegistrySettings
+from tests.kafka.broker import Broker
+from tests.kafka.broker_base import free_ports
 from tests.recovery.chaos import Reference
 from tests.recovery.deployment import Deployment, Life
+from tests.recovery.trouble import frozen
 from tests.schemas.scripted import Scripted, by_id
 
 pytestmark = pytest.mark.kafka
@@ -88,6 +94,8 @@ def test_a_missing_output_topic_is_said_before_anything_is_read(deployment: Depl
     """At the start, though the first record for it may be weeks away; and when it goes while running."""
     topic = deployment.settings.topics.late
     admin.delete_topics([topic])[topic].result(30)
+    while partition_counts(deployment.settings.kafka, [topic]):  # the broker hears of it a little after the controller
+        pass
     for processes in (CLUSTER, ()):
         life = deployment.start(*processes)
         assert life.wait(60) == ExitCode.MEND, life.said()
@@ -192,13 +200,75 @@ def test_a_process_that_hangs_is_noticed_and_the_cluster_goes_on(
     deployment: Deployment, reference: Reference, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A line names it, all start again from the last snapshot, and nothing is lost or doubled."""
-    monkeypatch.setenv("FOREWARN_RUN__HUNG_SECONDS", "4")
+    (port,) = free_ports(1)
+    monkeypatch.setenv("FOREWARN_RUN__HUNG_SECONDS", "8")
+    monkeypatch.setenv("FOREWARN_RUN__METRICS_PORT", str(port))
     deployment.produce(reference.log)
-    life = deployment.start(*CLUSTER, "--until-end")
+    life = deployment.start(*CLUSTER)
     while not deployment.risk_ids():
         assert life.process.poll() is None, life.said()
     hung = max(life.alive("--place"))
     os.kill(hung, signal.SIGSTOP)
-    until_said(life, "has not moved for 4 s, so it is killed", "start again from the last snapshot")
-    assert life.wait(120) == 0, life.said()
+    until_said(life, "has not moved for 8 s, so it is killed", "start again from the last snapshot")
+    while "forewarn_restarts_total 1.0" not in asked(port, "/metrics")[1]:
+        assert life.process.poll() is None, life.said()
+    until_ready(life, port)
+    assert life.drain()[0] == 0, life.said()
+    monkeypatch.delenv("FOREWARN_RUN__METRICS_PORT")
+    deployment.finish()
     assert deployment.risk_ids() == Counter(reference.ids)
+
+
+def test_a_run_is_not_ready_while_its_broker_is_frozen(
+    broker: Broker, deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says why on its port, in a metric, and in one line when it begins and one when it is over; it stays alive."""
+    if not broker.can_restart:
+        pytest.skip("the broker is not ours to freeze")
+    (port,) = free_ports(1)
+    monkeypatch.setenv("FOREWARN_RUN__METRICS_PORT", str(port))
+    life = deployment.start()
+    until_ready(life, port)
+    assert "forewarn_kafka_connected 1.0" in asked(port, "/metrics")[1]
+    with frozen(broker):
+        while asked(port, "/ready")[0] == 200:
+            assert life.process.poll() is None, life.said()
+        status, why = asked(port, "/ready")
+        assert status == 503
+        assert why.startswith("Kafka does not answer: ")
+        assert asked(port, "/live")[0] == 200
+        assert "forewarn_kafka_connected 0.0" in asked(port, "/metrics")[1]
+    until_ready(life, port)
+    until_said(life, "Kafka answers again")
+    assert "forewarn_kafka_outages_total 1.0" in asked(port, "/metrics")[1]
+    assert life.drain()[0] == 0, life.said()
+    assert life.said().count("Kafka is not answering") == 1, life.said()
+    words = (
+        "forewarn 0.1.0 starts",
+        "is new: ",
+        "Ready: ",
+        "Kafka is not answering",
+        "answers again",
+        "Draining",
+        "Drained",
+    )
+    places = [life.said().index(word) for word in words]
+    assert places == sorted(places), life.said()
+
+
+def asked(port: int, path: str) -> tuple[int, str]:
+    """Status and text of what a run says on its port; 0 where nothing listens."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+    except OSError:
+        return 0, ""
+
+
+def until_ready(life: Life, port: int) -> None:
+    """Wait until it says that it is ready."""
+    while asked(port, "/ready")[0] != 200:
+        assert life.process.poll() is None, life.said()

@@ -28,12 +28,14 @@ class Scripted:
     def __init__(self) -> None:
         self.answers: dict[str, tuple[int, bytes]] = {}
         self.asked: list[str] = []
+        self.queries: list[str] = []
         self.authorization: str | None = None
         scripted = self
 
         class Handler(BaseHTTPRequestHandler):
             def answer(self) -> None:
-                path = self.path.partition("?")[0]
+                path, _, query = self.path.partition("?")
+                scripted.queries.append(query)
                 scripted.asked.append(f"{self.command} {path}")
                 scripted.authorization = self.headers["Authorization"]
                 self.rfile.read(int(self.headers["Content-Length"] or 0))

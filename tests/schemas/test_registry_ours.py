@@ -10,6 +10,7 @@ from pydantic import SecretStr, ValidationError
 
 from schemas.codec import Codec, Encoder, RegistryError, RegistrySettings, RegistryUnavailable
 from schemas.records import CHAT
+from schemas.registry import RegistryUnusable
 from tests.schemas.kit import MESSAGE, raw
 from tests.schemas.scripted import NAME, TEXT, CodecOf, Scripted, by_id
 
@@ -82,3 +83,41 @@ def test_a_ca_that_is_not_there_is_named(tmp_path: Path) -> None:
     missing = tmp_path / "ca.pem"
     with pytest.raises(RegistryError, match=r"ca\.pem is not a file: name a PEM file"):
         Codec(RegistrySettings(url="https://host", ca=missing))
+
+
+def test_a_registry_that_may_only_be_read_is_never_written_to(registry: Scripted) -> None:
+    """With `auto_register` off a schema that is missing there is told, and nothing is registered."""
+    settings = registry.settings.model_copy(update={"auto_register": False})
+    registry.put(f"POST /subjects/{NAME}", 404, {"error_code": 40403, "message": "Schema not found"})
+    encoder = Encoder(CHAT, settings, registered_as=NAME)
+    with pytest.raises(RegistryError, match=rf"does not have our schema under {NAME}, and registry.auto_register is"):
+        encoder.prefix()
+    registry.put(f"POST /subjects/{NAME}", 200, {"id": 5, "version": 1, "subject": NAME, "schema": TEXT})
+    assert encoder.prefix() == b"\x00\x00\x00\x00\x05"
+    assert registry.asked == [f"POST /subjects/{NAME}"] * 2
+    encoder.close()
+
+
+def test_a_schema_is_looked_up_and_registered_in_its_normal_form(registry: Scripted) -> None:
+    """Some registries compare texts, and whoever registered ours before may have used other white space."""
+    registry.put(f"POST /subjects/{NAME}", 404, {"error_code": 40403, "message": "Schema not found"})
+    registry.put(f"POST /subjects/{NAME}/versions", 200, {"id": 3})
+    encoder = Encoder(CHAT, registry.settings, registered_as=NAME)
+    encoder.prefix()
+    assert [query.lower().split("&")[0] for query in registry.queries] == ["normalize=true"] * 2
+    encoder.close()
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_a_registry_that_will_not_have_us_is_told_from_one_that_is_away(
+    registry: Scripted, status: int, codec_of: CodecOf
+) -> None:
+    """Wrong credentials or a wrong url are to be mended; the flow stops all the same, because nothing is known."""
+    registry.put("GET /schemas/ids/7", status, {"error_code": status, "message": "no"})
+    registry.put("GET /schemas/types", status, {"error_code": status, "message": "no"})
+    with pytest.raises(RegistryUnusable):
+        codec_of(registry.settings).decode(raw(by_id(7)))
+    registry.put("GET /schemas/ids/8", 503, {"error_code": 503, "message": "busy"})
+    with pytest.raises(RegistryUnavailable) as caught:
+        codec_of(registry.settings).decode(raw(by_id(8)))
+    assert not isinstance(caught.value, RegistryUnusable)
