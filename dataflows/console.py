@@ -38,6 +38,8 @@ def print_replayed(console: Console, out: Path, done: Replayed, read: LogCounts,
         held = f"held back at {summary['held_back']:,} decision points by the budget"
         console.print(f"{held} of {summary['policy']['budget']:,} newly warned users an hour", highlight=False)
     console.print(_lead(summary), highlight=False)
+    for fault in summary["faults"]:
+        console.print(f"[bold]attention:[/bold] {escape(fault)}", highlight=False)
     if top:
         for event in strongest_warnings(out, top):
             _print_warning(console, event)

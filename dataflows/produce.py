@@ -11,12 +11,15 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from dataflows.clock import now_ms
 from dataflows.sinks.kafka import RELIABLE
 from dataflows.sources.log import Item
+from detectors.log_clock import LogClock
 from schemas.codec import Codec
 from schemas.records import CHAT, MODERATION, ChatMessage, Event, Reject, Subject
 
 Topics = Mapping[Subject, str] | Mapping[str, str]
 """The topic of each subject."""
 
+DAY = 86_400_000
+"""An event may be dated so far ahead of the log's clock (ms) and still count for it."""
 PROGRESS_EVERY = 1_000
 """Items between two calls of `on_progress`."""
 
@@ -105,7 +108,7 @@ def produce(
         else:
             if pace is not None:
                 begin = now() if begin is None else begin
-                due = begin + pace.due_ms(event.event_time)
+                due = begin + pace.due_ms(sender.time_of(event))
                 while (early := due - now()) > 0:
                     sender.serve(early / 1000)
             sender.send(event)
@@ -129,20 +132,32 @@ class _Sender:
     ) -> None:
         self.counts = Produced()
         self._failed: KafkaError | None = None
-        self._clock = -1
+        self._clock, self._log = -1, LogClock()
         self._producer = new_producer(config)
         self._chat = (topics[CHAT], encoder(CHAT).encode, self._delivered_chat)
         self._moderation = (topics[MODERATION], encoder(MODERATION).encode, self._delivered_moderation)
 
+    def time_of(self, event: Event) -> int:
+        """Return the event time (ms), or the latest one before it where it is dated beyond what the log supports."""
+        self._log.advance(event.user_id, event.event_time)
+        reach = self._log.reach(DAY)
+        return event.event_time if reach < 0 or event.event_time <= reach else max(self._clock, 0)
+
     def send(self, event: Event) -> None:
         """Hand one event to the producer, waiting for room in its queue."""
         topic, encode, delivered = self._chat if isinstance(event, ChatMessage) else self._moderation
-        # strictly rising, so that the source, which merges the topics by record timestamp, gives the log's own order
-        self._clock = max(self._clock + 1, event.event_time)
+        # strictly rising, so that the source, which merges the topics by record timestamp, gives the log's own order;
+        # but for events dated beyond what the log supports, which must not date all records after them
+        stamp = event.event_time
+        if self.time_of(event) == stamp:
+            reach = self._log.reach(DAY)
+            if 0 <= reach < self._clock:  # what came before two users were heard of was dated beyond
+                self._clock = -1
+            stamp = self._clock = max(self._clock + 1, stamp)
         value, key = encode(event), event.user_id.encode()
         while True:
             try:
-                self._producer.produce(topic, value, key, on_delivery=delivered, timestamp=self._clock)
+                self._producer.produce(topic, value, key, on_delivery=delivered, timestamp=stamp)
             except BufferError:
                 self.serve(1.0)
             except KafkaException as error:

@@ -10,7 +10,9 @@ from prometheus_client import CollectorRegistry, Gauge, Histogram
 from prometheus_client import Counter as Metric
 
 from dataflows.clock import now_ms
+from dataflows.silence import Watch
 from detectors.lane import Publication
+from detectors.served import ServedBatch
 from schemas.records import ChatMessage, Event, Reject, Tombstone
 
 
@@ -19,6 +21,7 @@ class Telemetry:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self.watch = Watch()
         self._lock = Lock()
         self._counts: dict[str, Counter[str]] = {}
         self._metrics = {
@@ -37,6 +40,15 @@ class Telemetry:
                     "why",
                     "Profiles dropped from memory: after a silence longer than profile_ttl, or an erasure.",
                 ),
+                ("unscored", "cause", "Decision points without a score, by cause."),
+                ("silent", "cause", "Scored points at which no score could warn: no promise shown yet, or no budget."),
+                ("clock_ahead", "topic", "Events dated more than a day ahead of what the log's users support."),
+                (
+                    "examples",
+                    "fate",
+                    "Examples put off because they were dated ahead, left out, and models begun anew.",
+                ),
+                ("text_failures", "scorer", "Messages that the text scorer failed on."),
                 ("raised", "tier", "Warnings published that raised a user's tier, by tier."),
                 ("published", "kind", "Risk events and tombstones published."),
                 ("matured_points", "bin", "Sampled decision points with a mature label, by bin of their probability."),
@@ -97,6 +109,23 @@ class Telemetry:
         for counts in batches:
             for name, labelled in counts.items():
                 self.add(name, labelled)
+
+    def fates(self, batches: Iterable[Mapping[str, int]]) -> None:
+        """Count what became of examples that were not learnt at once."""
+        fates: Counter[str] = Counter()
+        for batch in batches:
+            fates.update(batch)
+        self.add("examples", fates)
+
+    def served(self, batches: Sequence[ServedBatch]) -> None:
+        """Count points that had no score, or no threshold to reach, and log when most have none."""
+        unscored, silent = Counter[str](), Counter[str]()
+        for batch in batches:
+            unscored.update(batch.unscored)
+            silent.update(batch.silent)
+        self.add("unscored", unscored)
+        self.add("silent", silent)
+        self.watch.points(sum(map(len, batches)), unscored + silent)
 
     def judged(self, publications: Sequence[Publication]) -> None:
         """Count what is published."""

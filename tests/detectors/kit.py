@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
+from functools import partial
 from math import nan
 from typing import TypeVar
 
@@ -160,7 +161,7 @@ def news_of(batches: list[list[Lesson]], rules: Policy = COMMUNITY) -> dict[str,
     """What the learner of each model tells, batch by batch."""
     told: dict[str, list[News]] = {}
     for name in (rules.learning.champion, *rules.learning.challengers):
-        learner = Learner(name, rules.learning, model=lambda: new_model(name, rules))
+        learner = Learner(name, rules.learning, model=partial(new_model, name, rules))
         told[name] = []
         for batch in batches:
             published, reached = learner.take(batch)

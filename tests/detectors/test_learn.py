@@ -30,7 +30,7 @@ from tests.detectors.kit import (
     steps_of,
     vector_of,
 )
-from tests.properties.streams import DAY, LAWFUL
+from tests.properties.streams import LAWFUL
 
 LESSONS = lessons_of(steps_of(community(seed=3, length=460)))
 OLDER = 1

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import random
-from math import ceil
 from collections import Counter
+from math import ceil
 
 import numpy as np
 from hypothesis import given, settings
