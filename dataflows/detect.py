@@ -76,8 +76,11 @@ def build_flow(
     profiled = profile("profile", events, Rulebook(policy), lanes, telemetry, stores)
     rejects = op.merge("rejects", decoded.rejects, profiled.rejects)
     models = () if pinned is not None else (policy.learning.champion, *policy.learning.challengers)
+    champion = policy.learning.champion
     news = learn("learn", profiled.lessons, rejects, policy, models)
-    judged = judge("judge", profiled.items, decoded.scored, news, new_lane, lanes, telemetry, wait=one_partition)
+    judged = judge(
+        "judge", profiled.items, decoded.scored, news, new_lane, lanes, telemetry, champion, wait=one_partition
+    )
     op.output("risk_events", judged.events, sinks.risk)
     deliver("risk_features", judged.served, sinks.features)
     op.output("risk_models", news, sinks.models)

@@ -24,6 +24,8 @@ from schemas.records import CHAT, MODERATION, ChatMessage, Event, Raw, Reject, R
 Topics = Mapping[Subject, str] | Mapping[str, str]
 """The topic of each subject."""
 
+DAY = 86_400_000
+"""An event may be dated so far ahead of the log's clock (ms) and still count for it."""
 PROGRESS_EVERY = 1_000
 """Items between two calls of `on_progress`."""
 

@@ -99,7 +99,8 @@ def run(
         beat(place.supervisor)
         telemetry.restarts.inc(place.restarts if process == 0 else 0)
     _describe(telemetry, policy, model)
-    telemetry.expect("misplaced", (settings.topics.chat_messages, settings.topics.moderation_events))
+    for name in ("misplaced", "clock_ahead"):
+        telemetry.expect(name, (settings.topics.chat_messages, settings.topics.moderation_events))
     health = Health(
         stuck_seconds=(settings.kafka.delivery_timeout_ms + GRACE_MS) / 1_000 + STUCK_SECONDS,
         epoch_seconds=None if store.directory is None else store.epoch_interval_seconds,

@@ -11,8 +11,9 @@ import orjson
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from dataflows.evaluation.labels import Told, label, upheld
+from dataflows.evaluation.labels import Told, end_of_log, label, upheld
 from dataflows.live_figures import figures, measure
+from dataflows.silence import silence_told
 from dataflows.telemetry import Telemetry
 from detectors.items import Outcome, cause_of
 from detectors.lane import Publication
@@ -21,6 +22,7 @@ from detectors.policy import Policy
 from schemas.records import ModelVersion, RiskEvent
 
 Times = NDArray[np.int64]
+DAY = 86_400_000
 
 
 def _progressive(labels: NDArray[np.bool_], scores: NDArray[np.float64], matured: NDArray[np.bool_]) -> dict[str, Any]:
@@ -34,6 +36,20 @@ def _progressive(labels: NDArray[np.bool_], scores: NDArray[np.float64], matured
         "average_precision": average_precision(labels, scores),
         "brier": brier(labels, scores),
     }
+
+
+def period_of(user: Times, as_of: Times) -> tuple[int, int] | None:
+    """Return the first and the last time (ms) of points in the order of the log, without what a few users claim.
+
+    A time counts if it is no more than a day outside of what the log's clock has gone through, forwards and backwards.
+    """
+    if not len(as_of):
+        return None
+    last = end_of_log(user, as_of)
+    latest = int(as_of.max())
+    first = latest - end_of_log(user[::-1], latest - as_of[::-1])
+    within = as_of[(as_of >= first - DAY) & (as_of <= last + DAY)] if last >= 0 else as_of
+    return (int(within.min()), int(within.max())) if len(within) else (int(as_of.min()), latest)
 
 
 def _lead(publications: list[Publication], outcomes: list[Outcome], points: dict[str, Times]) -> dict[str, Any]:
@@ -100,6 +116,7 @@ def summarise(
     for user, time in zip(users, as_of.tolist(), strict=True):
         if user in escalated:
             points[user].append(time)
+    period = period_of(numbers[np.argsort(places)], as_of[np.argsort(places)])
     decisions, rejects = telemetry.counts("decisions"), telemetry.counts("rejects")
     mended = telemetry.counts("mended_parts")
     outcomes_seen = telemetry.counts("outcomes")
@@ -118,8 +135,8 @@ def summarise(
         }
     summary = {
         "log": log_name,
-        "first_event": int(as_of.min()) if len(as_of) else None,
-        "last_event": int(as_of.max()) if len(as_of) else None,
+        "first_event": None if period is None else period[0],
+        "last_event": None if period is None else period[1],
         "events": telemetry.counts("events"),
         "users": len(set(users)),
         "decision_points": decisions.get("decision_points", 0),
@@ -129,6 +146,11 @@ def summarise(
         "rejects": {"total": sum(rejects.values()), **rejects},
         "mended_parts": {"total": sum(mended.values()), **mended},
         "risk_events": {"total": telemetry.counts("published").get("risk_event", 0), "raised": raised},
+        "unscored": telemetry.counts("unscored"),
+        "silent": telemetry.counts("silent"),
+        "clock_ahead": telemetry.counts("clock_ahead"),
+        "examples": telemetry.counts("examples"),
+        "text_failures": telemetry.counts("text_failures"),
         "held_back": decisions.get("held_back", 0),
         "overturned": decisions.get("overturned", 0),
         **_lead(publications, outcomes, {user: np.array(times) for user, times in points.items()}),
@@ -144,5 +166,6 @@ def summarise(
             "budget": policy.warnings.budget,
         },
     }
+    summary["faults"] = silence_told(summary)
     document: dict[str, Any] = orjson.loads(orjson.dumps(summary))
     return document

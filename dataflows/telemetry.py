@@ -11,9 +11,11 @@ from prometheus_client import CollectorRegistry, Gauge, Histogram, disable_creat
 from prometheus_client import Counter as Metric
 
 from dataflows.clock import now_ms
+from dataflows.silence import CAUSES, SILENT, Watch
 from detectors.features.catalogue import NUMBERS
 from detectors.lane import Publication
 from detectors.live.bins import BINS
+from detectors.served import ServedBatch
 from schemas.mending import PARTS
 from schemas.records import ChatMessage, Event, ModerationEvent, Reject, RejectReason, Tier, Tombstone
 
@@ -54,6 +56,17 @@ FAMILIES = {
         ("silence", "erasure"),
         "Profiles dropped from memory: after a silence longer than profile_ttl, or an erasure.",
     ),
+    "unscored": Family("cause", tuple(CAUSES), "Decision points without a score, by cause."),
+    "silent": Family(
+        "cause", tuple(SILENT), "Scored points at which no score could warn: no promise shown yet, or no budget."
+    ),
+    "clock_ahead": Family("topic", None, "Events dated more than a day ahead of what the log's users support."),
+    "examples": Family(
+        "fate",
+        ("put_off", "left_out", "begun_anew"),
+        "Examples put off because they were dated ahead, left out, and models begun anew.",
+    ),
+    "text_failures": Family("scorer", None, "Messages that the text scorer failed on."),
     "raised": Family("tier", WARNINGS, "Warnings published that raised a user's tier, by tier."),
     "published": Family("kind", ("risk_event", "tombstone"), "Risk events and tombstones published."),
     "left_out": Family(
@@ -81,6 +94,7 @@ class Telemetry:
     def __init__(self) -> None:
         _disable_created()  # a second series for each, which says no more than a restart does
         self.registry = CollectorRegistry()
+        self.watch = Watch()
         self._lock = Lock()
         self._counts: dict[str, Counter[str]] = {}
         self._metrics = {
@@ -187,6 +201,23 @@ class Telemetry:
         for counts in batches:
             for name, labelled in counts.items():
                 self.add(name, labelled)
+
+    def fates(self, batches: Iterable[Mapping[str, int]]) -> None:
+        """Count what became of examples that were not learnt at once."""
+        fates: Counter[str] = Counter()
+        for batch in batches:
+            fates.update(batch)
+        self.add("examples", fates)
+
+    def served(self, batches: Sequence[ServedBatch]) -> None:
+        """Count points that had no score, or no threshold to reach, and log when most have none."""
+        unscored, silent = Counter[str](), Counter[str]()
+        for batch in batches:
+            unscored.update(batch.unscored)
+            silent.update(batch.silent)
+        self.add("unscored", unscored)
+        self.add("silent", silent)
+        self.watch.points(sum(map(len, batches)), unscored + silent)
 
     def judged(self, publications: Sequence[Publication]) -> None:
         """Count what is published."""

@@ -273,12 +273,12 @@ def _wait_until_known(admin: _Admin, names: list[str]) -> None:
 
 def _wait_until_altered(admin: _Admin, topics: list[_Topic]) -> None:
     """The same of what was set in a topic: the next command would still find the old value."""
-    deadline = now_ms() + ANSWER_SECONDS * 1_000
+    deadline = monotonic_ms() + ANSWER_SECONDS * 1_000
     while True:
         found = _configs(admin, [topic.name for topic in topics])
         if not any(_differences(topic, found[topic.name]) for topic in topics):
             return
-        if now_ms() > deadline:
+        if monotonic_ms() > deadline:
             raise BrokerAway("The topics were altered but do not show it yet: wait a moment and ask again.")
 
 

@@ -8,10 +8,11 @@ scores at once.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from itertools import chain
-from math import isnan, nan
+from math import inf, isnan, nan
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -50,12 +51,14 @@ class News(NamedTuple):
     """What a learner tells the lanes: versions published, and the position it has reached in each partition.
 
     `forgotten` are users who are to be taken out of what versions keep of users, from the position of their erasure on.
+    `fates` is what became of examples that were not learnt at once: see `Learner.fates`.
     """
 
     model: str
     published: list[Published]
     reached: dict[int, int]
     forgotten: Sequence[Forgotten] = ()
+    fates: Mapping[str, int] = {}
 
 
 class Publication(NamedTuple):
@@ -152,7 +155,32 @@ class Lane:
             list(chain.from_iterable([version] * number for version, number in versions)),
             shadows,
             held_back,
+            *self._silence(batch, runs, probabilities),
         )
+
+    def _silence(self, batch: Batch, runs: list[Run], probabilities: Matrix) -> tuple[Counter[str], Counter[str]]:
+        """Return why points have no score, and why no score could have warned, with how many each."""
+        unscored, silent = Counter[str](), Counter[str]()
+        absent = np.isnan(probabilities)
+        for model, note, start, stop in runs:
+            missing = int(absent[start:stop].sum())
+            limits = self._decider.limits(model)
+            if missing < stop - start and limits.tiers[0][1] == inf:
+                silent["promise" if limits.unbudgeted[0] == inf else "budget"] += stop - start - missing
+            if not missing:
+                continue
+            if note == "no_version":
+                unscored["no_version"] += missing
+            elif model is None or not model.ready:
+                unscored["not_learnt"] += missing
+            else:
+                few = sum(
+                    events < self._min_events and gone
+                    for events, gone in zip(batch.events[start:stop], absent[start:stop].tolist(), strict=True)
+                )
+                unscored["few_events"] += few
+                unscored["model_silent"] += missing - few
+        return +unscored, +silent
 
     def _judge(
         self, batch: Batch, runs: list[Run], values: list[float], between: dict[int, list[LaneItem]]

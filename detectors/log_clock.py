@@ -104,7 +104,7 @@ class LogClock:
         return (crc32(user_id.encode("utf-8", "surrogatepass")) >> 12) & ((1 << self._halvings) - 1) == 0
 
     def _recount(self) -> None:
-        """Move the clock after users came or went: back, once enough are known, only without half a quorum."""
+        """Move the clock after users came or went; once enough are known, back only if half a quorum is missing."""
         times = self._times
         if len(times) < 2:
             return

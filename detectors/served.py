@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import isnan
 from typing import NamedTuple
 
@@ -29,7 +30,7 @@ class ServedBatch:
 
     `matrix` holds the points' vectors as rows, `probabilities` is NaN where absent, and `shadows` has a row for each
     challenger, with a column for each point. `held_back` is at how many of them the budget kept a user from being
-    warned of.
+    warned of, `unscored` how many had no score and `silent` how many no threshold to reach, by cause.
     """
 
     points: list[DecisionPoint]
@@ -39,6 +40,8 @@ class ServedBatch:
     versions: list[str]
     shadows: Matrix
     held_back: int = 0
+    unscored: Counter[str] = field(default_factory=Counter)
+    silent: Counter[str] = field(default_factory=Counter)
 
     def __len__(self) -> int:
         return len(self.points)

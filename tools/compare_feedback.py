@@ -10,8 +10,8 @@ the point.
 from __future__ import annotations
 
 import sys
-from collections import deque
 from dataclasses import dataclass
+from heapq import heappop, heappush
 from math import exp, sqrt
 from pathlib import Path
 
@@ -103,7 +103,7 @@ def told(log_file: Path, mapping: LogMapping | None, policy: Policy) -> Listened
 def waiting(lessons: list[Lesson], horizon: int) -> list[Lesson]:
     """The same lessons with every negative put off until its horizon is over, or left out if its user escalates."""
     clock = LogClock()
-    held: deque[tuple[int, int, int]] = deque()
+    held: list[tuple[int, int, int]] = []  # a heap, as one user's wrong clock must not hold up the others
     examples: dict[int, Example] = {}
     of_user: dict[str, list[int]] = {}
     found = []
@@ -116,13 +116,13 @@ def waiting(lessons: list[Lesson], horizon: int) -> list[Lesson]:
                 if key in examples and examples[key].known_at >= lesson.time - horizon:
                     del examples[key]
         while held and held[0][0] < clock.now:
-            due, _, key = held.popleft()
+            due, _, key = heappop(held)
             if key in examples:
                 now_known.append(examples.pop(key)._replace(known_at=due))
         for example in lesson.examples:
             if not example.label:
                 examples[number] = example
-                held.append((example.known_at + horizon, lesson.seq, number))
+                heappush(held, (example.known_at + horizon, lesson.seq, number))
                 of_user.setdefault(lesson.user_id, []).append(number)
         found.append(lesson._replace(examples=tuple(now_known)))
     return found
@@ -169,13 +169,13 @@ def calibrated(told_log: Listened, values: Values, *, sloping: bool = True) -> V
     """
     slope, intercept, steep, high = 1.0, 0.0, 1.0, 1.0
     clock, known = LogClock(), told_log.labels
-    open_points: deque[int] = deque()
+    open_points: list[tuple[int, int]] = []  # a heap likewise
     found = np.full(len(values), np.nan)
     logits = np.log(np.clip(values, LEAST_ODDS, 1 - LEAST_ODDS) / np.clip(1 - values, LEAST_ODDS, 1)).tolist()
     for row, point in enumerate(told_log.points):
         clock.advance(point.user_id, point.as_of)
-        while open_points and known.known_at[open_points[0]] < clock.now:
-            past = open_points.popleft()
+        while open_points and open_points[0][0] < clock.now:
+            _, past = heappop(open_points)
             miss = 1 / (1 + exp(-slope * logits[past] - intercept)) - known.positive[past]
             steep, high = steep + (miss * logits[past]) ** 2, high + miss**2
             if sloping:
@@ -183,7 +183,7 @@ def calibrated(told_log: Listened, values: Values, *, sloping: bool = True) -> V
             intercept -= STEP * miss / sqrt(high)
         if values[row] == values[row]:
             found[row] = 1 / (1 + exp(-slope * logits[row] - intercept))
-            open_points.append(row)
+            heappush(open_points, (int(known.known_at[row]), row))
     return found
 
 

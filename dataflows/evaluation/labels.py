@@ -9,6 +9,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.log_clock import LogClock
+
 Flags = NDArray[np.bool_]
 Times = NDArray[np.int64]
 
@@ -97,9 +99,9 @@ def label(
 
     With `ahead` (ms) only escalations that are at least so far away count for the question *horizon*.
 
-    An escalation is told from what came before it in the log, not from a point of its own record. The end of
-    the log is the latest time that two users have shown, as one poisoned clock must not make it longer. The question
-    *next* is the one that papers on ban prediction ask; every row of a log answers it, so that none is censored.
+    An escalation is told from what came before it in the log, not from a point of its own record. The end
+    of the log is where its clock has come in the end (`LogClock`), as a few wrong clocks must not make it longer. The
+    question *next* is the one that papers on ban prediction ask; every row of a log answers it: none is censored.
     """
     positive = np.zeros(len(user), dtype=np.bool_)
     late = np.zeros(len(user), dtype=np.bool_)
@@ -127,7 +129,13 @@ def label(
     late &= ~positive
     if question == "next":
         return Labels(positive, np.ones(len(user), dtype=np.bool_), known_at, late)
-    latest = np.zeros(int(user.max(initial=-1)) + 1, dtype=np.int64)
-    np.maximum.at(latest, user, as_of)
-    shown_by_two = np.sort(latest)[-2:]
-    return Labels(positive, known_at <= (shown_by_two[0] if len(latest) else 0), known_at, late)
+    in_order = np.argsort(seq, kind="stable")
+    return Labels(positive, known_at <= end_of_log(user[in_order], as_of[in_order]), known_at, late)
+
+
+def end_of_log(user: NDArray[np.int64], as_of: Times) -> int:
+    """Return the time (ms) that the log's clock has reached after these points, in the order of the log."""
+    clock = LogClock()
+    for one, time in zip(user.tolist(), as_of.tolist(), strict=True):
+        clock.advance(str(one), time)
+    return clock.now

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -12,9 +13,13 @@ from dataflows.placement import Placement
 from dataflows.telemetry import Telemetry
 from detectors.channels import Context
 from detectors.live.scorers import Scored, looked_at
+from detectors.log_clock import LogClock
 from detectors.text.scorer import NAME, TextScorer
 from schemas.codec import Codec
 from schemas.records import ChatMessage, Event, Position, Raw, Reject, ScorerResult
+
+DAY = 86_400_000
+"""Events count as dated ahead from a day (ms) on."""
 
 
 class Decoded(NamedTuple):
@@ -56,6 +61,7 @@ def decode(
 
     A `placement` looks whether records lie where their users belong.
     """
+    clocks: dict[int, LogClock] = {}
 
     def decode_batch(batch: list[Raw | Reject]) -> list[_Batch]:
         events: list[Decoded] = []
@@ -76,7 +82,8 @@ def decode(
         if placement is not None:
             placement.look(placed)
         if text is not None:
-            _score(events, text)
+            _score(events, text, telemetry)
+        telemetry.add("clock_ahead", _ahead(events, clocks))
         telemetry.decoded([event for event, _, _ in events], rejects, codec.take_mended())
         return [_Batch(events, rejects, _scored(events))]
 
@@ -98,6 +105,20 @@ def decode(
     )
 
 
+def _ahead(events: list[Decoded], clocks: dict[int, LogClock]) -> Counter[str]:
+    """Count the events that are dated beyond what the users of their partition support, by topic."""
+    ahead: Counter[str] = Counter()
+    for event, at, _ in events:
+        clock = clocks.get(at.partition)
+        if clock is None:
+            clock = clocks[at.partition] = LogClock()
+        time = event.event_time
+        clock.advance(event.user_id, time)
+        if 0 <= clock.now < time - DAY and time > clock.reach(DAY):
+            ahead[at.topic] += 1
+    return ahead
+
+
 def _scored(events: list[Decoded]) -> list[Scored]:
     """A sample of what scorers said, ours among them."""
     return [
@@ -108,8 +129,11 @@ def _scored(events: list[Decoded]) -> list[Scored]:
     ]
 
 
-def _score(events: list[Decoded], scorer: TextScorer) -> None:
-    """Put the scorer's results into the messages that no scorer has seen, all of them in one go."""
+def _score(events: list[Decoded], scorer: TextScorer, telemetry: Telemetry) -> None:
+    """Put the scorer's results into the messages that no scorer has seen, all of them in one go.
+
+    Where it fails, messages stay without a result, which is counted.
+    """
     spoken = {
         place: event.text
         for place, (event, _, _) in enumerate(events)
@@ -117,7 +141,14 @@ def _score(events: list[Decoded], scorer: TextScorer) -> None:
     }
     if not spoken:
         return
-    for place, value in zip(spoken, scorer.score_many(list(spoken.values())).tolist(), strict=True):
+    try:
+        values = scorer.score_many(list(spoken.values())).tolist()
+    except Exception as error:
+        telemetry.add("text_failures", Counter({NAME: len(spoken)}))
+        telemetry.watch.failed("The text scorer", f"The text scorer fails ({type(error).__name__}): no toxicity.")
+        return
+    telemetry.watch.worked("The text scorer")
+    for place, value in zip(spoken, values, strict=True):
         event, at, _ = events[place]
         result = ScorerResult(scorer=NAME, version=scorer.version, value=value)
         events[place] = Decoded(event.model_copy(update={"scores": (result,)}), at)

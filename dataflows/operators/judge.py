@@ -73,6 +73,7 @@ def judge(
     new_lane: Callable[[], Lane],
     lanes: int,
     telemetry: Telemetry,
+    champion: str,
     *,
     wait: bool,
 ) -> JudgeOut:
@@ -84,6 +85,7 @@ def judge(
     names = lane_names(lanes)
 
     def broadcast(batch: list[News]) -> list[tuple[str, News]]:
+        telemetry.fates([item.fates for item in batch if item.model == champion])
         return [(lane, item) for item in batch if wait or item.published or item.forgotten for lane in names]
 
     def deal(batches: list[list[Scored]]) -> list[tuple[str, ScoredBatch]]:
@@ -105,7 +107,9 @@ def judge(
         return [(item.event.user_id, item) for item in events]
 
     def to_served(batch: list[tuple[str, Judgement]]) -> list[tuple[str, ServedBatch]]:
-        telemetry.add("decisions", Counter(held_back=sum(judgement.served.held_back for _, judgement in batch)))
+        served = [judgement.served for _, judgement in batch]
+        telemetry.add("decisions", Counter(held_back=sum(one.held_back for one in served)))
+        telemetry.served(served)
         return [(lane, judgement.served) for lane, judgement in batch if judgement.served]
 
     return JudgeOut(

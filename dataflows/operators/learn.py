@@ -49,7 +49,7 @@ class LearnLogic(StatefulBatchLogic[Lessons, News, bytes]):
         if learner is None:
             learner = self._learner = self._new(values[0].model)
         published, reached = learner.take([lesson for bundle in values for lesson in bundle.lessons])
-        return [News(learner.name, published, dict(reached), learner.forgotten())], False
+        return [News(learner.name, published, dict(reached), learner.forgotten(), learner.fates())], False
 
     def snapshot(self) -> bytes:
         """The learner's state as versioned bytes; the engine asks when an epoch is complete, with all its lessons."""

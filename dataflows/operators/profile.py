@@ -256,6 +256,7 @@ def _count(found: Gathered, items: int, outcomes: Counter[str], telemetry: Telem
     erased = outcomes["erased"]
     outcomes["seen"] = len(found.lessons) - outcomes.total()
     telemetry.add("outcomes", outcomes)
+    telemetry.watch.events(len(found.lessons), outcomes["late"])
     changed = Counter([outcome.kind for outcome in found.outcomes])
     decisions = Counter(
         decision_points=items - len(found.outcomes) - erased,

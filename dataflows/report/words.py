@@ -124,6 +124,12 @@ def headline(summary: Summary, warned: int | None = None) -> list[str]:
     return [_period(summary), _volume(summary), _warnings(summary, warned), _ahead(summary), _losses(summary)]
 
 
+def faults(summary: Summary) -> list[str]:
+    """Return what the summary says of scoring that stopped, shrank or degraded, a sentence each."""
+    told = summary.get("faults")
+    return [visible(fault) for fault in told if isinstance(fault, str)] if isinstance(told, list) else []
+
+
 def _period(summary: Summary) -> str:
     first, last = summary.number("first_event"), summary.number("last_event")
     if first is None or last is None:

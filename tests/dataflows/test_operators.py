@@ -144,7 +144,7 @@ KINDS: dict[str, tuple[Callable[[bytes | None], Any], list[list[Any]]]] = {
     "judge": (lambda snapshot: JudgeLogic(lane(), snapshot), heard_and_seen()),
     "context": (lambda snapshot: ContextLogic(9, snapshot), [[events] for events in whole_log()]),
 }
-VERSIONS = {"learn": 3, "judge": 3, "context": 1}
+VERSIONS = {"learn": 4, "judge": 4, "context": 2}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -351,7 +351,7 @@ def test_only_lanes_that_wait_hear_how_far_a_learner_has_come(wait: bool) -> Non
     flow = Dataflow("test")
     nothing: Any = op.input("nothing", flow, TestingSource([]))
     told = op.input("told", flow, TestingSource([News("logistic", [], {0: 0}), *news]))
-    judge("judge", nothing, nothing, told, lambda: Listening(POLICY, wait=wait), 2, Telemetry(), wait=wait)
+    judge("judge", nothing, nothing, told, lambda: Listening(POLICY, wait=wait), 2, Telemetry(), "logistic", wait=wait)
     out: list[Judgement] = []
     op.output("out", told, TestingSink(out))
     run_main(flow)
