@@ -24,8 +24,8 @@ from detectors.policy import LearningPolicy
 from detectors.track import TrackRecord
 from schemas.records import ModelVersion
 
-STATE_VERSION = 3
-"""Version of a learner's packed state."""
+STATE_VERSION = 4
+"""Version of a learner's packed state; every one before it is read."""
 
 
 class Published(NamedTuple):
