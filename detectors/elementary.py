@@ -8,7 +8,7 @@ are below one unit in the last place. `detectors.elementwise` has the same funct
 
 from __future__ import annotations
 
-from math import copysign, inf, nan
+from math import copysign, inf, ldexp, nan
 from typing import Final
 
 from librt.vecs import vec
@@ -54,7 +54,7 @@ A little further down a double loses its digits one by one, and a quotient of tw
 RAISED: Final = 18014398509481984.0
 """2**54: lifts a number below `SMALLEST` among the normal ones."""
 
-POWERS = vec[float]([2.0**power for power in range(-1022, 1024)])
+POWERS = vec[float]([ldexp(1.0, power) for power in range(-1022, 1024)])
 """Powers of two that are normal numbers."""
 
 

@@ -24,7 +24,7 @@ _MANTISSA = np.int64(0xFFFFFFFFFFFFF)
 _BASE = np.int64(0x3FE6A09E667F3BCD)
 """The bits of `SQRT_HALF`."""
 _OFFSET = np.int64(0x3FF0000000000000 - 0x3FE6A09E667F3BCD)
-_POWERS = np.array([2.0**power for power in range(-1022, 1024)])
+_POWERS = np.ldexp(1.0, np.arange(-1022, 1024))
 
 
 def _for_arrays(few: Callable[[float], float], function: Callable[[Floats], Floats]) -> Callable[[Any], Floats]:
