@@ -16,8 +16,10 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 MODULES = (
+    "detectors/beta.py",
     "detectors/changes.py",
     "detectors/channels.py",
+    "detectors/elementary.py",
     "detectors/features/layout.py",
     "detectors/features/packed.py",
     "detectors/features/plan.py",

@@ -28,7 +28,6 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
-from math import log
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -42,6 +41,7 @@ from dataflows.operators.profile import Late, lane_names
 from dataflows.recovery_users import FOLDER, UserStores, make_users
 from dataflows.sinks.memory import MemorySink
 from dataflows.telemetry import Telemetry
+from detectors.elementary import log
 from detectors.features.catalogue import NAMES
 from detectors.features.declare import duration_ms
 from detectors.items import Outcome

@@ -8,9 +8,10 @@ is an even sample of the users in every channel: shares and ratios keep their me
 
 from __future__ import annotations
 
-from math import exp2, nan
+from math import nan
 from typing import Any, NamedTuple, TypeVar
 
+from detectors.elementary import FADED, exp2
 from detectors.features.rulings import begins_anew, counts, is_late, takes_back
 from detectors.features.signals import Signal, key_of, stable_hash, toxicity_of
 from detectors.log_clock import LogClock
@@ -43,6 +44,8 @@ STRANGER = (-1, -1)
 
 class Context(NamedTuple):
     """A channel as a message finds it, before the message counts; NaN where nothing can be said.
+
+    Nothing can be said by sums that have faded below `FADED`.
 
     `age` is how long the channel has been known (s); `rate` how many messages it has, decayed with a half-life of an
     hour; `newcomers` the share of messages whose user was not among the channel's latest, `sanctions` how many
@@ -81,6 +84,12 @@ def _touch(table: dict[K, T], key: K, value: T, most: int) -> None:
         del table[next(iter(table))]
 
 
+def _faded(amount: float, fade: float) -> float:
+    """A sum that has faded, or nothing where too little is left of it."""
+    left = amount * fade
+    return left if left >= FADED else 0.0
+
+
 _KEPT = ("clock", "first", "latest", "newcomers", "posters", "rate", "sanctions", "scored", "total", "toxicity")
 
 
@@ -101,13 +110,13 @@ class Channel:
         if now > self.clock:
             passed, self.clock = now - self.clock, now
             fade = exp2(-passed / HOUR)
-            self.rate *= fade
-            self.scored *= fade
-            self.toxicity *= fade
+            self.rate = _faded(self.rate, fade)
+            self.scored = _faded(self.scored, fade)
+            self.toxicity = self.toxicity * fade if self.scored else 0.0
             fade = exp2(-passed / MONTH)
-            self.total *= fade
-            self.newcomers *= fade
-            self.sanctions *= fade
+            self.total = _faded(self.total, fade)
+            self.newcomers = self.newcomers * fade if self.total else 0.0
+            self.sanctions = _faded(self.sanctions, fade)
         return self.clock
 
     def see(self, user: int, now: int, toxicity: float | None) -> Context:
@@ -128,7 +137,7 @@ class Channel:
             self.newcomers / total if total else nan,
             self.sanctions / (total + UNPUNISHED),
             self.toxicity / scored if scored else nan,
-            own / rate if rate else nan,
+            min(own / rate, 1.0) if rate else nan,
             answered,
             lag,
         )

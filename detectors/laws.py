@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from math import isfinite, isnan, nan
+from math import fsum, isfinite, isnan, nan
 from typing import Any, Protocol
 
 import msgpack
@@ -240,6 +240,59 @@ def rows_are_scored_on_their_own(make: Make) -> None:
         _demand(same, detector, f"scores a point {one} alone and {value} in a batch")
 
 
+def an_example_teaches_as_often_as_it_weighs(make: Make) -> None:
+    """An example of weight 3 teaches like three of weight 1, at least more like them than like one."""
+    weighed, repeated, single = make(), make(), make()
+    for example in _examples(300):
+        weight = 1.0 if example.label else 3.0
+        weighed.learn_one(example._replace(weight=weight))
+        single.learn_one(example)
+        for _ in range(int(weight)):
+            repeated.learn_one(example)
+    if _packed(single.dump()) == _packed(make().dump()):
+        return
+    found, wanted, without = (_mean_score(one) for one in (weighed, repeated, single))
+    as_asked = abs(found - wanted) < abs(found - without)
+    _demand(
+        as_asked, weighed, f"scores {found} with negatives of weight 3, {wanted} with three each, {without} with one"
+    )
+
+
+def what_is_taken_back_counts_no_more(make: Make) -> None:
+    """An example learnt and taken back, of whatever weight, leaves the counts, and scores nearly as they were."""
+    detector = _taught(make, 300)
+    before, counts = _mean_score(detector), _counts(detector.dump())
+    for example in _examples(4, seed=5):
+        detector.learn_one(example._replace(weight=4.0, user_id="taken back"))
+        between = _mean_score(detector)
+        detector.learn_one(example._replace(weight=-4.0, user_id="taken back"))
+        after = _mean_score(detector)
+        near = abs(after - before) <= 0.5 * abs(between - before) + 1e-9
+        _demand(near, detector, f"scores {after} once an example is taken back, {between} with it, {before} before it")
+        before = after
+    _demand(_counts(detector.dump()) == counts, detector, "does not count back what is taken back")
+
+
+def a_new_feature_moves_no_score_far(make: Make) -> None:
+    """After 1,000 examples without a feature, one with it changes nobody's odds by a factor of 2."""
+    place = NAMES.index("exposure_count_7d")
+    for nothing, much, label in ((0.0, 1.0, True), (0.0, 30.0, True), (0.0, 30.0, False), (nan, 1.0, True)):
+        detector = make()
+        for example in _examples(1_007):  # a batch of 8 is full with the next one
+            detector.learn_one(_with(example, place, nothing))
+        points = [_with(example, place, shown) for example in _examples(30, seed=7) for shown in (nothing, 1.0, 60.0)]
+        matrix = matrix_from([point.vector for point in points])
+        before = detector.score_many(matrix)
+        [first] = _examples(1, seed=8)
+        time = _START + 1_007 * 60_000
+        detector.learn_one(_with(first, place, much)._replace(label=label, known_at=time, user_id="first"))
+        after = detector.score_many(matrix)
+        known = (before > 0.0) & (after > 0.0) & (before < 1.0) & (after < 1.0)  # where no probability is cut at 1
+        moved = np.maximum(after, before)[known] / np.minimum(after, before)[known]
+        most = float(moved.max(initial=1.0))
+        _demand(most < 2.0, detector, f"moves odds {most:.1f} times by one example of a feature that is new")
+
+
 LAWS: tuple[Callable[[Make], None], ...] = (
     scoring_leaves_the_state_unchanged,
     inputs_are_left_as_they_were,
@@ -249,6 +302,9 @@ LAWS: tuple[Callable[[Make], None], ...] = (
     absent_features_do_no_lasting_harm,
     reasons_name_declared_features_and_their_raw_counters,
     rows_are_scored_on_their_own,
+    an_example_teaches_as_often_as_it_weighs,
+    what_is_taken_back_counts_no_more,
+    a_new_feature_moves_no_score_far,
 )
 
 
@@ -279,6 +335,24 @@ def _taught(make: Make, examples: int) -> Candidate:
     for example in _examples(examples):
         detector.learn_one(example)
     return detector
+
+
+def _with(example: Example, place: int, value: float) -> Example:
+    """The example with another value in one place of its vector."""
+    values = example.vector.tolist()
+    values[place] = value
+    return example._replace(vector=vector_from(values))
+
+
+def _mean_score(detector: Candidate) -> float:
+    """The mean over some rows of what a detector scores."""
+    scores = detector.score_many(_matrix(200))
+    return fsum(scores[~np.isnan(scores)].tolist()) / len(scores)
+
+
+def _counts(state: Any) -> list[Any]:
+    """How many examples a learner says it has learnt, and how many positives."""
+    return [state[name] for name in ("examples", "positives") if name in state]
 
 
 def _point(vector: Vector) -> DecisionPoint:

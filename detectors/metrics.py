@@ -1,6 +1,11 @@
-"""How good scores are, given labels that have matured. Exact, over arrays; ties count half."""
+"""How good scores are, given labels that have matured. Exact, over arrays; ties count half.
+
+Sums of fractions are added without rounding (`fsum`), so that they are the same in any order.
+"""
 
 from __future__ import annotations
+
+from math import fsum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,11 +44,12 @@ def average_precision(labels: Labels, scores: Scores) -> float | None:
     ends = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
     precision = hits[ends] / (ends + 1)
     gained = np.diff(np.concatenate([[0], hits[ends]]))
-    return float((precision * gained).sum() / positives)
+    return fsum((precision * gained).tolist()) / positives
 
 
 def brier(labels: Labels, probabilities: Scores) -> float | None:
     """Mean squared difference of probability and outcome; None without points."""
     if not len(labels):
         return None
-    return float(np.mean((probabilities - labels) ** 2))
+    misses = probabilities - labels
+    return fsum((misses * misses).tolist()) / len(labels)

@@ -16,15 +16,17 @@ from heapq import heappop, heappush
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.special import betaincinv
 
+from detectors.beta import beta_below
 from detectors.contract import Matrix
+from detectors.elementary import FADED, exp2
+from detectors.elementwise import logistic
 from detectors.policy import Policy
 from detectors.target import ESCALATIONS_CAP
 
 STEP = 0.25
 """Distance of neighbouring levels, in log-odds."""
-LEVELS: Matrix = 1.0 / (1.0 + np.exp(-np.arange(-28, 17) * STEP))
+LEVELS: Matrix = logistic(np.arange(-28, 17) * STEP)
 """Thresholds that a record is kept for: 45 probabilities from 0.0009 to 0.982."""
 _LEVELS: list[float] = LEVELS.tolist()
 """The same, where one score is looked up at a time."""
@@ -50,10 +52,11 @@ class Track(NamedTuple):
         The bound is Clopper and Pearson's (Biometrika 26, 1934), one-sided. Counts that have lost weight only make it
         more careful.
         """
-        with np.errstate(all="ignore"):
-            low = betaincinv(self.right, self.warnings - self.right + 1.0, 1.0 - confidence)
-        keeps = np.flatnonzero((self.right > 0) & (low >= precision))
-        return float(LEVELS[keeps[0]]) if len(keeps) else None
+        for level, warnings, right in zip(_LEVELS, self.warnings.tolist(), self.right.tolist(), strict=True):
+            # the bound is at least the promise if Beta(right, wrong + 1) lies below the promise as seldom as may be
+            if right >= FADED and beta_below(precision, right, warnings - right + 1.0) <= 1.0 - confidence:
+                return level
+        return None
 
     def level_within(self, budget: int) -> float | None:
         """The lowest level from which on no hour would have brought more warnings; None if there is none."""
@@ -145,7 +148,8 @@ class TrackRecord:
         if now < self._settled:
             return
         if self._settled >= 0:
-            self._counts *= 0.5 ** ((now - self._settled) / self._memory)
+            self._counts *= exp2(-(now - self._settled) / self._memory)
+            self._counts[self._counts < FADED] = 0.0
         self._settled = now
         while self._fresh and self._fresh[0][0] <= now:
             _, _, one = heappop(self._fresh)

@@ -90,6 +90,25 @@ CODE_FROM_DATA = [
 CHANCE = ["builtins.hash", "numpy.random", "os.urandom", "random", "secrets", "uuid.uuid1", "uuid.uuid4"]
 """Answers that differ from one process to the next."""
 
+BY_LIBRARY = [
+    *(f"math.{name}" for name in ("cbrt", "dist", "exp", "exp2", "expm1", "hypot", "lgamma", "gamma", "erf", "erfc")),
+    *(f"math.{name}" for name in ("log", "log10", "log1p", "log2", "pow", "sumprod", "sin", "cos", "tan", "atan2")),
+    *(f"math.{name}" for name in ("asin", "acos", "atan", "sinh", "cosh", "tanh", "asinh", "acosh", "atanh")),
+    "cmath",
+    "builtins.pow",
+    "scipy.special",
+    "scipy.stats",
+    *(f"numpy.{name}" for name in ("exp", "exp2", "expm1", "log", "log10", "log1p", "log2", "logaddexp", "power")),
+    *(f"numpy.{name}" for name in ("sin", "cos", "tan", "tanh", "arctan2", "hypot", "cbrt", "float_power", "sinc")),
+    *(f"numpy.{name}" for name in ("dot", "vdot", "inner", "outer", "matmul", "tensordot", "einsum", "linalg", "fft")),
+    *(f"numpy.{name}" for name in ("mean", "nanmean", "average", "std", "nanstd", "var", "nanvar", "nansum")),
+    *(f"numpy.{name}" for name in ("polyfit", "corrcoef", "cov", "convolve", "geomspace", "logspace")),
+]
+"""What depends on the processor: functions of the C library, vectorised ones, linear algebra, sums in no order."""
+
+IN_NO_ORDER = {"dot", "mean", "std", "var"}
+"""The same as methods of arrays."""
+
 SEEDED = ["numpy.random.default_rng", "numpy.random.Generator", "numpy.random.SeedSequence", "random.Random"]
 
 PRINTING = [
@@ -203,6 +222,24 @@ def test_the_environment_is_read_in_one_file() -> None:
 def test_only_one_place_prints() -> None:
     """What steers a terminal is escaped there, so nothing may pass it by; matplotlib and rich are imported lazily."""
     assert find(everything_but(CONSOLE), PRINTING) == []
+
+
+def test_what_is_learnt_and_scored_is_computed_alike_on_every_processor() -> None:
+    """Detectors take exponentials, logarithms and sums from `detectors.elementary` and `detectors.elementwise` alone.
+
+    A power is a whole one of numbers that are written down; `**` of others is the C library's.
+    """
+    assert find([*MODULES["schemas"], *MODULES["detectors"]], BY_LIBRARY) == []
+    found = []
+    for module in (*MODULES["schemas"], *MODULES["detectors"]):
+        for node in ast.walk(module.tree):
+            if isinstance(node, ast.BinOp) and isinstance(node.op, ast.MatMult | ast.Pow):
+                base, power = node.left, node.right
+                if not (isinstance(base, ast.Constant) and isinstance(power, ast.Constant)):
+                    found.append(f"{module.path}:{node.lineno} {ast.unparse(node)}")
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in IN_NO_ORDER:
+                found.append(f"{module.path}:{node.lineno} {ast.unparse(node)}")
+    assert found == []
 
 
 def test_nothing_that_is_read_can_run() -> None:

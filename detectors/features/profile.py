@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from math import exp2, nan
+from math import nan
 from typing import Final, final
 
 from librt.vecs import append, pop, vec
 from mypy_extensions import i64
 
+from detectors.elementary import FADED, exp2
 from detectors.features.plan import Plan
 from detectors.features.signals import Key, Signal
 from detectors.features.strikes import Ledger
@@ -173,7 +174,8 @@ class Profile:
                 if half_life != known:
                     known = half_life
                     factor = exp2(age / float(half_life))
-                sums[place] *= factor
+                amount = sums[place] * factor
+                sums[place] = amount if amount >= FADED or amount <= -FADED else 0.0
             at += 2
 
     def sanctions(self) -> Ledger:

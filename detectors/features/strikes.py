@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from math import exp2
 from typing import NamedTuple, final
 
+from detectors.elementary import exp2
 from detectors.features.rulings import stands, takes_back
 
 LEDGER_CAP = 64
@@ -73,7 +73,11 @@ class Ledger:
 
     def decay(self, now: int, half_life: int) -> float:
         """Decayed count of upheld sanctions as of `now`."""
-        return sum(exp2((e.time - now) / half_life) for e in self.entries if e.upheld)
+        total = 0.0
+        for entry in self.entries:
+            if entry.upheld:
+                total += exp2((entry.time - now) / half_life)
+        return total
 
     def last(self) -> int | None:
         """When the latest upheld sanction was."""

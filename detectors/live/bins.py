@@ -7,6 +7,8 @@ from bisect import bisect_left
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.elementwise import log, ordered_sum
+
 EDGES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1.0)
 """Upper ends of the bins of probabilities, the ends included; finer where scores of rare outcomes lie."""
 BINS = tuple(f"{edge:g}" for edge in EDGES)
@@ -39,7 +41,6 @@ def stability(before: Counts, after: Counts) -> Indexes:
     0.85
     """
     p, q = before + 0.5, after + 0.5
-    p /= p.sum(axis=-1, keepdims=True)
+    p /= p.sum(axis=-1, keepdims=True)  # halves are added exactly, in whatever order
     q /= q.sum(axis=-1, keepdims=True)
-    index: Indexes = ((q - p) * np.log(q / p)).sum(axis=-1)
-    return index
+    return ordered_sum(np.moveaxis((q - p) * log(q / p), -1, 0))

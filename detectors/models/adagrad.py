@@ -1,22 +1,31 @@
 """Standard scaling and logistic regression by AdaGrad, one example at a time, on packed numbers.
 
-The operations, and their order, are those of River 0.26's `StandardScaler | LogisticRegression` with `AdaGrad`, so that
-every number comes out as River's pipeline would have it, to the last bit, for a small part of the time.
+The operations, and their order, are those of River 0.26's `StandardScaler | LogisticRegression` with `AdaGrad`, for a
+small part of the time. Two things differ. Standardised values are bounded, so that one example of a feature that nearly
+nobody has shown moves nobody's score far. Exponentials and roots are those that every processor computes alike, where
+River takes `**` and the C library's `exp`.
 """
 
 from __future__ import annotations
 
-from math import exp, pow, sqrt  # noqa: A004 - River's schedule uses this one
-from typing import final
+from math import sqrt
+from typing import Final, final
 
 from librt.vecs import vec
 
 from detectors.contract import Row
+from detectors.elementary import exp
 
 EPSILON = 1e-8
 """Added to the sum of a weight's squared gradients (River's default)."""
 STEEPEST = 20.0
 """Gradients are clipped here: no single weighted example moves a weight further than this times the learning rate."""
+FARTHEST: Final = 4.0
+"""Standardised values are bounded to this many standard deviations, in learning and in scoring alike.
+
+A feature that was the same for n examples has a standard deviation near 1 / sqrt(n) when it first differs; without a
+bound that one value would outweigh all others. See docs/concepts.md for how the bound was chosen.
+"""
 CERTAIN = 18.0
 """From these log-odds on, e**-18 next to 1 is left out of the gradient (River's log loss)."""
 
@@ -65,11 +74,11 @@ class AdaGradLogistic:
             value = standards[at]
             if value == value:  # noqa: PLR0124
                 variance = variances[at]
-                standard = (value - means[at]) / pow(variance, 0.5) if variance else 0.0
+                standard = bounded((value - means[at]) / sqrt(variance)) if variance else 0.0
                 standards[at] = standard
                 dot += weights[at] * standard
         steep = min(max(_slope(dot + self.intercept, label) * weight, -STEEPEST), STEEPEST)
-        self.intercept -= self._rate / pow(float(self.steps + 1), 0.5) * steep
+        self.intercept -= self._rate / sqrt(float(self.steps + 1)) * steep
         rate, l2 = self._rate, self._l2
         for at in places:
             standard = standards[at]
@@ -77,19 +86,49 @@ class AdaGradLogistic:
                 gradient = standard * steep
                 if l2:
                     gradient += weights[at] * l2
-                square = squares[at] + pow(gradient, 2.0)
+                square = squares[at] + gradient * gradient
                 squares[at] = square
-                weights[at] = weights[at] - rate / pow(square + EPSILON, 0.5) * gradient
+                weights[at] = weights[at] - rate / sqrt(square + EPSILON) * gradient
         self.steps += 1
 
-    def logit(self, row: Row, flattest: float) -> float:
-        """Log-odds of an example's row, each variance counting as at least `flattest`; changes nothing."""
+    def logit(self, row: Row) -> float:
+        """Return the log-odds of an example's row; changes nothing."""
         found = self.intercept
         for at in range(len(row)):
             value, variance = row[at], self.variances[at]
             if value == value and variance > 0:  # noqa: PLR0124
-                found += (value - self.means[at]) * self.weights[at] / sqrt(max(variance, flattest))
+                found += bounded((value - self.means[at]) / sqrt(variance)) * self.weights[at]
         return found
+
+
+@final
+class AdaGradSlope:
+    """River's `LogisticRegression` with `AdaGrad` on one input: log-odds = intercept + slope * input."""
+
+    __slots__ = ("_rate", "intercept", "slope", "square", "steps")
+
+    def __init__(self, rate: float) -> None:
+        self._rate = rate
+        self.slope = self.square = self.intercept = 0.0
+        self.steps = 0
+
+    def logit(self, value: float) -> float:
+        """Return the log-odds of an input; changes nothing."""
+        return self.intercept + self.slope * value
+
+    def learn(self, value: float, label: bool, weight: float) -> None:
+        """Learn an example's input, with its weight."""
+        steep = min(max(_slope(self.slope * value + self.intercept, label) * weight, -STEEPEST), STEEPEST)
+        self.intercept -= self._rate / sqrt(float(self.steps + 1)) * steep
+        gradient = value * steep
+        self.square += gradient * gradient
+        self.slope -= self._rate / sqrt(self.square + EPSILON) * gradient
+        self.steps += 1
+
+
+def bounded(standard: float) -> float:
+    """Return a standardised value within `FARTHEST` of zero."""
+    return max(-FARTHEST, min(FARTHEST, standard))
 
 
 def _slope(logit: float, label: bool) -> float:

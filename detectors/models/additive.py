@@ -8,11 +8,13 @@ positives are: what a score is worth where they are is learnt beside them, from 
 
 from __future__ import annotations
 
+from math import sqrt
 from typing import Any
 
 import numpy as np
 
 from detectors.contract import Example, Matrix, Row
+from detectors.elementwise import logistic, ordered_sum
 from detectors.features.catalogue import NUMBERS
 from detectors.models.calibration import Calibration
 from detectors.models.knots import ABSENT, SLOTS, STEPS, Places, Scale, checked, shape_of
@@ -77,7 +79,7 @@ class Additive:
     def score_one(self, row: Row, _example: Example) -> float:
         """Log-odds of an example's features, as a version made now would give them."""
         parts = self._scale.parts(self._read(row), self._mean)
-        return self._calibration(self._mean_bias + float(np.nansum(parts)))
+        return self._calibration(self._mean_bias + float(ordered_sum(np.where(np.isnan(parts), 0.0, parts))[0]))
 
     def learn_one(self, row: Row, example: Example) -> None:
         """Learn one example when the next batch is whole; with a negative weight, take one back."""
@@ -107,13 +109,12 @@ class Additive:
     def _sums(self, places: Places, levels: Matrix) -> Matrix:
         """Sums over the features of functions at places."""
         flat, before = levels.ravel(), _BEFORE[places] + self._starts
-        sums: Matrix = (flat[before] * _SHORT[places] + flat[before + 1] * _BEYOND[places]).sum(axis=1)
-        return sums
+        return ordered_sum((flat[before] * _SHORT[places] + flat[before + 1] * _BEYOND[places]).T)
 
     def _step(self, rows: Rows) -> None:
         """Go down the gradient of the loss of these rows, and of the penalties."""
         scores = np.clip(self._bias + self._sums(rows.places, self._levels), -SURE, SURE)
-        miss = (1.0 / (1.0 + np.exp(-scores)) - rows.labels) * rows.weights / PAIRS
+        miss = (logistic(scores) - rows.labels) * rows.weights / PAIRS
         before = _BEFORE[rows.places] + self._starts
         under = [(before, _SHORT[rows.places]), (before + 1, _BEYOND[rows.places])]
         gradients = sum(
@@ -125,9 +126,9 @@ class Additive:
         down[:, :-1] -= rises
         self._squares += down * down
         self._levels -= RATE * down / np.sqrt(self._squares)
-        lift = float(miss.sum())
+        lift = float(ordered_sum(miss))
         self._bias_squares += lift * lift
-        self._bias -= RATE * lift / self._bias_squares**0.5
+        self._bias -= RATE * lift / sqrt(self._bias_squares)
         self._batches += 1
         share = 1.0 / min(self._batches, MEMORY)
         self._mean += share * (self._levels - self._mean)

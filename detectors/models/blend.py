@@ -3,26 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isnan, nan
 from typing import NamedTuple
 
 import numpy as np
 
 from detectors.contract import Matrix
+from detectors.elementwise import ordered_sum
 from detectors.models.version import Terms
+from detectors.models.weighing import FARTHEST
 from schemas.records import Exemplar
 
 
 class Member(NamedTuple):
     """A member at work: the rows of the columns that it reads, and what its log-odds are weighed with.
 
-    It adds `slope * (log-odds - mean)`, where the slope is its weight over the standard deviation of its log-odds.
+    It adds its weight times its standardised log-odds: how many standard deviations (`spread`) from the mean, bounded.
     """
 
     terms: Terms
     rows: list[int]
     weight: float
-    slope: float
     mean: float
+    spread: float
+
+    def standard(self, logits: Matrix) -> Matrix:
+        """Standardised log-odds."""
+        bounded: Matrix = np.minimum(np.maximum((logits - self.mean) / self.spread, -FARTHEST), FARTHEST)
+        return bounded
+
+    def slope(self, logit: float, moved: float) -> float:
+        """What a unit of log-odds is worth on the way to `logit`, of which the features of a point made up `moved`."""
+        before, after = ((one - self.mean) / self.spread for one in (logit - moved, logit))
+        if max(abs(before), abs(after)) <= FARTHEST or not moved:
+            return self.weight / self.spread
+        before, after = (max(-FARTHEST, min(FARTHEST, one)) for one in (before, after))
+        return self.weight * (after - before) / moved
 
 
 class Blend(NamedTuple):
@@ -43,7 +59,7 @@ class Blend(NamedTuple):
             if member.terms.ready:
                 logits = member.terms.logits(columns[member.rows], users)
                 speaks = ~np.isnan(logits)
-                total += np.where(speaks, member.slope * (logits - member.mean), 0.0)
+                total += np.where(speaks, member.weight * member.standard(logits), 0.0)
                 said += np.where(speaks, member.weight, 0.0)
                 anybody |= speaks
         return np.where(anybody, self.intercept + self._scaled(said) * total, np.nan)
@@ -51,15 +67,14 @@ class Blend(NamedTuple):
     def contributions(self, column: Matrix, user: str | None) -> Matrix:
         """What each feature of a single point adds, through all members that say something of it."""
         users = () if user is None else (user,)
-        speaking = [
-            (member, member.terms.contributions(column[member.rows], user))
-            for member in self.members
-            if member.terms.ready and not np.isnan(member.terms.logits(column[member.rows], users)[0])
-        ]
-        added = np.zeros(len(column))
-        for member, parts in speaking:
-            added[member.rows] += member.slope * np.nan_to_num(parts)
-        scaled: Matrix = self._scaled(np.array(sum(member.weight for member, _ in speaking))) * added
+        added, said = np.zeros(len(column)), 0.0
+        for member in self.members:
+            logit = float(member.terms.logits(column[member.rows], users)[0]) if member.terms.ready else nan
+            if not isnan(logit):
+                parts = np.nan_to_num(member.terms.contributions(column[member.rows], user))
+                added[member.rows] += member.slope(logit, float(ordered_sum(parts))) * parts
+                said += member.weight
+        scaled: Matrix = self._scaled(np.array(said)) * added
         return scaled
 
     def exemplars(self, column: Matrix, user: str | None, most: int) -> tuple[Exemplar, ...]:
@@ -71,6 +86,8 @@ class Blend(NamedTuple):
 
     def _scaled(self, said: Matrix) -> Matrix:
         """The sum of all weights over the sum of those of the members that speak; 1 where these weigh nothing."""
-        whole = sum(member.weight for member in self.members)
+        whole = 0.0
+        for member in self.members:
+            whole += member.weight
         scaled: Matrix = np.where(said > 0, whole / np.where(said > 0, said, 1.0), 1.0)
         return scaled

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from math import log, sqrt
+from math import sqrt
 from typing import Any
 
 import numpy as np
 
 from detectors.contract import Matrix
+from detectors.elementary import log
+from detectors.elementwise import ordered_sum
 from detectors.features.signals import key_of
 from detectors.models.exemplars import loaded
 from detectors.models.neighbours import NEAREST, Found, Metric, Neighbours
@@ -51,9 +53,9 @@ class Contrast:
         found = self._find(column, user)
         if not (found.escalated and found.ordinary):
             return np.zeros(len(column))
-        near = found.parts[:, found.escalated].mean(axis=1)
-        far = found.parts[:, found.ordinary].mean(axis=1)
-        low, high = float(near.sum()) + NEAREST, float(far.sum()) + NEAREST
+        near = ordered_sum(found.parts[:, found.escalated].T) / len(found.escalated)
+        far = ordered_sum(found.parts[:, found.ordinary].T) / len(found.ordinary)
+        low, high = float(ordered_sum(near)) + NEAREST, float(ordered_sum(far)) + NEAREST
         mean = high if abs(high - low) < _ALIKE * high else (high - low) / log(high / low)
         shares: Matrix = self._slope * (far - near) / mean
         return shares

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.contract import Matrix
+from detectors.elementwise import squash
 from detectors.features.catalogue import CATALOGUE
 from detectors.features.declare import Feature, Here, Ratio, Recent, Session, Shift, Since, Trend, Window
-from detectors.models.version import squash
 
 Places = NDArray[np.uint8]
 """Places in steps of `STEPS` to a knot, rounded; `ABSENT` where there is no value."""

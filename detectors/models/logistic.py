@@ -5,26 +5,34 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from river import compose, linear_model, optim, preprocessing
+from river import base, compose, linear_model, optim, preprocessing
 from river.utils import VectorDict
 
 from detectors.contract import Example, Matrix, Row
 from detectors.features.catalogue import NAMES
-from detectors.models.adagrad import STEEPEST, AdaGradLogistic
+from detectors.models.adagrad import FARTHEST, STEEPEST, AdaGradLogistic, bounded
 from detectors.models.reading import BY_NAME, PLACES
 from detectors.models.version import QUANTITIES, LinearTerms, aligned
 
 FAMILY = "logistic_regression"
-FLATTEST = 1e-6
-"""A feature's variance counts as at least this when scoring: one seen all but constant must not decide alone."""
+
+
+class Bounded(base.Transformer):
+    """A step of River's that keeps every standardised value within `FARTHEST` of zero."""
+
+    def transform_one(self, x: dict[Any, float]) -> dict[Any, float]:
+        """Return the features, bounded."""
+        return {name: bounded(value) for name, value in x.items()}
 
 
 class Logistic:
-    """River's `StandardScaler | LogisticRegression`; log-odds = intercept + sum of weight * standardised feature.
+    """River's `StandardScaler | LogisticRegression`, with standardised features bounded in between.
+
+    Log-odds = intercept + sum of weight * bounded standardised feature.
 
     AdaGrad (Duchi et al., JMLR 2011) gives every weight its own falling step: features that are nearly always absent
     keep learning when they do occur. The sums are done on packed numbers, and come out as River's; `pipeline` gives
-    them to River.
+    them to River. One example moves log-odds by no more than `learning_rate * FARTHEST` through a feature that is new.
     """
 
     family = FAMILY
@@ -40,7 +48,7 @@ class Logistic:
 
     def score_one(self, row: Row, _example: Example) -> float:
         """Log-odds of an example's row, as a version made now would give them."""
-        return self._model.logit(row, FLATTEST)
+        return self._model.logit(row)
 
     def learn_one(self, row: Row, example: Example) -> None:
         """Learn one example; with a negative weight, take one back (its features have been seen already)."""
@@ -90,7 +98,7 @@ class Logistic:
         regression.optimizer.g2.update(dict(zip(names, state["gradients"], strict=True)))
         regression.intercept = state["intercept"]
         regression.optimizer.n_iterations = state["steps"]
-        return compose.Pipeline(scaler, regression)
+        return compose.Pipeline(scaler, Bounded(), regression)
 
     @staticmethod
     def terms(state: dict[str, Any], names: tuple[str, ...]) -> LinearTerms:
@@ -98,10 +106,11 @@ class Logistic:
         means = aligned(names, state, "means", 0.0)[:, None]
         variances = aligned(names, state, "variances", 0.0)[:, None]
         weights = aligned(names, state, "weights", 0.0)[:, None]
-        slopes = np.where(variances > 0, weights / np.sqrt(np.maximum(variances, FLATTEST)), 0.0)
+        varies = variances > 0
+        deviations, weights = np.sqrt(np.where(varies, variances, 1.0)), np.where(varies, weights, 0.0)
 
         def contributions(columns: Matrix) -> Matrix:
-            parts: Matrix = (columns - means) * slopes
+            parts: Matrix = np.minimum(np.maximum((columns - means) / deviations, -FARTHEST), FARTHEST) * weights
             return parts
 
         return LinearTerms(intercept=float(state["intercept"]), parts=contributions)

@@ -12,12 +12,11 @@ from math import isnan, nan
 from typing import Any, NamedTuple
 
 import numpy as np
-from river import linear_model, optim
-from river.utils import VectorDict
 
 from detectors.contract import Example, Matrix, Row
 from detectors.features.catalogue import NUMBERS
 from detectors.features.signals import key_of
+from detectors.models.adagrad import AdaGradSlope
 from detectors.models.contrast import Contrast
 from detectors.models.exemplars import Exemplar, Pool, dumped, loaded, packed
 from detectors.models.moments import Moments
@@ -30,8 +29,6 @@ PARTS = 4
 """Ordinary points are sampled from each of so many parts of a horizon."""
 HORIZONS = 4
 """A full pool of ordinary exemplars reaches back over so many horizons."""
-STEEPEST = 20.0
-"""Gradients of the calibration are clipped here."""
 
 
 class _Waiting(NamedTuple):
@@ -61,11 +58,8 @@ class Lookalike:
         self._moments = Moments()
         self._metric = self._moments.metric()
         self._neighbours: Neighbours | None = None
-        self._regression = linear_model.LogisticRegression(
-            optimizer=optim.AdaGrad(learning.learning_rate),
-            intercept_lr=optim.schedulers.InverseScaling(learning.learning_rate, power=0.5),
-            clip_gradient=STEEPEST,
-        )
+        self._regression = AdaGradSlope(learning.learning_rate)
+        self._positive_weight = learning.positive_weight
 
     def class_weight(self, asked: float) -> float:
         """What a positive weighs against a negative in what this model learns."""
@@ -74,21 +68,19 @@ class Lookalike:
     def score_one(self, row: Row, example: Example) -> float:
         """Log-odds of an example, by what was known before its point; NaN where a pool has nobody left for it."""
         contrast = self._contrast(_numbers(row), key_of(example.user_id), example)
-        return float(self._regression.intercept + self._regression.weights.get("contrast", 0.0) * contrast)
+        return self._regression.logit(contrast)
 
     def learn_one(self, row: Row, example: Example) -> None:
         """Learn one example; with a negative weight, take back what it taught, and the exemplar that came of it."""
         numbers = _numbers(row)
         user, origin = key_of(example.user_id), example.origin
         self._calibrate(numbers, user, example)
+        # points are compared as they come, whatever a positive weighs in the calibration
+        self._moments.see(numbers, example.weight / (self._positive_weight if example.label else 1.0), example.label)
         if example.weight < 0:
             if example.label:
-                self._moments.see_escalated(numbers, -1)
                 self._changed(self._escalated.drop(user, packed(numbers)))
             return
-        self._moments.see(numbers)
-        if example.label:
-            self._moments.see_escalated(numbers, 1)
         if origin is None:
             return
         if example.label:
@@ -151,21 +143,21 @@ class Lookalike:
         """Learn what the contrast that the example's point had then is worth."""
         value = self._contrast(numbers, user, example)
         if not isnan(value):
-            self._regression.learn_one({"contrast": value}, example.label, w=example.weight)
+            self._regression.learn(value, example.label, example.weight)
 
     def dump(self) -> dict[str, Any]:
         """Feature moments, metric, calibration, both pools and what waits, as plain data."""
-        optimizer = self._regression.optimizer
+        regression = self._regression
         return {
             "features": list(NUMBERS),
             **self._moments.dump(),
             "variances": self._metric.variances.tolist(),
             "weights": self._metric.weights.tolist(),
             "neighbours": self._k,
-            "slope": self._regression.weights.get("contrast", 0.0),
-            "gradient": optimizer.g2["contrast"],
-            "intercept": self._regression.intercept,
-            "steps": optimizer.n_iterations,
+            "slope": regression.slope,
+            "gradient": regression.square,
+            "intercept": regression.intercept,
+            "steps": regression.steps,
             "now": self._now,
             "escalated": dumped(self._escalated.exemplars),
             "ordinary": dumped(self._ordinary.exemplars),
@@ -178,10 +170,9 @@ class Lookalike:
         known = state["features"]
         self._moments.load(state)
         self._metric = Metric(aligned(NUMBERS, state, "variances", 0.0), aligned(NUMBERS, state, "weights", 0.0))
-        self._regression._weights = VectorDict({"contrast": state["slope"]})  # noqa: SLF001 - River has no public setter
-        self._regression.optimizer.g2["contrast"] = state["gradient"]
-        self._regression.intercept = state["intercept"]
-        self._regression.optimizer.n_iterations = state["steps"]
+        regression = self._regression
+        regression.slope, regression.square = float(state["slope"]), float(state["gradient"])
+        regression.intercept, regression.steps = float(state["intercept"]), state["steps"]
         self._now = state["now"]
         for pool, key in ((self._escalated, "escalated"), (self._ordinary, "ordinary")):
             for exemplar in loaded(state[key], known, NUMBERS):

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.contract import Matrix
+from detectors.elementwise import log, ordered_sum
 from detectors.models.exemplars import Exemplar, unpacked
 
 FARTHEST = 4.0
@@ -84,10 +85,10 @@ class Neighbours:
         buffer = np.empty((len(columns), min(points, _AT_ONCE), len(self.exemplars)))
         for start in range(0, points, _AT_ONCE):
             some = slice(start, min(start + _AT_ONCE, points))
-            distances = _total(self._parts(columns[:, some], buffer[:, : some.stop - start]))
+            distances = ordered_sum(self._parts(columns[:, some], buffer[:, : some.stop - start]))
             self._leave_out(distances, None if users is None else users[some], before)
             near, far = self._nearest(distances[:, : self._split]), self._nearest(distances[:, self._split :])
-            contrasts[some] = np.log((far + NEAREST) / (near + NEAREST))
+            contrasts[some] = log((far + NEAREST) / (near + NEAREST))
         return contrasts
 
     def find(self, column: Matrix, user: int | None) -> Found:
@@ -95,7 +96,7 @@ class Neighbours:
         counting = self._parts(column[self._counts], np.empty((len(self._counts), 1, len(self.exemplars))))
         parts = np.zeros((len(column), len(self.exemplars)))
         parts[self._counts] = counting[:, 0]
-        distances = _total(counting)
+        distances = ordered_sum(counting)
         self._leave_out(distances, None if user is None else np.array([user], dtype=np.int64), None)
         order = [n for n in np.argsort(distances[0], kind="stable").tolist() if distances[0, n] < np.inf]
         escalated = [n for n in order if n < self._split][: self._k]
@@ -105,7 +106,7 @@ class Neighbours:
         """Each feature's part in the distances, written into `parts`, shape (features, points, exemplars)."""
         absent = np.isnan(columns)
         shares = np.where(absent, 0.0, self._weights)
-        total = _total(shares)
+        total = ordered_sum(shares)
         shares /= np.where(total > 0, total, 1.0)
         points = np.where(absent, 0.0, columns) * self._scale
         np.subtract(points[:, :, None], self._columns[:, None, :], out=parts)
@@ -125,14 +126,6 @@ class Neighbours:
         nearest = np.sort(distances, axis=1)[:, : self._k]
         there = np.isfinite(nearest)
         count = np.add.reduce(there, axis=1, dtype=np.int64)
-        total = _total(np.where(there, nearest, 0.0).T)
+        total = ordered_sum(np.where(there, nearest, 0.0).T)
         mean: Matrix = np.where(count > 0, total, np.nan) / np.maximum(count, 1)
         return mean
-
-
-def _total(parts: Matrix) -> Matrix:
-    """The sum over the first axis, one after the other: a sum of numpy's may take another order in other company."""
-    total = np.zeros(parts.shape[1:])
-    for part in parts:
-        np.add(total, part, out=total)
-    return total

@@ -7,7 +7,8 @@ Lauritzen, Networks 20, 1990). Steps are large while little is known, so there i
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import exp
+
+from detectors.elementary import logistic
 
 STEEPEST = 30.0
 """Log-odds beyond this are as good as certain."""
@@ -28,7 +29,7 @@ class Posterior:
     def update(self, inputs: Sequence[float], label: bool, weight: float) -> None:
         """Learn from inputs that did not know the label; with a negative weight, take back, but no certainty."""
         certain = max(-STEEPEST, min(STEEPEST, self.log_odds(inputs)))
-        probability = 1.0 / (1.0 + exp(-certain))
+        probability = logistic(certain)
         if weight > 0:
             self.sharpen(inputs, weight * probability * (1.0 - probability))
         miss = weight * (label - probability)
@@ -45,4 +46,8 @@ class Posterior:
 
 
 def _dot(left: Sequence[float], right: Sequence[float]) -> float:
-    return sum([a * b for a, b in zip(left, right, strict=True)])
+    """Return the sum of the products in their order, which `sum` keeps in no version of Python after 3.11."""
+    total = 0.0
+    for a, b in zip(left, right, strict=True):
+        total += a * b
+    return total

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import isnan, log
+from math import isnan
 from typing import Any
 
 import numpy as np
 
+from detectors import elementwise
 from detectors.contract import Example, Matrix, Row
+from detectors.elementary import log
 from detectors.features.catalogue import NUMBERS
 from detectors.features.tokens import LONGEST
 from detectors.models.version import CATEGORIES, LinearTerms
@@ -112,7 +114,7 @@ class Sequence:
                 at = np.searchsorted(known[:-1], codes)
                 drawn = (positives[at] + DOUBT) / (negatives[at] + DOUBT / ratios)
                 ratios = np.where(known[at] == codes, drawn, ratios)
-            parts: Matrix = np.log(ratios / whole)
+            parts: Matrix = elementwise.log(ratios / whole)
             return parts
 
         return LinearTerms(log(whole), contributions)
@@ -133,5 +135,5 @@ def _ngrams(trail: int) -> Iterator[int]:
 
 def _forget(seen: dict[int, list[float]]) -> None:
     """Drop the rarest n-grams, of equally rare ones those that came first."""
-    for code in sorted(seen, key=lambda code: sum(seen[code]))[:FORGOTTEN]:
+    for code in sorted(seen, key=lambda code: seen[code][0] + seen[code][1])[:FORGOTTEN]:
         del seen[code]

@@ -91,5 +91,5 @@ def terms_among(families: Mapping[str, Family], state: dict[str, Any], names: tu
         reads = Reads(set(member["reads"]).intersection(names))
         terms = families[member["family"]].terms(member["model"], reads.names)
         rows = [names.index(name) for name in reads.names]
-        members.append(Member(terms, rows, weight, weight / spread, mean))
+        members.append(Member(terms, rows, weight, mean, spread))
     return Blend(intercept, tuple(members))

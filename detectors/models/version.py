@@ -10,6 +10,7 @@ import numpy as np
 import orjson
 
 from detectors.contract import DecisionPoint, Matrix, matrix_from
+from detectors.elementwise import exp, ordered_sum, squash
 from detectors.features.catalogue import CODES, NAMES, NUMBERS
 from detectors.track import track_of
 from schemas.records import Exemplar, ModelVersion, Reason
@@ -59,10 +60,7 @@ class LinearTerms(NamedTuple):
         """
         parts = self.parts(columns)
         present = np.where(np.isnan(parts), 0.0, parts)
-        # numpy adds up row by row, but for a single column, which it would add up in pairs
-        several = parts.shape[1] > 1
-        logits: Matrix = np.add.reduce(present, axis=0) if several else np.add.accumulate(present, axis=0)[-1]
-        return logits + self.intercept
+        return ordered_sum(present) + self.intercept
 
     def contributions(self, column: Matrix, user: str | None) -> Matrix:  # noqa: ARG002 - a sum knows no users
         """What each feature adds; NaN where it is absent."""
@@ -112,11 +110,6 @@ class Family(NamedTuple):
     terms: Callable[[dict[str, Any], tuple[str, ...]], Terms]
 
 
-def squash(matrix: Matrix) -> Matrix:
-    """`sign(x) * log1p(|x|)`, element by element; NaN stays NaN."""
-    return np.copysign(np.log1p(np.abs(matrix)), matrix)
-
-
 def columns_of(matrix: Matrix) -> Matrix:
     """What models may read of whole vectors, shape (features, points): quantities squashed, codes as they are."""
     columns: Matrix = matrix.T.copy()
@@ -164,7 +157,7 @@ class FrozenModel:
         if not self.ready:
             return np.full(columns.shape[1], np.nan)
         logits = self._terms.logits(self._reads.of(columns), users)
-        odds = np.exp(np.minimum(np.maximum(logits, -50.0), 50.0))
+        odds = exp(np.minimum(np.maximum(logits, -50.0), 50.0))
         probabilities: Matrix = np.minimum(odds * self._correction, 1.0)
         return probabilities
 

@@ -18,6 +18,10 @@ from detectors.models.posterior import Posterior
 
 DOUBT = 0.3
 """Variance of each weight and of the intercept around where they begin."""
+NARROWEST = 0.25
+"""A standard deviation counts as at least this: a member that says nearly the same of everybody is not made loud."""
+FARTHEST = 8.0
+"""Standardised log-odds are bounded to this, in learning and in scoring alike."""
 KEYS = ("counts", "means", "squares", "weights", "covariance")
 
 
@@ -47,24 +51,27 @@ class Weighing(Posterior):
         self.update(self._inputs(logits), label, weight)
         self.weights = [*[max(one, 0.0) for one in self.weights[:-1]], self.weights[-1]]
         if weight > 0:
-            self._see(logits)
+            self._see(logits, weight)
 
     def _inputs(self, logits: list[float]) -> list[float]:
         """What the weights are multiplied with; zero for a member that says nothing, one for the intercept."""
         weights = self.weights[:-1]
-        said = sum(weight for weight, logit in zip(weights, logits, strict=True) if not isnan(logit))
-        more = sum(weights) / said if said > 0 else 1.0
+        whole = said = 0.0
+        for weight, logit in zip(weights, logits, strict=True):
+            whole += weight
+            said += 0.0 if isnan(logit) else weight
+        more = whole / said if said > 0 else 1.0
         moments = zip(logits, self.means, spreads(self.counts, self.squares), strict=True)
-        return [*(0.0 if isnan(logit) else more * (logit - mean) / spread for logit, mean, spread in moments), 1.0]
+        return [*(0.0 if isnan(one) else more * standard(one, mean, spread) for one, mean, spread in moments), 1.0]
 
-    def _see(self, logits: list[float]) -> None:
-        """Welford's update (Technometrics 4, 1962) by every member that said something."""
+    def _see(self, logits: list[float], weight: float) -> None:
+        """Welford's update (Technometrics 4, 1962) by every member that said something, as often as it weighs."""
         for number, logit in enumerate(logits):
             if not isnan(logit):
                 before = logit - self.means[number]
-                self.counts[number] += 1.0
-                self.means[number] += before / self.counts[number]
-                self.squares[number] += before * (logit - self.means[number])
+                self.counts[number] += weight
+                self.means[number] += weight * before / self.counts[number]
+                self.squares[number] += weight * before * (logit - self.means[number])
 
     def dump(self) -> dict[str, Any]:
         """All of it as plain data."""
@@ -78,4 +85,10 @@ class Weighing(Posterior):
 
 def spreads(counts: list[float], squares: list[float]) -> list[float]:
     """Standard deviations from counts and summed squared deviations; one where nothing was seen."""
-    return [sqrt((1.0 + square) / (1.0 + count)) for count, square in zip(counts, squares, strict=True)]
+    moments = zip(counts, squares, strict=True)
+    return [max(sqrt((1.0 + square) / (1.0 + count)), NARROWEST) for count, square in moments]
+
+
+def standard(logit: float, mean: float, spread: float) -> float:
+    """Standardised log-odds, within `FARTHEST` of zero."""
+    return max(-FARTHEST, min(FARTHEST, (logit - mean) / spread))

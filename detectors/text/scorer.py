@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from detectors.elementwise import logistic
 from detectors.models.version import content_hash
 from detectors.text.ngrams import BITS, LONGEST, hashed
 from detectors.text.normalise import NORMALISATION
@@ -83,8 +84,7 @@ class TextScorer:
     def score_many(self, texts: Sequence[str]) -> NDArray[np.float64]:
         """The probability of each message that it is toxic."""
         logit = np.clip(self._slope * self.log_odds(texts) + self._offset, -50.0, 50.0)
-        probabilities: NDArray[np.float64] = 1.0 / (1.0 + np.exp(-logit))
-        return probabilities
+        return logistic(logit)
 
     def calibrated(self, slope: float, offset: float) -> Self:
         """The same scorer, stretched and moved."""

@@ -13,6 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from detectors.contract import Example, Vector
+from detectors.elementwise import squash
 from detectors.features.catalogue import CANDIDATES, CATALOGUE, NUMBERS
 from detectors.features.declare import Recent
 from detectors.features.signals import key_of
@@ -24,7 +25,7 @@ from detectors.models.calibration import Calibration
 from detectors.models.catalogue import freeze, new_model
 from detectors.models.knots import ABSENT, KNOTS, SLOTS, STEPS, Scale, knots_of
 from detectors.models.rehearsal import HEAD, NEGATIVES, PAIRS, POSITIVES, REACH, Rehearsal, read, row_of
-from detectors.models.version import QUANTITIES, squash
+from detectors.models.version import QUANTITIES
 from detectors.policy import LearningPolicy
 from tests.detectors.kit import START, given, random_vector, separable, taught, vector_of
 from tests.properties.streams import policy

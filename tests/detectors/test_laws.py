@@ -25,6 +25,7 @@ from schemas.records import Reason
 CANDIDATES = candidates()
 MODULES = sorted(module.name for module in pkgutil.walk_packages(detectors.__path__, "detectors."))
 REPORTS = NAMES.index("report_count_24h")
+EXPOSURES = NAMES.index("exposure_count_7d")
 
 
 @pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
@@ -60,8 +61,8 @@ class Sound:
         return np.full(len(matrix), self.state["positives"] / self.state["seen"])
 
     def learn_one(self, example: Example) -> None:
-        self.state["seen"] += 1
-        self.state["positives"] += example.label
+        self.state["seen"] += example.weight
+        self.state["positives"] += example.weight * example.label
 
     def dump(self) -> Any:
         return dict(self.state)
@@ -228,6 +229,45 @@ class TwoFaced(Sound):
         return score if score.probability is None else score._replace(probability=score.probability / 2)
 
 
+class Weightless(Sound):
+    """Counts every example once."""
+
+    def learn_one(self, example: Example) -> None:
+        super().learn_one(example._replace(weight=1.0))
+
+
+class Unforgiving(Sound):
+    """Learns what it should take back."""
+
+    def learn_one(self, example: Example) -> None:
+        super().learn_one(example._replace(weight=abs(example.weight)))
+
+
+class Miscounts(Sound):
+    """Counts what is taken back as learnt, though it scores right."""
+
+    def learn_one(self, example: Example) -> None:
+        super().learn_one(example)
+        self.state["examples"] = self.state.get("examples", 0) + 1
+
+    def dump(self) -> Any:
+        return {"examples": 0, **self.state}
+
+
+class Startled(Sound):
+    """Takes the first user who is shown something for all that there is to know of such users."""
+
+    def learn_one(self, example: Example) -> None:
+        super().learn_one(example)
+        if example.vector[EXPOSURES] > 0:
+            self.state["shown"] = example.label
+
+    def score_many(self, matrix: Matrix) -> Matrix:
+        scores = super().score_many(matrix)
+        shown = 0.9 if self.state.get("shown") else 0.01
+        return np.where((matrix[:, EXPOSURES] > 0) & ("shown" in self.state), shown, scores)
+
+
 BROKEN: list[tuple[Callable[[Make], None], type[Sound], str]] = [
     (laws.scoring_leaves_the_state_unchanged, Counts, "changes its state when it scores"),
     (laws.scoring_leaves_the_state_unchanged, Wavers, "scores a point twice differently"),
@@ -248,6 +288,10 @@ BROKEN: list[tuple[Callable[[Make], None], type[Sound], str]] = [
     (laws.reasons_name_declared_features_and_their_raw_counters, Impersonates, "in the name of velocity"),
     (laws.rows_are_scored_on_their_own, LeansOver, "differently with other rows beside it"),
     (laws.rows_are_scored_on_their_own, TwoFaced, "alone and"),
+    (laws.an_example_teaches_as_often_as_it_weighs, Weightless, "with negatives of weight 3"),
+    (laws.what_is_taken_back_counts_no_more, Unforgiving, "once an example is taken back"),
+    (laws.what_is_taken_back_counts_no_more, Miscounts, "does not count back"),
+    (laws.a_new_feature_moves_no_score_far, Startled, "times by one example of a feature that is new"),
 ]
 
 

@@ -373,20 +373,23 @@ def test_points_ahead_of_the_log_do_not_crowd_out_what_waits() -> None:
 
 
 def test_the_metric_is_recomputed_from_the_examples() -> None:
-    """Variance of all that was seen, and how far the positives' mean lies from it; a taken back positive leaves it."""
+    """Variance of all that was seen, and how far the positives' mean lies from it; one taken back leaves both."""
     moments, rng = Moments(), random.Random(3)
     rows = [QUANTITIES.read(np.array([separable(rng, number)[0]]))[0] for number in range(50)]
     for row in rows:
-        moments.see(row)
+        moments.see(row, 1.0, label=False)
     for row in [*rows[:9], rows[20]]:
-        moments.see_escalated(row, 1)
-    moments.see_escalated(rows[20], -1)
-    whole, some = np.array(rows), np.array(rows[:9])
+        moments.see(row, 1.0, label=True)
+    moments.see(rows[20], -1.0, label=True)
+    whole, some = np.array([*rows, *rows[:9]]), np.array(rows[:9])
     variances = np.nanvar(whole, axis=0, ddof=1)
-    apart = (np.nanmean(some, axis=0) - np.nanmean(whole, axis=0)) ** 2 / variances
     count = np.sum(~np.isnan(some), axis=0)
+    apart = (np.nanmean(some, axis=0) - np.nanmean(whole, axis=0)) ** 2 / (variances + 1 / count)
+    differ = moments.squares**2 / moments.fourths
     assert moments.metric().variances == pytest.approx(variances, rel=1e-9)
-    assert moments.metric().weights == pytest.approx(apart * count / (count + FEW), rel=1e-9)
+    assert moments.metric().weights == pytest.approx(apart * count / (count + FEW) * differ / (differ + FEW), rel=1e-9)
+    assert (differ > 5).all(), "many points differ in every feature"
+    assert (differ <= 59).all()
 
 
 def test_the_version_is_its_own_definition_and_learns_to_tell_users_apart() -> None:

@@ -11,12 +11,14 @@ import orjson
 import pytest
 
 from detectors.contract import Example, Vector, vector_from
+from detectors.elementwise import squash
 from detectors.features.catalogue import NAMES, NUMBERS
 from detectors.items import Lesson
 from detectors.learn import Learner
-from detectors.models.bayes import LOUDEST, NARROWEST
+from detectors.models.bayes import MOMENTS
 from detectors.models.catalogue import MODELS, freeze
-from detectors.models.version import content_hash, squash
+from detectors.models.gaussians import LOUDEST, NARROWEST, say
+from detectors.models.version import content_hash
 from detectors.policy import LearningPolicy
 from tests.detectors.kit import START, given, lesson_of, point_of, random_vector, separable, taught, vector_of
 
@@ -74,12 +76,21 @@ def test_the_logistic_version_is_rivers_pipeline_with_the_teaching_undone(sample
 
 
 def test_the_bayes_version_is_its_own_definition_recomputed_from_the_examples() -> None:
-    """Prior odds and each feature's bounded likelihood ratio from plain means and variances of what was learnt."""
+    """Prior odds and each feature's bounded likelihood ratio from plain means and variances of what was learnt.
+
+    A ratio counts the more the more examples differ in the feature.
+    """
     rng = random.Random(1)
     examples = [separable(rng, number) for number in range(40)]
     learner = taught("bayes", examples=40, sample=0.5)
     frozen = freeze(learner.version())
     by_class = {label: [squashed(vector) for vector, is_bad in examples if is_bad == label] for label in (True, False)}
+    kept = learner._model.dump()
+
+    def moments_of(label: bool, feature: str) -> list[float]:
+        key, place = "positive" if label else "negative", kept["features"].index(feature)
+        return [kept[f"{key}_{what}"][place] for what in MOMENTS]
+
     for vector in [random_vector(rng, gaps=0.3) for _ in range(60)]:
         logit = log(len(by_class[True]) / len(by_class[False]))
         for feature, value in squashed(vector).items():
@@ -88,7 +99,8 @@ def test_the_bayes_version_is_its_own_definition_recomputed_from_the_examples() 
                 known = [row[feature] for row in rows if feature in row]
                 variance = float(np.var(known, ddof=1)) + NARROWEST
                 density[label] = -0.5 * log(2 * pi * variance) - (value - float(np.mean(known))) ** 2 / (2 * variance)
-            logit += max(-LOUDEST, min(LOUDEST, density[True] - density[False]))
+            ratio = max(-LOUDEST, min(LOUDEST, density[True] - density[False]))
+            logit += ratio * say(*(moment for label in (False, True) for moment in moments_of(label, feature)))
         assert frozen.probabilities(np.array([vector]))[0] == pytest.approx(min(1.0, exp(logit) * 0.5), rel=1e-9)
 
 

@@ -119,7 +119,7 @@ def test_an_untaught_stack_is_the_plain_mean_of_standardised_log_odds() -> None:
     rng = random.Random(4)
     seen = [(rng.gauss(-3.0, 0.5), rng.gauss(-9.0, 6.0)) for _ in range(5_000)]
     for pair in seen:
-        weighing._see(list(pair))
+        weighing._see(list(pair), 1.0)
     spread = spreads(weighing.counts, weighing.squares)
     assert spread == pytest.approx(np.std(seen, axis=0), rel=0.01)
     assert weighing.score([-2.0, -3.0]) == pytest.approx(0.5 * (1.0 / 0.5) + 0.5 * (6.0 / 6.0), rel=0.05)

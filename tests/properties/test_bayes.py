@@ -7,6 +7,7 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+from river import proba
 
 from detectors.contract import Example, Row, vector_from
 from detectors.features.catalogue import NAMES
@@ -14,7 +15,7 @@ from detectors.models.bayes import Bayes
 
 VALUES = st.floats(-12.0, 12.0) | st.sampled_from([0.0, -0.0, 1.0, 1e-300, 1e6, -3e9])
 FEATURES = st.dictionaries(st.sampled_from(NAMES[:6]), VALUES)
-EXAMPLES = st.tuples(FEATURES, st.booleans(), st.sampled_from([1.0, 1.0, 1.0, -1.0]))
+EXAMPLES = st.tuples(FEATURES, st.booleans(), st.sampled_from([1.0, 1.0, 1.0, 3.0, 2.5, -1.0, -3.0]))
 NOTHING = vector_from([0.0])
 
 
@@ -33,7 +34,7 @@ def rivers(model: Any) -> dict[str, Any]:
     state: dict[str, Any] = {"features": names}
     for label, key in ((False, "negative"), (True, "positive")):
         gaussians = [model.gaussians[label][name] for name in names]
-        state[f"{key}_count"] = model.class_counts[label]
+        state[f"{key}_count"] = float(model.class_counts[label])
         state[f"{key}_counts"] = [gaussian.n_samples for gaussian in gaussians]
         state[f"{key}_means"] = [gaussian.mu for gaussian in gaussians]
         state[f"{key}_squares"] = [gaussian._var._S for gaussian in gaussians]
@@ -41,15 +42,16 @@ def rivers(model: Any) -> dict[str, Any]:
 
 
 def teach(model: Any, features: dict[str, float], label: bool, weight: float) -> None:
-    """As River is taught; it reverts what is taken back, but never the last that it knows of."""
-    if weight >= 0:
-        model.learn_one(features, label)
-    elif model.class_counts[label] > 1:
-        model.class_counts[label] -= 1
-        for name, value in features.items():
-            gaussian = model.gaussians[label][name]
-            if gaussian.n_samples > 1:
-                gaussian.revert(value)
+    """As River's parts are taught by weight; it reverts what is taken back, to nothing where no more is known."""
+    model.class_counts[label] = max(model.class_counts[label] + weight, 0.0)
+    for name, value in features.items():
+        gaussian = model.gaussians[label][name]
+        if weight >= 0:
+            gaussian.update(value, weight)
+        elif gaussian.n_samples > -weight:
+            gaussian.revert(value, -weight)
+        else:
+            model.gaussians[label][name] = proba.Gaussian()
 
 
 @given(examples=st.lists(EXAMPLES, max_size=40), kept=st.integers(0, 40), handed=st.integers(0, 40))
@@ -67,4 +69,5 @@ def test_every_number_is_rivers_after_every_example(
             river = model.river()
         model.learn_one(row(features), example(label, weight))
         teach(river, features, label, weight)
-        assert repr(model.dump()) == repr(rivers(river))
+        dump = {key: value for key, value in model.dump().items() if not key.endswith("_fourths")}
+        assert repr(dump) == repr(rivers(river))
