@@ -15,7 +15,7 @@ from bytewax.inputs import FixedPartitionedSource
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from dataflows.broker_errors import away_or_denied
-from dataflows.clock import monotonic_ms
+from dataflows.clock import Steps, monotonic_ms
 from dataflows.settings import KafkaSettings, TopicSettings, kafka_client_config
 from dataflows.sources.kafka_partition import (
     STATE_VERSION,
@@ -99,7 +99,9 @@ class MergedKafkaSource(FixedPartitionedSource[Raw, ResumeState]):
         self._stop_at_end = stop_at_end
         self._watch = watch
         most = kafka.queued_max_kbytes * 1_024
-        self._pace = Pace(batch_size, poll_ms, read_ahead, most, stop, Rest(), skew_ms, watch, on_lead, on_stall)
+        self._pace = Pace(
+            batch_size, poll_ms, read_ahead, most, stop, Rest(), skew_ms, Steps(), watch, on_lead, on_stall
+        )
 
     def list_parts(self) -> list[str]:
         """The partition numbers, padded so that the engine's sorting deals neighbours to different workers."""

@@ -14,7 +14,7 @@ from bytewax.inputs import StatefulSourcePartition
 from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from dataflows.broker_errors import BrokerAway, BrokerError
-from dataflows.clock import monotonic_ms, now_ms
+from dataflows.clock import Steps, monotonic_ms, now_ms
 from dataflows.connection import CONNECTION
 from dataflows.record_headers import of_interest
 from dataflows.sources.merge import Feed, take
@@ -36,6 +36,8 @@ A batch costs as much as dozens of events, however few are in it: each lane scor
 AT_ONCE = datetime.fromtimestamp(0, tz=UTC)
 """When the engine is to come back: `Rest` says why it is never told a later moment."""
 COMMIT_MS = 5_000
+STEP_MS = 10_000
+"""By so much the clock has to be set back before it is told."""
 CLOSE_MS = 2_000
 """How long closing waits for the last commit; it is for dashboards, so an absent broker is not waited for."""
 
@@ -104,6 +106,7 @@ class Pace(NamedTuple):
     stop: threading.Event | None
     rest: Rest
     skew_ms: int
+    steps: Steps
     watch: TopicWatch | None = None
     on_lead: Callable[[str, int], None] | None = None
     on_stall: Callable[[int], None] | None = None
@@ -246,6 +249,12 @@ class MergedPartition(StatefulSourcePartition[Raw, ResumeState]):
         batch = self._emit(taken)
         if now >= self._commit_due:
             self._commit()
+            if by := pace.steps.back(STEP_MS):
+                log.warning(
+                    "The clock of this machine was set back by %.0f s. Reading goes on, but the engine takes no "
+                    "snapshot until the clock is again where it was: restart the run if that is long.",
+                    by / 1_000,
+                )
         return batch
 
     def next_awake(self) -> datetime:

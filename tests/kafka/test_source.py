@@ -18,7 +18,7 @@ from bytewax.testing import TestingSink, cluster_main, run_main
 from confluent_kafka import ConsumerGroupTopicPartitions, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from dataflows.clock import now_ms
+from dataflows.clock import Steps, now_ms
 from dataflows.settings import KafkaSettings, TopicSettings
 from dataflows.sources.kafka import InputError, MergedKafkaSource, MergedPartition, input_partitions
 from dataflows.sources.kafka_partition import FETCH, Input, Pace
@@ -430,7 +430,7 @@ def test_an_offset_removed_while_running_stops_with_the_same_advice(
     chat = Input(inputs.topics.chat_messages, CHAT, 2, None)
     moderation = Input(inputs.topics.moderation_events, MODERATION, 0, None)
     config = MergedKafkaSource(*inputs)._consumer_config()
-    part = MergedPartition(config, 0, chat, moderation, 2, Pace(10, 20, 100, 100_000, None, Rest(), 300_000))
+    part = MergedPartition(config, 0, chat, moderation, 2, Pace(10, 20, 100, 100_000, None, Rest(), 300_000, Steps()))
     with pytest.raises(InputError, match="no longer holds offset 2, where this flow left off"):
         _until(part, lambda got: len(got) > 100)
     part.close()
