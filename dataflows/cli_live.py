@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -26,6 +27,8 @@ from dataflows.supervision import Fault, tell_fault
 from dataflows.text_model import load_text_model
 from dataflows.times import epoch_ms
 from schemas.records import RejectReason
+
+log = logging.getLogger(__name__)
 
 REASON = click.Choice([reason.value for reason in RejectReason])
 
@@ -57,28 +60,44 @@ def run_command(
     with answered(ExitCode.MEND):
         settings = Settings.load(settings_file)
         configure(settings.log, None if place is None else place.process)
-        chosen = policy_file or settings.paths.policy
-        if chosen is None:
-            raise click.UsageError("Give a policy: --policy FILE, or paths.policy in the settings.")
-        policy = load_policy(chosen)
-        version = None if model is None else load_model(model, policy)
-        text = None if text_model is None else load_text_model(text_model)
-        if processes > 1 and place is None:
-            prepare(settings, policy, version)
-            fault = run_cluster(sys.argv[1:], processes, lambda: clean_up(settings), settings.run)
-            if fault is not None:
-                raise Failure(fault.sentence.splitlines(), fault.code)
-            return
-        with nullcontext() if place is None else _told():
-            telemetry = run(
-                settings, policy, model=version, text=text, workers=workers, stop_at_end=until_end, place=place
-            )
+        with _logged(settings):
+            chosen = policy_file or settings.paths.policy
+            if chosen is None:
+                raise click.UsageError("Give a policy: --policy FILE, or paths.policy in the settings.")
+            policy = load_policy(chosen)
+            version = None if model is None else load_model(model, policy)
+            text = None if text_model is None else load_text_model(text_model)
+            if processes > 1 and place is None:
+                prepare(settings, policy, version)
+                fault = run_cluster(sys.argv[1:], processes, lambda: clean_up(settings), settings.run)
+                if fault is not None:
+                    raise Failure(fault.sentence.splitlines(), fault.code)
+                return
+            with nullcontext() if place is None else _told():
+                telemetry = run(
+                    settings, policy, model=version, text=text, workers=workers, stop_at_end=until_end, place=place
+                )
     for name in ("events", "rejects", "outcomes", "published"):
         counts = ", ".join(f"{label} {count:,}" for label, count in telemetry.counts(name).items())
         say(f"{name}: {counts or 'none'}")
     for name in ("misplaced", "left_out"):
         if found := telemetry.counts(name):
             say(f"{name}: {', '.join(f'{label} {count:,}' for label, count in found.items())}")
+
+
+@contextmanager
+def _logged(settings: Settings) -> Iterator[None]:
+    """Log why a run ends where lines are objects: whoever reads only those is to see it too."""
+    try:
+        yield
+    except Exception as error:
+        cause = error if isinstance(error, click.ClickException) else expected(error)
+        if settings.log.format == "json" and not isinstance(error, click.exceptions.Exit):
+            if cause is None:
+                log.exception("The run ends by an error that nobody expected.")
+            else:
+                log.error("The run ends: %s", cause)  # noqa: TRY400 - it is no bug, so its trace is of no use
+        raise
 
 
 @contextmanager

@@ -85,7 +85,7 @@ def watch(flow: Dataflow, turns: Turns | None = None) -> None:
             case "stateful_batch":
                 _replace(step, "builder", _noting(step.builder, _logic))  # type: ignore[attr-defined]
             case "flat_map_batch":
-                _replace(step, "mapper", _noting(step.mapper))  # type: ignore[attr-defined]
+                _replace(step, "mapper", _noting(_whole(step.mapper)))  # type: ignore[attr-defined]
             case _:  # the others call nothing of ours
                 pass
 
@@ -117,6 +117,16 @@ def _sink_part(made: Any, *, turns: Turns | None) -> None:
 
 def _logic(made: Any) -> None:
     _guard(made, LOGIC)
+
+
+def _whole(mapper: Callable[[Any], Iterable[Any]]) -> Callable[[Any], list[Any]]:
+    """Have a mapper do its work when it is called, and not when the engine takes what it gave."""
+
+    def mapped(batch: Any) -> list[Any]:
+        made = mapper(batch)
+        return made if type(made) is list else list(made)
+
+    return mapped
 
 
 def _guard(target: Any, names: Iterable[str], on_made: Callable[[Any], None] | None = None) -> None:

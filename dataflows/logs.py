@@ -82,7 +82,7 @@ def configure(settings: LogSettings, process: int | None = None) -> None:
 
 def configure_plain() -> None:
     """Say warnings and worse in one plain form."""
-    _install(_StandardError(Plain()), "WARNING")
+    _install(_StandardError(Plain()), "NOTSET")  # as the root says: from warnings on
 
 
 def _install(handler: logging.Handler, level: str) -> None:

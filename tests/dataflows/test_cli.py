@@ -266,6 +266,17 @@ def test_a_registry_that_cannot_be_asked_is_answered_in_one_sentence(
     assert sentence == f"the schema registry's ca {here / 'nowhere.pem'} is not a file: name a PEM file"
 
 
+@pytest.mark.usefixtures("here")
+def test_a_run_that_logs_objects_says_as_one_why_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever reads only those sees it too."""
+    monkeypatch.setenv("FOREWARN_KAFKA__BOOTSTRAP_SERVERS", "localhost:1")
+    monkeypatch.setenv("FOREWARN_LOG__FORMAT", "json")
+    line, answer = forewarn("run", "--policy", "nowhere.toml").stderr.splitlines()
+    sentence = answer.removeprefix("Error: ")
+    assert orjson.loads(line)["message"] == f"The run ends: {sentence}"
+    assert orjson.loads(line)["level"] == "error"
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_log_damaged_on_the_way_is_answered_in_one_sentence(
     here: Path, workers: int, capfd: pytest.CaptureFixture[str]

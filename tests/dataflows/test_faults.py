@@ -23,6 +23,7 @@ PLACES = (
     "next_batch",
     "source snapshot",
     "mapper",
+    "lazy mapper",
     "builder",
     "on_batch",
     "logic snapshot",
@@ -154,9 +155,15 @@ def flow_with(broken: Broken) -> Dataflow:
         broken.at("mapper")
         return [(str(number), number) for number in batch]
 
+    def lazy_mapper(batch: list[tuple[str, int]]) -> Iterator[tuple[str, int]]:
+        for item in batch:
+            broken.at("lazy mapper")
+            yield item
+
     flow = Dataflow("broken")
     numbers = op.input("source", flow, Source(broken))
     keyed = op.flat_map_batch("mapper", numbers, mapper)
+    keyed = op.flat_map_batch("lazy_mapper", keyed, lazy_mapper)
     stated = op.stateful_batch("logic", keyed, lambda _state: Logic(broken))
     op.output("keyed", stated, Keyed(broken))
     op.output("plain", op.key_rm("unkeyed", stated), Plain(broken))

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from confluent_kafka import TIMESTAMP_CREATE_TIME, Message
 
 from dataflows.cli import main
+from dataflows.exit_codes import ExitCode
 from dataflows.redrive import Origin, Selection, Survey, marked
 from schemas.encoder import Decoder, Encoder
 from schemas.records import Reject, RejectReason
@@ -146,9 +147,9 @@ def test_the_table_counts_by_reason_and_topic_and_shows_no_content() -> None:
     assert list(survey.lines(3))[-1] == "3 records sent again."
 
 
-def refused(*arguments: str) -> str:
+def refused(*arguments: str, code: int | None = None) -> str:
     result = CliRunner().invoke(main, ["redrive", *arguments])
-    assert result.exit_code in (1, 2), result.output
+    assert result.exit_code in ((ExitCode.BUG, ExitCode.USAGE) if code is None else (code,)), result.output
     assert isinstance(result.exception, SystemExit)
     return result.stderr.splitlines()[-1]
 
@@ -175,6 +176,6 @@ def test_without_a_broker_it_says_so_in_a_sentence(tmp_path: Path, monkeypatch: 
     settings = tmp_path / "settings.toml"
     settings.write_text('[kafka]\nbootstrap_servers = "127.0.0.1:1"\n')
     for arguments in ((), ("--send",)):
-        said = refused("--settings", str(settings), *arguments)
+        said = refused("--settings", str(settings), *arguments, code=ExitCode.TRY_AGAIN)
         assert said.startswith("Error: Topic ")
         assert said.endswith("check that Kafka runs at 127.0.0.1:1 and that this user is allowed to.")

@@ -142,6 +142,19 @@ def test_a_registry_that_refuses_a_schema_ends_a_cluster_with_a_sentence(
     assert "Traceback" not in life.said()
 
 
+@pytest.mark.parametrize("processes", [CLUSTER, ()], ids=["a cluster", "a single run"])
+def test_a_registry_that_does_not_answer_at_the_start_is_said(
+    deployment: Deployment, asks: Callable[[RegistrySettings], None], processes: tuple[str, ...]
+) -> None:
+    """With a code that says to try again later."""
+    asks(RegistrySettings(url="http://127.0.0.1:1"))
+    life = deployment.start(*processes)
+    assert life.wait(60) == ExitCode.TRY_AGAIN, life.said()
+    (sentence,) = errors(life)
+    assert sentence.startswith("the schema registry at http://127.0.0.1:1 did not answer (")
+    assert "Traceback" not in life.said()
+
+
 def test_a_registry_that_is_away_is_tried_again_later_each_time_and_not_for_ever(
     deployment: Deployment,
     registry: Scripted,
