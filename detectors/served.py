@@ -54,7 +54,7 @@ def joined(batches: list[ServedBatch]) -> ServedBatch:
     """Return batches one after the other as one."""
     full = [batch for batch in batches if batch]
     held_back = sum(batch.held_back for batch in batches)
-    if len(full) < 2:  # noqa: PLR2004 - as nearly always
+    if len(full) < 2:
         return replace(full[0] if full else NONE_SERVED, held_back=held_back)
     return ServedBatch(
         [point for batch in full for point in batch.points],
