@@ -237,8 +237,8 @@ def _wanted(settings: Settings, partitions: int, input_retention_ms: int | None,
         _Topic(names.chat_messages, partitions, inputs),
         _Topic(names.moderation_events, partitions, inputs),
         _Topic(names.risk_events, partitions, verdicts),
-        # The newest version of every model by name; older ones stay a month, to re-derive risk events with,
-        # and are gone within five weeks, with the exemplars in them of whoever asked to be forgotten.
+        # The newest version of every model by name; older ones stay a month, to re-derive risk events with, and go
+        # within five weeks, with the exemplars in them of whoever asked to be forgotten.
         _Topic(names.risk_models, 1, versions),
         _Topic(names.risk_features, partitions, stream),
         _Topic(names.dead_letters, partitions, carriers),

@@ -57,7 +57,9 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class Risk:
-    """The risk events in file order, and for every erased user the time of the latest erasure (ms).
+    """The risk events in file order, and for every erased user the time up to which nothing may name them (ms).
+
+    That is the time of the latest erasure, or of the latest risk event before it in the log, if that is later.
 
     `recorded` is whether there was a file: none at all does not mean that nobody was warned.
     """
@@ -154,14 +156,18 @@ def read_risk(directory: Path) -> Risk:
     """`risk-events.jsonl`: risk events and the tombstones of erased users."""
     events: list[RiskEvent] = []
     erased: dict[str, int] = {}
+    latest: dict[str, int] = {}
     path = directory / "risk-events.jsonl"
     for number, document in _lines(path):
         try:
             if document.get("tombstone"):
                 gone = Tombstone.model_validate(document)
-                erased[gone.user_id] = max(gone.as_of, erased.get(gone.user_id, -1))
+                until = max(gone.as_of, latest.get(gone.user_id, -1), erased.get(gone.user_id, -1))
+                erased[gone.user_id] = until
             else:
-                events.append(RiskEvent.model_validate(document))
+                event = RiskEvent.model_validate(document)
+                events.append(event)
+                latest[event.user_id] = max(event.as_of, latest.get(event.user_id, -1))
         except ValueError as error:
             raise ValueError(f"{path} line {number} is not a risk event: replay the log again") from error
     return Risk(tuple(events), erased, recorded=path.exists())

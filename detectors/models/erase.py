@@ -29,14 +29,14 @@ def without_user(version: ModelVersion, user: int) -> ModelVersion:
 def _take_out(document: Any, user: int) -> bool:
     """Take the user out of every table of exemplars, wherever it stands; return whether there was one."""
     if isinstance(document, list):
-        return max([_take_out(item, user) for item in document], default=False)
+        return sum(_take_out(item, user) for item in document) > 0
     if not isinstance(document, dict):
         return False
     if "parts" in document and "waiting" in document:  # side by side
         told = zip(document["parts"], document["waiting"]["users"], strict=True)
         document["parts"] = [part for part, other in told if other != user]
     if not document.keys() >= _EXEMPLARS:
-        return max([_take_out(value, user) for value in document.values()], default=False)
+        return sum(_take_out(value, user) for value in document.values()) > 0
     kept = [place for place, other in enumerate(document["users"]) if other != user]
     many = len(document["users"])
     if len(kept) == many:

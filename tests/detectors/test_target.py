@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import pytest
+from librt.strings import BytesWriter
 
+from detectors.features.packed import write_key, write_number, write_time, write_whole
 from detectors.features.signals import point_key, stable_hash
 from detectors.target import ESCALATIONS_CAP, FACTS_CAP, TAUGHT_CAP
 from detectors.user import Rulebook, User
@@ -406,3 +408,35 @@ def test_what_is_learnt_does_not_depend_on_what_ids_are_made_of() -> None:
         return [(one.label, one.weight, one.vector.tobytes()) for step in steps for one in step.examples]
 
     assert taught("{}") == taught("user-00:{}")
+
+
+def test_a_user_as_version_6_kept_them_goes_on_with_their_latest_escalation() -> None:
+    """It knew of no reporter, and of an escalation when it was and what it taught: that can still be taken back."""
+    events = [message("m", at(0)), sanction("b", at(0.5), 5)]
+    user, _, _ = history_of(BAN, *events)
+    history, writer = user.history, BytesWriter()
+    [one] = history.escalations
+    write_whole(writer, len(history.facts))
+    for fact in history.facts:
+        write_key(writer, fact.key)
+        write_time(writer, fact.time, user.profile.clock)
+        write_whole(writer, fact.severity)
+    write_whole(writer, 0)
+    write_whole(writer, 0)
+    write_time(writer, history.escalated_at, user.profile.clock)
+    write_time(writer, history.reset_at, user.profile.clock)
+    write_whole(writer, len(one.taught))
+    for _, vector, weight in one.taught:
+        write_number(writer, weight)
+        write_whole(writer, len(vector))
+        writer.write(vector)
+    now = BytesWriter()
+    history.write(now, user.profile.clock)
+    state = user.dump()
+    assert state.endswith(now.getvalue())
+    old = bytes([6]) + state[1 : -len(now.getvalue())] + writer.getvalue()
+    loaded = User.load(old, user.rules)
+    assert [fact[:3] for fact in loaded.history.facts] == [fact[:3] for fact in history.facts]
+    step = loaded.step(reversal("r", at(1), "b"), place(9))
+    assert step.overturned
+    assert [example.weight for example in step.examples if example.label] == [-1.0]

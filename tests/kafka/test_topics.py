@@ -83,7 +83,10 @@ def test_every_topic_is_kept_as_its_meaning_asks(settings: Settings, admin: Admi
     assert verdicts["cleanup.policy"] == "compact"
     assert verdicts["min.compaction.lag.ms"] == str(7 * 24 * 3_600_000)
     assert verdicts["max.compaction.lag.ms"] == str(14 * 24 * 3_600_000)
-    assert _config(admin, names.risk_models)["cleanup.policy"] == "compact"
+    models = _config(admin, names.risk_models)
+    assert models["cleanup.policy"] == "compact"
+    assert models["min.compaction.lag.ms"] == str(30 * 24 * 3_600_000)
+    assert models["max.compaction.lag.ms"] == str(35 * 24 * 3_600_000)
     assert _config(admin, names.risk_features)["cleanup.policy"] == "delete"
     assert _config(admin, names.chat_messages)["retention.ms"] == "-1"
 

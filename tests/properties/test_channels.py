@@ -11,7 +11,8 @@ from hypothesis import settings as given_settings
 from hypothesis import strategies as st
 
 from detectors.channels import HOUR, MONTH, POSTERS, STATE_VERSION, UNPUNISHED, Channels, Context
-from detectors.storage import StateVersionError
+from detectors.features.signals import stable_hash
+from detectors.storage import StateVersionError, pack, unpack
 from schemas.records import ChatMessage, Event
 from tests.properties.streams import LAWFUL, MINUTE, START, erasure, message, report, reversal, sanction
 
@@ -259,3 +260,62 @@ def test_one_poisoned_clock_ages_no_channel() -> None:
     assert told is not None
     assert told.rate == pytest.approx(spared.rate + 1, rel=0.02)
     assert told.age == pytest.approx(spared.age, abs=60)
+
+
+def found_after(*events: Event) -> float:
+    """What a message finds of sanctions in its channel, after three users spoke there and these things happened."""
+    channels = Channels(9, HOUR, TTL)
+    spoken = [message(f"m{user}", START, user=user) for user in ("ann", "bob", "cyd")]
+    for event in (*spoken, *events):
+        channels = Channels.load(channels.dump(), 9, HOUR, TTL)
+        channels.see(event)
+    found = channels.see(message("n", START + MINUTE, user="cyd"))
+    assert found is not None
+    return round(found.sanctions, 2)
+
+
+def test_a_channel_counts_sanctions_by_the_law_of_users() -> None:
+    """By user and id; once; never after the reversal, whichever comes first; and nothing that is Late."""
+    ann, bob = (sanction("s", START, user=user) for user in ("ann", "bob"))
+    back = reversal("r", START, "s", user="ann")
+    one, two = found_after(ann), found_after(ann, bob)
+    assert 0 < one < two
+    assert found_after(back, ann) == found_after(ann, back) == found_after(ann, back, ann) == 0.0
+    assert found_after(ann, bob, back) == found_after(ann, reversal("r", START, "s", user="bob")) == one
+    later = message("l", START + 3 * HOUR, user="ann")
+    assert found_after(later, ann) == 0.0
+    assert found_after(ann, later, back) > 0.9 * one
+
+
+def test_nothing_in_a_channel_names_a_user_who_asked_to_be_forgotten() -> None:
+    """Neither as who spoke last, nor among those who post, nor in the ledger; a new life begins with nothing known."""
+    channels = Channels(9, LATENESS, TTL)
+    for event in (message("m", START, user="ann"), message("n", START, user="bob"), sanction("s", START, user="bob")):
+        channels.see(event)
+    assert repr(stable_hash("bob")) in told(channels)
+    channels.see(erasure("e", START, user="bob"))
+    assert repr(stable_hash("bob")) not in told(channels)
+    assert repr(stable_hash("s")) not in told(channels)
+    assert "bob" not in told(channels)
+
+
+def told(channels: Channels) -> str:
+    return repr(unpack(channels.dump(), STATE_VERSION, "channels"))
+
+
+def test_channels_of_the_version_before_go_on_with_what_they_counted() -> None:
+    """Whose sanctions those were it did not know, so they are not taken back; what comes is."""
+    channels = Channels(9)
+    for event in (message("m", START, user="ann"), message("n", START, user="bob"), sanction("s", START, user="bob")):
+        channels.see(event)
+    _, state = unpack(channels.dump(), STATE_VERSION, "channels")
+    before = {
+        "channels": state["channels"],
+        "clock": state["clock"],
+        "spoken": {user: channel for user, _, channel in state["users"]},
+        "sanctions": {sanction: (channel, time) for _, sanction, _, channel, time in state["sanctions"]},
+    }
+    again = Channels.load(pack(before, 1), 9)
+    again.see(reversal("r", START, "s", user="bob"))
+    found, wanted = (one.see(message("o", START + MINUTE, user="ann")) for one in (again, channels))
+    assert found == wanted

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import orjson
@@ -15,7 +15,8 @@ from click.testing import CliRunner
 from dataflows.cli import main
 from dataflows.evaluation.compare import compare
 from dataflows.evaluation.episodes import Follow
-from dataflows.evaluation.evaluate import Protocol
+from dataflows.evaluation.evaluate import Protocol, evaluate
+from dataflows.evaluation.labels import Question
 from dataflows.evaluation.outputs import EvaluationError, read_outputs
 from tests.dataflows.evaluation.kit import HOUR, outputs
 
@@ -122,3 +123,29 @@ def test_the_command_compares_learning_with_a_pinned_model(replays: Callable[...
         document["warnings"]["before"] - document["warnings"]["lost"] + document["warnings"]["gained"]
         == (document["warnings"]["after"])
     )
+
+
+def test_users_who_asked_to_be_forgotten_are_not_named() -> None:
+    """In whichever run the erasure is; who came back after it may be named again."""
+    before, after = outputs(POINTS, ESCALATED, warned=[0, 3]), outputs(POINTS, ESCALATED, warned=[1, 2])
+    everybody = dict.fromkeys(range(len(before.users)), 10**6)
+    for runs in ((replace(before, erased=everybody), after), (before, replace(after, erased=everybody))):
+        assert not any(compare(*runs, Protocol())["worth_reading"].values())
+    earlier = replace(after, erased=dict.fromkeys(everybody, -1))
+    assert all(compare(before, earlier, Protocol())["worth_reading"].values())
+
+
+def test_warnings_whose_horizon_lies_beyond_the_log_are_not_wrong_whatever_is_asked_of_points() -> None:
+    """The question *next* is about points; a warning speaks of the horizon, and this one has not lapsed."""
+    points = [(0, 0, 0.9), (1, 1, 0.8), (2, 90, 0.7), (4, 100, 0.0), (5, 100, 0.0)]
+    features = {f"{name}_decay_7d": [0.0] * 5 for name in ("report", "sanction", "message")} | {
+        name: [0.0] * 5 for name in ("first_since", "strike_count", "sanction_severity_sum_30d")
+    }
+    run = outputs(points, {0: [(5, 3)]}, warned=[0, 2], features=features)
+    precisions = [
+        evaluate(run, Protocol(question=question, boosting=False))["published"]["precision"]
+        for question in get_args(Question)
+    ]
+    assert precisions == [1.0, 1.0]
+    shown = compare(replace(run, warnings=run.warnings[:1]), run, Protocol(question="next"))
+    assert shown["worth_reading"]["wrong_now"] == []

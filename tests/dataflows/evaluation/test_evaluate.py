@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import random
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import orjson
@@ -19,9 +22,12 @@ from dataflows.evaluation.evaluate import Protocol, Where, evaluate, usable_rows
 from dataflows.evaluation.floors import floors
 from dataflows.evaluation.labels import label
 from dataflows.evaluation.outputs import EvaluationError, Outputs, read_outputs
+from dataflows.mapping import LogMapping
 from dataflows.policy_file import load_policy
 from dataflows.replay import replay
 from dataflows.sources.log import LogSource
+from dataflows.testing import small_policy
+from schemas.records import CHAT, MODERATION
 from tests.dataflows.evaluation.kit import HOUR, outputs, shuffled
 
 Replays = Callable[..., Path]
@@ -233,3 +239,85 @@ def test_a_slice_too_small_to_say_anything_shows_no_figure() -> None:
     cells = evaluate(run, Protocol(boosting=False))["slices"]
     assert [(cell["slice"].split(" ")[0], cell["points"]) for cell in cells] == [("new", 72), ("old", 156)]
     assert all("roc_auc" not in cell for cell in cells)
+
+
+def small_log(path: Path, event_id: str) -> Path:
+    """A log of users who write at set times; every fourth is reported and then banned."""
+    rows, start = list[dict[str, Any]](), 1_700_000_000_000
+    for number in range(40):
+        user, counts = f"user-{number:02d}", count(1)
+
+        def event(hours: float, subject: str, user: str = user, counts: Iterator[int] = counts, **fields: Any) -> None:
+            told = {"subject": subject, "event_id": event_id.format(user=user, n=next(counts)), "user_id": user}
+            rows.append({**told, "event_time": start + int(hours * 3_600_000), **fields})
+
+        for turn in range(14):
+            event(number + 9 * turn + 0.1 * number, CHAT, channel="hall")
+        if number % 4 == 0:
+            event(number + 60, MODERATION, kind="report", report={"reporter_id": f"user-{(number + 1) % 40:02d}"})
+            ban = {"action": "ban", "severity": 5, "policy": "conduct"}
+            event(number + 66, MODERATION, kind="sanction", sanction=ban)
+    rows.sort(key=lambda row: row["event_time"])
+    path.write_bytes(b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows))
+    return path
+
+
+def test_ids_that_are_unique_for_each_user_only_give_the_evaluation_that_unique_ids_give(tmp_path: Path) -> None:
+    """As the contract with producers has it: an event is told by its user and its id."""
+    documents = []
+    for name, event_id in (("each", "{n}"), ("all", "{user}:{n}")):
+        (tmp_path / name).mkdir()
+        log = small_log(tmp_path / name / "log.jsonl", event_id)
+        policy = small_policy(learning={"publish_every": "1m", "min_positives": 2, "challengers": ["lookalike"]})
+        replay(LogSource(log), policy, tmp_path / name, log_name="log")
+        run = read_outputs(tmp_path / name)
+        documents.append(evaluate(run, Protocol(boosting=False, log=log)))
+        assert len(run.warnings) > 5
+    assert documents[0] == documents[1]
+    assert documents[0]["published"]["recall"] > 0.5
+
+
+def test_two_events_of_one_row_do_not_foretell_each_other(tmp_path: Path) -> None:
+    """Random ratings that a mapping makes a report and a ban of: nothing in them tells what comes."""
+    rng = random.Random(5)
+    rows = ["rater,ratee,rating,time"]
+    rows += [f"a{rng.randrange(60)},a{rng.randrange(60)},{rng.choice((1, -10))},{n * 900}" for n in range(1_500)]
+    (tmp_path / "log.csv").write_text("\n".join(rows))
+    log = tmp_path / "log.csv"
+    policy = small_policy(
+        target={"horizon": "24h", "recurring": True, "when": [{"event": "sanction", "min_severity": 5}]}
+    )
+    replay(LogSource(log, LogMapping.load(mapping_of_ratings(tmp_path))), policy, tmp_path, log_name="log")
+    document = evaluate(read_outputs(tmp_path), Protocol(boosting=False))
+    area = document["scores"]["logistic"]["roc_auc"]
+    assert area["low"] < 0.55
+    assert document["points"]["too_late"] > 0
+
+
+def mapping_of_ratings(folder: Path) -> Path:
+    path = folder / "mapping.toml"
+    path.write_text(
+        """name = "ratings"
+[time]
+column = "time"
+unit = "s"
+origin = "2023-01-01T00:00:00Z"
+[[event]]
+kind = "report"
+when = [{ column = "rating", equals = -10 }]
+user = { column = "ratee" }
+reporter = { column = "rater" }
+[[event]]
+kind = "sanction"
+when = [{ column = "rating", equals = -10 }]
+user = { column = "ratee" }
+action = "ban"
+severity = 5
+policy = "scam"
+[[event]]
+kind = "message"
+user = { column = "rater" }
+channel = "ratings"
+"""
+    )
+    return path

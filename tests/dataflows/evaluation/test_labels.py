@@ -98,3 +98,26 @@ def test_what_comes_too_soon_to_be_told_of_is_neither_a_yes_nor_a_no() -> None:
     again = of(points, outcome("ann", 5, 6), outcome("ann", 12, 9), ahead=3)
     assert again.positive[:5].tolist() == [True, True, False, True, True]
     assert not again.late.any()
+
+
+def test_the_escalation_that_was_overturned_is_taken_away_and_not_the_latest() -> None:
+    """Two bans, the first of which was a mistake: what came before the second alone was foretold."""
+    points = [("ann", 5), ("ann", 30)]
+    first, second = (0, "escalated", 6, 1, "first"), (0, "escalated", 31, 3, "second")
+    assert labelled(points, first, second, (0, "overturned", 32, 5, "first"))[0] == [False, True]  # type: ignore[arg-type]
+    assert labelled(points, first, second, (0, "overturned", 32, 5, "second"))[0] == [True, False]  # type: ignore[arg-type]
+    assert labelled(points, first, second, (0, "overturned", 32, 5, "third"))[0] == [True, True]  # type: ignore[arg-type]
+
+
+def test_events_of_one_row_do_not_foretell_each_other() -> None:
+    """The points a row makes before its ban say neither yes nor no; the one before the row does."""
+    points = [("ann", 4), ("ann", 5), ("ann", 5)]
+    of_row = (0, "escalated", 5, 5, "ban", 2)
+    labels = of(points, of_row)  # type: ignore[arg-type]
+    assert labels.positive[:3].tolist() == [True, False, False]
+    assert labels.answered[:3].tolist() == [True, False, False]
+    following = of(points, of_row, question="next")  # type: ignore[arg-type]
+    assert following.positive[:3].tolist() == [True, False, False]
+    assert following.answered[:3].tolist() == [True, False, False]
+    again = of(points, of_row, (0, "escalated", 9, 7, "another"))  # type: ignore[arg-type]
+    assert again.positive[:3].tolist() == again.answered[:3].tolist() == [True, True, True]
