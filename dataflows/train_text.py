@@ -17,6 +17,7 @@ from dataflows.evaluation.calibration import calibration_error, reliability
 from dataflows.evaluation.intervals import Figure, compare_scores
 from dataflows.sources.formats import open_rows
 from dataflows.sources.rows import BadRow, whole
+from detectors.elementwise import log
 from detectors.text.ngrams import BITS, excerpt, hashed
 from detectors.text.normalise import plain, skeleton
 from detectors.text.scorer import TextScorer
@@ -160,7 +161,7 @@ def _fit(texts: list[str], toxic: NDArray[np.bool_]) -> TextScorer:
     seen = np.unique(owner * (1 << BITS) + buckets)  # each n-gram once for each message
     of_toxic = toxic[seen >> BITS]
     ratio = _share(seen[of_toxic]) / _share(seen[~of_toxic])
-    told = 0.5 + 0.5 * np.abs(np.log(ratio))
+    told = 0.5 + 0.5 * np.abs(log(ratio))
     shape = (len(texts), 1 << BITS)
     counts = csr_matrix((told[buckets] / np.sqrt(many[owner]), (owner, buckets)), shape=shape)  # equal places add up
     model = LogisticRegression(C=STRENGTH, max_iter=500)

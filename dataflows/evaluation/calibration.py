@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import fsum
 from typing import NamedTuple
 
 import numpy as np
@@ -35,7 +36,8 @@ def reliability(positive: Flags, probability: Values, bins: int = BINS) -> list[
     found = []
     for chunk, hits in zip(np.split(ranked, cuts), np.split(truth, cuts), strict=True):
         if len(chunk):
-            found.append(Bin(float(chunk[0]), float(chunk[-1]), len(chunk), float(chunk.mean()), float(hits.mean())))
+            many, true = len(chunk), int(hits.sum())
+            found.append(Bin(float(chunk[0]), float(chunk[-1]), many, fsum(chunk.tolist()) / many, true / many))
     return found
 
 
@@ -50,4 +52,4 @@ def calibration_error(curve: list[Bin]) -> float | None:
     points = sum(one.points for one in curve)
     if not points:
         return None
-    return sum(one.points * abs(one.predicted - one.observed) for one in curve) / points
+    return fsum(one.points * abs(one.predicted - one.observed) for one in curve) / points

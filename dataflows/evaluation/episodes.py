@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from dataflows.evaluation.labels import Escalation
 from dataflows.evaluation.outputs import Outputs, Values
+from detectors.elementary import log
+from detectors.elementwise import exp
 
 DAY = 86_400_000
 
@@ -131,7 +133,7 @@ class Follow:
         The threshold is chosen in hindsight: it says what a score could do, not what a policy would have done.
         """
         ranked = np.sort(score[~np.isnan(score)])
-        shares = 1 - np.geomspace(1e-5, 1.0, tried)
+        shares = 1.0 - exp(np.linspace(log(1e-5), 0.0, tried))
         best: Warnings | None = None
         for threshold in np.unique(np.quantile(ranked, shares)) if len(ranked) else ():
             found = self.outcome(self.warned_at(score, threshold), float(threshold))
@@ -156,7 +158,7 @@ def _lead(leads: Iterable[int], events: Iterable[int], spans: tuple[int, ...]) -
     times, counts = np.array([*leads], dtype=np.float64), np.array([*events], dtype=np.float64)
     if not len(times):
         return Lead(None, None, None, None, {})
-    at_least = {span: float(np.mean(times >= span)) for span in spans}
+    at_least = {span: int((times >= span).sum()) / len(times) for span in spans}
     return Lead(
         float(np.median(times)),
         float(np.quantile(times, 0.1)),

@@ -119,7 +119,7 @@ def evaluate(run: Outputs, protocol: Protocol) -> dict[str, Any]:
             "evaluated": int(scored.sum()),
             "unscored": int((usable & ~scored).sum()),
             "positives": int(labels.positive[scored].sum()),
-            "base_rate": float(labels.positive[scored].mean()),
+            "base_rate": int(labels.positive[scored].sum()) / int(scored.sum()),
             "users": len(np.unique(run.user[scored])),
         },
         "suspect_features": suspects(

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dataflows.evaluation.outputs import Outputs, Values
+from detectors.elementwise import exp2
 
 HALF_LIFE = 7 * 86_400_000
 """Of the features `*_decay_7d` (ms)."""
@@ -35,9 +36,15 @@ def floors(run: Outputs) -> dict[str, Values]:
         "strike count": feature["strike_count"],
         "last severity": _last_severity(feature["sanction_severity_sum_30d"], sanctions, first),
         "recent violations": recently,
-        "recent violation rate": recently / np.maximum(feature["message_decay_7d"] + recently, 1e-9),
+        "recent violation rate": _share(recently, feature["message_decay_7d"] + recently),
     }
     return {name: values[back] for name, values in found.items()}
+
+
+def _share(part: Values, whole: Values) -> Values:
+    """The share of a decayed sum in another; 0 where nothing is left of it."""
+    share: Values = np.divide(part, whole, out=np.zeros_like(whole), where=whole > 0)
+    return share
 
 
 def violated(run: Outputs) -> NDArray[np.bool_]:
@@ -57,7 +64,7 @@ def _gained(decayed: Values, as_of: NDArray[np.int64], first: NDArray[np.bool_])
     """What a decaying sum of ones gained at each row; negative where something was taken back."""
     before = np.where(first, 0.0, np.roll(decayed, 1))
     waited = np.where(first, 0, as_of - np.roll(as_of, 1))
-    gained: Values = np.round(decayed - before * 0.5 ** (waited / HALF_LIFE))
+    gained: Values = np.round(decayed - before * exp2(-waited / HALF_LIFE))
     return gained
 
 

@@ -8,6 +8,7 @@ sharper than comparing their intervals.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import fsum
 from typing import NamedTuple
 
 import numpy as np
@@ -53,12 +54,13 @@ class Ranking:
             return np.nan, np.nan
         alarms = above[self._ends]
         precision = np.divide(hits, alarms, out=np.zeros_like(hits), where=alarms > 0)
-        average = float((precision * gained).sum() / hits[-1])
+        average = fsum((precision * gained).tolist()) / float(hits[-1])
         negatives = above[-1] - hits[-1]
         if negatives <= 0:
             return np.nan, average
         before = above[self._starts] - (hits - gained)
         tied = alarms - above[self._starts] - gained
+        # whole numbers and halves are added exactly
         return float((gained * (negatives - before - tied / 2)).sum() / (hits[-1] * negatives)), average
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from math import ceil
+from fractions import Fraction
+from math import ceil, comb
 from typing import Any
 
 import numpy as np
-from scipy.stats import binom
 
 from dataflows.evaluation.episodes import Follow
 from dataflows.evaluation.outputs import Outputs
@@ -43,12 +43,19 @@ def _kept(run: Outputs, follow: Follow, tier: Tier, promised: float) -> dict[str
         "promised": promised,
         "warnings": len(reached),
         "matured": len(matured),
-        "precision": float(np.mean(matured)) if matured else None,
+        "precision": sum(matured) / len(matured) if matured else None,
         "window": size,
         "windows": [right / size for right in windows],
         "kept": sum(right >= promised * size for right in windows),
-        "refuted": sum(float(binom.cdf(right, size, promised)) <= SURPRISE for right in windows),
+        "refuted": sum(_at_most(right, size, promised) <= SURPRISE for right in windows),
     }
+
+
+def _at_most(right: int, size: int, chance: float) -> Fraction:
+    """Return how likely at most `right` of `size` are right where each is with a chance, exactly."""
+    hits, all_in = chance.as_integer_ratio()
+    ways = sum(comb(size, n) * hits**n * (all_in - hits) ** (size - n) for n in range(right + 1))
+    return Fraction(ways, all_in**size)
 
 
 def _within(run: Outputs, budget: int, held_back: int) -> dict[str, Any]:

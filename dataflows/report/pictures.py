@@ -25,6 +25,7 @@ from dataflows.report.drawing import (
 from dataflows.report.read import Points, Risk, Values, Version
 from dataflows.report.weights import Weights, drawn_versions, read_weights
 from dataflows.wording import duration, name_feature
+from detectors.elementwise import log
 from schemas.records import RiskEvent, Tier
 
 WIDE = 9.2
@@ -145,8 +146,7 @@ def _odds_ticks(lowest: float, highest: float) -> list[float]:
 
 def _log_odds(probabilities: Values) -> Values:
     inside = np.clip(probabilities, 1e-7, 1 - 1e-7)
-    odds: Values = np.log(inside / (1 - inside))
-    return odds
+    return log(inside / (1 - inside))
 
 
 def _short_percent(share: float) -> str:

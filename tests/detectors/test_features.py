@@ -34,6 +34,7 @@ from detectors.features.strikes import LEDGER_CAP, Ledger
 from detectors.features.upgrade import BEFORE_CODES, stored_vector
 from detectors.features.window import DISTINCT_CAP, count_keys, forget_keys, raise_peak, row_at, see_key, trim
 from detectors.user import Rulebook, User
+from schemas.records import Exposure, ModerationEvent
 from tests.properties.streams import DAY, HOUR, START, exposure, message, place, policy, report, reversal, sanction
 
 
@@ -203,6 +204,14 @@ def test_what_is_read_off_each_kind_of_event() -> None:
     assert read_moderation(exposure("e", START)) == ([("exposure", 1)], [])
     assert read_moderation(sanction("s", START)) == ([], [])
     assert read_moderation(reversal("v", START, "s")) == ([("reversal", 1)], [])
+
+
+@pytest.mark.parametrize("arm", ["shown", "control"])
+def test_an_exposure_counts_whether_it_was_shown_or_held_back_as_control(arm: str) -> None:
+    """The signal says that a decision about an intervention was made; docs/concepts.md says so of both arms."""
+    shown = Exposure(intervention="hint", arm=arm, probability=0.5)
+    event = ModerationEvent(event_id="e", event_time=START, user_id="ann", kind="exposure", exposure=shown)
+    assert read_moderation(event) == ([("exposure", 1.0)], [])
 
 
 def repeats(*lines: str) -> list[bool]:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import settings as given_settings
 from hypothesis import strategies as st
 
+from dataflows.testing import FlowDriver, small_policy
 from detectors.channels import HOUR, MONTH, POSTERS, STATE_VERSION, UNPUNISHED, Channels, Context
 from detectors.features.signals import stable_hash
 from detectors.storage import StateVersionError, pack, unpack
@@ -319,3 +320,30 @@ def test_channels_of_the_version_before_go_on_with_what_they_counted() -> None:
     again.see(reversal("r", START, "s", user="bob"))
     found, wanted = (one.see(message("o", START + MINUTE, user="ann")) for one in (again, channels))
     assert found == wanted
+
+
+@pytest.mark.parametrize(
+    "hours", [1, 24, 240, 890, 900, 1_000, 1_060, 1_070, 1_073, 1_074, 1_075, 1_077, 1_100, 30_000]
+)
+def test_what_has_faded_stays_right_until_it_is_absent(hours: int) -> None:
+    """The mean and the shares of a silent channel are what they were, and from 900 hours on nothing can be said."""
+    driver = FlowDriver(small_policy())
+    for user in ("x", "y"):
+        driver.chat(user)
+    for _ in range(4):
+        driver.advance("1m")
+        for user, said in (("ann", 0.3), ("bob", 0.5)):
+            driver.chat(user, scores=[{"scorer": "s", "version": "1", "value": said}])
+    driver.advance(f"{hours}h")
+    for user in ("x", "y"):
+        driver.chat(user, channel="elsewhere")  # that is what the clock says of the log
+    driver.chat("ann", scores=[{"scorer": "s", "version": "1", "value": 0.3}])
+    found = driver.run().features("ann")
+    if hours < 895:
+        assert isclose(found["excess_mean_24h"], -0.10057761622646566, rel_tol=1e-9)
+        assert isclose(found["channel_share"], 0.44300632847, rel_tol=1e-9)
+    elif hours > 905:
+        assert isnan(found["excess_mean_24h"])
+        assert isnan(found["channel_share"])
+        assert found["channel_rate"] == 0.0
+    assert found["channel_sanctions"] == 0.0

@@ -6,11 +6,13 @@ from copy import deepcopy
 from math import log1p
 from typing import Any
 
-from river import compose, linear_model, optim, preprocessing
+from river import base, compose, linear_model, optim, preprocessing
 
 LEARNING_RATE, STEEPEST = 0.05, 20.0
 SAMPLE, POSITIVE_WEIGHT, MIN_EXAMPLES = 0.1, 5.0, 10
 MOST_REASONS = 4
+FARTHEST = 4.0
+"""Standardised features are bounded to so many deviations."""
 
 Features = dict[str, float]
 
@@ -20,8 +22,15 @@ def squash(x: Features) -> Features:
     return {name: log1p(value) for name, value in x.items()}
 
 
+class Bounded(base.Transformer):
+    """Keeps standardised features within the bound."""
+
+    def transform_one(self, x: dict[Any, float]) -> dict[Any, float]:
+        return {name: max(-FARTHEST, min(FARTHEST, value)) for name, value in x.items()}
+
+
 class Model:
-    """`StandardScaler | LogisticRegression`, with the sampling and the class weight undone in what it answers."""
+    """`StandardScaler | Bounded | LogisticRegression`, with sampling and class weight undone in what it answers."""
 
     def __init__(self) -> None:
         self.scaler: Any = preprocessing.StandardScaler()
@@ -31,7 +40,8 @@ class Model:
             intercept_lr=optim.schedulers.InverseScaling(LEARNING_RATE, power=0.5),
             clip_gradient=STEEPEST,
         )
-        self.pipeline = compose.Pipeline(self.scaler, self.regression)
+        self.bounded = Bounded()
+        self.pipeline = compose.Pipeline(self.scaler, self.bounded, self.regression)
         self.examples = self.positives = 0
 
     def probability(self, z: Features) -> float | None:
@@ -50,9 +60,14 @@ class Model:
     def take_back(self, z: Features, weight: float) -> None:
         """Take back a positive: its features have been seen, so the scaler is left alone."""
         if self.positives > 0:
-            self.regression.learn_one(self.scaler.transform_one(z), True, w=-weight * POSITIVE_WEIGHT)
+            self.regression.learn_one(self.standardised(z), True, w=-weight * POSITIVE_WEIGHT)
             self.examples -= 1
             self.positives -= 1
+
+    def standardised(self, z: Features) -> Features:
+        """What the regression is given."""
+        scaled: Features = self.bounded.transform_one(self.scaler.transform_one(z))
+        return scaled
 
     def copy(self) -> Model:
         """The model as it is now, to be kept."""
@@ -61,7 +76,7 @@ class Model:
     def reasons(self, x: Features, z: Features) -> list[dict[str, Any]]:
         """The features that moved a score most, with their counters."""
         weights = self.regression.weights
-        parts = {name: weights.get(name, 0.0) * value for name, value in self.scaler.transform_one(z).items()}
+        parts = {name: weights.get(name, 0.0) * value for name, value in self.standardised(z).items()}
         first = sorted(parts, key=lambda name: (-abs(parts[name]), name))[:MOST_REASONS]
         return [
             {"detector": "logistic", "feature": name, "value": x[name], "contribution": parts[name]}
