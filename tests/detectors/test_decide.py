@@ -300,3 +300,15 @@ def test_nearly_nobody_moves() -> None:
     assert told == [N, E, W, N, N]
     scores = [0.2, 0.39, 0.5, 0.2, 0.2]
     assert [*judge.moved(range(5), users, [now] * 5, scores, standings, FIXED, (), told)] == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("cooldown", [COOLDOWN, 40 * EXPIRY])
+def test_a_standing_is_kept_until_its_cooldown_is_over_too(cooldown: int) -> None:
+    """A warning that has lapsed long ago is still what the cooldown goes by, however long that is."""
+    judge = decider(cooldown=cooldown)
+    standing = judge.decide(CLEAR, 5, 0.9, N, FIXED)
+    over = max(standing.expires_at, 5 + cooldown)
+    assert not judge.settled(standing, over - 1)
+    assert judge.settled(standing, over)
+    if over > standing.expires_at:
+        assert judge.decide(standing, over - 1, 0.9, N, FIXED) is standing

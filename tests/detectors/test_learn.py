@@ -13,17 +13,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from detectors.ahead import MOST, OF_A_USER, Ahead
 from detectors.contract import Example, matrix_from
 from detectors.features.upgrade import BEFORE_CODES, stored_vector
 from detectors.items import Asked, Lesson
 from detectors.learn import Learner, Published
 from detectors.lessons import InOrder
+from detectors.models.bayes import Bayes
 from detectors.models.catalogue import MODELS, freeze
 from detectors.storage import pack, unpack
 from detectors.track import TrackRecord
 from tests.detectors.kit import (
     COMMUNITY,
     HOUR,
+    MINUTE,
     START,
     community,
     cut,
@@ -350,3 +353,110 @@ def test_what_waits_since_before_a_feature_was_declared_is_learnt_without_it() -
     assert not new._model.dump()["codes"]
     old.take([empty(0, 0)])
     assert old._model.dump()["codes"]
+
+
+def far_ahead(seq: int, user: str, time: int, *, label: bool = False, weight: float = 1.0, **features: float) -> Lesson:
+    """A lesson of one example of a time."""
+    example = Example(user, time, vector_of(**features), label=label, weight=weight)
+    return Lesson(0, seq, user, time, (example,), erased=False)
+
+
+def passing(seq: int, user: str, time: int) -> Lesson:
+    """A lesson that teaches nothing but the time."""
+    return Lesson(0, seq, user, time, (), erased=False)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_an_example_dated_ahead_of_the_log_dates_no_model_and_is_learnt_when_the_log_gets_there(name: str) -> None:
+    """Before, versions say what the others have taught; after, it is among what was learnt."""
+    usual = [far_ahead(n, f"u{n % 5}", START + n * MINUTE, message_count_1h=n) for n in range(60)]
+    ahead = far_ahead(60, "early", START + 9 * DAY, message_count_1h=99)
+    learner = new(name)
+    learner.take([*usual, ahead])
+    assert learner.version().learned_until == START + 59 * MINUTE
+    assert learner.version().examples == 60
+    assert learner.fates() == {"put_off": 1}
+    learner.take([passing(61 + n, f"u{n}", START + 9 * DAY) for n in range(5)])
+    assert (learner.version().learned_until, learner.version().examples) == (START + 9 * DAY, 61)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_what_was_learnt_before_the_clock_turned_out_to_be_ahead_is_learnt_anew_without_it(name: str) -> None:
+    """Two users with wrong clocks come first: the model is in the end that of a log in which they teach nothing."""
+    usual = [
+        far_ahead(n, f"u{n % 30}", START + n * MINUTE, label=n % 7 == 0, message_count_1h=n % 9) for n in range(2, 300)
+    ]
+    wrong = [far_ahead(n, f"wrong{n}", START + 700 * DAY, message_count_1h=50) for n in range(2)]
+    learner, without = new(name), new(name)
+    learner.take([*wrong, *usual])
+    without.take([*(one._replace(examples=()) for one in wrong), *usual])
+    assert learner.fates()["begun_anew"] >= 1
+    assert learner.version().learned_until <= START + 300 * MINUTE
+    assert learner.version().examples == without.version().examples
+    wild, calm = learner.state()["model"], without.state()["model"]
+    if name not in ("lookalike", "sequence"):  # whose parts go by when they heard of what
+        assert pack({"model": wild}, 1) == pack({"model": calm}, 1)
+
+
+def test_a_flood_of_examples_dated_ahead_leaves_out_none_of_anybody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Room is bounded; whoever has most of what waits loses what is furthest ahead, and it is counted."""
+    monkeypatch.setattr("detectors.ahead.MOST", 40)
+    monkeypatch.setattr("detectors.learn.MOST", 40)
+    usual = [passing(n, f"u{n % 9}", START + n) for n in range(20)]
+    waits = [far_ahead(20 + n, f"u{n % 4}", START + DAY + n, message_count_1h=n) for n in range(2)]
+    flood = [far_ahead(22 + n, "flood", START + 700 * DAY + n) for n in range(500)]
+    learner = new("bayes")
+    learner.take([*usual, *waits, *flood])
+    fates = learner.fates()
+    assert fates["put_off"] == 502
+    assert len(learner.state()["ahead"][1]) <= 40
+    assert fates["left_out"] >= 460
+    learner.take([passing(522 + n, f"u{n}", START + 2 * DAY) for n in range(9)])
+    assert learner.version().examples == 2
+
+
+def test_nothing_is_taken_back_that_was_never_learnt() -> None:
+    """Neither while it waits, nor after it was left out."""
+    usual = [far_ahead(n, f"u{n % 5}", START + n * MINUTE, label=n % 3 == 0) for n in range(30)]
+    positive = far_ahead(30, "early", START + 9 * DAY, label=True, message_count_1h=9)
+    back = far_ahead(31, "early", START + 9 * DAY, label=True, weight=-1.0, message_count_1h=9)
+    learner = new("logistic")
+    learner.take([*usual, positive, back])
+    learner.take([passing(32 + n, f"u{n}", START + 10 * DAY) for n in range(5)])
+    assert (learner.version().examples, learner.version().positives) == (30, 10)
+    held = Ahead()
+    for number in range(MOST + 1):
+        held.add(positive.examples[0]._replace(known_at=START + number))
+    assert held.make_room() > OF_A_USER
+    waiting = len(held)
+    cancelled = [held.cancel(back.examples[0]) for _ in range(waiting + OF_A_USER + 1)]
+    assert cancelled == [True] * (waiting + OF_A_USER) + [False]
+
+
+def test_an_erasure_reaches_what_waits_for_the_clock_and_what_was_kept_from_the_beginning() -> None:
+    """Nothing that names the user is left."""
+    usual = [far_ahead(n, f"u{n % 5}", START + n * MINUTE) for n in range(30)]
+    learner = new("bayes")
+    learner.take([*usual, far_ahead(30, "early", START + 9 * DAY), far_ahead(31, "u1", START + 9 * DAY)])
+    learner.take([Lesson(0, 32 + n, user, START, (), erased=True) for n, user in enumerate(("early", "u1"))])
+    assert "'early'" not in repr(learner.state())
+    assert "'u1'" not in repr(learner.state())
+
+
+def test_a_model_that_keeps_examples_is_told_no_time_later_than_its_versions_will_say() -> None:
+    """However far the log has gone since the last example: what it knows by then would be of the future."""
+    told_times: list[int] = []
+
+    class Keeping(Bayes):
+        def advance(self, now: int) -> bool:
+            told_times.append(now)
+            return False
+
+        def forget(self, user_id: str) -> bool:
+            return user_id == ""
+
+    learner = Learner("bayes", COMMUNITY.learning, model=Keeping)
+    teaching = [far_ahead(n, f"u{n % 3}", START + n * MINUTE) for n in range(9)]
+    learner.take([*teaching, *(passing(9 + n, f"u{n % 3}", START + n * HOUR) for n in range(100))])
+    assert len(told_times) > 50
+    assert max(told_times) == learner.version().learned_until == START + 8 * MINUTE

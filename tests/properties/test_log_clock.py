@@ -58,7 +58,7 @@ def crowd(rng: random.Random, users: int, events: int) -> list[tuple[str, int]]:
 def test_no_flood_of_a_twentieth_of_the_users_moves_it_ahead_of_the_others(
     rng: random.Random, users: int, share: float, how: str, flood: int
 ) -> None:
-    """However far ahead they are, however often they speak, whatever they do; and it does not stand still."""
+    """However far ahead they are, however often they speak, and in whatever way; and it does not stand still."""
     clock, reached, wrong = LogClock(), -1, [f"wrong-{number}" for number in range(int(users * share))]
     for number, (user, time) in enumerate(crowd(rng, users, 3_000)):
         clock.advance(user, time)
