@@ -36,7 +36,7 @@ from tests.detectors.kit import (
     steps_of,
     vector_of,
 )
-from tests.properties.streams import DAY, LAWFUL, MINUTE
+from tests.properties.streams import DAY, LAWFUL
 
 LESSONS = lessons_of(steps_of(community(seed=3, length=460)))
 OLDER = 1
