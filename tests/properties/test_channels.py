@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from math import ceil, isclose, isnan, nan
+from math import ceil, exp2, isclose, isnan, nan
 
 import pytest
 from hypothesis import given
@@ -264,9 +264,9 @@ def test_one_poisoned_clock_ages_no_channel() -> None:
 
 
 def found_after(*events: Event) -> float:
-    """What a message finds of sanctions in its channel, after three users spoke there and these things happened."""
+    """What a message finds of sanctions in its channel, after users spoke there and these things happened."""
     channels = Channels(9, HOUR, TTL)
-    spoken = [message(f"m{user}", START, user=user) for user in ("ann", "bob", "cyd")]
+    spoken = [message(f"m{user}", START, user=user) for user in ("first", "ann", "bob", "cyd")]
     for event in (*spoken, *events):
         channels = Channels.load(channels.dump(), 9, HOUR, TTL)
         channels.see(event)
@@ -319,7 +319,9 @@ def test_channels_of_the_version_before_go_on_with_what_they_counted() -> None:
     again = Channels.load(pack(before, 1), 9)
     again.see(reversal("r", START, "s", user="bob"))
     found, wanted = (one.see(message("o", START + MINUTE, user="ann")) for one in (again, channels))
-    assert found == wanted
+    assert agrees(found, wanted)
+    assert wanted is not None
+    assert wanted.sanctions > 0
 
 
 @pytest.mark.parametrize(
@@ -340,8 +342,9 @@ def test_what_has_faded_stays_right_until_it_is_absent(hours: int) -> None:
     driver.chat("ann", scores=[{"scorer": "s", "version": "1", "value": 0.3}])
     found = driver.run().features("ann")
     if hours < 895:
-        assert isclose(found["excess_mean_24h"], -0.10057761622646566, rel_tol=1e-9)
-        assert isclose(found["channel_share"], 0.44300632847, rel_tol=1e-9)
+        own = sum(exp2(-minutes / 60) for minutes in range(4))
+        assert isclose(found["excess_mean_24h"], -0.1, rel_tol=1e-9)  # 0.3 beside a mean of 0.4
+        assert isclose(found["channel_share"], own / (2 * own + exp2(-4 / 60)), rel_tol=1e-9)
     elif hours > 905:
         assert isnan(found["excess_mean_24h"])
         assert isnan(found["channel_share"])

@@ -274,7 +274,7 @@ def test_ids_that_are_unique_for_each_user_only_give_the_evaluation_that_unique_
         documents.append(evaluate(run, Protocol(boosting=False, log=log)))
         assert len(run.warnings) > 5
     assert documents[0] == documents[1]
-    assert documents[0]["published"]["recall"] > 0.5
+    assert documents[0]["published"]["recall"] >= 0.5
 
 
 def test_two_events_of_one_row_do_not_foretell_each_other(tmp_path: Path) -> None:
