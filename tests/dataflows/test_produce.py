@@ -219,3 +219,22 @@ def test_a_dead_broker_is_an_error_and_not_a_silent_loss() -> None:
     config = {"bootstrap.servers": "127.0.0.1:9", "message.timeout.ms": 200, "log_level": 0, "linger.ms": 0}
     with pytest.raises(ProduceError, match="0 are known to have arrived"):
         produce([_message(0)], producer_config=config, topics=TOPICS, encoder=Encoder)
+
+
+def test_one_event_years_ahead_dates_no_record_after_it_and_is_not_waited_for() -> None:
+    """It is stamped with its own time; all others as without it, and a paced sending does not stop for years."""
+    day = 86_400_000
+
+    def item(number: int, user: str, time: int) -> Raw:
+        value = {"event_id": f"e{number}", "event_time": time, "user_id": user, "channel": "lobby"}
+        return Raw(CHAT, value, user.encode(), Position("log", 0, number, number), None)
+
+    usual = [item(number, f"u{number % 5}", START + number * 1_000) for number in range(60)]
+    spared = FakeProducer()
+    _produce(usual, spared)
+    for place in (0, 30):
+        fake = FakeProducer()
+        _produce([*usual[:place], item(99, "early", START + 700 * day), *usual[place:]], fake, pace=Pace(speed=1_000))
+        stamps = [timestamp for _, _, key, timestamp in fake.messages if key != b"early"]
+        assert fake.clock < day
+        assert stamps[2:] == [timestamp for _, _, _, timestamp in spared.messages][2:]
