@@ -11,7 +11,7 @@ import orjson
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from dataflows.evaluation.labels import Told, end_of_log, label, upheld
+from dataflows.evaluation.labels import Told, label, period_of, upheld
 from dataflows.live_figures import figures, measure
 from dataflows.silence import silence_told
 from dataflows.telemetry import Telemetry
@@ -22,7 +22,6 @@ from detectors.policy import Policy
 from schemas.records import ModelVersion, RiskEvent
 
 Times = NDArray[np.int64]
-DAY = 86_400_000
 
 
 def _progressive(labels: NDArray[np.bool_], scores: NDArray[np.float64], matured: NDArray[np.bool_]) -> dict[str, Any]:
@@ -36,20 +35,6 @@ def _progressive(labels: NDArray[np.bool_], scores: NDArray[np.float64], matured
         "average_precision": average_precision(labels, scores),
         "brier": brier(labels, scores),
     }
-
-
-def period_of(user: Times, as_of: Times) -> tuple[int, int] | None:
-    """Return the first and the last time (ms) of points in the order of the log, without what a few users claim.
-
-    A time counts if it is no more than a day outside of what the log's clock has gone through, forwards and backwards.
-    """
-    if not len(as_of):
-        return None
-    last = end_of_log(user, as_of)
-    latest = int(as_of.max())
-    first = latest - end_of_log(user[::-1], latest - as_of[::-1])
-    within = as_of[(as_of >= first - DAY) & (as_of <= last + DAY)] if last >= 0 else as_of
-    return (int(within.min()), int(within.max())) if len(within) else (int(as_of.min()), latest)
 
 
 def _lead(publications: list[Publication], outcomes: list[Outcome], points: dict[str, Times]) -> dict[str, Any]:

@@ -14,6 +14,8 @@ from detectors.log_clock import LogClock
 Flags = NDArray[np.bool_]
 Times = NDArray[np.int64]
 
+DAY = 86_400_000
+
 Question = Literal["horizon", "next"]
 """What a score is asked: does the user escalate within the horizon; or before anything else of theirs is seen."""
 
@@ -139,3 +141,17 @@ def end_of_log(user: NDArray[np.int64], as_of: Times) -> int:
     for one, time in zip(user.tolist(), as_of.tolist(), strict=True):
         clock.advance(str(one), time)
     return clock.now
+
+
+def period_of(user: NDArray[np.int64], as_of: Times) -> tuple[int, int] | None:
+    """Return the first and the last time (ms) of points in the order of the log, without what a few users claim.
+
+    A time counts if it is no more than a day outside of what the log's clock has gone through, forwards and backwards.
+    """
+    if not len(as_of):
+        return None
+    last = end_of_log(user, as_of)
+    latest = int(as_of.max())
+    first = latest - end_of_log(user[::-1], latest - as_of[::-1])
+    within = as_of[(as_of >= first - DAY) & (as_of <= last + DAY)] if last >= 0 else as_of
+    return (int(within.min()), int(within.max())) if len(within) else (int(as_of.min()), latest)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from dataflows.evaluation.episodes import Follow
+from dataflows.evaluation.labels import period_of
 from dataflows.evaluation.outputs import Outputs
 from schemas.records import Tier
 
@@ -62,9 +63,11 @@ def _within(run: Outputs, budget: int, held_back: int) -> dict[str, Any]:
     """Hours of the log in which more users were newly warned of than the budget allows; `most` in any of them."""
     hours = [w.as_of // HOUR for w in run.warnings if not w.by_rule and w.previous is Tier.NONE]
     _, counts = np.unique(np.array(hours, dtype=np.int64), return_counts=True)
+    in_order = np.argsort(run.seq, kind="stable")
+    first, last = period_of(run.user[in_order], run.as_of[in_order]) or (0, 0)
     return {
         "budget": budget,
-        "hours": int(run.as_of.max() // HOUR - run.as_of.min() // HOUR + 1),
+        "hours": last // HOUR - first // HOUR + 1,
         "hours_above": int((counts > budget).sum()),
         "most": int(counts.max(initial=0)),
         "held_back": held_back,

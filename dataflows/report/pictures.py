@@ -57,13 +57,15 @@ def bin_width(first: int, last: int) -> int:
 def warnings_over_time(risk: Risk, ends: list[int]) -> tuple[Markup, str] | None:
     """Warnings raised per bin of time, stacked by tier, and the width of a bin in words.
 
-    `ends` are the first and last event of the log (ms), as far as they are known: quiet stretches count too.
+    `ends` are the first and last event of the log (ms), as far as they are known: quiet stretches count too. Where both
+    are, a warning outside of them, by a wrong clock, is drawn at the nearer end.
     """
     raised = risk.raised
     if not raised:
         return None
-    times = [event.as_of for event in raised]
-    start, end = min(times + ends), max(times + ends)
+    both = 2
+    times = ends if len(ends) == both else [*ends, *(event.as_of for event in raised)]
+    start, end = min(times), max(times)
     width = bin_width(start, end)
     return drawn(_over_time, raised, start, end, width) or NOT_DRAWN, duration(width)
 
@@ -79,7 +81,7 @@ def _over_time(raised: list[RiskEvent], start: int, end: int, width: int) -> Mar
             at = np.array([event.as_of for event in raised if event.tier == tier], dtype=np.int64)
             if not len(at):
                 continue
-            counts, _ = np.histogram(at, bins=edges)
+            counts, _ = np.histogram(np.clip(at, start, end), bins=edges)
             axes.bar(
                 calendar(middles),
                 counts,

@@ -87,6 +87,8 @@ def history(before: list[Event], channel: str) -> tuple[list[tuple[Event, int]],
         if forgotten:
             spoken.pop(user, None)
             shown.pop(user, None)
+            if time >= 0:
+                happened.append((event, time))
             continue
         late = event.event_time < shown.get(user, -1) - LATENESS
         shown[user] = max(shown.get(user, -1), event.event_time)

@@ -92,3 +92,17 @@ def test_however_records_arrive_each_feed_keeps_its_order_and_sorted_feeds_come_
     assert [time for _, time, _ in out] == sorted(first + second)
     assert [item for feed, _, item in out if feed is feeds[0]] == [f"a{time}" for time in first]
     assert [item for feed, _, item in out if feed is feeds[1]] == [f"b{time}" for time in second]
+
+
+def test_one_wrong_time_holds_up_nothing_that_follows_it() -> None:
+    """A record dated years ahead takes its turn with its successors, and keeps the time it was stamped with."""
+    chat, moderation = Feed[str](), Feed[str]()
+    day = 86_400_000
+    for time, item in ((1, "first"), (700 * day, "wrong"), (3, "third"), (5 * day, "last")):
+        chat.push(time, 1, item)
+    for time in (2, 4, 3 * day):
+        moderation.push(time, 1, f"at {time}")
+    chat.at_end = moderation.at_end = True
+    taken = take(chat, moderation, 99)
+    assert [item for _, _, item in taken] == ["first", "at 2", "at 4", "wrong", "third", f"at {3 * day}", "last"]
+    assert [time for _, time, item in taken if item == "wrong"] == [700 * day]
