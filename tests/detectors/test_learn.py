@@ -273,7 +273,8 @@ def record_after(hours_ahead: int, known_at: int, *, asked: bool) -> dict[str, A
     example = Example("zed", known_at, vectors[0], label=False, weight=1.0)
     learner.take([Lesson(0, len(LESSONS), "zed", known_at, (example,), erased=False)])
     later = ahead[-1].time + 2 * every
-    [item] = learner.take([Lesson(1, len(ahead) + n, user, later, (), erased=False) for n, user in enumerate("ab")])[0]
+    many = len(ahead)  # as many as a quarter of all users, and more
+    [item] = learner.take([Lesson(1, many + n, f"z{n}", later, (), erased=False) for n in range(many)])[0]
     document: dict[str, Any] = orjson.loads(item.version.state)
     return {"until": item.version.learned_until, **document["track"]}
 
@@ -281,9 +282,9 @@ def record_after(hours_ahead: int, known_at: int, *, asked: bool) -> dict[str, A
 def test_a_version_s_record_has_seen_nothing_that_the_version_has_not_learnt() -> None:
     """A partition that is hours ahead and teaches nothing is in no record, until something as late was learnt."""
     last = LESSONS[-1].time
-    assert record_after(40, last, asked=True) == record_after(40, last, asked=False)
-    seen, unseen = (record_after(40, last + 40 * HOUR, asked=asked) for asked in (True, False))
-    assert seen["until"] == unseen["until"] == last + 40 * HOUR
+    assert record_after(60, last, asked=True) == record_after(60, last, asked=False)
+    seen, unseen = (record_after(60, last + 60 * HOUR, asked=asked) for asked in (True, False))
+    assert seen["until"] == unseen["until"] == last + 60 * HOUR
     assert max(seen["busiest"]) > max(unseen["busiest"])
     assert sum(seen["warnings"]) > sum(unseen["warnings"])
 
@@ -306,7 +307,7 @@ def test_a_record_that_was_no_event_moves_neither_the_clock_nor_the_model() -> N
     """A Reject takes its place in the order, and that is all: as would a time that was seen already."""
     with_gap = [lesson if n != 5 else Lesson(0, 5, "", -1, (), erased=False) for n, lesson in enumerate(LESSONS)]
     without = [
-        lesson if n != 5 else LESSONS[4]._replace(seq=5, examples=(), asked=None, changed=None)
+        lesson if n != 5 else LESSONS[4]._replace(seq=5, examples=(), asked=None, turns=())
         for n, lesson in enumerate(LESSONS)
     ]
     assert told(learn("bayes", [with_gap])[0]) == told(learn("bayes", [without])[0])
