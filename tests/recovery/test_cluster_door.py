@@ -198,7 +198,7 @@ def test_a_cluster_starts_beside_strangers_who_call_all_the_time(
         if "ended 0 0 0" in heard:
             counted = sum(map(int, re.findall(r"counted (\d+)", heard)))
             assert counted == 3 * 2 * 20
-            assert answers == ["", ""]
+            assert not any("answered" in answer for answer in answers)  # some may have waited to be let in, in vain
             return
         assert re.search("is with a stranger|could not be connected|panicked", heard), heard
     pytest.fail("it never started")
