@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 import orjson
 
+from dataflows.escaping import visible
 from dataflows.settings import LogSettings
 from dataflows.supervision import LOG
 
@@ -101,4 +102,4 @@ def _time(record: logging.LogRecord) -> str:
 
 
 def _one_line(message: str) -> str:
-    return " ".join(message.splitlines())
+    return visible(" ".join(message.splitlines()))
