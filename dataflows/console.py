@@ -42,6 +42,12 @@ def say(text: str = "", *, err: bool = False, style: str = "") -> None:
         _write(stream, visible(text), style)
 
 
+def log_line(text: str) -> None:
+    """Print a line of the log to standard error; what it quotes has been made visible."""
+    if sys.stderr is not None:
+        _write(sys.stderr, text, "")
+
+
 def say_json(document: Any) -> None:
     """Print a document as JSON that is also fit for a terminal."""
     if sys.stdout is not None:

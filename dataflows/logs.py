@@ -6,11 +6,11 @@ Other commands say warnings in one plain form, and nothing else of the log.
 from __future__ import annotations
 
 import logging
-import sys
 from datetime import UTC, datetime
 
 import orjson
 
+from dataflows.console import log_line
 from dataflows.escaping import visible
 from dataflows.settings import LogSettings
 from dataflows.supervision import LOG
@@ -25,7 +25,9 @@ class Text(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as one line."""
         said = f"{_time(record)} {record.levelname} {record.name} {_one_line(record.getMessage())}"
-        return f"{said}\n{self.formatException(record.exc_info)}" if record.exc_info else said
+        if not record.exc_info:
+            return said
+        return "\n".join([said, *map(visible, self.formatException(record.exc_info).split("\n"))])
 
 
 class Json(logging.Formatter):
@@ -69,8 +71,7 @@ class _StandardError(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record."""
         try:
-            sys.stderr.write(f"{self._before}{self.format(record)}\n")
-            sys.stderr.flush()
+            log_line(f"{self._before}{self.format(record)}")
         except Exception:
             self.handleError(record)
 
