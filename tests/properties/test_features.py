@@ -9,6 +9,7 @@ from typing import get_args
 import pytest
 from hypothesis import given, settings
 
+from detectors.elementary import FADED
 from detectors.features.catalogue import CATALOGUE
 from detectors.features.declare import (
     HOPS,
@@ -92,7 +93,7 @@ def agree(feature: Feature, got: float, wanted: float) -> bool:
         return isnan(wanted) and isnan(got)
     if isinstance(feature, Shift) or (isinstance(feature, Window) and feature.aggregate == "spread"):
         return isclose(got, wanted, rel_tol=1e-9, abs_tol=1e-6)  # differences of like numbers
-    return got == wanted if exact(feature) else isclose(got, wanted, rel_tol=1e-9, abs_tol=1e-300)
+    return got == wanted if exact(feature) else isclose(got, wanted, rel_tol=1e-9, abs_tol=1e3 * FADED)
 
 
 def check(events: list[Event], features: tuple[Feature, ...] = CATALOGUE, every: int = 1) -> None:
