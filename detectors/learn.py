@@ -232,10 +232,10 @@ class Learner:
         """
         self._order.begin_where_heard()
 
-    def forgotten(self) -> list[Forgotten]:
+    def forgotten(self) -> tuple[Forgotten, ...]:
         """Return who asked to be forgotten since the last call, where versions may hold what is kept of users."""
         forgotten, self._forgotten = self._forgotten, []
-        return forgotten
+        return tuple(forgotten)
 
     def _take_out(self, user: int) -> None:
         """Keep nothing of a user in the version in force."""

@@ -10,6 +10,7 @@ from bytewax.testing import TestingSink, TestingSource, run_main
 from dataflows.operators import context
 from dataflows.operators.decode import Decoded
 from dataflows.partitioner import partition_of
+from dataflows.testing import small_policy
 from detectors.channels import Channels
 from schemas.records import ChatMessage, Position
 
@@ -36,7 +37,9 @@ def flow(events: list[Decoded], batch: int, as_partitions: int | None) -> dict[s
     dataflow = Dataflow("context_test")
     batches = [events[begin : begin + batch] for begin in range(0, len(events), batch)]
     source = op.input("source", dataflow, TestingSource(batches, batch_size=1))
-    op.output("out", context("context", source, 9, as_partitions), TestingSink(out))
+    op.output(
+        "out", context("context", source, small_policy(channels={"remembered": 9}), as_partitions), TestingSink(out)
+    )
     run_main(dataflow)
     told = [decoded for batch in out for decoded in batch]
     for partition in {decoded.at.partition for decoded in told}:

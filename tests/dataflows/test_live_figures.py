@@ -61,7 +61,9 @@ class Recount:
             for event in lines(out / "risk-events.jsonl")
             if "tombstone" not in event and raised(event["previous_tier"], tier := event["tier"])
         ]
-        self.outcomes = [(o["user_id"], o["as_of"], o["seq"], o["kind"]) for o in lines(out / "outcomes.jsonl")]
+        self.outcomes = [
+            (o["user_id"], o["as_of"], o["seq"], o["kind"], o["cause"]) for o in lines(out / "outcomes.jsonl")
+        ]
         log = enumerate(lines(simulated.log))
         self.erased = [(e["user_id"], e["event_time"], seq, "") for seq, e in log if e.get("kind") == "erasure"]
         self.clock_at, self.clock = self.read_clock()
@@ -71,7 +73,7 @@ class Recount:
         latest: dict[str, int] = {}
         places, times = [-1], [-1]
         erased = {seq for _, _, seq, _ in self.erased}
-        for user, as_of, seq, _ in sorted([*self.points, *self.outcomes, *self.erased], key=lambda one: one[2]):
+        for user, as_of, seq, *_ in sorted([*self.points, *self.outcomes, *self.erased], key=lambda one: one[2]):
             if seq in erased:
                 latest.pop(user, None)
                 continue
@@ -90,14 +92,14 @@ class Recount:
         until = max(self.clock_at[found], seq)
         if any(seq < place <= until for name, _, place, _ in self.erased if name == user):
             return None
-        upheld = []
-        for name, time, place, kind in self.outcomes:
+        upheld: dict[str, int] = {}
+        for name, time, place, kind, cause in self.outcomes:
             if name == user and seq < place <= until:
                 if kind == "escalated":
-                    upheld.append(time)
-                elif upheld:
-                    upheld.pop()
-        return any(as_of <= time <= as_of + self.horizon for time in upheld)
+                    upheld[cause] = time
+                else:
+                    upheld.pop(cause, None)
+        return any(as_of <= time <= as_of + self.horizon for time in upheld.values())
 
 
 def ids(table: pa.Table) -> list[str]:

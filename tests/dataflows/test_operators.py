@@ -142,7 +142,10 @@ KINDS: dict[str, tuple[Callable[[bytes | None], Any], list[list[Any]]]] = {
         [[Lessons("bayes", LESSONS[n : n + 3][::-1])] for n in range(0, 64, 3)],
     ),
     "judge": (lambda snapshot: JudgeLogic(lane(), snapshot), heard_and_seen()),
-    "context": (lambda snapshot: ContextLogic(9, snapshot), [[events] for events in whole_log()]),
+    "context": (
+        lambda snapshot: ContextLogic(small_policy(channels={"remembered": 9}), snapshot),
+        [[events] for events in whole_log()],
+    ),
 }
 VERSIONS = {"learn": 4, "judge": 4, "context": 2}
 

@@ -286,7 +286,6 @@ def test_a_version_s_record_has_seen_nothing_that_the_version_has_not_learnt() -
     seen, unseen = (record_after(60, last + 60 * HOUR, asked=asked) for asked in (True, False))
     assert seen["until"] == unseen["until"] == last + 60 * HOUR
     assert max(seen["busiest"]) > max(unseen["busiest"])
-    assert sum(seen["warnings"]) > sum(unseen["warnings"])
 
 
 def test_a_point_years_ahead_of_the_log_is_in_no_record() -> None:
