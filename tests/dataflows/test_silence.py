@@ -48,8 +48,8 @@ NOTHING: dict[str, Any] = {
             "20,000 of 20,000 points had no score: the model had not learnt enough positives and negatives yet.",
         ),
         (
-            {"silent": {"budget": 15_000}},
-            "At 15,000 of 20,000 scored points no score could have warned: no threshold keeps to the budget of warnings.",
+            {"decision_points": 9_000, "silent": {"budget": 9_000}},
+            "At 9,000 of 9,000 scored points no score could have warned: no threshold keeps to the budget of warnings.",
         ),
         ({"late": 19_000}, "19,000 of 20,000 events were late and not counted."),
         ({"rejects": {"total": 30_000}}, "30,000 of 50,000 records were rejected."),
