@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import logging
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import orjson
 
 from dataflows.console import log_line
 from dataflows.escaping import visible
-from dataflows.settings import LogSettings
 from dataflows.supervision import LOG
+
+if TYPE_CHECKING:
+    from dataflows.settings import LogSettings
 
 OURS = ("dataflows", "detectors", "schemas")
 """The loggers of this project; what libraries log is shown from warnings on."""

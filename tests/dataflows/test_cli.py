@@ -123,7 +123,8 @@ def test_a_simulated_log_is_replayed_without_a_mapping(tmp_path: Path) -> None:
     assert re.search(r"[0-9,]+ decision points of [0-9]+ users; warnings raised: [0-9]+ ", text)
     assert text.rstrip().endswith(f"report: {out / 'report.html'}")
     with_reasons, without = text, done("replay", log, "--policy", EXAMPLE, "--out", out, "--top", 0)
-    assert len(with_reasons.splitlines()) > len(without.splitlines()) == 5
+    assert len(with_reasons.splitlines()) > len(without.splitlines()) == 6
+    assert "attention: 2,155 of 2,155 points had no score: the model had not learnt enough" in without
 
 
 def test_the_same_seed_is_the_same_log(tmp_path: Path) -> None:

@@ -25,6 +25,9 @@ INTERNAL = {
     "dataflows.cli_common.Failure",  # the answer itself
     "dataflows.mapping_cells.UnmappableError",  # becomes a reject
     "dataflows.files.BusyError",  # becomes a sentence of the command that writes
+    "dataflows.sources.csv_rows._OpenQuoteError",  # becomes a reject
+    "dataflows.sources.parquet_rows._UnreadableError",  # becomes a reject
+    "dataflows.text_files.TextError",  # becomes a sentence of whoever reads the file
     "dataflows.report.drawing.CannotDrawError",  # becomes a report without pictures
     "detectors.laws.LawBroken",  # a test's finding
     "schemas.datum._HazardError",  # becomes a sentence of the registry's

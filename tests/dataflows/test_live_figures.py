@@ -20,8 +20,9 @@ from dataflows.sources.log import LogSource
 from dataflows.telemetry import Telemetry
 from dataflows.testing import FlowDriver, small_policy
 from detectors.live.bins import BINS
-from detectors.live.live import SAMPLE, keys_of
+from detectors.live.live import SAMPLE, USERS, keys_of
 from detectors.live.scorers import WINDOW
+from detectors.log_clock import LogClock
 from tests.dataflows.conftest import Replays, Simulated
 
 DAY = 86_400_000
@@ -69,19 +70,18 @@ class Recount:
         self.clock_at, self.clock = self.read_clock()
 
     def read_clock(self) -> tuple[list[int], list[int]]:
-        """The places at which the clock that two users have come to moves, and to what."""
-        latest: dict[str, int] = {}
+        """The places at which the log's clock moves on, and to what (its law is tested by itself)."""
+        clock = LogClock(USERS)
         places, times = [-1], [-1]
         erased = {seq for _, _, seq, _ in self.erased}
         for user, as_of, seq, *_ in sorted([*self.points, *self.outcomes, *self.erased], key=lambda one: one[2]):
             if seq in erased:
-                latest.pop(user, None)
+                clock.forget(user)
                 continue
-            latest[user] = max(latest.get(user, -1), as_of)
-            second = sorted(latest.values())[-2] if len(latest) > 1 else -1
-            if second > times[-1]:
+            clock.advance(user, as_of)
+            if clock.now > times[-1]:
                 places.append(seq)
-                times.append(second)
+                times.append(clock.now)
         return places, times
 
     def label(self, user: str, as_of: int, seq: int) -> bool | None:

@@ -23,11 +23,11 @@ from detectors.policy import Policy
 from schemas.records import CHAT, MODERATION, ModelVersion, Subject
 from tests.properties.streams import DAY, HOUR, LAWFUL, MINUTE
 
-USERS = 60
-EVENTS = 420
+USERS = 80
+EVENTS = 480
 MOST = USERS // 20
 """Hostile users: a twentieth of all."""
-WARM = 120
+WARM = 160
 """Events after which every honest user was heard of."""
 ROOMS = ("lobby", "quiet")
 """Hostile users talk in the first, half of the others in the second."""
