@@ -260,7 +260,7 @@ def test_a_stream_that_is_not_there_is_no_obstacle(monkeypatch: pytest.MonkeyPat
 
 def test_every_sentence_of_an_error_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     """And a line break within one is not."""
-    tell(ExpectedError("first\nError: forged", "second"))
+    tell(ExpectedError("first\nError: forged", "second").problems)
     assert capsys.readouterr().err == "Error: first\\u000aError: forged\nsecond\n"
 
 

@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from dataflows.health import Health
 from dataflows.metrics_server import MetricsServer
 from dataflows.telemetry import FAMILIES, Telemetry
+from schemas.mending import PARTS
 
 
 class Clock:
@@ -161,17 +162,20 @@ def test_every_known_label_value_is_in_the_first_scrape(server: MetricsServer) -
         for sample in family.samples
         if sample.labels and not sample.name.endswith("_bucket")
     ]
-    shown = {(sample.name, next(iter(sample.labels.values()))): sample.value for sample in samples}
+    shown = {(sample.name, *map(sample.labels.get, sorted(sample.labels))): sample.value for sample in samples}
     for name, family in FAMILIES.items():
         for value in family.values or ():
             assert shown.pop((f"forewarn_{name}_total", value)) == 0.0
+    for subject, parts in PARTS.items():
+        for part in parts:
+            assert shown.pop(("forewarn_mended_parts_total", part, subject)) == 0.0
     assert shown == {}
 
 
-def test_every_label_is_either_known_in_advance_or_a_scorer() -> None:
-    """A label without a list has to be argued for here: what scorers there are, only traffic can tell."""
+def test_every_label_is_either_known_in_advance_or_a_scorer_or_an_input() -> None:
+    """A label without a list has to be argued for here: traffic tells what scorers there are, and settings topics."""
     telemetry = Telemetry()
     open_ended = {family.label for family in FAMILIES.values() if family.values is None}
-    assert open_ended == {"scorer"}
+    assert open_ended == {"scorer", "topic"}
     with_label = {metric._name for metric in telemetry._metrics.values()}
-    assert with_label == {f"forewarn_{name}" for name in FAMILIES}
+    assert with_label == {f"forewarn_{name}" for name in (*FAMILIES, "mended_parts")}

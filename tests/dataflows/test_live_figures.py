@@ -257,4 +257,4 @@ def test_what_matures_is_exposed_as_metrics_that_add_up() -> None:
     telemetry.measured([{"matured_points": Counter({"0.1": 2}), "matured_right": Counter(high=0)}] * 2)
     value = telemetry.registry.get_sample_value
     assert value("forewarn_matured_points_total", {"bin": "0.1"}) == 4
-    assert value("forewarn_matured_right_total", {"tier": "high"}) is None
+    assert value("forewarn_matured_right_total", {"tier": "high"}) == 0

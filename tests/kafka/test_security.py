@@ -359,6 +359,7 @@ COMMANDS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("run",): ("--policy", str(POLICY), "--until-end", *SETTINGS),
     ("produce",): ("{log}", *SETTINGS),
     ("redrive",): ("--send", *SETTINGS),
+    ("recovery", "accept"): SETTINGS,
     ("topics", "create"): ("--partitions", "2", *SETTINGS),
     ("schemas", "check"): (),
     ("topology",): (),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -104,5 +105,21 @@ def test_one_wrong_time_holds_up_nothing_that_follows_it() -> None:
         moderation.push(time, 1, f"at {time}")
     chat.at_end = moderation.at_end = True
     taken = take(chat, moderation, 99)
-    assert [item for _, _, item in taken] == ["first", "at 2", "at 4", "wrong", "third", f"at {3 * day}", "last"]
+    assert [item for _, _, item in taken] == ["first", "at 2", "wrong", "third", "at 4", f"at {3 * day}", "last"]
     assert [time for _, time, item in taken if item == "wrong"] == [700 * day]
+
+
+@pytest.mark.parametrize("place", [0, 5, 30, 59])
+@pytest.mark.parametrize("wrong", [1, 9_000 * 86_400_000])
+def test_a_wrong_time_moves_no_other_item(place: int, wrong: int) -> None:
+    """Dated back or ahead, first or last, it leaves all others in the order of their times."""
+    start, chat, moderation = 8_000 * 86_400_000, Feed[int](), Feed[int]()
+    times = [start + number * 7_200_000 for number in range(120)]
+    for number, time in enumerate(times[::2]):
+        if number == place:
+            chat.push(wrong, 1, -1)
+        chat.push(time, 1, time)
+    for time in times[1::2]:
+        moderation.push(time, 1, time)
+    chat.at_end = moderation.at_end = True
+    assert [item for _, _, item in take(chat, moderation, 999) if item >= 0] == times
