@@ -352,7 +352,7 @@ def strings(path: Path) -> str:
     return path.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize(("mapped", "rejects", "late"), [(False, 3, 1), (True, 2, 0)])
+@pytest.mark.parametrize(("mapped", "rejects", "late"), [(False, 2, 1), (True, 2, 0)])
 def test_what_users_wrote_is_in_no_output(
     *,
     mapped: bool,

@@ -97,7 +97,7 @@ def test_a_log_of_our_own_is_kept_whole(tmp_path: Path) -> None:
     said = CliRunner().invoke(main, ["replay", str(log), "--policy", str(policy), "--out", str(out)])
     assert said.exit_code == 0, said.output
     found = orjson.loads((out / "summary.json").read_bytes())
-    assert (found["events"], found["rejects"]) == ({"chat_message": 5}, {"total": 1, "invalid_utf8": 1})
+    assert (found["events"], found["rejects"]) == ({"chat_message": 5}, {"total": 1, "malformed_json": 1})
     assert found["mended_parts"]["total"] == 5
     assert "5 optional parts mended" in said.output
     assert "mended: chat message.recipients" in (out / "report.html").read_text()
