@@ -105,7 +105,7 @@ class Profiles(StatefulBatchLogic[Numbered, Point, bytes]):
         lessons = [] if subject == CHAT else relabel(user, event)
         now, z = user.profile.clock, squash(x)
         return Point(
-            number, event, now, x, z, lessons, user.labels.offer(event["event_id"], now, user.profile.events, z)
+            number, event, now, x, z, lessons, user.labels.offer(event["user_id"], now, user.profile.events, z)
         )
 
     def snapshot(self) -> bytes:

@@ -75,7 +75,7 @@ class Job:
                     model.take_back(z, -weight)
         z = squash(x)
         probability = model.probability(z)
-        if labels.offer(event["event_id"], profile.clock, profile.events, z):
+        if labels.offer(event["user_id"], profile.clock, profile.events, z):
             model.learn(z, label=False)
         changed = decide(user.standing, probability, profile.clock)
         if changed is None:
@@ -105,7 +105,8 @@ def relabel(user: User, event: dict[str, Any]) -> list[tuple[Features, float]]:
     """The positives that a moderation event makes known, with their weights; less than zero to take one back."""
     labels, kind = user.labels, event["kind"]
     if kind == "report" or (kind == "sanction" and user.profile.stands(event["event_id"])):
-        due = labels.count(event["event_id"], event["event_time"])
+        reporter = event["report"].get("reporter_id") if kind == "report" else None
+        due = labels.count(event["event_id"], event["event_time"], event["event_id"] if reporter is None else reporter)
         return [(z, labels.weight) for z in due]
     if kind == "reversal":
         return [(z, -labels.weight) for z in labels.overturn(event["reversal"]["sanction_id"])]

@@ -20,9 +20,10 @@ FACTS_CAP = 64
 SAMPLED = int(SAMPLE * 2**20)
 
 
-def hash_of(event_id: str) -> int:
-    """A hash that is the same in every process."""
-    return int.from_bytes(blake2b(event_id.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big") >> 1
+def hash_of(user_id: str, number: int) -> int:
+    """Return the hash of a user's point at their event of this number, which is the same in every process."""
+    point = f"{user_id}\0{number}".encode("utf-8", "surrogatepass")
+    return int.from_bytes(blake2b(point, digest_size=8).digest(), "big") >> 1
 
 
 class Labels:
@@ -34,7 +35,7 @@ class Labels:
     __slots__ = ("escalated", "facts", "highest", "learnt", "offered", "vectors", "waiting", "weight")
 
     def __init__(self, vectors: Any = None) -> None:
-        self.facts: list[tuple[str, int]] = []
+        self.facts: list[tuple[str, int, str]] = []  # id, time, and whose it is
         self.waiting: list[tuple[int, int, int]] = []  # hash, time, number
         self.highest = -1
         self.offered: dict[int, int] = {}
@@ -43,9 +44,9 @@ class Labels:
         self.weight = 1.0
         self.vectors: Any = {} if vectors is None else vectors
 
-    def offer(self, event_id: str, time: int, number: int, z: Features) -> bool:
+    def offer(self, user_id: str, time: int, number: int, z: Features) -> bool:
         """Let a point wait; whether it is in the sample of those that are negatives at once."""
-        key, offered, waiting = hash_of(event_id), self.offered, self.waiting
+        key, offered, waiting = hash_of(user_id, number), self.offered, self.waiting
         tile = time // TILE
         offered[tile] = offered.get(tile, 0) + 1
         if len(offered) > OFFERED:
@@ -66,14 +67,18 @@ class Labels:
             self.highest = max(waiting)[0]
         return key % 2**20 < SAMPLED
 
-    def count(self, fact: str, time: int) -> list[Features]:
-        """Count a report or a sanction; what is now known to be positive, each with the weight `weight`."""
-        if any(known == fact for known, _ in self.facts):
+    def count(self, fact: str, time: int, by: str) -> list[Features]:
+        """Count a report or a sanction; what is now known to be positive, each with the weight `weight`.
+
+        `by` is the reporter, or the fact itself where there is none: of one reporter, one report counts.
+        """
+        if any(known == fact for known, _, _ in self.facts):
             return []
-        self.facts.append((fact, time))
+        repeated = any(by == other for _, _, other in self.facts)
+        self.facts.append((fact, time, by))
         if len(self.facts) > FACTS_CAP:
             del self.facts[0]
-        if len(self.facts) < 2:
+        if repeated or len(self.facts) < 2:
             return []
         self._forget(self.learnt)
         due = [number for _, at, number in self.waiting if time - HORIZON <= at <= time]
@@ -91,7 +96,7 @@ class Labels:
         if cause is None:
             return []
         self.facts.remove(cause)
-        if self.escalated < 0 or (len(self.facts) >= 2 and cause[1] != self.escalated):
+        if self.escalated < 0 or (len({by for _, _, by in self.facts}) >= 2 and cause[1] != self.escalated):
             return []
         taken_back = [self.vectors[number] for number in self.learnt]
         self._forget(self.learnt)

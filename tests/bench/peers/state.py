@@ -22,7 +22,7 @@ def load(state: list[Any], vectors: Any) -> User:
     profile, labels, standing = state
     user.profile = _profile_from(profile)
     facts, waiting, user.labels.highest, offered, *rest = labels
-    user.labels.facts = [(fact, time) for fact, time in facts]
+    user.labels.facts = [(fact, time, by) for fact, time, by in facts]
     user.labels.waiting = [(key, time, number) for key, time, number in waiting]
     user.labels.offered = dict(offered)
     user.labels.escalated, user.labels.learnt, user.labels.weight = rest
