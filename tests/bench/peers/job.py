@@ -109,7 +109,7 @@ def relabel(user: User, event: dict[str, Any]) -> list[tuple[Features, float]]:
         due = labels.count(event["event_id"], event["event_time"], event["event_id"] if reporter is None else reporter)
         return [(z, labels.weight) for z in due]
     if kind == "reversal":
-        return [(z, -labels.weight) for z in labels.overturn(event["reversal"]["sanction_id"])]
+        return [(z, -weight) for z, weight in labels.overturn(event["reversal"]["sanction_id"])]
     return []
 
 

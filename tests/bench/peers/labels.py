@@ -32,15 +32,14 @@ class Labels:
     What the model read of a point is kept in `vectors`, by a number. It is any mapping: a state store can be one.
     """
 
-    __slots__ = ("escalated", "facts", "highest", "learnt", "offered", "vectors", "waiting", "weight")
+    __slots__ = ("escalations", "facts", "highest", "offered", "vectors", "waiting", "weight")
 
     def __init__(self, vectors: Any = None) -> None:
         self.facts: list[tuple[str, int, str]] = []  # id, time, and whose it is
         self.waiting: list[tuple[int, int, int]] = []  # hash, time, number
         self.highest = -1
         self.offered: dict[int, int] = {}
-        self.escalated = -1
-        self.learnt: list[int] = []
+        self.escalations: list[tuple[str, int, list[int], float]] = []  # cause, time, what was learnt, its weight
         self.weight = 1.0
         self.vectors: Any = {} if vectors is None else vectors
 
@@ -80,34 +79,44 @@ class Labels:
             del self.facts[0]
         if repeated or len(self.facts) < 2:
             return []
-        self._forget(self.learnt)
         due = [number for _, at, number in self.waiting if time - HORIZON <= at <= time]
         self._forget([number for _, at, number in self.waiting if not time - HORIZON <= at <= time])
         first, last = (time - HORIZON) // TILE, time // TILE
         offered = sum(count for tile, count in self.offered.items() if first <= tile <= last)
         self.weight = min(HEAVIEST, max(1.0, offered / len(due))) if due else 1.0
-        self.escalated, self.learnt = time, due
+        self.escalations.append((fact, time, due, self.weight))
         self.waiting, self.offered, self.highest = [], {}, -1
         return [self.vectors[number] for number in due]
 
-    def overturn(self, sanction: str) -> list[Features]:
-        """Forget a reversed sanction; what was learnt from it, if the user had escalated by it."""
-        cause = next((fact for fact in self.facts if fact[0] == sanction), None)
-        if cause is None:
+    def overturn(self, sanction: str) -> list[tuple[Features, float]]:
+        """Forget a reversed sanction; what was learnt from escalations that fall with it, each with its weight."""
+        facts, left = self.facts, [fact for fact in self.facts if fact[0] != sanction]
+        if len(left) == len(facts):
             return []
-        self.facts.remove(cause)
-        if self.escalated < 0 or (len({by for _, _, by in self.facts}) >= 2 and cause[1] != self.escalated):
-            return []
-        taken_back = [self.vectors[number] for number in self.learnt]
-        self._forget(self.learnt)
-        self.escalated, self.learnt = -1, []
+        self.facts = left
+        fallen = [
+            one
+            for one in self.escalations
+            if one[0] == sanction or (_stands(facts, one[1]) and not _stands(left, one[1]))
+        ]
+        self.escalations = [one for one in self.escalations if one not in fallen]
+        taken_back = [(self.vectors[number], weight) for _, _, learnt, weight in fallen for number in learnt]
+        for _, _, learnt, _ in fallen:
+            self._forget(learnt)
         return taken_back
 
     def clear(self) -> None:
         """Forget everything, in the store too."""
-        self._forget([*self.learnt, *(number for _, _, number in self.waiting)])
+        self._forget(
+            [*(n for _, _, learnt, _ in self.escalations for n in learnt), *(number for _, _, number in self.waiting)]
+        )
         self.__init__(self.vectors)  # type: ignore[misc]
 
     def _forget(self, numbers: list[int]) -> None:
         for number in numbers:
             self.vectors.pop(number, None)
+
+
+def _stands(facts: list[tuple[str, int, str]], time: int) -> bool:
+    """Whether an escalation of this time still has two facts, of different reporters, up to then."""
+    return len({by for _, at, by in facts if at <= time}) >= 2

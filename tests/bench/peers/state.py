@@ -13,7 +13,7 @@ def dump(user: User) -> list[Any]:
     """Everything but the vectors of the points that wait, which are stored one by one."""
     labels = user.labels
     waiting = [labels.facts, labels.waiting, labels.highest, list(labels.offered.items())]
-    return [_profile(user.profile), [*waiting, labels.escalated, labels.learnt, labels.weight], user.standing]
+    return [_profile(user.profile), [*waiting, labels.escalations, labels.weight], user.standing]
 
 
 def load(state: list[Any], vectors: Any) -> User:
@@ -25,7 +25,8 @@ def load(state: list[Any], vectors: Any) -> User:
     user.labels.facts = [(fact, time, by) for fact, time, by in facts]
     user.labels.waiting = [(key, time, number) for key, time, number in waiting]
     user.labels.offered = dict(offered)
-    user.labels.escalated, user.labels.learnt, user.labels.weight = rest
+    escalations, user.labels.weight = rest
+    user.labels.escalations = [(cause, time, learnt, weight) for cause, time, learnt, weight in escalations]
     tier, expires, entered_at, entered = standing
     user.standing = (tier, expires, entered_at, entered)
     return user
