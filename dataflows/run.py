@@ -93,7 +93,7 @@ def run(
     returns. A second signal ends the process at once, which is as safe as any crash. `place` makes it one process of a
     cluster.
     """
-    telemetry, stop, store = Telemetry(), stop or Flag(), settings.recovery
+    telemetry, stop, store = Telemetry(live=True), stop or Flag(), settings.recovery
     process, addresses = (0, ()) if place is None else (place.process, place.addresses)
     if place is not None:
         beat(place.supervisor)

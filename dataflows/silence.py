@@ -67,10 +67,11 @@ def silence_told(summary: Mapping[str, Any]) -> list[str]:
 
 
 class Watch:
-    """Watches the shares of a live run and logs each change of state once."""
+    """Logs each change of state once. Without `shares`, as in a replay, shares are left to the summary."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, shares: bool = True) -> None:
         self._lock = Lock()
+        self._shares = shares
         self._seen: dict[str, Counter[str]] = {}
         self._on: set[str] = set()
 
@@ -101,6 +102,8 @@ class Watch:
         log.warning("%s works again.", kind)
 
     def _count(self, of: str, many: int, parts: Mapping[str, int], said: Mapping[str, str]) -> None:
+        if not self._shares:
+            return
         messages = []
         with self._lock:
             seen = self._seen.setdefault(of, Counter())
@@ -116,7 +119,7 @@ class Watch:
                     messages.append(f"{seen[cause]:,} of the latest {whole:,} {of} {sentence}.")
                 elif share < OVER and cause in self._on:
                     self._on.remove(cause)
-                    messages.append(f"Over: no more than {share:.0%} of the latest {whole:,} {of} {sentence}.")
+                    messages.append(f"Over: {seen[cause]:,} of the latest {whole:,} {of} {sentence}.")
             self._seen[of] = Counter()
         for message in messages:
             log.warning("%s", message)

@@ -89,12 +89,12 @@ FAMILIES = {
 
 
 class Telemetry:
-    """Counters of one process; batches are counted in one go, so that counting costs nothing per event."""
+    """Counters of one process; batches are counted in one go. A `live` run also logs when scoring degrades."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, live: bool = False) -> None:
         _disable_created()  # a second series for each, which says no more than a restart does
         self.registry = CollectorRegistry()
-        self.watch = Watch()
+        self.watch = Watch(shares=live)
         self._lock = Lock()
         self._counts: dict[str, Counter[str]] = {}
         self._metrics = {

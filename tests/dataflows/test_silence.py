@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -162,3 +163,10 @@ def test_points_that_no_version_is_old_enough_for_are_counted_by_their_cause() -
     counts = result.telemetry.counts("unscored")
     assert sum(counts.values()) == sum(row.probability is None for row in result.served)
     assert counts["no_version"] >= 30
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_only_a_live_run_logs_shares(live: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """A replay says the same once, in its summary, where the whole log is known."""
+    Telemetry(live=live).watch.points(WINDOW, Counter(no_version=WINDOW))
+    assert bool(caplog.records) is live
