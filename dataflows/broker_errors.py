@@ -1,4 +1,4 @@
-"""What goes wrong with Kafka, by what can be done about it: wait, or mend something."""
+"""Classify Kafka errors by the remedy: wait, or mend something."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ DENIED = frozenset(
         KafkaError._SSL,  # noqa: SLF001
     }
 )
-"""What Kafka says where waiting does not help, because it is a matter of rights."""
+"""Error codes of missing rights, which waiting does not cure."""
 
 
 def away_or_denied(error: KafkaError) -> type[BrokerError]:

@@ -1,4 +1,4 @@
-"""What every command shares: its parameters, when it is loaded, and answering what can be expected with a sentence.
+"""Shared parts of all commands: parameters, lazy loading, and sentences for expected errors.
 
 `forewarn` loads the module of a command when that command is asked for, so that none pays for the libraries of another,
 or fails because of them.
@@ -84,7 +84,7 @@ def tell(problems: Sequence[str]) -> None:
 
 
 class Entry(NamedTuple):
-    """Where a command is, and what it says of itself in a listing."""
+    """The module and attribute of a command, and its summary in listings."""
 
     module: str
     name: str

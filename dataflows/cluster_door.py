@@ -38,13 +38,13 @@ LOAD_PORT = (0x28, 0, 0, 0)
 """Instruction of a classic packet filter: load the half word at 0, which of a TCP segment is the port it comes from."""
 TAKE, DROP = (0x06, 0, 0, 0xFFFFFFFF), (0x06, 0, 0, 0)
 NOT_CONNECTED = "error building timely communication pipeline"
-"""What the engine says when a greeting is wrong, or a port is taken."""
+"""Error text of the engine for a wrong handshake or a port in use."""
 SPIN_SECONDS = 0.0005
-"""How often it is looked whether the engine listens already."""
+"""Polling interval for the engine's listening socket."""
 LOOK_SECONDS = 0.02
-"""How often it is looked who calls."""
+"""Polling interval for incoming connections."""
 LOOKS = 5
-"""How often a connection is looked at before its other end counts as nobody's: the kernel's list is no moment's."""
+"""Checks before a connection without a known owner is refused; the kernel's table is not a consistent snapshot."""
 
 
 class Connection(NamedTuple):

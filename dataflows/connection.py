@@ -18,7 +18,10 @@ ECHO_SECONDS = 15.0
 
 
 class Connection:
-    """What all clients know; threads may share it. `on_change` is told when an outage begins (True) and ends."""
+    """The connection state shared by all clients of this process; thread-safe.
+
+    `on_change` is called with True when an outage begins, and with False when it ends.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -66,4 +69,4 @@ class Connection:
 
 
 CONNECTION = Connection()
-"""That of this process."""
+"""The state of this process."""

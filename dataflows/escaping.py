@@ -10,7 +10,7 @@ _HIDDEN = {"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"}
 """Unicode categories that show nothing of their own: controls, marks of direction, surrogates, line separators."""
 
 _PLAIN = str.maketrans({"\N{MINUS SIGN}": "-"})
-"""What we print ourselves beyond ASCII, as ASCII."""
+"""ASCII replacements for the non-ASCII characters in our own output."""
 
 
 def visible(text: str) -> str:

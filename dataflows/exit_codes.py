@@ -1,4 +1,4 @@
-"""What a command's exit code says: whether to try again, or to mend something first."""
+"""Exit codes: try again, or mend something first."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from schemas.expected import ExpectedError
 
 
 class ExitCode(IntEnum):
-    """What a command ends with. Above 128 it was a signal: 128 and its number."""
+    """Exit codes of commands. A code above 128 is 128 plus the signal's number."""
 
     DONE = 0
     BUG = 1

@@ -22,7 +22,7 @@ BUILDERS = ("list_parts", "build_part", "build")
 
 
 class Turns(Protocol):
-    """Who is told that the flow moves."""
+    """Receiver of progress notifications of the flow."""
 
     def built(self) -> None:
         """A sink was built in this process."""

@@ -17,7 +17,7 @@ SNAPSHOT_SECONDS = 10.0
 
 
 class Health:
-    """What is known of this process; threads may share it.
+    """The health state of this process; thread-safe.
 
     A flow that has not moved for `stuck_seconds` is stuck; `epoch_seconds` is None where no snapshot is taken.
     """

@@ -31,7 +31,7 @@ def measure(
     publications: list[Publication],
     outcomes: list[Outcome],
 ) -> Counts:
-    """What one lane would have measured of a replay.
+    """Measure a replay as a single lane would.
 
     `places` are the places in the log of the points, row by row, `offsets` those of the records they were made from.
     """

@@ -35,7 +35,7 @@ PLAIN = frozenset(
 """Opcodes that make plain data and nothing else."""
 SNAPSHOTS = "SELECT step_id, typeof(ser_change), ser_change FROM snaps WHERE ser_change IS NOT NULL"
 LIVING = "SELECT type, name FROM sqlite_master WHERE type IN ('view', 'trigger') OR sql LIKE 'CREATE VIRTUAL%'"
-"""What in a database answers with something else than rows that were looked at."""
+"""Database objects that can return other rows than those checked."""
 
 
 @contextmanager

@@ -37,7 +37,7 @@ __all__ = ["ReplayError", "Replayed", "load_model", "replay"]
 SUMMARY = "summary.json"
 """The file without which nobody reads the others."""
 EVALUATION = ("evaluation.json", "evaluation.html")
-"""What `forewarn evaluate` writes beside the outputs it is about."""
+"""Files of `forewarn evaluate` in the run directory."""
 Keyed = tuple[str, Publication]
 """A publication behind its user, as the flow keys it."""
 

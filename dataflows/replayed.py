@@ -1,4 +1,4 @@
-"""What a replay says in the terminal when it is done."""
+"""Print the summary of a finished replay."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from schemas.records import RiskEvent
 
 
 def print_replayed(out: Path, done: Replayed, read: LogCounts, top: int) -> None:
-    """What was read, what came of it, the strongest warnings with their reasons, and where the report is."""
+    """Print counts, outcomes, the strongest warnings with reasons, and the report's path."""
     summary = done.summary
     events: dict[str, int] = summary["events"]
     kinds = ", ".join(f"{count:,} {_plural(kind, count)}" for kind, count in events.items()) or "no events"

@@ -107,7 +107,7 @@ class RunSettings(Section):
 
 
 class LogSettings(Section):
-    """What a run logs on standard error, and how."""
+    """Level and format of a run's log on standard error."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["text", "json"] = "text"

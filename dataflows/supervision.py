@@ -1,4 +1,4 @@
-"""What a process of a cluster tells its supervisor, as marked lines among those it prints."""
+"""Messages from a cluster's process to its supervisor, as marked lines of its output."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import NamedTuple
 import orjson
 
 MARK = "\x1e"
-"""What begins a line for the supervisor; no text that is printed holds it."""
+"""Prefix of lines for the supervisor; printed text never contains it."""
 BEAT, FAULT, LOG = f"{MARK}B", f"{MARK}F", f"{MARK}L"
 """The process turns; why it ends; a line of the log."""
 BEAT_SECONDS = 1.0

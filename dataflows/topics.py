@@ -43,7 +43,7 @@ KAFKA_LIMIT = 1_048_588
 """The largest record that Kafka accepts by default, in bytes."""
 LIMIT, CLEANUP = "max.message.bytes", "cleanup.policy"
 CHECKED = frozenset({LIMIT, CLEANUP})
-"""What a run insists on; it warns of the rest."""
+"""Topic settings a run requires; other differences are warnings."""
 ENVELOPE_BYTES = 65_536
 """Room for what a reject or a late event says around the original bytes."""
 
@@ -62,7 +62,7 @@ class _Topic(NamedTuple):
 
 
 NO_ID = str(Uuid(0, 0))
-"""What brokers before Kafka 2.8 give as id of every topic."""
+"""Topic id reported by brokers before Kafka 2.8."""
 
 
 def found_topics(kafka: KafkaSettings, names: Iterable[str]) -> dict[str, Found]:
@@ -184,7 +184,7 @@ class _Difference(NamedTuple):
 
 
 def _differences(topic: _Topic, found: dict[str, str] | None) -> list[_Difference]:
-    """What differs in a topic's configuration; of a size, only one that is too small."""
+    """Return the differences in a topic's configuration; a size counts only if too small."""
     if found is None:
         return []
     pairs = [(name, found.get(name, ""), wanted) for name, wanted in topic.config.items()]
@@ -196,7 +196,7 @@ def _differences(topic: _Topic, found: dict[str, str] | None) -> list[_Differenc
 
 
 def _told(admin: _Admin, topic: _Topic, found: dict[str, str] | None, *, alter: bool) -> Iterator[str]:
-    """What `topics create` says of a topic, after it has set what differs, if it is to."""
+    """Yield the lines of `topics create` for a topic; with `alter`, set what differs first."""
     plural = "s" if topic.partitions > 1 else ""
     yield f"{topic.name}: {'created' if found is None else 'exists'}, {topic.partitions} partition{plural}"
     differences = _differences(topic, found)
@@ -306,7 +306,7 @@ UNFIT = frozenset(
         KafkaError.TOPIC_EXCEPTION,
     }
 )
-"""What Kafka says of a request that it will never grant as it stands."""
+"""Error codes of permanently refused requests."""
 
 
 def _failure_of(error: KafkaError) -> type[BrokerError]:

@@ -9,7 +9,7 @@ from detectors.elementary import exp, log, log1p
 LOG_ROOT_2PI: Final = 0.9189385332046727
 """Half of log(2 * pi)."""
 SMALLEST: Final = 1e-300
-"""What a term of the continued fraction is where it would be zero (Thompson and Barnett, 1986)."""
+"""Replacement for a zero term of the continued fraction (Thompson and Barnett, 1986)."""
 ENOUGH: Final = 3e-16
 """The fraction is good enough once a step changes it by less than this share."""
 MOST_STEPS: Final = 10_000

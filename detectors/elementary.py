@@ -17,7 +17,7 @@ from mypy_extensions import i64
 LN2_HIGH: Final = 6.93147180369123816490e-01
 """The leading 33 bits of log(2): its product with a whole number below 2**20 is exact."""
 LN2_LOW: Final = 1.90821492927058770002e-10
-"""What `LN2_HIGH` lacks of log(2)."""
+"""log(2) minus `LN2_HIGH`."""
 PER_LN2: Final = 1.44269504088896338700
 """1 / log(2)."""
 ROUNDER: Final = 6755399441055744.0

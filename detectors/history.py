@@ -13,7 +13,7 @@ from detectors.features.packed import Reader, write_key, write_number, write_tim
 OFFERED_TILES: Final[i64] = 24
 """Points offered within the horizon are counted in this many tiles."""
 NOBODY: Final = -1
-"""Who reported, where that is not known or it was no report; no hash is this."""
+"""Reporter of a fact without a known reporter; not a valid hash."""
 
 Change = Literal["escalated", "overturned"]
 

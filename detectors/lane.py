@@ -48,7 +48,7 @@ _place = attrgetter("at.seq")
 
 
 class News(NamedTuple):
-    """What a learner tells the lanes: versions published, and the position it has reached in each partition.
+    """A learner's update to the lanes: published versions, and its position in each partition.
 
     `forgotten` are users who are to be taken out of what versions keep of users, from the position of their erasure on.
     `fates` is what became of examples that were not learnt at once: see `Learner.fates`.

@@ -156,7 +156,7 @@ class Learner:
         return published, self._order.following
 
     def fates(self) -> Counter[str]:
-        """What became of examples since the last call: `put_off`, `left_out`, and `begun_anew` if the model was."""
+        """Return counts since the last call: `put_off`, `left_out` and `begun_anew`."""
         fates, self._fates = self._fates, Counter()
         return fates
 

@@ -1,4 +1,4 @@
-"""What a writer's schema declares beyond its types: the unit of a time, or that a value is something else altogether.
+"""Logical types of a writer's schema: time units, and types that are no time or id.
 
 Avro states it as `logicalType`; Debezium and Kafka Connect state it as the `connect.name` of a plain type. The value of
 a `timestamp-micros` is a thousand times that of the same `timestamp-millis`, and a `date` counts days, so it decides

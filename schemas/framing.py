@@ -159,7 +159,7 @@ def json_fault(value: bytes) -> tuple[RejectReason, str] | None:
 
 
 def _leniently(value: bytes, undecodable: str) -> Any:
-    """What the strict parser refuses, read by the more lenient one."""
+    """Parse JSON that the strict parser refuses with the lenient one."""
     try:
         return json.loads(value.removeprefix(BOM_UTF8).decode("utf-8", undecodable))
     except (ValueError, RecursionError):

@@ -69,7 +69,7 @@ _SETTINGS: dict[RcKeyType, Any] = {
 
 
 NOT_DRAWN = Markup('<p class="nothing">Not drawn.</p>')
-"""What stands in a picture's place where none can be drawn."""
+"""Placeholder for a picture that cannot be drawn."""
 _LAST_LOADED = "matplotlib.backends.backend_svg"
 
 

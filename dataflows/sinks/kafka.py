@@ -50,9 +50,9 @@ REFUSED = DENIED | {
     KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001
     KafkaError.POLICY_VIOLATION,
 }
-"""What the broker says of a message that it will not take however often it is asked."""
+"""Error codes of a permanently refused message."""
 TOO_LARGE = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE})
-"""What it says of one that is too large."""
+"""Error codes of a message above the size limit."""
 
 
 def delivery_error(code: int | None) -> type[DeliveryFailed]:

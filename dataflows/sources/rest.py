@@ -19,7 +19,7 @@ BRISK = 50
 
 
 class _Thread(threading.local):
-    """What is known of the source partitions of one thread."""
+    """The idle state of one thread's source partitions."""
 
     def __init__(self) -> None:
         self.due: dict[int, int] = {}

@@ -1,4 +1,4 @@
-"""What it is to read a log file as it stands: rows in file order, none of which ever ends the reading.
+"""Read a log file row by row, in file order; no row ends the reading.
 
 Memory is bounded whatever the file holds: a line, and a row, is read up to `ROW_BYTES`, and of a longer one only the
 first `HEAD_BYTES` are kept.
@@ -36,7 +36,7 @@ class LogError(ExpectedError, ValueError):
 
 
 class Stream(Protocol):
-    """What is asked of an open file."""
+    """The interface of an open file."""
 
     def peek(self, size: int = ..., /) -> bytes:
         """Some of the bytes that come next."""

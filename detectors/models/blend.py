@@ -33,7 +33,7 @@ class Member(NamedTuple):
         return bounded
 
     def slope(self, logit: float, moved: float) -> float:
-        """What a unit of log-odds is worth on the way to `logit`, of which the features of a point made up `moved`."""
+        """Return the scale that makes contributions totalling `moved` add up to `logit`."""
         before, after = ((one - self.mean) / self.spread for one in (logit - moved, logit))
         if max(abs(before), abs(after)) <= FARTHEST or not moved:
             return self.weight / self.spread

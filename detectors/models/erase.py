@@ -10,7 +10,7 @@ import orjson
 from schemas.records import ModelVersion
 
 _EXEMPLARS = {"keys", "users", "known_at", "vectors"}
-"""What tells a table of exemplars in a version's state: see `exemplars.dumped`."""
+"""Keys that identify a table of exemplars in a version's state (`exemplars.dumped`)."""
 
 
 def without_user(version: ModelVersion, user: int) -> ModelVersion:

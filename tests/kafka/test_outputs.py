@@ -25,7 +25,7 @@ from schemas.codec import RegistrySettings
 from schemas.encoder import Decoder, Encoder
 from schemas.records import CHAT, Reject, RejectReason
 from schemas.registry import RegistryError
-from tests.schemas.scripted import Scripted
+from tests.schemas.scripted import Scripted, answering
 
 pytestmark = pytest.mark.kafka
 
@@ -269,10 +269,5 @@ def test_a_run_writes_under_no_name_that_was_not_looked_up(settings: Settings) -
 @pytest.fixture
 def registry() -> Iterator[Scripted]:
     """A registry over HTTP that knows no schema but lists its types."""
-    scripted = Scripted()
-    scripted.put("GET /schemas/types", 200, ["AVRO"])
-    scripted.thread.start()
-    yield scripted
-    scripted.server.shutdown()
-    scripted.thread.join()
-    scripted.server.server_close()
+    with answering() as scripted:
+        yield scripted

@@ -23,7 +23,7 @@ from tests.kafka.broker_base import free_ports
 from tests.recovery.chaos import Reference
 from tests.recovery.deployment import Deployment, Life
 from tests.recovery.trouble import frozen
-from tests.schemas.scripted import Scripted, by_id
+from tests.schemas.scripted import Scripted, answering, by_id
 
 pytestmark = pytest.mark.kafka
 
@@ -106,13 +106,8 @@ def test_a_missing_output_topic_is_said_before_anything_is_read(deployment: Depl
 @pytest.fixture
 def registry() -> Iterator[Scripted]:
     """A registry over HTTP that knows no schema but lists its types."""
-    scripted = Scripted()
-    scripted.put("GET /schemas/types", 200, ["AVRO"])
-    scripted.thread.start()
-    yield scripted
-    scripted.server.shutdown()
-    scripted.thread.join()
-    scripted.server.server_close()
+    with answering() as scripted:
+        yield scripted
 
 
 @pytest.fixture

@@ -7,19 +7,14 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from schemas.codec import Codec, RegistrySettings
-from tests.schemas.scripted import Scripted
+from tests.schemas.scripted import Scripted, answering
 
 
 @pytest.fixture
 def registry() -> Iterator[Scripted]:
     """A registry over HTTP that knows no schema but lists its types."""
-    scripted = Scripted()
-    scripted.put("GET /schemas/types", 200, ["AVRO"])
-    scripted.thread.start()
-    yield scripted
-    scripted.server.shutdown()
-    scripted.thread.join()
-    scripted.server.server_close()
+    with answering() as scripted:
+        yield scripted
 
 
 @pytest.fixture

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from schemas.catalogue import released
@@ -60,3 +61,15 @@ class Scripted:
 
     def put(self, request: str, status: int, body: object) -> None:
         self.answers[request] = (status, json.dumps(body).encode())
+
+
+@contextmanager
+def answering() -> Iterator[Scripted]:
+    """Serve a registry that knows no schema but lists its types."""
+    scripted = Scripted()
+    scripted.put("GET /schemas/types", 200, ["AVRO"])
+    scripted.thread.start()
+    yield scripted
+    scripted.server.shutdown()
+    scripted.thread.join()
+    scripted.server.server_close()
