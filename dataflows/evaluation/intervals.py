@@ -8,13 +8,13 @@ sharper than comparing their intervals.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import fsum
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dataflows.evaluation.outputs import Flags, Values
+from detectors.elementwise import ordered_sum
 
 SAMPLES = 200
 LEVEL = 0.95
@@ -54,7 +54,7 @@ class Ranking:
             return np.nan, np.nan
         alarms = above[self._ends]
         precision = np.divide(hits, alarms, out=np.zeros_like(hits), where=alarms > 0)
-        average = fsum((precision * gained).tolist()) / float(hits[-1])
+        average = float(ordered_sum(precision * gained) / hits[-1])
         negatives = above[-1] - hits[-1]
         if negatives <= 0:
             return np.nan, average
