@@ -66,7 +66,7 @@ def test_the_end_of_an_epoch_is_measured_on_a_store_that_knows_everybody(tmp_pat
 
 def test_a_live_run_is_measured_from_topic_to_topic(broker: Broker, tmp_path: Path) -> None:
     """Every figure is there and can be true; the latencies are those of risk events that came of what was sent."""
-    found = dict(measured(broker, tmp_path, Workload(200, 3_000), 2.0, 1.0))
+    found = dict(measured(broker, tmp_path, Workload(200, 20_000), 2.0, 1.0))
     assert found["users in memory"] == pytest.approx(200, abs=5)
     for name in ("events per CPU second", "events per second", "resident MB", "recovery store, bytes per user"):
         assert found[name] > 0, name

@@ -11,7 +11,8 @@ import pytest
 
 from dataflows.operators.profile import Bundle, ProfileLogic
 from dataflows.testing import START, DriverResult, FlowDriver, hand_made_model, small_policy
-from detectors.idle import DAY, MARGIN
+from detectors.idle import DAY, MARGIN, USERS
+from detectors.log_clock import LogClock
 from detectors.user import Rulebook
 from detectors.users import Taken
 
@@ -186,5 +187,7 @@ def test_a_partition_that_lags_behind_another_loses_nobody() -> None:
             driver.report(on(1, f"behind-{behind - 25}"), "witness")
     result = driver.run(model=MODEL, batch_size=1, lanes=1)
     assert told(result) == told(driver.run(model=MODEL, batch_size=100_000))
-    day_of_the_last = (363 * DAY - KEPT) // DAY
-    assert day_of_the_last - 16 <= dropped(result) <= day_of_the_last  # what a quarter of 64 users have reached
+    clock = LogClock(USERS)  # the law of which is tested by itself
+    for day in range(365):
+        clock.advance(on(0, f"ahead-{day}"), START + day * DAY)
+    assert dropped(result) == (clock.now - START - KEPT) // DAY

@@ -27,11 +27,11 @@ from tests.recovery.chaos import Reference
 from tests.recovery.deployment import Deployment, Life
 from tests.recovery.trouble import MIB, TwoDisks, find_two_disks, frozen, killed, let_no_file_grow, memory, watch
 
-EVENTS = 6_000
+EVENTS = 20_000
 BATCH_SIZE = 20
 """Small batches: a run that has served a tenth of the log is far from its end."""
 MIDDLE = 600
-"""Decision points served when trouble begins, of more than 6,000."""
+"""Decision points served when trouble begins, of more than 18,000: a run may serve thousands while that is noticed."""
 LIFT_SECONDS = 120.0
 """How long a run may take to its end, when what was in its way is gone."""
 
