@@ -205,6 +205,19 @@ class Life:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pick([self.process.pid, *sorted(self.alive("--place"))]), signal.SIGKILL)
 
+    def stand_still(self) -> None:
+        """Stop all its processes where they are, until `go_on`: what it has published is then known exactly."""
+        self._signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Let all its processes go on after `stand_still`."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, what: signal.Signals) -> None:
+        for pid in {*self.alive(), self.process.pid}:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, what)
+
     def gone(self) -> bool:
         """Whether it ended, and what it had started has noticed."""
         return self.process.poll() is not None and not self.alive()
@@ -226,9 +239,7 @@ class Life:
     def end(self) -> None:
         """End it and whatever it started, without asking."""
         while not self.gone():
-            for pid in {*self.alive(), self.process.pid}:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+            self._signal(signal.SIGKILL)
 
     def events(self) -> int:
         """How many events it said it had read, when it ended in order."""

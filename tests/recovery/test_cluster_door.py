@@ -44,7 +44,7 @@ PROCESS = """
             self.left -= 1
             if self.left < 0:
                 raise StopIteration
-            os.write(1, b"read\n")  # in one piece, whatever other processes print
+            os.write(1, b"read\\n")  # in one piece, whatever other processes print
             return [str(number) for number in range(20)]
 
         def snapshot(self):
@@ -68,7 +68,7 @@ PROCESS = """
     else:
         with door:
             cluster_main(flow, addresses, me)
-    os.write(1, f"counted {len(counted)}\n".encode())
+    os.write(1, f"counted {len(counted)}\\n".encode())
 """
 SUPERVISOR = """
     import os, subprocess, sys, time
@@ -133,15 +133,16 @@ def supervised() -> Iterator[Callable[..., subprocess.Popen[str]]]:
         one.communicate()
 
 
-def call(port: int, said: bytes) -> socket.socket:
+def call(running: subprocess.Popen[str], port: int, said: bytes) -> socket.socket:
     """Call the engine as soon as it listens, and say something."""
-    while True:
+    while running.poll() is None:
         try:
             caller = socket.create_connection(("127.0.0.1", port), 60)
         except ConnectionRefusedError:
             continue
         caller.sendall(said)
         return caller
+    raise AssertionError(running.communicate()[0])
 
 
 @pytest.mark.parametrize("kept", ["open", "unfiltered"])
@@ -151,7 +152,7 @@ def test_whoever_poses_as_a_process_ends_the_start_before_anything_is_read(
     """Where the filter came too late, or the kernel has none: the greeting is right, and yet nothing is exchanged."""
     with held_ports(2) as ports:
         running = supervised(kept, ports)
-        with call(ports[0], greeting(1)):
+        with call(running, ports[0], greeting(1)):
             said, _ = running.communicate(timeout=120)
     assert "is with a stranger" in said
     assert "ended 1" in said
@@ -164,7 +165,7 @@ def test_whoever_connects_and_is_silent_does_not_hold_the_start_up_for_ever(
     """The engine would wait for the rest of a greeting that never comes."""
     with held_ports(2) as ports:
         running = supervised("unfiltered", ports)
-        with call(ports[0], b"\x00"):
+        with call(running, ports[0], b"\x00"):
             said, _ = running.communicate(timeout=120)
     assert "is with a stranger" in said
 
@@ -209,7 +210,7 @@ def test_a_greeting_that_is_wrong_is_told_in_a_sentence(supervised: Callable[...
     """Where the filter came too late, the engine gives up; what it says is put into words, and no traceback follows."""
     with held_ports(2) as ports:
         running = supervised("unfiltered", ports)
-        with call(ports[0], greeting(1, 17)):
+        with call(running, ports[0], greeting(1, 17)):
             said, _ = running.communicate(timeout=120)
     assert "could not be connected (received incorrect timely handshake)" in said
     assert "Traceback" not in said

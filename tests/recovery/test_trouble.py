@@ -5,9 +5,11 @@ Every figure of memory was measured first; beside each bound stands what was see
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import re
+import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -27,11 +29,13 @@ from tests.recovery.chaos import Reference
 from tests.recovery.deployment import Deployment, Life
 from tests.recovery.trouble import MIB, TwoDisks, find_two_disks, frozen, killed, let_no_file_grow, memory, watch
 
-EVENTS = 20_000
+EVENTS = 6_000
 BATCH_SIZE = 20
 """Small batches: a run that has served a tenth of the log is far from its end."""
 MIDDLE = 600
-"""Decision points served when trouble begins, of more than 18,000: a run may serve thousands while that is noticed."""
+"""Decision points served when trouble begins, of more than 6,000."""
+STEP_SECONDS = 0.1
+"""How long a run goes on between two looks at what it has served: while it is looked at, it is stopped."""
 LIFT_SECONDS = 120.0
 """How long a run may take to its end, when what was in its way is gone."""
 
@@ -88,12 +92,21 @@ def ours(broker: Broker) -> Broker:
 
 
 def to_the_middle(deployment: Deployment, log: Path, *extra: str) -> Life:
-    """Send a log, and start a run to its end; it has served some of it and is behind."""
+    """Send a log, start a run to its end, and stop it as it stands where it has served some and is behind.
+
+    Whoever stopped it lets it go on with `life.go_on()`, once the trouble has begun.
+    """
     deployment.produce(log)
     life = deployment.start("--until-end", *extra)
-    while deployment.served() < MIDDLE:
+    while True:
+        life.stand_still()
+        if (served := deployment.served()) >= MIDDLE:
+            assert served < EVENTS, "it has nothing left to serve"
+            return life
+        life.go_on()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            life.process.wait(STEP_SECONDS)
         assert life.process.poll() is None, life.said()
-    return life
 
 
 def last_line(life: Life) -> str:
@@ -113,6 +126,7 @@ def test_a_broker_that_does_not_answer_is_waited_for_in_the_memory_there_is(
     life = to_the_middle(deployment, reference.log)
     before = memory(life)
     with trouble(broker):
+        life.go_on()
         assert watch(life, seconds) - before < WAITING_MOST
     assert deployment.served() < len(reference.points)  # or there was nothing left to wait with
     assert life.wait(LIFT_SECONDS) == 0, life.said()
@@ -129,6 +143,7 @@ def test_a_broker_away_for_longer_than_a_delivery_may_take_ends_the_run_with_a_s
     deployment = deploy(ours(broker).address)
     life = to_the_middle(deployment, reference.log)
     with killed(broker):
+        life.go_on()
         assert life.wait(60) == ExitCode.TRY_AGAIN, life.said()
     said = last_line(life)
     assert said.startswith("Error: Topic "), said
@@ -147,6 +162,7 @@ def test_a_broker_whose_disk_is_full_is_waited_for_until_it_has_room(
     life = to_the_middle(deployment, reference.log)
     before = memory(life)
     two_disks.fill(deployment.settings.topics.risk_features)
+    life.go_on()
     while not two_disks.refused():
         assert life.process.poll() is None, life.said()
     assert watch(life, 5) - before < WAITING_MOST
@@ -166,6 +182,7 @@ def test_a_recovery_store_whose_disk_is_full_ends_the_run_with_a_sentence(
     life = to_the_middle(deployment, reference.log, "--processes", processes)
     for pid in life.alive("--place") or [life.process.pid]:
         let_no_file_grow(pid)
+    life.go_on()
     assert life.wait(60) == ExitCode.MEND, life.said()
     sentences = re.findall(r"^(?:process-\d: )?Error: (.*)$", life.said(), re.MULTILINE)
     assert set(sentences) <= {
