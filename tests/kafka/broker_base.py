@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Self
 
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, ClusterMetadata
 
 VERSION = "4.1.0"
 LOOPBACK = "127.0.0.1"
@@ -71,13 +71,14 @@ class Broker(ABC):
         deadline = time.monotonic() + READY_SECONDS
         while True:
             try:
-                if admin.list_topics(timeout=1.0).brokers:
+                if (known := admin.list_topics(timeout=1.0)).brokers and _all_led(known):
                     return
+                time.sleep(0.05)
             except KafkaException:
                 if reason := self._alive():
                     raise NoBrokerError(reason) from None
-                if time.monotonic() > deadline:
-                    raise NoBrokerError(f"{self.description} did not answer within {READY_SECONDS:g} s") from None
+            if time.monotonic() > deadline:
+                raise NoBrokerError(f"{self.description} did not answer within {READY_SECONDS:g} s")
 
     def __enter__(self) -> Self:
         self.start()
@@ -85,6 +86,11 @@ class Broker(ABC):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _all_led(known: ClusterMetadata) -> bool:
+    """Whether every partition of every topic has a leader: after a restart that takes a moment."""
+    return all(one.leader >= 0 for topic in known.topics.values() for one in topic.partitions.values())
 
 
 def free_ports(count: int) -> list[int]:

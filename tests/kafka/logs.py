@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -9,6 +10,8 @@ from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartit
 
 from dataflows.settings import KafkaSettings, TopicSettings
 from dataflows.sinks.kafka import RELIABLE
+
+PATIENCE_SECONDS = 60.0
 
 
 class Written(NamedTuple):
@@ -50,11 +53,21 @@ def write(address: str, topic: str, records: Iterable[Written]) -> None:
     assert failed == []
 
 
+def led(consumer: Consumer, topic: str) -> set[int]:
+    """The partitions of a topic that exists, once each has a leader: a broker that has just come back knows of none."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        known = consumer.list_topics(topic, timeout=PATIENCE_SECONDS).topics[topic]
+        if known.partitions and all(one.leader >= 0 for one in known.partitions.values()):
+            return set(known.partitions)
+        assert time.monotonic() < deadline, f"{topic} has no leader: {known.error}"
+
+
 def read_back(address: str, topic: str) -> list[Message]:
     """Every record of the topic, partition by partition."""
     config = {"bootstrap.servers": address, "group.id": "read-back", "fetch.wait.max.ms": 50}
     consumer = Consumer({**config, "enable.partition.eof": True})
-    unread = set(consumer.list_topics(topic, timeout=10).topics[topic].partitions)
+    unread = led(consumer, topic)
     consumer.assign([TopicPartition(topic, partition, 0) for partition in unread])
     records: list[Message] = []
     while unread:

@@ -25,6 +25,7 @@ from dataflows.sources.log import read_log
 from dataflows.topics import create_topics
 from schemas.encoder import Decoder, Encoder
 from schemas.records import CHAT, MODERATION
+from tests.kafka.logs import led
 
 ROOT = Path(__file__).parents[2]
 PARTITIONS = 4
@@ -278,7 +279,7 @@ def read_committed(address: str, topic: str) -> Iterator[Message]:
     """Every committed record of a topic."""
     config = {"bootstrap.servers": address, "group.id": "seen", "isolation.level": "read_committed", "log_level": 0}
     consumer = Consumer({**config, "enable.partition.eof": True, "auto.offset.reset": "earliest"})
-    unread = set(consumer.list_topics(topic, timeout=30).topics[topic].partitions)
+    unread = led(consumer, topic)
     consumer.assign([TopicPartition(topic, partition, 0) for partition in unread])
     try:
         while unread:
