@@ -8,7 +8,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-COMPILED := hatch_build.py schemas/records.py schemas/avro_rows.py detectors/models/adagrad.py detectors/models/gaussians.py $(wildcard detectors/*.py detectors/features/*.py)
+COMPILED := hatch_build.py schemas/records.py schemas/released/avro_rows.py detectors/models/linear/adagrad.py detectors/models/naive_bayes/gaussians.py $(wildcard detectors/*.py detectors/features/*.py)
 DEMO := out/demo
 LOGS := ../shared/datasets
 
@@ -37,7 +37,7 @@ types: $(READY)
 
 documents: $(READY)
 	@echo "== documents"
-	@$(BIN)/python -m tools.check_docs
+	@$(BIN)/python -m tools.docs.check_docs
 
 released: $(READY)
 	@echo "== released schemas"
@@ -56,8 +56,8 @@ bench-compare: $(READY) ## lay a replay by stage of BASE=revision beside that of
 	@$(BIN)/python -m tests.bench.versus $(BASE)
 
 evaluate: $(READY) ## measure the warnings on the public logs in LOGS, beside trivial scores (LOGS=../shared/datasets)
-	@$(BIN)/python -m tools.evaluate_logs $(LOGS) $(ARGS)
-	@$(BIN)/python -m tools.compare_feedback $(LOGS)
+	@$(BIN)/python -m tools.studies.evaluate_logs $(LOGS) $(ARGS)
+	@$(BIN)/python -m tools.studies.compare_feedback $(LOGS)
 
 chaos: $(READY) ## kill live runs 100 times on a real broker and count what is lost or doubled (ARGS="--kills 10")
 	@$(BIN)/python -m tests.recovery.chaos $(ARGS)
@@ -66,10 +66,10 @@ soak: $(READY) ## watch the memory of two live runs for 30 minutes on a real bro
 	@$(BIN)/python -m tests.recovery.soak $(ARGS)
 
 topology: $(READY) ## paste the dataflow as it is now into README.md
-	@$(BIN)/python -m tools.check_docs --write topology
+	@$(BIN)/python -m tools.docs.check_docs --write topology
 
 docs: $(READY) ## paste topology and help texts as they are now into README.md and docs/cli.md
-	@$(BIN)/python -m tools.check_docs --write topology --write help
+	@$(BIN)/python -m tools.docs.check_docs --write topology --write help
 
 # Everything an environment needs, the build backend included, because nothing unlocked may be installed.
 # Pins that are there stay; ARGS="--upgrade" looks for newer ones. CPython 3.11 and 3.12 resolve to the same file.

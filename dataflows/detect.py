@@ -10,19 +10,19 @@ from bytewax.dataflow import Dataflow
 from bytewax.inputs import Source
 from bytewax.outputs import Sink
 
+from dataflows.kafka.placement import Placement
 from dataflows.operators import context, decode, deliver, judge, learn, profile
 from dataflows.operators.profile import Late
-from dataflows.placement import Placement
-from dataflows.recovery_users import UserStores
-from dataflows.telemetry import Telemetry
-from detectors.items import Outcome
-from detectors.lane import Lane, News, Publication
+from dataflows.recovery.users import UserStores
+from dataflows.runtime.telemetry import Telemetry
 from detectors.models.version import FrozenModel
-from detectors.policy import Policy
-from detectors.served import ServedBatch
+from detectors.policy.policy import Policy
+from detectors.profiles.results import Outcome
+from detectors.profiles.user import Rulebook
+from detectors.scoring.served import ServedBatch
+from detectors.scoring.shard import Lane, News, Publication
 from detectors.text.scorer import TextScorer
-from detectors.user import Rulebook
-from schemas.codec import Codec
+from schemas.codec.inputs import Codec
 from schemas.records import Raw, Reject
 
 FLOW_ID = "forewarn"

@@ -36,24 +36,24 @@ import orjson
 from bytewax.testing import TestingSource
 
 from dataflows.detect import Sinks, build_flow
-from dataflows.engine import NO_EPOCHS, open_recovery, run_flow
 from dataflows.operators.profile import Late, lane_names
-from dataflows.recovery_users import FOLDER, UserStores, make_users
+from dataflows.recovery.users import FOLDER, UserStores, make_users
+from dataflows.runtime.engine import NO_EPOCHS, open_recovery, run_flow
+from dataflows.runtime.telemetry import Telemetry
 from dataflows.sinks.memory import MemorySink
-from dataflows.telemetry import Telemetry
-from detectors.elementary import log
+from detectors.base.elementary import log
 from detectors.features.catalogue import NAMES
 from detectors.features.declare import duration_ms
-from detectors.items import Outcome
-from detectors.lane import News, Publication
-from detectors.learn import Published
+from detectors.learning.learner import Published
 from detectors.models.catalogue import READS, freeze
-from detectors.models.logistic import FAMILY
+from detectors.models.linear.logistic import FAMILY
 from detectors.models.version import content_hash
-from detectors.policy import Policy, parse_policy
+from detectors.policy.policy import Policy, parse_policy
+from detectors.profiles.results import Outcome
 from detectors.rules.catalogue import RULES
-from detectors.served import Served, ServedBatch
-from schemas.codec import Codec
+from detectors.scoring.served import Served, ServedBatch
+from detectors.scoring.shard import News, Publication
+from schemas.codec.inputs import Codec
 from schemas.records import CHAT, MODERATION, ModelVersion, Position, Raw, Reject, RiskEvent, Subject, Tombstone
 
 START = 1_767_225_600_000

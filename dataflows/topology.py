@@ -8,10 +8,10 @@ from bytewax.testing import TestingSource
 from bytewax.visualize import to_mermaid
 
 from dataflows.detect import Sinks, build_flow
+from dataflows.runtime.telemetry import Telemetry
 from dataflows.sinks.memory import NullSink
-from dataflows.telemetry import Telemetry
-from detectors.policy import Policy
-from schemas.codec import Codec
+from detectors.policy.policy import Policy
+from schemas.codec.inputs import Codec
 
 
 def topology() -> str:

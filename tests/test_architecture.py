@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.source import Module, imports, modules, uses
+from tools.docs.source import Module, imports, modules, uses
 
 ROOT = Path(__file__).resolve().parent.parent
 ARROW = ("schemas", "detectors", "dataflows")
@@ -20,9 +20,9 @@ MODULES = {package: modules(ROOT, package) for package in ARROW}
 TESTS = modules(ROOT, "tests")
 LONGEST = 500
 
-CLOCK = "dataflows/clock.py"
-SETTINGS = "dataflows/settings.py"
-CONSOLE = "dataflows/console.py"
+CLOCK = "dataflows/runtime/clock.py"
+SETTINGS = "dataflows/config/settings.py"
+CONSOLE = "dataflows/runtime/console.py"
 
 OUTSIDE = [
     "asyncio",
@@ -225,7 +225,7 @@ def test_only_one_place_prints() -> None:
 
 
 def test_what_is_learnt_and_scored_is_computed_alike_on_every_processor() -> None:
-    """Detectors take exponentials, logarithms and sums from `detectors.elementary` and `detectors.elementwise` alone.
+    """Detectors take exponentials, logarithms and sums from `detectors.base.elementary` and `detectors.base.elementwise` alone.
 
     A power is a whole one of numbers that are written down; `**` of others is the C library's.
     """

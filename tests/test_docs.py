@@ -13,7 +13,7 @@ import orjson
 import pytest
 from pydantic import BaseModel
 
-from dataflows.settings import (
+from dataflows.config.settings import (
     KafkaSettings,
     LogSettings,
     PathSettings,
@@ -23,14 +23,14 @@ from dataflows.settings import (
     Settings,
     TopicSettings,
 )
-from dataflows.telemetry import Telemetry
-from dataflows.topics import ENVELOPE_BYTES
-from dataflows.wording import name_feature
+from dataflows.kafka.topics import ENVELOPE_BYTES
+from dataflows.reports.formatting import name_feature
+from dataflows.runtime.telemetry import Telemetry
 from detectors.features.catalogue import NAMES
 from detectors.features.declare import HOPS, duration_ms
 from detectors.features.signals import SIGNALS
 from detectors.models.catalogue import MODELS, READS
-from detectors.policy import (
+from detectors.policy.policy import (
     Clause,
     LearningPolicy,
     Policy,
@@ -41,7 +41,7 @@ from detectors.policy import (
     VariantPolicy,
     WarningPolicy,
 )
-from detectors.policy import parse_policy as parse
+from detectors.policy.policy import parse_policy as parse
 from detectors.rules.catalogue import RULES
 from schemas.records import ModerationEvent, RejectReason, RiskEvent
 from tests.pages import ROOT, first_cells, table, text

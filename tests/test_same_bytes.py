@@ -1,6 +1,6 @@
 """Whatever instructions a processor has, forewarn writes the same bytes.
 
-`python -m tools.same_bytes` compares more: the demo, the public logs, and what is evaluated of them.
+`python -m tools.studies.same_bytes` compares more: the demo, the public logs, and what is evaluated of them.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from pathlib import Path
 import orjson
 import pytest
 
-from detectors.user import COMPILED
-from tools.same_bytes import EMULATED, EMULATOR, OLD, PLAIN, ROOT, VARIANTS, hashes, run, uncompiled
+from detectors.profiles.user import COMPILED
+from tools.studies.same_bytes import EMULATED, EMULATOR, OLD, PLAIN, ROOT, VARIANTS, hashes, run, uncompiled
 
 TASKS = ["golden", "reference", "demo:3000"]
 EXPECTED = ROOT / "tests/recovery/live.expected.jsonl"

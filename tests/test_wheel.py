@@ -16,8 +16,8 @@ PACKAGES = ("schemas", "detectors", "dataflows")
 
 LOOK_AROUND = """
 import sys
-import schemas, detectors, dataflows, dataflows.cli
-from schemas.catalogue import released
+import schemas, detectors, dataflows, dataflows.cli.main
+from schemas.released.catalogue import released
 
 for package in (schemas, detectors, dataflows):
     print(package.__file__)
@@ -98,7 +98,7 @@ def test_the_wheel_declares_the_command(wheel: Path) -> None:
     (name,) = (name for name in ZipFile(wheel).namelist() if name.endswith(".dist-info/entry_points.txt"))
     points = ConfigParser()
     points.read_string(ZipFile(wheel).read(name).decode())
-    assert dict(points["console_scripts"]) == {"forewarn": "dataflows.cli:main"}
+    assert dict(points["console_scripts"]) == {"forewarn": "dataflows.cli.main:main"}
 
 
 def test_installed_packages_are_imported_and_read_their_schemas(installed: Path, tmp_path: Path) -> None:

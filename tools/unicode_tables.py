@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from hashlib import sha256
 from pathlib import Path
 
-from tools.repository import ROOT
+from tools.docs.repository import ROOT
 
 KEPT = ROOT / "tools/confusables.txt"
 TARGET = ROOT / "detectors/text/unicode_tables.py"

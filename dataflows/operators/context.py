@@ -9,10 +9,10 @@ import bytewax.operators as op
 from bytewax.dataflow import Stream, operator
 from bytewax.operators import StatefulBatchLogic
 
+from dataflows.kafka.partitioner import partition_of
 from dataflows.operators.decode import Decoded
-from dataflows.partitioner import partition_of
-from detectors.channels import Channels
-from detectors.policy import Policy
+from detectors.policy.policy import Policy
+from detectors.profiles.channels import Channels
 
 
 class ContextLogic(StatefulBatchLogic[list[Decoded], list[Decoded], bytes]):

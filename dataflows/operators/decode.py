@@ -9,13 +9,13 @@ from typing import NamedTuple
 import bytewax.operators as op
 from bytewax.dataflow import Stream, operator
 
-from dataflows.placement import Placement
-from dataflows.telemetry import Telemetry
-from detectors.channels import Context
-from detectors.live.scorers import Scored, looked_at
-from detectors.log_clock import LogClock
+from dataflows.kafka.placement import Placement
+from dataflows.runtime.telemetry import Telemetry
+from detectors.base.log_clock import LogClock
+from detectors.monitoring.scorers import Scored, looked_at
+from detectors.profiles.channels import Context
 from detectors.text.scorer import NAME, TextScorer
-from schemas.codec import Codec
+from schemas.codec.inputs import Codec
 from schemas.records import ChatMessage, Event, Position, Raw, Reject, ScorerResult
 
 DAY = 86_400_000

@@ -14,7 +14,7 @@ from bytewax.dataflow import operator
 from bytewax.operators import KeyedStream, StatefulBatchLogic
 from bytewax.outputs import DynamicSink, Sink
 
-from detectors.storage import known_version, pack
+from detectors.base.state import known_version, pack
 
 X = TypeVar("X")
 

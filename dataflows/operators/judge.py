@@ -12,13 +12,13 @@ from bytewax.dataflow import Stream, operator
 from bytewax.operators import KeyedStream, StatefulBatchLogic
 
 from dataflows.operators.profile import lane_names, lane_of
-from dataflows.telemetry import Telemetry
-from detectors.items import LaneItem
-from detectors.lane import STATE_VERSION, Lane, News, Publication
-from detectors.live.live import Counts
-from detectors.live.scorers import Scored, ScoredBatch
-from detectors.served import ServedBatch
-from detectors.storage import pack, unpack
+from dataflows.runtime.telemetry import Telemetry
+from detectors.base.state import pack, unpack
+from detectors.monitoring.quality import Counts
+from detectors.monitoring.scorers import Scored, ScoredBatch
+from detectors.profiles.results import LaneItem
+from detectors.scoring.served import ServedBatch
+from detectors.scoring.shard import STATE_VERSION, Lane, News, Publication
 
 
 @dataclass(frozen=True)

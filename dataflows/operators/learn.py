@@ -9,13 +9,13 @@ import bytewax.operators as op
 from bytewax.dataflow import Stream, operator
 from bytewax.operators import StatefulBatchLogic
 
-from detectors.items import Lesson
-from detectors.lane import News
-from detectors.learn import STATE_VERSION, Learner
+from detectors.base.state import pack, unpack
+from detectors.learning.learner import STATE_VERSION, Learner
 from detectors.models.catalogue import new_model
-from detectors.policy import Policy
-from detectors.storage import pack, unpack
-from detectors.track import TrackRecord
+from detectors.models.track_record import TrackRecord
+from detectors.policy.policy import Policy
+from detectors.profiles.results import Lesson
+from detectors.scoring.shard import News
 from schemas.records import Reject
 
 

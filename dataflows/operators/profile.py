@@ -16,12 +16,12 @@ from bytewax.dataflow import Stream, operator
 from bytewax.operators import KeyedStream, StatefulBatchLogic
 
 from dataflows.operators.decode import Decoded
-from dataflows.recovery_users import UserStore, UserStores
-from dataflows.telemetry import Telemetry
-from detectors.items import LaneItem, Lesson, Outcome
-from detectors.storage import pack, unpack
-from detectors.user import Rulebook
-from detectors.users import LIVE, Taken, Users
+from dataflows.recovery.users import UserStore, UserStores
+from dataflows.runtime.telemetry import Telemetry
+from detectors.base.state import pack, unpack
+from detectors.profiles.results import LaneItem, Lesson, Outcome
+from detectors.profiles.user import Rulebook
+from detectors.profiles.users import LIVE, Taken, Users
 from schemas.records import CHAT, MODERATION, ChatMessage, Event, Position, Reject, RejectReason
 
 STATE_VERSION = 2

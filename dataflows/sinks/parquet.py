@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from dataflows.sinks.memory import MemorySink
-from detectors.contract import Matrix
-from detectors.served import ServedBatch
+from detectors.base.points import Matrix
+from detectors.scoring.served import ServedBatch
 from schemas.records import Position
 
 ROWS = 65_536

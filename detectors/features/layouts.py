@@ -11,8 +11,8 @@ import json
 from hashlib import blake2b
 from typing import Any
 
+from detectors.base.state import StateVersionError
 from detectors.features.layout import Shape
-from detectors.storage import StateVersionError
 
 Layout = dict[str, Any]
 """The columns of the windows of each `span`, and the names of `decays`, `keys`, `peaks` and `lasts`."""

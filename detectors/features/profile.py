@@ -8,7 +8,7 @@ from typing import Final, final
 from librt.vecs import append, pop, vec
 from mypy_extensions import i64
 
-from detectors.elementary import FADED, exp2
+from detectors.base.elementary import FADED, exp2
 from detectors.features.plan import Plan
 from detectors.features.signals import Key, Signal
 from detectors.features.strikes import Ledger

@@ -8,8 +8,8 @@ from librt.strings import BytesWriter
 from librt.vecs import append, vec
 from mypy_extensions import i64
 
+from detectors.base.packed import Reader, write_key, write_number, write_time, write_whole
 from detectors.features.layout import Shape
-from detectors.features.packed import Reader, write_key, write_number, write_time, write_whole
 from detectors.features.plan import Plan
 from detectors.features.profile import Profile
 from detectors.features.strikes import Entry, Ledger

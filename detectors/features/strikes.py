@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, final
 
-from detectors.elementary import exp2
+from detectors.base.elementary import exp2
 from detectors.features.rulings import stands, takes_back
 
 LEDGER_CAP = 64

@@ -6,15 +6,15 @@ from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any
 
-from detectors.contract import OnlineModel
-from detectors.models.additive import Additive
-from detectors.models.bayes import Bayes
-from detectors.models.logistic import Logistic
-from detectors.models.lookalike import Lookalike
-from detectors.models.sequence import Sequence
-from detectors.models.stack import Stack, terms_among
+from detectors.base.points import OnlineModel
+from detectors.models.additive.additive import Additive
+from detectors.models.linear.logistic import Logistic
+from detectors.models.lookalike.lookalike import Lookalike
+from detectors.models.naive_bayes.bayes import Bayes
+from detectors.models.sequence.ngrams import Sequence
+from detectors.models.stack.stack import Stack, terms_among
 from detectors.models.version import Family, FrozenModel, Reads
-from detectors.policy import LearningPolicy, Policy, StackPolicy
+from detectors.policy.policy import LearningPolicy, Policy, StackPolicy
 from schemas.records import ModelVersion
 
 MODELS: dict[str, Callable[[LearningPolicy], OnlineModel]] = {

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from detectors.elementary import logistic
+from detectors.base.elementary import logistic
 
 STEEPEST = 30.0
 """Log-odds beyond this are as good as certain."""

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import orjson
 
-from detectors.contract import DecisionPoint, Matrix, matrix_from
-from detectors.elementwise import exp, ordered_sum, squash
+from detectors.base.elementwise import exp, ordered_sum, squash
+from detectors.base.points import DecisionPoint, Matrix, matrix_from
 from detectors.features.catalogue import CODES, NAMES, NUMBERS
-from detectors.track import track_of
+from detectors.models.track_record import track_of
 from schemas.records import Exemplar, ModelVersion, Reason
 
 

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.contract import DecisionPoint, Matrix, Score, matrix_from
+from detectors.base.points import DecisionPoint, Matrix, Score, matrix_from
 from detectors.features.catalogue import NAMES
 from schemas.records import Reason
 

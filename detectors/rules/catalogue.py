@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from detectors.policy import Policy
+from detectors.policy.policy import Policy
 from detectors.rules.base import Rule
 from detectors.rules.many_strangers import ManyStrangers
 from detectors.rules.repeated_text import RepeatedText

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from detectors.elementwise import logistic
+from detectors.base.elementwise import logistic
 from detectors.models.version import content_hash
 from detectors.text.ngrams import BITS, LONGEST, hashed
 from detectors.text.normalise import NORMALISATION

@@ -25,22 +25,22 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from dataflows.engine import FEW
-from dataflows.mapping import LogMapping
-from dataflows.policy_file import load_policy
-from dataflows.replay import replay
-from dataflows.simulate import SimulationConfig, write_log
+from dataflows.config.policy import load_policy
+from dataflows.mapping.mapping import LogMapping
+from dataflows.replay.replay import replay
+from dataflows.runtime.engine import FEW
+from dataflows.simulate.platform import SimulationConfig, write_log
 from dataflows.sinks.parquet import FeatureTable
-from dataflows.sources.log import Item, LogSource, read_log
-from detectors.channels import Channels, Context
+from dataflows.sources.files.log import Item, LogSource, read_log
 from detectors.features.catalogue import NAMES
-from detectors.items import Erasure, LaneItem, Lesson, lesson_of, outcomes_of
-from detectors.lane import Lane, News
-from detectors.learn import Learner
+from detectors.learning.learner import Learner
 from detectors.models.catalogue import new_model
-from detectors.policy import Policy
-from detectors.user import Rulebook, Step, User
-from schemas.codec import Codec
+from detectors.policy.policy import Policy
+from detectors.profiles.channels import Channels, Context
+from detectors.profiles.results import Erasure, LaneItem, Lesson, lesson_of, outcomes_of
+from detectors.profiles.user import Rulebook, Step, User
+from detectors.scoring.shard import Lane, News
+from schemas.codec.inputs import Codec
 from schemas.records import Reject
 
 ROOT = Path(__file__).parents[2]

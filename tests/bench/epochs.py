@@ -26,16 +26,16 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from dataflows.config.policy import load_policy
+from dataflows.config.settings import RunSettings
 from dataflows.operators.decode import Decoded
 from dataflows.operators.profile import Bundle, ProfileLogic, lane_names, lane_of
-from dataflows.policy_file import load_policy
-from dataflows.recovery_parts import size
-from dataflows.recovery_users import BEHIND, TOGETHER, UserStore, UserStores, make_users
-from dataflows.settings import RunSettings
-from detectors.changes import pack_changes, unpack_changes
-from detectors.user import Rulebook
-from detectors.users import LIVE, Users
-from schemas.codec import Codec
+from dataflows.recovery.engine_store import size
+from dataflows.recovery.users import BEHIND, TOGETHER, UserStore, UserStores, make_users
+from detectors.profiles.delta import pack_changes, unpack_changes
+from detectors.profiles.user import Rulebook
+from detectors.profiles.users import LIVE, Users
+from schemas.codec.inputs import Codec
 from schemas.records import Position, Raw, Reject
 from tests.bench.workload import START, Workload, events
 

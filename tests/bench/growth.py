@@ -20,12 +20,12 @@ from typing import Any, NamedTuple
 import orjson
 from bytewax.testing import TestingSource
 
+from dataflows.config.policy import load_policy
 from dataflows.detect import Sinks, build_flow
-from dataflows.engine import run_flow
-from dataflows.policy_file import load_policy
+from dataflows.runtime.engine import run_flow
+from dataflows.runtime.telemetry import Telemetry
 from dataflows.sinks.memory import NullSink
-from dataflows.telemetry import Telemetry
-from schemas.codec import Codec
+from schemas.codec.inputs import Codec
 from schemas.records import Position, Raw
 from tests.bench.workload import Workload, events
 

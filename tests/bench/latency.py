@@ -14,7 +14,7 @@ import numpy as np
 import orjson
 from confluent_kafka import Consumer
 
-from schemas.encoder import Decoder
+from schemas.codec.outputs import Decoder
 from schemas.records import CHAT, MODERATION
 from tests.bench.workload import Workload
 from tests.recovery.deployment import PARTITIONS, ROOT, Deployment

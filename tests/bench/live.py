@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from dataflows.settings import RecoverySettings
+from dataflows.config.settings import RecoverySettings
 from tests.bench.latency import Latency, spread
 from tests.bench.workload import START, Workload, write
 from tests.kafka.broker import Broker, find_broker

@@ -19,18 +19,18 @@ import numpy as np
 import orjson
 from bytewax.testing import TestingSource
 
+from dataflows.config.policy import load_policy
 from dataflows.detect import Sinks, build_flow
-from dataflows.engine import FEW, run_flow
-from dataflows.policy_file import load_policy
+from dataflows.runtime.engine import FEW, run_flow
+from dataflows.runtime.telemetry import Telemetry
 from dataflows.sinks.memory import NullSink
-from dataflows.telemetry import Telemetry
 from detectors.features.catalogue import CANDIDATES, CATALOGUE
 from detectors.features.declare import HOPS, Feature, Window
 from detectors.features.plan import compile_plan
-from detectors.policy import Policy
-from detectors.user import Rulebook
-from detectors.users import Users
-from schemas.codec import Codec
+from detectors.policy.policy import Policy
+from detectors.profiles.user import Rulebook
+from detectors.profiles.users import Users
+from schemas.codec.inputs import Codec
 from schemas.records import Event, Position, Raw, Reject
 from tests.bench.workload import Workload, events
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from dataflows.simulate import SimulationConfig, write_log
+from dataflows.simulate.platform import SimulationConfig, write_log
 from tests.bench.peers.agreement import DisagreementError, agree, events_of
 from tests.bench.peers.job import Job, User
 from tests.bench.peers.run import PEERS, check_answers

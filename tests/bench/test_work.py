@@ -15,13 +15,13 @@ import orjson
 import pytest
 from bytewax.testing import TestingSource
 
+from dataflows.config.policy import load_policy
 from dataflows.detect import Sinks, build_flow
-from dataflows.engine import run_flow
-from dataflows.policy_file import load_policy
+from dataflows.runtime.engine import run_flow
+from dataflows.runtime.telemetry import Telemetry
 from dataflows.sinks.memory import NullSink
-from dataflows.telemetry import Telemetry
-from detectors.user import COMPILED, Rulebook, User
-from schemas.codec import Codec
+from detectors.profiles.user import COMPILED, Rulebook, User
+from schemas.codec.inputs import Codec
 from schemas.records import Position, Raw, Reject
 from tests.bench.workload import Workload, events
 

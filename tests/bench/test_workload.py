@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from schemas.codec import Codec
+from schemas.codec.inputs import Codec
 from schemas.records import ChatMessage, ModerationEvent, Position, Raw
 from tests.bench.epochs import ended, folded
 from tests.bench.epochs import measured as epochs_measured

@@ -6,9 +6,9 @@ import argparse
 import time
 from pathlib import Path
 
-from dataflows.sources.formats import open_rows
-from dataflows.sources.rows import BadRow
-from dataflows.text_model import load_text_model
+from dataflows.model_registry.text_model import load_text_model
+from dataflows.sources.files.formats import open_rows
+from dataflows.sources.files.rows import BadRow
 
 REPEATS = 5
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from schemas.catalogue import Catalogue, released
+from schemas.released.catalogue import Catalogue, released
 from tests.schemas.kit import release
 
 Edit = Callable[[dict[str, Any]], object]

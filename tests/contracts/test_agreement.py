@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from schemas.agreement import agreement_problems
-from schemas.catalogue import Catalogue
+from schemas.checks.agreement import agreement_problems
+from schemas.released.catalogue import Catalogue
 from tests.contracts.kit import Edit, broken, field, without
 
 

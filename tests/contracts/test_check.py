@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from schemas.catalogue import Catalogue
-from schemas.check import check_all
+from schemas.checks.check import check_all
+from schemas.released.catalogue import Catalogue
 from tests.contracts.kit import Edit, broken, change, field, without
 
 

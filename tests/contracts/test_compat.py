@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from schemas.catalogue import Catalogue
-from schemas.compat import transitive_problems
+from schemas.released.catalogue import Catalogue
+from schemas.released.compat import transitive_problems
 from tests.contracts.kit import broken, field, text_of, without
 from tests.schemas.kit import release
 

@@ -12,7 +12,7 @@ from avro.compatibility import ReaderWriterCompatibilityChecker, SchemaCompatibi
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.compat import unreadable
+from schemas.released.compat import unreadable
 from tests.schemas.kit import LAWFUL
 
 PRIMITIVE_NAMES = ["null", "boolean", "int", "long", "float", "double", "string", "bytes"]

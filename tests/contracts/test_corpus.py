@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from schemas.catalogue import Catalogue, released
-from schemas.corpus import Example, corpus_problems, example_problems, examples
+from schemas.checks.corpus import Example, corpus_problems, example_problems, examples
+from schemas.released.catalogue import Catalogue, released
 from tests.contracts.kit import change, field, text_of
 from tests.schemas.kit import release
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from schemas.catalogue import Catalogue
-from schemas.lock import lock_problems
+from schemas.checks.lock import lock_problems
+from schemas.released.catalogue import Catalogue
 from tests.schemas.kit import release
 
 

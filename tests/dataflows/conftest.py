@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 import pytest
 
-from dataflows.policy_file import load_policy
-from dataflows.replay import load_model, replay
-from dataflows.simulate import SimulationConfig, write_log
-from dataflows.sources.log import LogSource
+from dataflows.config.policy import load_policy
+from dataflows.replay.replay import load_model, replay
+from dataflows.simulate.platform import SimulationConfig, write_log
+from dataflows.sources.files.log import LogSource
 
 POISON = b'{"subject": "chat_message", "event_id": "no more than that"}\n'
 

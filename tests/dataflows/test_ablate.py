@@ -8,18 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dataflows.evaluation.evaluate import evaluate
-from dataflows.evaluation.outputs import Outputs, read_outputs
-from dataflows.policy_file import load_policy
-from dataflows.replay import replay
-from dataflows.simulate import SimulationConfig, write_log
-from dataflows.sources.log import LogSource
+from dataflows.config.policy import load_policy
+from dataflows.replay.replay import replay
+from dataflows.simulate.platform import SimulationConfig, write_log
+from dataflows.sources.files.log import LogSource
 from detectors.features.catalogue import NAMES
 from detectors.models.catalogue import new_model
-from detectors.policy import ChannelPolicy, Policy
+from detectors.policy.policy import ChannelPolicy, Policy
+from evaluation.evaluate import evaluate
+from evaluation.runs import Outputs, read_outputs
 from tests.dataflows.conftest import Simulated
-from tools import ablate
-from tools.ablate import FEATURE_FAMILIES, MEMBERS, WHOLE, FeatureFamily, ablated, family_of, lefts, told
+from tools.studies import ablate
+from tools.studies.ablate import FEATURE_FAMILIES, MEMBERS, WHOLE, FeatureFamily, ablated, family_of, lefts, told
 
 
 @pytest.fixture(scope="module")

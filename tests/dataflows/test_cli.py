@@ -15,11 +15,11 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 
-from dataflows.cli import main
-from dataflows.exit_codes import ExitCode
+from dataflows.cli.main import main
+from dataflows.runtime.exit_codes import ExitCode
 from dataflows.testing import START, hand_made_model
-from detectors.lane import Lane
-from schemas.encoder import encode_json
+from detectors.scoring.shard import Lane
+from schemas.codec.outputs import encode_json
 from tests.dataflows.conftest import Simulated
 
 ROOT = Path(__file__).parents[2]
@@ -153,7 +153,7 @@ def test_the_schemas_are_checked() -> None:
 
 def test_schemas_that_do_not_hold_together_end_the_check_with_1(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each problem on a line of its own."""
-    monkeypatch.setattr("dataflows.cli_about.check_all", lambda: ["first: is wrong", "second: is wrong"])
+    monkeypatch.setattr("dataflows.cli.about.check_all", lambda: ["first: is wrong", "second: is wrong"])
     result = forewarn("schemas", "check")
     assert (result.exit_code, result.stderr, result.stdout) == (1, "first: is wrong\nsecond: is wrong\n", "")
 

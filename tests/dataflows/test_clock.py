@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from dataflows.clock import Steps
+from dataflows.runtime.clock import Steps
 
 
 def test_a_clock_that_was_set_back_is_noticed_once_and_by_how_much(monkeypatch: pytest.MonkeyPatch) -> None:
     """However much time passes; small corrections, and a step forward, are none."""
     wall, steady = [10_000_000], [500]
-    monkeypatch.setattr("dataflows.clock.now_ms", lambda: wall[0])
-    monkeypatch.setattr("dataflows.clock.monotonic_ms", lambda: steady[0])
+    monkeypatch.setattr("dataflows.runtime.clock.now_ms", lambda: wall[0])
+    monkeypatch.setattr("dataflows.runtime.clock.monotonic_ms", lambda: steady[0])
 
     def pass_by(step: int = 0) -> None:
         wall[0] += 60_000 + step

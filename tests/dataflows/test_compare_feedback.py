@@ -9,15 +9,15 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from dataflows.evaluation.calibration import calibration_error, reliability
-from dataflows.policy_file import load_policy
-from dataflows.replay import replay
-from dataflows.sources.log import LogSource
-from detectors.log_clock import LogClock
-from detectors.metrics import brier
-from detectors.policy import ChannelPolicy, Policy
+from dataflows.config.policy import load_policy
+from dataflows.replay.replay import replay
+from dataflows.sources.files.log import LogSource
+from detectors.base.log_clock import LogClock
+from detectors.policy.policy import ChannelPolicy, Policy
+from evaluation.calibration import calibration_error, reliability
+from evaluation.metrics import brier
 from tests.dataflows.conftest import Simulated
-from tools.compare_feedback import (
+from tools.studies.compare_feedback import (
     Told,
     Values,
     calibrated,

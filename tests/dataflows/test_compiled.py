@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from detectors.user import COMPILED
+from detectors.profiles.user import COMPILED
 from hatch_build import MODULES, compile_modules, libraries, stale
 from tests.dataflows.conftest import Simulated
 
 ROOT = Path(__file__).parents[2]
-REPLAY = ["-m", "dataflows.cli", "replay", "--top", "0"]
-VERSION = ["-m", "dataflows.cli", "--version"]
+REPLAY = ["-m", "dataflows.cli.main", "replay", "--top", "0"]
+VERSION = ["-m", "dataflows.cli.main", "--version"]
 
 
 @pytest.fixture(scope="module")

@@ -19,11 +19,11 @@ from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataflows import console
-from dataflows.cli import main
-from dataflows.cli_common import tell
-from dataflows.escaping import printable, visible, visible_json
-from schemas.expected import ExpectedError
+from dataflows.cli.common import tell
+from dataflows.cli.main import main
+from dataflows.runtime import console
+from dataflows.runtime.escaping import printable, visible, visible_json
+from schemas.errors import ExpectedError
 
 START = 1_704_067_200_000
 HOSTILE = (
@@ -278,7 +278,7 @@ def test_log_lines_and_tracebacks_are_made_visible_too(capsys: pytest.CaptureFix
 
 
 def _run(arguments: list[object], stdout: TextIO | int, **environment: str) -> subprocess.CompletedProcess[bytes]:
-    command = [sys.executable, "-m", "dataflows.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "dataflows.cli.main", *map(str, arguments)]
     root = Path(__file__).resolve().parents[2]
     return subprocess.run(
         command, cwd=root, env={**os.environ, **environment}, stdout=stdout, stderr=subprocess.PIPE, check=False

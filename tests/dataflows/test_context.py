@@ -7,11 +7,11 @@ import pytest
 from bytewax.dataflow import Dataflow
 from bytewax.testing import TestingSink, TestingSource, run_main
 
+from dataflows.kafka.partitioner import partition_of
 from dataflows.operators import context
 from dataflows.operators.decode import Decoded
-from dataflows.partitioner import partition_of
 from dataflows.testing import small_policy
-from detectors.channels import Channels
+from detectors.profiles.channels import Channels
 from schemas.records import ChatMessage, Position
 
 PARTITIONS = 3

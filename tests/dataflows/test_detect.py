@@ -17,11 +17,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dataflows.testing import START, DriverResult, FlowDriver, hand_made_model, small_policy
-from detectors.changes import unpack_changes
 from detectors.features.catalogue import NAMES
-from detectors.policy import ChannelPolicy, Policy
-from schemas.codec import Codec
-from schemas.encoder import Encoder
+from detectors.policy.policy import ChannelPolicy, Policy
+from detectors.profiles.delta import unpack_changes
+from schemas.codec.inputs import Codec
+from schemas.codec.outputs import Encoder
 from schemas.records import (
     CHAT,
     MODERATION,
@@ -34,7 +34,7 @@ from schemas.records import (
     Subject,
     Tombstone,
 )
-from schemas.registry import RegistrySettings
+from schemas.registry.settings import RegistrySettings
 from tests.dataflows.essence import everything, told
 from tests.dataflows.small_platform import POLICY, USERS, life
 

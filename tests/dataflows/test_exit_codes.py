@@ -13,26 +13,26 @@ from confluent_kafka import KafkaError
 import dataflows
 import detectors
 import schemas
-from dataflows.broker_errors import AccessRefused, BrokerAway, TopicError, away_or_denied
-from dataflows.cli_common import Failure, answered
-from dataflows.exit_codes import ExitCode, code_of, expected
-from dataflows.sinks.kafka import DeliveryFailed, DeliveryRefused, MessageTooLarge, delivery_error
-from dataflows.sinks.transactions import FencedOutError, LeaseExpired
-from schemas.expected import ExpectedError
-from schemas.registry import RegistryError, RegistryUnavailable, RegistryUnusable
+from dataflows.cli.common import Failure, answered
+from dataflows.kafka.broker_errors import AccessRefused, BrokerAway, TopicError, away_or_denied
+from dataflows.runtime.exit_codes import ExitCode, code_of, expected
+from dataflows.sinks.kafka.producer import DeliveryFailed, DeliveryRefused, MessageTooLarge, delivery_error
+from dataflows.sinks.kafka.transactions import FencedOutError, LeaseExpired
+from schemas.errors import ExpectedError
+from schemas.registry.settings import RegistryError, RegistryUnavailable, RegistryUnusable
 
 INTERNAL = {
-    "dataflows.cli_common.Failure",  # the answer itself
-    "dataflows.mapping_cells.UnmappableError",  # becomes a reject
-    "dataflows.files.BusyError",  # becomes a sentence of the command that writes
-    "dataflows.sources.csv_rows._OpenQuoteError",  # becomes a reject
-    "dataflows.sources.parquet_rows._UnreadableError",  # becomes a reject
-    "dataflows.text_files.TextError",  # becomes a sentence of whoever reads the file
-    "dataflows.report.drawing.CannotDrawError",  # becomes a report without pictures
-    "detectors.laws.LawBroken",  # a test's finding
-    "schemas.datum._HazardError",  # becomes a sentence of the registry's
-    "schemas.framing._NonFiniteError",  # becomes a reject
-    "schemas.refusal.UnreadableError",  # becomes a reject
+    "dataflows.cli.common.Failure",  # the answer itself
+    "dataflows.mapping.cells.UnmappableError",  # becomes a reject
+    "dataflows.runtime.atomic.BusyError",  # becomes a sentence of the command that writes
+    "dataflows.sources.files.csv_rows._OpenQuoteError",  # becomes a reject
+    "dataflows.sources.files.parquet_rows._UnreadableError",  # becomes a reject
+    "dataflows.runtime.text_files.TextError",  # becomes a sentence of whoever reads the file
+    "dataflows.reports.drawing.CannotDrawError",  # becomes a report without pictures
+    "detectors.checks.LawBroken",  # a test's finding
+    "schemas.released.datum._HazardError",  # becomes a sentence of the registry's
+    "schemas.codec.framing._NonFiniteError",  # becomes a reject
+    "schemas.codec.refusal.UnreadableError",  # becomes a reject
 }
 """Exceptions that do not leave the code that raises them, each with what becomes of it."""
 

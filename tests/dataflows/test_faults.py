@@ -12,10 +12,10 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from bytewax.operators import StatefulBatchLogic
 from bytewax.outputs import DynamicSink, FixedPartitionedSink, StatefulSinkPartition, StatelessSinkPartition
 
-from dataflows import faults
-from dataflows.engine import run_flow
-from dataflows.recovery_faults import faults_told
-from dataflows.topics import TopicError
+from dataflows.kafka.topics import TopicError
+from dataflows.recovery.errors import faults_told
+from dataflows.runtime import errors as faults
+from dataflows.runtime.engine import run_flow
 
 PLACES = (
     "list_parts",

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from dataflows.files import UNFINISHED, BusyError, unfinished, whole_file, write_whole, written_together
+from dataflows.runtime.atomic import UNFINISHED, BusyError, unfinished, whole_file, write_whole, written_together
 
 OLD = {"a.txt": b"old a", "models/m.json": b"old m", "models/gone.json": b"old g", "page.html": b"old", "last": b"old"}
 NEW = {"a.txt": b"new a", "b.txt": b"new b", "models/m.json": b"new m", "last": b"new"}
@@ -124,7 +124,7 @@ def test_whichever_step_fails_the_old_files_stay(directory: Path, monkeypatch: p
 KILLED = """
 import os, sys
 from pathlib import Path
-from dataflows.files import written_together
+from dataflows.runtime.atomic import written_together
 left = int(sys.argv[2])
 rename = os.rename
 

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from dataflows.health import Health
-from dataflows.metrics_server import MetricsServer
-from dataflows.telemetry import FAMILIES, Telemetry
-from schemas.mending import PARTS
+from dataflows.runtime.health import Health
+from dataflows.runtime.metrics_server import MetricsServer
+from dataflows.runtime.telemetry import FAMILIES, Telemetry
+from schemas.codec.mending import PARTS
 
 
 class Clock:

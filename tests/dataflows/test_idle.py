@@ -11,10 +11,10 @@ import pytest
 
 from dataflows.operators.profile import Bundle, ProfileLogic
 from dataflows.testing import START, DriverResult, FlowDriver, hand_made_model, small_policy
-from detectors.idle import DAY, MARGIN, USERS
-from detectors.log_clock import LogClock
-from detectors.user import Rulebook
-from detectors.users import Taken
+from detectors.base.log_clock import LogClock
+from detectors.profiles.idle import DAY, MARGIN, USERS
+from detectors.profiles.user import Rulebook
+from detectors.profiles.users import Taken
 
 POLICY = small_policy(
     strike_expiry="30d",

@@ -14,15 +14,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dataflows.policy_file import load_policy
-from dataflows.replay import load_model, replay
-from dataflows.sources.log import LogSource
-from dataflows.telemetry import Telemetry
+from dataflows.config.policy import load_policy
+from dataflows.replay.replay import load_model, replay
+from dataflows.runtime.telemetry import Telemetry
+from dataflows.sources.files.log import LogSource
 from dataflows.testing import FlowDriver, small_policy
-from detectors.live.bins import BINS
-from detectors.live.live import SAMPLE, USERS, keys_of
-from detectors.live.scorers import WINDOW
-from detectors.log_clock import LogClock
+from detectors.base.log_clock import LogClock
+from detectors.monitoring.bins import BINS
+from detectors.monitoring.quality import SAMPLE, USERS, keys_of
+from detectors.monitoring.scorers import WINDOW
 from tests.dataflows.conftest import Replays, Simulated
 
 DAY = 86_400_000
@@ -152,7 +152,7 @@ def test_a_single_lane_counts_what_the_summary_says(
 ) -> None:
     """What the flow counts in passing, batch by batch, is what is measured once more afterwards."""
     made = [Telemetry()]
-    monkeypatch.setattr("dataflows.replay.Telemetry", lambda: made[0])
+    monkeypatch.setattr("dataflows.replay.replay.Telemetry", lambda: made[0])
     source = LogSource(simulated.log, batch_size=batch)
     replay(source, load_policy(simulated.policy), tmp_path, log_name="log.jsonl")
     told = live(replays())
@@ -195,7 +195,7 @@ def watched(folder: Path, *, changed: bool, workers: int = 1) -> tuple[Any, Tele
     """The live figures of a replay of chatter, and what its lanes counted."""
     telemetry = Telemetry()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("dataflows.replay.Telemetry", lambda: telemetry)
+        patch.setattr("dataflows.replay.replay.Telemetry", lambda: telemetry)
         log = chatter(folder / "log.jsonl", changed=changed)
         replay(LogSource(log), small_policy(), folder / "out", log_name="log.jsonl", workers=workers)
     return live(folder / "out"), telemetry

@@ -22,10 +22,10 @@ from bytewax.testing import run_main
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dataflows.mapping import LogMapping
+from dataflows.mapping.mapping import LogMapping
 from dataflows.sinks.memory import MemorySink
-from dataflows.sources.log import Item, LogCounts, LogError, LogSource, read_log
-from schemas.codec import Codec
+from dataflows.sources.files.log import Item, LogCounts, LogError, LogSource, read_log
+from schemas.codec.inputs import Codec
 from schemas.records import CHAT, Position, Raw, Reject, RejectReason
 
 ROOT = Path(__file__).resolve().parents[2]

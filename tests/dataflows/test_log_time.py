@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataflows.log_time import LogTime
+from dataflows.ingest.log_time import LogTime
 from schemas.records import ChatMessage
 
 SKEW = 300_000

@@ -12,13 +12,13 @@ import orjson
 import pytest
 from confluent_kafka import KafkaError
 
-from dataflows.connection import ECHO_SECONDS, SETTLED_SECONDS, Connection
-from dataflows.health import Health
-from dataflows.logs import configure, configure_plain
-from dataflows.monitor import REJECTS_TICKS, Monitor
-from dataflows.settings import KafkaSettings, LogSettings, Settings
-from dataflows.supervision import LOG
-from dataflows.telemetry import Telemetry
+from dataflows.config.settings import KafkaSettings, LogSettings, Settings
+from dataflows.kafka.connection import ECHO_SECONDS, SETTLED_SECONDS, Connection
+from dataflows.live.monitor import REJECTS_TICKS, Monitor
+from dataflows.live.supervision import LOG
+from dataflows.runtime.health import Health
+from dataflows.runtime.logs import configure, configure_plain
+from dataflows.runtime.telemetry import Telemetry
 
 log = logging.getLogger("dataflows.some.module")
 

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataflows.mapping import Action, LogMapping, Origin
-from dataflows.mapping_cells import UnmappableError
-from dataflows.mapping_compile import RowMapper
-from dataflows.mapping_errors import MappingError
-from dataflows.mapping_values import Declared
-from schemas.codec import Codec
+from dataflows.mapping.cells import UnmappableError
+from dataflows.mapping.compile import RowMapper
+from dataflows.mapping.errors import MappingError
+from dataflows.mapping.mapping import Action, LogMapping, Origin
+from dataflows.mapping.values import Declared
+from schemas.codec.inputs import Codec
 from schemas.records import CHAT, MODERATION, ChatMessage, Position, Raw, Sanction
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataflows.mapping import LogMapping
-from dataflows.mapping_cells import ShortFloat, UnmappableError, as_float, as_id, as_number, as_text, as_whole
-from dataflows.mapping_values import Condition
-from dataflows.sources.log import read_log
+from dataflows.mapping.cells import ShortFloat, UnmappableError, as_float, as_id, as_number, as_text, as_whole
+from dataflows.mapping.mapping import LogMapping
+from dataflows.mapping.values import Condition
+from dataflows.sources.files.log import read_log
 from schemas.records import Raw, Reject, RejectReason
 
 MAPPING = LogMapping.model_validate(

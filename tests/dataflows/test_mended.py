@@ -12,13 +12,13 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
-from dataflows.cli import main
-from dataflows.mapping import LogMapping
-from dataflows.replay import replay
-from dataflows.sources.log import LogSource
-from dataflows.telemetry import Telemetry
+from dataflows.cli.main import main
+from dataflows.mapping.mapping import LogMapping
+from dataflows.replay.replay import replay
+from dataflows.runtime.telemetry import Telemetry
+from dataflows.sources.files.log import LogSource
 from dataflows.testing import START, FlowDriver, small_policy
-from schemas.mending import PARTS
+from schemas.codec.mending import PARTS
 from schemas.records import CHAT, MODERATION
 
 HOUR = 3_600_000

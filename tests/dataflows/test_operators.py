@@ -20,15 +20,15 @@ from dataflows.operators.decode import Decoded
 from dataflows.operators.judge import JudgeLogic, Judgement
 from dataflows.operators.learn import LearnLogic, Lessons
 from dataflows.operators.profile import PART, Bundle, ProfileLogic, lane_names, lane_of, reject_of, without_text
-from dataflows.recovery_users import BEHIND, TOGETHER, UserStores, make_users, path_of
-from dataflows.telemetry import Telemetry
+from dataflows.recovery.users import BEHIND, TOGETHER, UserStores, make_users, path_of
+from dataflows.runtime.telemetry import Telemetry
 from dataflows.testing import START, small_policy
-from detectors.contract import DecisionPoint
-from detectors.items import Erasure, Lesson, lesson_of
-from detectors.lane import Lane, News
-from detectors.storage import StateVersionError
-from detectors.user import Rulebook, Step, User
-from detectors.users import Users
+from detectors.base.points import DecisionPoint
+from detectors.base.state import StateVersionError
+from detectors.profiles.results import Erasure, Lesson, lesson_of
+from detectors.profiles.user import Rulebook, Step, User
+from detectors.profiles.users import Users
+from detectors.scoring.shard import Lane, News
 from schemas.records import (
     ChatMessage,
     ModerationEvent,

@@ -6,9 +6,9 @@ import logging
 
 import pytest
 
-from dataflows.partitioner import partition_of
-from dataflows.placement import Placement
-from dataflows.telemetry import Telemetry
+from dataflows.kafka.partitioner import partition_of
+from dataflows.kafka.placement import Placement
+from dataflows.runtime.telemetry import Telemetry
 from schemas.records import CHAT, ChatMessage, Event, Position, Raw
 
 PARTITIONS = 4

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dataflows.policy_file import PolicyError, load_policy
+from dataflows.config.policy import PolicyError, load_policy
 from schemas.records import Tier
 
 POLICIES = Path(__file__).parents[2] / "deploy" / "policies"

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from dataflows.mapping import LogMapping
-from dataflows.produce import Pace, Produced, ProduceError, produce
-from dataflows.sources.log import Item, read_log
-from schemas.codec import Codec, Encoder
+from dataflows.ingest.produce import Pace, Produced, ProduceError, produce
+from dataflows.mapping.mapping import LogMapping
+from dataflows.sources.files.log import Item, read_log
+from schemas.codec.inputs import Codec, Encoder
 from schemas.records import CHAT, MODERATION, ChatMessage, ModerationEvent, Position, Raw, Reject, RejectReason, Subject
 
 ROOT = Path(__file__).resolve().parents[2]

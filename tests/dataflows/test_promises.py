@@ -9,15 +9,15 @@ from typing import Any
 import orjson
 import pytest
 
-from dataflows.evaluation.evaluate import Protocol, evaluate
-from dataflows.evaluation.outputs import read_outputs
-from dataflows.evaluation.page import render
-from dataflows.evaluation.told import kept, within
-from dataflows.policy_file import load_policy
-from dataflows.replay import ReplayError, load_model, replay
-from dataflows.sources.log import LogSource
-from detectors.decide import Decider
+from dataflows.config.policy import load_policy
+from dataflows.replay.replay import ReplayError, load_model, replay
+from dataflows.reports.evaluation_page import render
+from dataflows.reports.terminal import kept, within
+from dataflows.sources.files.log import LogSource
 from detectors.models.catalogue import freeze
+from detectors.scoring.tiers import Decider
+from evaluation.evaluate import Protocol, evaluate
+from evaluation.runs import read_outputs
 from schemas.records import ModelVersion
 from tests.dataflows.conftest import POLICY, Replays, Simulated
 

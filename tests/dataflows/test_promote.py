@@ -15,18 +15,18 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-import dataflows.promote
-from dataflows.cli import main
-from dataflows.evidence import PromotionError
-from dataflows.files import write_whole
-from dataflows.policy_file import load_policy
-from dataflows.promote import changed_champion, changes, edited, promote, roll_back
-from dataflows.simulate import SimulationConfig, write_log
+import dataflows.model_registry.promote
+from dataflows.cli.main import main
+from dataflows.config.policy import load_policy
+from dataflows.model_registry.promote import changed_champion, changes, edited, promote, roll_back
+from dataflows.model_registry.promotion_check import PromotionError
+from dataflows.runtime.atomic import write_whole
+from dataflows.simulate.platform import SimulationConfig, write_log
 from dataflows.testing import DriverResult, FlowDriver
-from detectors.decide import CLEAR
 from detectors.models.catalogue import READS
-from detectors.policy import Policy, parse_policy
+from detectors.policy.policy import Policy, parse_policy
 from detectors.rules.catalogue import RULES
+from detectors.scoring.tiers import CLEAR
 from tests.dataflows import small_platform
 from tests.dataflows.conftest import POLICY
 
@@ -200,7 +200,7 @@ def test_a_promotion_cut_short_is_none_and_can_be_made_again(
         write_whole(path, data)
 
     with monkeypatch.context() as broken:
-        broken.setattr(dataflows.promote, "write_whole", full)
+        broken.setattr(dataflows.model_registry.promote, "write_whole", full)
         with pytest.raises(
             PromotionError, match=r"cannot be written \(No space left on device\), and the champion stays"
         ):
@@ -225,7 +225,7 @@ def test_a_rollback_cut_short_can_be_made_again(place: Place, monkeypatch: pytes
         write_whole(path, data)
 
     with monkeypatch.context() as broken:
-        broken.setattr(dataflows.promote, "write_whole", no_policy)
+        broken.setattr(dataflows.model_registry.promote, "write_whole", no_policy)
         with pytest.raises(PromotionError, match="the champion stays"):
             roll_back(place.policy)
     assert roll_back(place.policy).after == "bayes"

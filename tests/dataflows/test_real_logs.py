@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
-from dataflows.cli import main
+from dataflows.cli.main import main
 from detectors.features.catalogue import NAMES
 
 pytestmark = pytest.mark.datasets

@@ -9,10 +9,10 @@ import pytest
 from click.testing import CliRunner
 from confluent_kafka import TIMESTAMP_CREATE_TIME, Message
 
-from dataflows.cli import main
-from dataflows.exit_codes import ExitCode
-from dataflows.redrive import Origin, Selection, Survey, marked
-from schemas.encoder import Decoder, Encoder
+from dataflows.cli.main import main
+from dataflows.ingest.redrive import Origin, Selection, Survey, marked
+from dataflows.runtime.exit_codes import ExitCode
+from schemas.codec.outputs import Decoder, Encoder
 from schemas.records import Reject, RejectReason
 
 INPUTS = {"chat": 2, "moderation": 2}
@@ -172,7 +172,7 @@ def test_a_topic_that_is_no_input_is_answered_with_the_inputs(tmp_path: Path) ->
 
 def test_without_a_broker_it_says_so_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both the dry run and the real one end with where Kafka was looked for."""
-    monkeypatch.setattr("dataflows.topics.ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr("dataflows.kafka.topics.ANSWER_SECONDS", 0.5)
     settings = tmp_path / "settings.toml"
     settings.write_text('[kafka]\nbootstrap_servers = "127.0.0.1:1"\n')
     for arguments in ((), ("--send",)):

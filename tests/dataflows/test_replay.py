@@ -14,18 +14,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dataflows.evaluation.labels import label
-from dataflows.evaluation.outputs import read_outputs
-from dataflows.policy_file import load_policy
-from dataflows.replay import ReplayError, load_model, replay
-from dataflows.sources.log import LogSource
+from dataflows.config.policy import load_policy
+from dataflows.replay.replay import ReplayError, load_model, replay
+from dataflows.sources.files.log import LogSource
 from dataflows.testing import hand_made_model, small_policy
-from detectors.batch import Batch
 from detectors.features.catalogue import NAMES
-from detectors.metrics import roc_auc
 from detectors.models.version import content_hash
-from detectors.versions import Run, Versions
-from schemas.encoder import encode_json
+from detectors.scoring.batch import Batch
+from detectors.scoring.versions import Run, Versions
+from evaluation.labels import label
+from evaluation.metrics import roc_auc
+from evaluation.runs import read_outputs
+from schemas.codec.outputs import encode_json
 from schemas.records import ModelVersion
 from tests.dataflows.conftest import Replays, Simulated
 
@@ -136,7 +136,7 @@ def test_another_process_with_another_hash_seed_gives_the_same_bytes(
 ) -> None:
     """Run twice, by the command this time: every file that is written is the same."""
     arguments = ["replay", simulated.log, "--policy", simulated.policy, "--out", tmp_path]
-    command = [sys.executable, "-c", "from dataflows.cli import main; main()", *map(str, arguments)]
+    command = [sys.executable, "-c", "from dataflows.cli.main import main; main()", *map(str, arguments)]
     environment = {**os.environ, "PYTHONHASHSEED": "4711"}
     done = subprocess.run(command, check=False, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -16,20 +16,20 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from dataflows.report import strongest_warnings, write_report
-from dataflows.report.drawing import label
-from dataflows.report.pictures import bin_width
-from dataflows.report.ranking import highest_scored
-from dataflows.report.read import Risk, Summary, read_points, read_risk, read_versions
-from dataflows.report.tables import losses
-from dataflows.report.timelines import MOST_POINTS, thinned, tier_bands
-from dataflows.report.weights import MOST_VERSIONS, drawn_versions
-from dataflows.report.words import headline, moment, percent, tiles
-from detectors.contract import Example, vector_from
+from dataflows.reports import strongest_warnings, write_report
+from dataflows.reports.drawing import label
+from dataflows.reports.headline import headline, moment, percent, tiles
+from dataflows.reports.ranking import highest_scored
+from dataflows.reports.read import Risk, Summary, read_points, read_risk, read_versions
+from dataflows.reports.replay_charts import bin_width
+from dataflows.reports.tables import losses
+from dataflows.reports.timelines import MOST_POINTS, thinned, tier_bands
+from dataflows.reports.weights import MOST_VERSIONS, drawn_versions
+from detectors.base.points import Example, vector_from
 from detectors.features.catalogue import NAMES
-from detectors.items import Lesson
-from detectors.learn import Learner
-from detectors.policy import LearningPolicy
+from detectors.learning.learner import Learner
+from detectors.policy.policy import LearningPolicy
+from detectors.profiles.results import Lesson
 from schemas.records import MAX_TIME, RejectReason, RiskEvent
 
 T0 = 1_704_268_800_000  # 2024-01-03 08:00:00 UTC

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from dataflows.sources.rest import BRISK, REST_MS, Rest
+from dataflows.sources.kafka.rest import BRISK, REST_MS, Rest
 
 
 class Clock:
@@ -14,8 +14,8 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now, self.slept = 1_000, 0
-        monkeypatch.setattr("dataflows.sources.rest.monotonic_ms", lambda: self.now)
-        monkeypatch.setattr("dataflows.sources.rest.sleep", self._sleep)
+        monkeypatch.setattr("dataflows.sources.kafka.rest.monotonic_ms", lambda: self.now)
+        monkeypatch.setattr("dataflows.sources.kafka.rest.sleep", self._sleep)
 
     def _sleep(self, seconds: float) -> None:
         assert 0 < seconds * 1_000 <= REST_MS

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataflows.cluster import _Printer, _worst
-from dataflows.restarts import Restarts
-from dataflows.run import Place
-from dataflows.supervision import BEAT, FAULT, LOG, Fault, read_fault, tell_beat, tell_fault
+from dataflows.live.cluster import _Printer, _worst
+from dataflows.live.restarts import Restarts
+from dataflows.live.run import Place
+from dataflows.live.supervision import BEAT, FAULT, LOG, Fault, read_fault, tell_beat, tell_fault
 
 
 class Line:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Consumer, Producer
 
-from dataflows.settings import Settings, SettingsError, kafka_client_config
+from dataflows.config.settings import Settings, SettingsError, kafka_client_config
 
 SECRET = "correct-horse-battery"  # noqa: S105 - the secret that must never show
 

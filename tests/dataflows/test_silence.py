@@ -13,14 +13,14 @@ import orjson
 import pytest
 
 from dataflows.operators.decode import Decoded, _ahead, _score
-from dataflows.replay import Replayed, replay
-from dataflows.replayed import print_replayed
-from dataflows.silence import WINDOW, Watch, silence_told
-from dataflows.sources.log import LogSource
-from dataflows.telemetry import Telemetry
+from dataflows.replay.printing import print_replayed
+from dataflows.replay.replay import Replayed, replay
+from dataflows.runtime.silence import WINDOW, Watch, silence_told
+from dataflows.runtime.telemetry import Telemetry
+from dataflows.sources.files.log import LogSource
 from dataflows.testing import START, FlowDriver, small_policy
-from detectors.log_clock import LogClock
-from detectors.policy import Policy
+from detectors.base.log_clock import LogClock
+from detectors.policy.policy import Policy
 from detectors.text.scorer import TextScorer
 from tests.properties.streams import DAY, MINUTE, message, place
 

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from dataflows.simulate import CHANNELS, SimulationConfig, simulate, write_log
-from dataflows.simulate_text import MARKERS, NEUTRAL
-from dataflows.sources.log import read_log
-from schemas.codec import Codec
+from dataflows.simulate.platform import CHANNELS, SimulationConfig, simulate, write_log
+from dataflows.simulate.text import MARKERS, NEUTRAL
+from dataflows.sources.files.log import read_log
+from schemas.codec.inputs import Codec
 from schemas.records import CHAT, ChatMessage, ModerationEvent, Raw, Reject
 
 HOUR = 3_600_000

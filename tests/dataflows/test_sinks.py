@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 from dataflows.sinks.jsonl import JsonlSink
 from dataflows.sinks.memory import MemorySink, NullSink
 from dataflows.sinks.parquet import FeatureTable, write_table
-from detectors.contract import DecisionPoint, matrix_from, vector_from
-from detectors.served import Served, ServedBatch
+from detectors.base.points import DecisionPoint, matrix_from, vector_from
+from detectors.scoring.served import Served, ServedBatch
 from schemas.records import Position, Tier
 
 

@@ -6,8 +6,8 @@ import logging
 
 import pytest
 
-from dataflows.sources.slow_clock import PATIENCE_MS, USERS, SlowClock
-from dataflows.sources.watch import InputError
+from dataflows.sources.kafka.slow_clock import PATIENCE_MS, USERS, SlowClock
+from dataflows.sources.kafka.watch import InputError
 
 SKEW = 300_000
 NOW = 1_000_000_000_000

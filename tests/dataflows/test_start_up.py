@@ -19,12 +19,12 @@ import pytest
 from bytewax.dataflow import Dataflow
 from bytewax.testing import TestingSink, TestingSource
 
-from dataflows.cli import PLACES, main
-from dataflows.engine import run_flow
-from dataflows.evaluation.outputs import EvaluationError, read_outputs
-from dataflows.files import UNFINISHED
-from dataflows.report import drawing
-from dataflows.run import _draining
+from dataflows.cli.main import PLACES, main
+from dataflows.live.run import _draining
+from dataflows.reports import drawing
+from dataflows.runtime.atomic import UNFINISHED
+from dataflows.runtime.engine import run_flow
+from evaluation.runs import EvaluationError, read_outputs
 
 ROOT = Path(__file__).resolve().parents[2]
 POLICY = ROOT / "deploy" / "policies" / "example.toml"
@@ -38,7 +38,7 @@ needs_namespaces = pytest.mark.skipif(not NAMESPACES, reason="takes root, and a 
 
 LOADED = """
 import sys
-from dataflows.cli import main
+from dataflows.cli.main import main
 names = sys.argv[1].split()
 try:
     main(sys.argv[2:])
@@ -52,7 +52,7 @@ LIBRARIES = ("matplotlib", "sklearn", "scipy", "pyarrow", "river", "bytewax", "c
 def run(
     *arguments: object, environment: Mapping[str, str] = BARE, cwd: Path = ROOT, **more: object
 ) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "dataflows.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "dataflows.cli.main", *map(str, arguments)]
     path = {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", **environment}
     return subprocess.run(command, cwd=cwd, env=path, capture_output=True, text=True, check=False, **more)  # type: ignore[call-overload,no-any-return]
 
@@ -103,7 +103,7 @@ def test_a_command_loads_no_library_that_it_does_not_need(arguments: tuple[str, 
 def test_no_command_loads_matplotlib_before_it_draws() -> None:
     """It needs a disk to start, and obeys variables and files that others set."""
     code = (
-        "import sys; from dataflows.cli import main; [one.name for one in main.commands.values()];"
+        "import sys; from dataflows.cli.main import main; [one.name for one in main.commands.values()];"
         "print('matplotlib' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -172,7 +172,7 @@ def read_only(kept: Path, *arguments: object) -> subprocess.CompletedProcess[str
 @pytest.mark.parametrize("arguments", [("--version",), ("run", "--help"), ("topology",)], ids=" ".join)
 def test_a_command_works_where_nothing_can_be_written(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     """As in a read-only container, for a user without a home."""
-    done = read_only(tmp_path, sys.executable, "-m", "dataflows.cli", *arguments)
+    done = read_only(tmp_path, sys.executable, "-m", "dataflows.cli.main", *arguments)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout
 
@@ -183,7 +183,7 @@ def test_a_replay_writes_into_the_only_place_that_takes_it_pictures_too(
 ) -> None:
     """Matplotlib starts in the directory of the outputs, and leaves nothing there."""
     out = tmp_path / "out"
-    python = [sys.executable, "-m", "dataflows.cli"]
+    python = [sys.executable, "-m", "dataflows.cli.main"]
     script = f"set -e; {' '.join(python)} replay {log} --policy {POLICY} --out {out}; cd {out}; find . -type f | sort; "
     done = read_only(tmp_path, "bash", "-c", f"{script} sha256sum report.html; ls -A")
     assert (done.returncode, done.stderr) == (0, "")
@@ -196,7 +196,7 @@ def test_a_replay_writes_into_the_only_place_that_takes_it_pictures_too(
 def test_a_full_disk_is_told_in_a_sentence_and_leaves_the_run_of_before(log: Path, tmp_path: Path) -> None:
     """On a disk with room for one run and a half: what `evaluate` reads then is the first one, whole."""
     out = tmp_path / "out"
-    forewarn = f"{sys.executable} -m dataflows.cli"
+    forewarn = f"{sys.executable} -m dataflows.cli.main"
     script = f"""
         mount -o remount,size=64M {tmp_path}
         {forewarn} replay {log} --policy {POLICY} --out {out} >/dev/null || exit 90
@@ -341,7 +341,7 @@ def started(log: Path, tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes]
     big = tmp_path / "big.jsonl"
     big.write_bytes(log.read_bytes() * 20)
     prefix = ["unshare", "--pid", "--fork", "--kill-child"] if NAMESPACES else []
-    command = [sys.executable, "-m", "dataflows.cli", "replay", str(big), "--policy", str(POLICY)]
+    command = [sys.executable, "-m", "dataflows.cli.main", "replay", str(big), "--policy", str(POLICY)]
     process = subprocess.Popen([*prefix, *command, "--out", str(tmp_path / "out")], cwd=ROOT)
     number = process.pid
     children = Path(f"/proc/{number}/task/{number}/children")

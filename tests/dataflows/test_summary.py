@@ -8,8 +8,8 @@ from typing import Any
 import orjson
 import pytest
 
-from dataflows.replay import replay
-from dataflows.sources.log import LogSource
+from dataflows.replay.replay import replay
+from dataflows.sources.files.log import LogSource
 from dataflows.testing import START, hand_made_model, small_policy
 
 HOUR = 3_600_000

@@ -9,8 +9,8 @@ import pytest
 
 import dataflows.testing
 from dataflows.testing import START, FlowDriver, hand_made_model, small_policy
-from detectors.policy import Policy
-from schemas.encoder import Encoder
+from detectors.policy.policy import Policy
+from schemas.codec.outputs import Encoder
 from schemas.records import CHAT, ChatMessage
 from tests.dataflows.essence import everything
 from tests.dataflows.small_platform import POLICY, life

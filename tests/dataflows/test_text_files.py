@@ -10,22 +10,22 @@ import numpy as np
 import orjson
 import pytest
 
-from dataflows import text_files
-from dataflows.evidence import PromotionError, weigh
-from dataflows.mapping import LogMapping
-from dataflows.mapping_errors import MappingError
-from dataflows.policy_file import PolicyError, load_policy
-from dataflows.promote import changed_champion, edited
-from dataflows.replay import load_model
-from dataflows.settings import Settings, SettingsError
-from dataflows.settings_kafka import with_secret
-from dataflows.sources.log import LogError, read_log
+from dataflows.config.kafka import with_secret
+from dataflows.config.policy import PolicyError, load_policy
+from dataflows.config.settings import Settings, SettingsError
+from dataflows.mapping.errors import MappingError
+from dataflows.mapping.mapping import LogMapping
+from dataflows.model_registry.promote import changed_champion, edited
+from dataflows.model_registry.promotion_check import PromotionError, weigh
+from dataflows.model_registry.text_model import load_text_model
+from dataflows.replay.replay import load_model
+from dataflows.runtime import text_files
+from dataflows.runtime.text_files import TextError, decode_text, read_text
+from dataflows.sources.files.log import LogError, read_log
 from dataflows.testing import hand_made_model, small_policy
-from dataflows.text_files import TextError, decode_text, read_text
-from dataflows.text_model import load_text_model
 from detectors.text.ngrams import BITS
 from detectors.text.scorer import TextScorer
-from schemas.encoder import encode_json
+from schemas.codec.outputs import encode_json
 from schemas.records import Raw
 from tests.kafka.secure import Authority
 

@@ -10,7 +10,7 @@ import numpy as np
 import orjson
 import pytest
 
-from dataflows.text_model import TextModelError, load_text_model, save_text_model
+from dataflows.model_registry.text_model import TextModelError, load_text_model, save_text_model
 from detectors.text.ngrams import BITS
 from detectors.text.scorer import TextScorer
 

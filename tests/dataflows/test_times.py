@@ -9,10 +9,10 @@ from click import BadParameter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataflows.cli_common import TIME
-from dataflows.mapping import Time
-from dataflows.mapping_cells import as_time
-from dataflows.times import epoch_ms, iso_datetime, iso_ms
+from dataflows.cli.common import TIME
+from dataflows.mapping.cells import as_time
+from dataflows.mapping.mapping import Time
+from dataflows.runtime.times import epoch_ms, iso_datetime, iso_ms
 
 NOON = 1_709_294_400_000  # 2024-03-01T12:00:00Z
 

@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 
-from dataflows.cli import main
-from dataflows.text_model import load_text_model
-from dataflows.train_text import Source, TrainingError, train
+from dataflows.cli.main import main
+from dataflows.model_registry.text_model import load_text_model
+from dataflows.training.text import Source, TrainingError, train
 
 ROOT = Path(__file__).parents[2]
 CONDA = ROOT / "../shared/datasets/conda/events.csv.gz"

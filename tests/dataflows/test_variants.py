@@ -10,14 +10,14 @@ import orjson
 import pyarrow.parquet as pq
 import pytest
 
-from dataflows.evaluation.evaluate import Protocol, evaluate
-from dataflows.evaluation.outputs import read_outputs
-from dataflows.promote import changed_champion, edited
-from dataflows.replay import load_model, replay
-from dataflows.sources.log import LogSource
+from dataflows.model_registry.promote import changed_champion, edited
+from dataflows.replay.replay import load_model, replay
+from dataflows.sources.files.log import LogSource
 from detectors.models.catalogue import READS
-from detectors.policy import parse_policy
+from detectors.policy.policy import parse_policy
 from detectors.rules.catalogue import RULES
+from evaluation.evaluate import Protocol, evaluate
+from evaluation.runs import read_outputs
 from tests.dataflows.conftest import POLICY, Simulated
 
 MODELS = 'champion = "logistic"\nchallengers = ["bayes", "quiet"]\n'

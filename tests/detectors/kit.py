@@ -8,18 +8,18 @@ from functools import partial
 from math import nan
 from typing import TypeVar
 
-from detectors import items
-from detectors.contract import DecisionPoint, Example, Origin, Row, Vector, vector_from
+from detectors.base.points import DecisionPoint, Example, Origin, Row, Vector, vector_from
 from detectors.features.catalogue import NAMES, NUMBERS
 from detectors.features.signals import stable_hash
-from detectors.items import Erasure, LaneItem, Lesson
-from detectors.lane import News
-from detectors.learn import Learner
+from detectors.learning.learner import Learner
 from detectors.models.catalogue import new_model
-from detectors.models.reading import Reader
+from detectors.models.inputs import Reader
 from detectors.models.version import QUANTITIES, Reads
-from detectors.policy import LearningPolicy, Policy
-from detectors.user import Rulebook, Step, User
+from detectors.policy.policy import LearningPolicy, Policy
+from detectors.profiles import results as items
+from detectors.profiles.results import Erasure, LaneItem, Lesson
+from detectors.profiles.user import Rulebook, Step, User
+from detectors.scoring.shard import News
 from schemas.records import Event
 from tests.properties.streams import (
     DAY,

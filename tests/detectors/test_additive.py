@@ -12,21 +12,20 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from detectors.contract import Example, Vector
-from detectors.elementwise import squash
+from detectors.base.elementwise import squash
+from detectors.base.points import Example, Vector
 from detectors.features.catalogue import CANDIDATES, CATALOGUE, NUMBERS
 from detectors.features.declare import Recent
 from detectors.features.signals import key_of
-from detectors.items import Lesson
-from detectors.learn import Learner
-from detectors.models import knots
-from detectors.models.additive import BATCH, BEGUN, RATE, SHRINK, SMOOTH, Additive
-from detectors.models.calibration import Calibration
+from detectors.learning.learner import Learner
+from detectors.models.additive.additive import BATCH, BEGUN, RATE, SHRINK, SMOOTH, Additive, knots
+from detectors.models.additive.calibration import Calibration
+from detectors.models.additive.knots import ABSENT, KNOTS, SLOTS, STEPS, Scale, knots_of
+from detectors.models.additive.rehearsal import HEAD, NEGATIVES, PAIRS, POSITIVES, REACH, Rehearsal, read, row_of
 from detectors.models.catalogue import freeze, new_model
-from detectors.models.knots import ABSENT, KNOTS, SLOTS, STEPS, Scale, knots_of
-from detectors.models.rehearsal import HEAD, NEGATIVES, PAIRS, POSITIVES, REACH, Rehearsal, read, row_of
 from detectors.models.version import QUANTITIES
-from detectors.policy import LearningPolicy
+from detectors.policy.policy import LearningPolicy
+from detectors.profiles.results import Lesson
 from tests.detectors.kit import START, given, random_vector, separable, taught, vector_of
 from tests.properties.streams import policy
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detectors.decide import CLEAR, Decider, Standing
+from detectors.scoring.tiers import CLEAR, Decider, Standing
 from schemas.records import Tier
 from tests.properties.streams import LAWFUL, policy
 

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detectors import elementary, elementwise
-from detectors.beta import beta_below, log_gamma
-from detectors.elementwise import AT_ONCE, FEW, ordered_sum
+from detectors.base import elementary, elementwise
+from detectors.base.beta import beta_below, log_gamma
+from detectors.base.elementwise import AT_ONCE, FEW, ordered_sum
 
 Function = Callable[[float], float]
 LN2 = Decimal("0.6931471805599453094172321214581765680755001343602552541206800094933936219696947")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataflows.testing import START
-from detectors.idle import DAY, LEAST, MARGIN, NEVER, Idle
+from detectors.profiles.idle import DAY, LEAST, MARGIN, NEVER, Idle
 
 KEEP = 40 * DAY
 KEPT = KEEP + MARGIN

@@ -8,11 +8,11 @@ from math import isnan
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detectors.items import Erasure, LaneItem, Outcome
-from detectors.lane import STATE_VERSION, Lane, News, Publication
+from detectors.base.state import pack, unpack
 from detectors.models.catalogue import freeze
-from detectors.served import Served, ServedBatch
-from detectors.storage import pack, unpack
+from detectors.profiles.results import Erasure, LaneItem, Outcome
+from detectors.scoring.served import Served, ServedBatch
+from detectors.scoring.shard import STATE_VERSION, Lane, News, Publication
 from schemas.records import RiskEvent, Tombstone
 from tests.detectors.kit import (
     COMMUNITY,

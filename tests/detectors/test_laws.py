@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 
 import detectors
-from detectors import laws
-from detectors.contract import DecisionPoint, Example, Matrix, Row, Score
+from detectors import checks as laws
+from detectors.base.points import DecisionPoint, Example, Matrix, Row, Score
+from detectors.checks import LAWS, LawBroken, Make, ModelUnderTest, candidates
 from detectors.features.catalogue import NAMES
-from detectors.laws import LAWS, LawBroken, Make, ModelUnderTest, candidates
-from detectors.learn import Learner
-from detectors.models.bayes import Bayes
-from detectors.policy import LearningPolicy
+from detectors.learning.learner import Learner
+from detectors.models.naive_bayes.bayes import Bayes
+from detectors.policy.policy import LearningPolicy
 from schemas.records import Reason
 
 CANDIDATES = candidates()

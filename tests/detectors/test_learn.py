@@ -13,16 +13,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detectors.ahead import MOST, OF_A_USER, Ahead
-from detectors.contract import Example, matrix_from
+from detectors.base.points import Example, matrix_from
+from detectors.base.state import pack, unpack
 from detectors.features.upgrade import BEFORE_CODES, stored_vector
-from detectors.items import Asked, Lesson
-from detectors.learn import Learner, Published
-from detectors.lessons import InOrder
-from detectors.models.bayes import Bayes
+from detectors.learning.ahead import MOST, OF_A_USER, Ahead
+from detectors.learning.learner import Learner, Published
+from detectors.learning.order import InOrder
 from detectors.models.catalogue import MODELS, freeze
-from detectors.storage import pack, unpack
-from detectors.track import TrackRecord
+from detectors.models.naive_bayes.bayes import Bayes
+from detectors.models.track_record import TrackRecord
+from detectors.profiles.results import Asked, Lesson
 from tests.detectors.kit import (
     COMMUNITY,
     HOUR,
@@ -400,8 +400,8 @@ def test_what_was_learnt_before_the_clock_turned_out_to_be_ahead_is_learnt_anew_
 
 def test_a_flood_of_examples_dated_ahead_leaves_out_none_of_anybody_else(monkeypatch: pytest.MonkeyPatch) -> None:
     """Room is bounded; whoever has most of what waits loses what is furthest ahead, and it is counted."""
-    monkeypatch.setattr("detectors.ahead.MOST", 40)
-    monkeypatch.setattr("detectors.learn.MOST", 40)
+    monkeypatch.setattr("detectors.learning.ahead.MOST", 40)
+    monkeypatch.setattr("detectors.learning.learner.MOST", 40)
     usual = [passing(n, f"u{n}", START + n) for n in range(20)]
     waits = [far_ahead(20 + n, f"u{n % 4}", START + DAY + n, message_count_1h=n) for n in range(2)]
     flood = [far_ahead(22 + n, "flood", START + 4 * HOUR + n) for n in range(500)]

@@ -13,18 +13,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detectors.contract import Example, Origin, Vector
+from detectors.base.points import Example, Origin, Vector
 from detectors.features.catalogue import NAMES, NUMBERS
 from detectors.features.signals import stable_hash
-from detectors.items import Lesson
-from detectors.learn import Learner
+from detectors.learning.learner import Learner
 from detectors.models.catalogue import freeze
-from detectors.models.exemplars import LARGEST, Exemplar, Pool, dumped, loaded, packed, unpacked
-from detectors.models.lookalike import HORIZONS, PARTS, Lookalike
-from detectors.models.moments import FEW, Moments
-from detectors.models.neighbours import FARTHEST, NEAREST, Metric, Neighbours
+from detectors.models.lookalike.exemplars import LARGEST, Exemplar, Pool, dumped, loaded, packed, unpacked
+from detectors.models.lookalike.lookalike import HORIZONS, PARTS, Lookalike
+from detectors.models.lookalike.moments import FEW, Moments
+from detectors.models.lookalike.neighbours import FARTHEST, NEAREST, Metric, Neighbours
 from detectors.models.version import QUANTITIES
-from detectors.policy import LearningPolicy
+from detectors.policy.policy import LearningPolicy
+from detectors.profiles.results import Lesson
 from tests.detectors.kit import DAY, HOUR, MINUTE, START, point_of, random_vector, separable, taught, vector_of
 from tests.properties.streams import LAWFUL
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detectors.metrics import average_precision, brier, roc_auc
+from evaluation.metrics import average_precision, brier, roc_auc
 from tests.properties.streams import LAWFUL
 
 SCORED = st.lists(

@@ -10,16 +10,16 @@ import numpy as np
 import orjson
 import pytest
 
-from detectors.contract import Example, Vector, vector_from
-from detectors.elementwise import squash
+from detectors.base.elementwise import squash
+from detectors.base.points import Example, Vector, vector_from
 from detectors.features.catalogue import NAMES, NUMBERS
-from detectors.items import Lesson
-from detectors.learn import Learner
-from detectors.models.bayes import MOMENTS
+from detectors.learning.learner import Learner
 from detectors.models.catalogue import MODELS, freeze
-from detectors.models.gaussians import LOUDEST, NARROWEST, say
+from detectors.models.naive_bayes.bayes import MOMENTS
+from detectors.models.naive_bayes.gaussians import LOUDEST, NARROWEST, say
 from detectors.models.version import content_hash
-from detectors.policy import LearningPolicy
+from detectors.policy.policy import LearningPolicy
+from detectors.profiles.results import Lesson
 from tests.detectors.kit import START, given, lesson_of, point_of, random_vector, separable, taught, vector_of
 
 FAMILIES = sorted(MODELS)

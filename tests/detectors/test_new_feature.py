@@ -8,17 +8,17 @@ from math import isnan, log, nan
 import numpy as np
 import pytest
 
-from detectors.contract import Example, Origin, Row, Vector, matrix_from, vector_from
+from detectors.base.points import Example, Origin, Row, Vector, matrix_from, vector_from
 from detectors.features.catalogue import NAMES
-from detectors.items import Lesson
-from detectors.learn import Learner
-from detectors.models.adagrad import FARTHEST
-from detectors.models.bayes import Bayes
+from detectors.learning.learner import Learner
 from detectors.models.catalogue import MODELS, freeze
-from detectors.models.logistic import Logistic
-from detectors.models.reading import PLACES
+from detectors.models.inputs import PLACES
+from detectors.models.linear.adagrad import FARTHEST
+from detectors.models.linear.logistic import Logistic
+from detectors.models.naive_bayes.bayes import Bayes
 from detectors.models.version import columns_of
-from detectors.policy import LearningPolicy
+from detectors.policy.policy import LearningPolicy
+from detectors.profiles.results import Lesson
 from tests.detectors.kit import START
 
 NEW = "exposure_count_7d"

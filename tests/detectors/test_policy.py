@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from detectors.features.catalogue import NAMES, NUMBERS
-from detectors.policy import Policy, parse_policy
+from detectors.policy.policy import Policy, parse_policy
 
 GOOD: dict[str, Any] = {
     "name": "test",

@@ -8,10 +8,10 @@ from math import nan
 import numpy as np
 import pytest
 
-from detectors.explain import explain
 from detectors.features.catalogue import NAMES, NUMBERS
 from detectors.models.catalogue import freeze
 from detectors.rules.catalogue import RULES, active_rules
+from detectors.scoring.explain import explain
 from schemas.records import Tier
 from tests.detectors.kit import point_of, taught, vector_of
 from tests.properties.streams import policy

@@ -10,16 +10,16 @@ import numpy as np
 import orjson
 import pytest
 
-from detectors.contract import Example, Row, Vector
+from detectors.base.points import Example, Row, Vector
+from detectors.checks import LARGEST
 from detectors.features.catalogue import NAMES
 from detectors.features.tokens import KINDS, LONGEST
-from detectors.items import Lesson
-from detectors.laws import LARGEST
-from detectors.learn import Learner
+from detectors.learning.learner import Learner
 from detectors.models.catalogue import freeze
-from detectors.models.sequence import DOUBT, FORGOTTEN, MOST, Sequence
+from detectors.models.sequence.ngrams import DOUBT, FORGOTTEN, MOST, Sequence
 from detectors.models.version import CATEGORIES, FrozenModel
-from detectors.policy import LearningPolicy
+from detectors.policy.policy import LearningPolicy
+from detectors.profiles.results import Lesson
 from tests.detectors.kit import START, given, point_of, vector_of
 
 MESSAGE, REPORT = 1, 1 + KINDS.index("report") * 8

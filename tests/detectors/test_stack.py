@@ -10,15 +10,15 @@ import numpy as np
 import orjson
 import pytest
 
-from detectors.contract import Example, OnlineModel, Row
+from detectors.base.points import Example, OnlineModel, Row
 from detectors.features.catalogue import CODES, NAMES, NUMBERS
 from detectors.features.signals import key_of
-from detectors.learn import Learner
+from detectors.learning.learner import Learner
 from detectors.models.catalogue import freeze, made_of, new_model
-from detectors.models.stack import Stack
+from detectors.models.stack.meta_learner import Weighing, spreads
+from detectors.models.stack.stack import Stack
 from detectors.models.version import EVERYTHING, QUANTITIES
-from detectors.models.weighing import Weighing, spreads
-from detectors.policy import LearningPolicy, Policy
+from detectors.policy.policy import LearningPolicy, Policy
 from tests.detectors.kit import (
     COMMUNITY,
     community,

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 import pytest
 from librt.strings import BytesWriter
 
-from detectors.features.packed import write_key, write_number, write_time, write_whole
+from detectors.base.packed import write_key, write_number, write_time, write_whole
 from detectors.features.signals import point_key, stable_hash
-from detectors.target import ESCALATIONS_CAP, FACTS_CAP, TAUGHT_CAP
-from detectors.user import Rulebook, User
+from detectors.labels.target import ESCALATIONS_CAP, FACTS_CAP, TAUGHT_CAP
+from detectors.profiles.user import Rulebook, User
 from schemas.records import Event
 from tests.properties.streams import DAY, HOUR, START, message, place, policy, report, reversal, sanction
 

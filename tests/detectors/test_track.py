@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from detectors.decide import CLEAR, Decider
-from detectors.policy import Policy
-from detectors.track import HOUR, HOURS, LEVELS, Track, TrackRecord, track_of
+from detectors.models.track_record import HOUR, HOURS, LEVELS, Track, TrackRecord, track_of
+from detectors.policy.policy import Policy
+from detectors.scoring.tiers import CLEAR, Decider
 from schemas.records import Tier
 from tests.properties.streams import policy
 

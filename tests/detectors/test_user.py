@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from detectors.features.profile import SEEN_CAP
-from detectors.user import NOWHERE, Rulebook, User
+from detectors.profiles.user import NOWHERE, Rulebook, User
 from schemas.records import Event
 from tests.properties.streams import DAY, HOUR, START, TTL, erasure, message, place, policy, report, sanction
 

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from dataflows.testing import START, small_policy
-from detectors.changes import unpack_changes
-from detectors.channels import Context
-from detectors.contract import DecisionPoint
-from detectors.idle import DAY, LEAST, MARGIN
-from detectors.items import Outcome, lesson_of
-from detectors.storage import StateVersionError
-from detectors.user import COMPILED, Rulebook, Step, User
-from detectors.users import WRITTEN, Taken, Users
+from detectors.base.points import DecisionPoint
+from detectors.base.state import StateVersionError
+from detectors.profiles.channels import Context
+from detectors.profiles.delta import unpack_changes
+from detectors.profiles.idle import DAY, LEAST, MARGIN
+from detectors.profiles.results import Outcome, lesson_of
+from detectors.profiles.user import COMPILED, Rulebook, Step, User
+from detectors.profiles.users import WRITTEN, Taken, Users
 from schemas.records import ChatMessage, Event, ModerationEvent, Position
 
 POLICY = small_policy(rules={"report_burst": {"tier": "high", "limit": 3}})

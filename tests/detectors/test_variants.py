@@ -10,13 +10,13 @@ import numpy as np
 import orjson
 import pytest
 
-from detectors.contract import Vector, vector_from
-from detectors.elementwise import squash
+from detectors.base.elementwise import squash
+from detectors.base.points import Vector, vector_from
 from detectors.features.catalogue import NAMES, NUMBERS
-from detectors.learn import Learner
+from detectors.learning.learner import Learner
 from detectors.models.catalogue import MODELS, freeze, made_of, new_model
 from detectors.models.version import EVERYTHING, QUANTITIES, FrozenModel, Reads
-from detectors.policy import Policy, VariantPolicy
+from detectors.policy.policy import Policy, VariantPolicy
 from schemas.records import ModelVersion
 from tests.detectors.kit import lesson_of, point_of, random_vector, separable
 from tests.properties.streams import policy

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detectors.batch import Batch
-from detectors.learn import Published
-from detectors.storage import pack, unpack
-from detectors.versions import Versions
+from detectors.base.state import pack, unpack
+from detectors.learning.learner import Published
+from detectors.scoring.batch import Batch
+from detectors.scoring.versions import Versions
 from schemas.records import Position
 from tests.detectors.kit import point_of, taught, vector_of
 from tests.properties.streams import LAWFUL

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from dataflows.settings import KafkaSettings, TopicSettings
+from dataflows.config.settings import KafkaSettings, TopicSettings
 from tests.kafka.logs import Inputs
 
 

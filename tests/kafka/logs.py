@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 
-from dataflows.settings import KafkaSettings, TopicSettings
-from dataflows.sinks.kafka import RELIABLE
+from dataflows.config.settings import KafkaSettings, TopicSettings
+from dataflows.sinks.kafka.producer import RELIABLE
 
 PATIENCE_SECONDS = 60.0
 

@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 import pytest
 
-from dataflows.connection import CONNECTION
-from dataflows.sinks.kafka import CheckedProducer, Outgoing
-from dataflows.sources.kafka import MergedKafkaSource
+from dataflows.kafka.connection import CONNECTION
+from dataflows.sinks.kafka.producer import CheckedProducer, Outgoing
+from dataflows.sources.kafka.source import MergedKafkaSource
 from schemas.records import Raw
 from tests.kafka.broker import Broker
 from tests.kafka.logs import Inputs, Written
@@ -57,6 +57,6 @@ def test_source_and_sink_carry_on_when_the_broker_is_back(
     assert [raw.value for raw in got] == [b"before", *(b"%d" % n for n in range(100))]
     assert [raw.at.seq for raw in got] == list(range(101))
     said = [(record.name, record.getMessage()) for record in caplog.records]
-    begun = [said for name, said in said if name == "dataflows.connection" and "is not answering" in said]
+    begun = [said for name, said in said if name == "dataflows.kafka.connection" and "is not answering" in said]
     assert len(begun) == 1
     assert len(said) <= 3, said

@@ -13,18 +13,18 @@ import pytest
 from confluent_kafka import OFFSET_BEGINNING
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 
-from dataflows.redrive import Selection, redrive
-from dataflows.settings import KafkaSettings, Settings, TopicSettings
-from dataflows.sinks.kafka import MessageTooLarge
-from dataflows.sinks.live import check_subjects, registered_as
-from dataflows.sinks.rejects import KEY_BYTES, LEFT_OUT, LEFT_OUT_HASH, RejectSink, RejectSinkPart
-from dataflows.sources.to_end import read_to_end
-from dataflows.topics import ENVELOPE_BYTES, TopicError, check_outputs, create_topics, partition_counts
-from schemas.catalogue import released
-from schemas.codec import RegistrySettings
-from schemas.encoder import Decoder, Encoder
+from dataflows.config.settings import KafkaSettings, Settings, TopicSettings
+from dataflows.ingest.redrive import Selection, redrive
+from dataflows.kafka.topics import ENVELOPE_BYTES, TopicError, check_outputs, create_topics, partition_counts
+from dataflows.live.sinks import check_subjects, registered_as
+from dataflows.sinks.kafka.producer import MessageTooLarge
+from dataflows.sinks.kafka.rejects import KEY_BYTES, LEFT_OUT, LEFT_OUT_HASH, RejectSink, RejectSinkPart
+from dataflows.sources.kafka.to_end import read_to_end
+from schemas.codec.inputs import RegistrySettings
+from schemas.codec.outputs import Decoder, Encoder
 from schemas.records import CHAT, Reject, RejectReason
-from schemas.registry import RegistryError
+from schemas.registry.settings import RegistryError
+from schemas.released.catalogue import released
 from tests.schemas.scripted import Scripted, answering
 
 pytestmark = pytest.mark.kafka

@@ -20,20 +20,20 @@ from confluent_kafka import Message, Producer
 from confluent_kafka.schema_registry import Schema
 from fastavro import schemaless_writer
 
-from dataflows.cli import main
-from dataflows.clock import now_ms
-from dataflows.record_headers import SCHEMA_ID
-from dataflows.redrive import Selection, Writer, redrive
-from dataflows.settings import Settings
-from dataflows.sinks.kafka import CheckedProducer, Outgoing
-from dataflows.sinks.transactions import FencedOutError
+from dataflows.cli.main import main
+from dataflows.config.settings import Settings
+from dataflows.ingest.redrive import Selection, Writer, redrive
+from dataflows.kafka.headers import SCHEMA_ID
+from dataflows.runtime.clock import now_ms
+from dataflows.sinks.kafka.producer import CheckedProducer, Outgoing
+from dataflows.sinks.kafka.transactions import FencedOutError
 from dataflows.testing import START
 from detectors.features.catalogue import NUMBERS
-from schemas.catalogue import released
-from schemas.encoder import Decoder, Encoder
+from schemas.codec.outputs import Decoder, Encoder
 from schemas.records import FeatureRow, Reject, RejectReason
-from schemas.registry import RegistrySettings
-from schemas.writers import client
+from schemas.registry.client import client
+from schemas.registry.settings import RegistrySettings
+from schemas.released.catalogue import released
 from tests.kafka.logs import read_back
 
 pytestmark = pytest.mark.kafka
@@ -52,9 +52,9 @@ HELD = """
 import sys
 from pathlib import Path
 
-import dataflows.redrive
-import dataflows.sinks.transactions as module
-from dataflows.settings import Settings
+import dataflows.ingest.redrive
+import dataflows.sinks.kafka.transactions as module
+from dataflows.config.settings import Settings
 
 settings, when = Path(sys.argv[1]), sys.argv[2]
 
@@ -78,7 +78,7 @@ def hold():
 
 
 module.Producer = Held
-dataflows.redrive.redrive(Settings.load(settings), dataflows.redrive.Selection(), send=True, batch_records=20)
+dataflows.ingest.redrive.redrive(Settings.load(settings), dataflows.ingest.redrive.Selection(), send=True, batch_records=20)
 """
 """A redrive that stands still around its third commit, so that it can be killed exactly there."""
 

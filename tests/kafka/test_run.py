@@ -18,12 +18,12 @@ import pytest
 from click.testing import CliRunner, Result
 from confluent_kafka import Message, Producer
 
-from dataflows.cli import main
-from dataflows.clock import now_ms
-from dataflows.policy_file import load_policy
-from dataflows.run import run
-from dataflows.settings import Settings
-from schemas.encoder import Decoder
+from dataflows.cli.main import main
+from dataflows.config.policy import load_policy
+from dataflows.config.settings import Settings
+from dataflows.live.run import run
+from dataflows.runtime.clock import now_ms
+from schemas.codec.outputs import Decoder
 from tests.kafka.logs import read_back
 
 pytestmark = pytest.mark.kafka
@@ -207,7 +207,9 @@ def test_sigterm_drains_and_the_next_start_goes_on(kafka: str, deployment: Path,
         "--model",
         str(model),
     ]
-    running = subprocess.Popen([sys.executable, "-m", "dataflows.cli", *arguments], cwd=ROOT, stdout=subprocess.PIPE)
+    running = subprocess.Popen(
+        [sys.executable, "-m", "dataflows.cli.main", *arguments], cwd=ROOT, stdout=subprocess.PIPE
+    )
     try:
         while running.poll() is None and not messages(kafka, deployment, "risk_events"):
             pass

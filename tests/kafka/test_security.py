@@ -22,11 +22,11 @@ import pytest
 from click.testing import CliRunner, Result
 from confluent_kafka import Producer
 
-import dataflows.topics
-from dataflows.cli import main
-from dataflows.exit_codes import ExitCode
-from dataflows.settings import Settings, SettingsError, TopicSettings
-from schemas.encoder import Decoder
+import dataflows.kafka.topics
+from dataflows.cli.main import main
+from dataflows.config.settings import Settings, SettingsError, TopicSettings
+from dataflows.runtime.exit_codes import ExitCode
+from schemas.codec.outputs import Decoder
 from tests.conftest import REQUIRE_VARIABLE
 from tests.kafka.broker_base import LOOPBACK, NoBrokerError
 from tests.kafka.logs import read_back
@@ -338,7 +338,7 @@ def test_a_listener_that_speaks_no_tls_is_told_as_no_answer_with_what_was_heard_
     place: Place, monkeypatch: pytest.MonkeyPatch, resetting: str, ends: str
 ) -> None:
     """What may be a broker on its way down is waited for. On a busy machine a real one resets the connection too."""
-    monkeypatch.setattr(dataflows.topics, "ANSWER_SECONDS", 1.0)
+    monkeypatch.setattr(dataflows.kafka.topics, "ANSWER_SECONDS", 1.0)
     address = resetting if ends == "by a reset" else place.secure.address
     place.write("TLS", bootstrap_servers=address)
     said = place.error("redrive", code=ExitCode.TRY_AGAIN)
@@ -445,12 +445,12 @@ def test_no_command_shows_a_secret_that_is_in_the_wrong_place(place: Place, log:
 
 
 BUG = """
-import dataflows.topics
+import dataflows.kafka.topics
 class Broken:
     def __init__(self, config):
         raise RuntimeError("a bug beside the configuration")
-dataflows.topics.AdminClient = Broken
-from dataflows.cli import main
+dataflows.kafka.topics.AdminClient = Broken
+from dataflows.cli.main import main
 main()
 """
 
@@ -463,7 +463,7 @@ def test_processes_of_their_own_show_no_secret_not_even_in_a_traceback(place: Pl
     place.set(place.environment)
     place.done("topics", "create", "--partitions", 2, "--keep-inputs")
     place.done("produce", log)
-    ran = _process(["-m", "dataflows.cli", *_arguments(("run",), place, log)])
+    ran = _process(["-m", "dataflows.cli.main", *_arguments(("run",), place, log)])
     assert ran.returncode == 0, ran.stdout[-2_000:]
     assert b"published: risk_event" in ran.stdout
     assert b"SSL_HANDSHAKE" in ran.stdout

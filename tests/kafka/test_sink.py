@@ -20,20 +20,20 @@ from bytewax.testing import TestingSource, cluster_main, run_main
 from confluent_kafka import KafkaError, Message, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from dataflows.clock import now_ms
+from dataflows.config.settings import KafkaSettings, Settings
+from dataflows.kafka.partitioner import partition_of
+from dataflows.kafka.topics import BrokerError
+from dataflows.live.sinks import DeliveredSink, kafka_sinks
 from dataflows.operators import deliver
 from dataflows.operators.deliver import DeliverLogic
-from dataflows.partitioner import partition_of
-from dataflows.settings import KafkaSettings, Settings
-from dataflows.sinks.kafka import CheckedProducer, DeliveryFailed, KafkaSink, Outgoing, producer_config
-from dataflows.sinks.live import DeliveredSink, kafka_sinks
-from dataflows.topics import BrokerError
-from detectors.contract import DecisionPoint
+from dataflows.runtime.clock import now_ms
+from dataflows.sinks.kafka.producer import CheckedProducer, DeliveryFailed, KafkaSink, Outgoing, producer_config
+from detectors.base.points import DecisionPoint
+from detectors.base.state import StateVersionError
 from detectors.features.catalogue import NAMES
 from detectors.features.signals import key_of
-from detectors.served import ServedBatch
-from detectors.storage import StateVersionError
-from schemas.encoder import Decoder
+from detectors.scoring.served import ServedBatch
+from schemas.codec.outputs import Decoder
 from schemas.records import Position, Tier
 from tests.kafka.broker import Broker
 from tests.kafka.logs import read_back

@@ -18,12 +18,12 @@ from bytewax.testing import TestingSink, cluster_main, run_main
 from confluent_kafka import ConsumerGroupTopicPartitions, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from dataflows.clock import Steps, now_ms
-from dataflows.settings import KafkaSettings, TopicSettings
-from dataflows.sources.kafka import InputError, MergedKafkaSource, MergedPartition, input_partitions
-from dataflows.sources.kafka_partition import FETCH, Input, Pace
-from dataflows.sources.rest import Rest
-from dataflows.topics import BrokerError
+from dataflows.config.settings import KafkaSettings, TopicSettings
+from dataflows.kafka.topics import BrokerError
+from dataflows.runtime.clock import Steps, now_ms
+from dataflows.sources.kafka.partition import FETCH, Input, Pace
+from dataflows.sources.kafka.rest import Rest
+from dataflows.sources.kafka.source import InputError, MergedKafkaSource, MergedPartition, input_partitions
 from schemas.records import CHAT, MODERATION, Raw
 from tests.kafka.logs import Inputs, Written, write
 
@@ -167,7 +167,7 @@ def test_a_wall_clock_that_steps_neither_stops_the_source_nor_ends_it(
     part = MergedKafkaSource(*inputs).build_part("in", "00000", None)
     inputs.chat([Written("u1", 1_000)])
     assert len(_until(part, bool)) == 1
-    monkeypatch.setattr("dataflows.sources.kafka_partition.now_ms", lambda: now_ms() + step)
+    monkeypatch.setattr("dataflows.sources.kafka.partition.now_ms", lambda: now_ms() + step)
     inputs.chat([Written("u1", 2_000)])
     assert [raw.received for raw in _until(part, bool)] == [2_000]
     assert part.next_awake().timestamp() == 0
@@ -302,7 +302,7 @@ def test_a_record_stamped_in_the_future_counts_as_received_now(make_inputs: Make
 
 def _slow(monkeypatch: pytest.MonkeyPatch, slow_ms: int) -> None:
     """Let this machine's clock be slow."""
-    monkeypatch.setattr("dataflows.sources.kafka_partition.now_ms", lambda: now_ms() - slow_ms)
+    monkeypatch.setattr("dataflows.sources.kafka.partition.now_ms", lambda: now_ms() - slow_ms)
 
 
 def test_a_slow_clock_rejects_nothing_and_stops_the_flow_before_a_record_is_passed(
@@ -318,7 +318,7 @@ def test_a_slow_clock_rejects_nothing_and_stops_the_flow_before_a_record_is_pass
     assert [raw.value for raw in _until(part, bool)] == [b"before"]
     inputs.moderation([Written("u1", now_ms() - 15 * minute, b"beside")])
     assert [raw.value for raw in _until(part, bool)] == [b"beside"]
-    monkeypatch.setattr("dataflows.sources.slow_clock.PATIENCE_MS", 0)
+    monkeypatch.setattr("dataflows.sources.kafka.slow_clock.PATIENCE_MS", 0)
     with pytest.raises(
         InputError, match=r"partition 0: the records of 25 users are [56]\d\d s ahead .* nothing is lost"
     ):
@@ -390,7 +390,7 @@ def test_a_missing_topic_stops_the_flow_and_is_not_made_by_looking(kafka: str, t
 
 def test_no_broker_at_the_start_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where nobody listens the flow ends with the address and what to check, not with a stack of clients."""
-    monkeypatch.setattr("dataflows.topics.ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr("dataflows.kafka.topics.ANSWER_SECONDS", 0.5)
     with pytest.raises(BrokerError, match=r"could not be looked at .*check that Kafka runs at 127\.0\.0\.1:1 "):
         input_partitions(KafkaSettings(bootstrap_servers="127.0.0.1:1"), TopicSettings())
 

@@ -9,10 +9,10 @@ from collections.abc import Callable
 import pytest
 from confluent_kafka.admin import AdminClient, ConfigResource
 
-from dataflows.settings import KafkaSettings, Settings, TopicSettings
-from dataflows.sinks.kafka import CheckedProducer, Outgoing
-from dataflows.sources.kafka import MergedKafkaSource, input_partitions
-from dataflows.topics import BrokerError, create_topics, partition_counts
+from dataflows.config.settings import KafkaSettings, Settings, TopicSettings
+from dataflows.kafka.topics import BrokerError, create_topics, partition_counts
+from dataflows.sinks.kafka.producer import CheckedProducer, Outgoing
+from dataflows.sources.kafka.source import MergedKafkaSource, input_partitions
 from tests.kafka.logs import read_back
 
 pytestmark = pytest.mark.kafka

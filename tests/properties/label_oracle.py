@@ -5,10 +5,10 @@ from __future__ import annotations
 from itertools import combinations
 from typing import NamedTuple
 
-from detectors.contract import Vector
+from detectors.base.points import Vector
 from detectors.features.signals import stable_hash
-from detectors.policy import Clause, Policy
-from detectors.target import HEAVIEST, OFFERED_TILES
+from detectors.labels.target import HEAVIEST, OFFERED_TILES
+from detectors.policy.policy import Clause, Policy
 from schemas.records import ChatMessage, Event
 
 Taught = tuple[int, Vector, bool, float]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from math import isnan, nan
 from statistics import fmean, pstdev
 
-from detectors.channels import QUICK
 from detectors.features.declare import (
     HOPS,
     Decay,
@@ -25,6 +24,7 @@ from detectors.features.profile import BURST_GAP, PAUSE, SEEN_CAP
 from detectors.features.signals import RECENT_TEXTS, SHORTEST_REPEAT
 from detectors.features.tokens import FIRST, GAPS, KINDS
 from detectors.features.window import DISTINCT_CAP
+from detectors.profiles.channels import QUICK
 from detectors.text.normalise import plain, visible
 from schemas.records import ChatMessage, Event
 from tests.properties.streams import found_by

@@ -9,9 +9,9 @@ from typing import Any
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
 
-from detectors.channels import Context
 from detectors.models.catalogue import READS
-from detectors.policy import Policy, parse_policy
+from detectors.policy.policy import Policy, parse_policy
+from detectors.profiles.channels import Context
 from schemas.records import ChatMessage, Event, Exposure, ModerationEvent, Position, Report, Reversal, Sanction
 
 LAWFUL = settings(

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from river import proba
 
-from detectors.contract import Example, Row, vector_from
+from detectors.base.points import Example, Row, vector_from
 from detectors.features.catalogue import NAMES
-from detectors.models.bayes import Bayes
+from detectors.models.naive_bayes.bayes import Bayes
 
 VALUES = st.floats(-12.0, 12.0) | st.sampled_from([0.0, -0.0, 1.0, 1e-300, 1e6, -3e9])
 FEATURES = st.dictionaries(st.sampled_from(NAMES[:6]), VALUES)

@@ -11,9 +11,9 @@ from hypothesis import settings as given_settings
 from hypothesis import strategies as st
 
 from dataflows.testing import FlowDriver, small_policy
-from detectors.channels import HOUR, MONTH, POSTERS, STATE_VERSION, UNPUNISHED, Channels, Context
+from detectors.base.state import StateVersionError, pack, unpack
 from detectors.features.signals import stable_hash
-from detectors.storage import StateVersionError, pack, unpack
+from detectors.profiles.channels import HOUR, MONTH, POSTERS, STATE_VERSION, UNPUNISHED, Channels, Context
 from schemas.records import ChatMessage, Event
 from tests.properties.streams import LAWFUL, MINUTE, START, erasure, message, report, reversal, sanction
 

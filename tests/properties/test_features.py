@@ -9,7 +9,7 @@ from typing import get_args
 import pytest
 from hypothesis import given, settings
 
-from detectors.elementary import FADED
+from detectors.base.elementary import FADED
 from detectors.features.catalogue import CATALOGUE
 from detectors.features.declare import (
     HOPS,
@@ -31,7 +31,7 @@ from detectors.features.declare import (
 from detectors.features.plan import compile_plan
 from detectors.features.signals import SIGNALS
 from detectors.features.tokens import LONGEST
-from detectors.user import Rulebook, User
+from detectors.profiles.user import Rulebook, User
 from schemas.records import Event
 from tests.properties import oracle
 from tests.properties.streams import (

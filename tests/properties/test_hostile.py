@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from dataflows.testing import START, DriverResult, FlowDriver, hand_made_model, small_policy
 from detectors.features.catalogue import NAMES
-from detectors.learn import slack_of
-from detectors.policy import Policy
+from detectors.learning.learner import slack_of
+from detectors.policy.policy import Policy
 from schemas.records import CHAT, MODERATION, ModelVersion, Subject
 from tests.properties.streams import DAY, HOUR, LAWFUL, MINUTE
 

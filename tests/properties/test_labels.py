@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detectors.features.packed import unpack_vector
-from detectors.user import Rulebook, User
+from detectors.base.packed import unpack_vector
+from detectors.profiles.user import Rulebook, User
 from schemas.records import Event
 from tests.properties import oracle
 from tests.properties.label_oracle import Naive

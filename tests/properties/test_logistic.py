@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from river import optim, preprocessing
 
-from detectors.contract import Example, Row, vector_from
-from detectors.elementary import exp
+from detectors.base.elementary import exp
+from detectors.base.points import Example, Row, vector_from
 from detectors.features.catalogue import NAMES
-from detectors.models.logistic import Logistic
+from detectors.models.linear.logistic import Logistic
 
 
 def in_order(features: dict[str, float]) -> dict[str, float]:

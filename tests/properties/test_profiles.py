@@ -9,18 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from librt.strings import BytesWriter
 
+from detectors.base.packed import Reader
+from detectors.base.state import unpack
 from detectors.features.catalogue import CATALOGUE, NAMES
 from detectors.features.declare import Decay, Ratio, Since, Trend, Window
 from detectors.features.layouts import LAYOUTS
-from detectors.features.packed import Reader
 from detectors.features.plan import Plan, compile_plan
 from detectors.features.profile import Profile
 from detectors.features.signals import read_message, read_moderation, stable_hash
 from detectors.features.stored import move_columns, read_profile, write_profile
 from detectors.features.tokens import message_token, moderation_token
 from detectors.features.vector import vector_of
-from detectors.storage import unpack
-from detectors.user import Rulebook, Step, User
+from detectors.profiles.user import Rulebook, Step, User
 from schemas.records import ChatMessage, Event
 from tests.properties.streams import (
     DAY,

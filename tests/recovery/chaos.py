@@ -17,8 +17,8 @@ from pathlib import Path
 import orjson
 import pyarrow.parquet as pq
 
-from dataflows.cli import main as forewarn
-from schemas.encoder import Decoder
+from dataflows.cli.main import main as forewarn
+from schemas.codec.outputs import Decoder
 from tests.kafka.broker import Broker, find_broker
 from tests.recovery.deployment import PARTITIONS, ROOT, Deployment, Life
 from tests.recovery.reporter import Found, Row, Scenario, judge, table

@@ -19,11 +19,11 @@ from typing import Any, Self
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from dataflows.produce import Pace, Produced, produce
-from dataflows.settings import Settings
-from dataflows.sources.log import read_log
-from dataflows.topics import create_topics
-from schemas.encoder import Decoder, Encoder
+from dataflows.config.settings import Settings
+from dataflows.ingest.produce import Pace, Produced, produce
+from dataflows.kafka.topics import create_topics
+from dataflows.sources.files.log import read_log
+from schemas.codec.outputs import Decoder, Encoder
 from schemas.records import CHAT, MODERATION
 from tests.kafka.logs import led
 
@@ -109,7 +109,7 @@ class Deployment:
 
     def start(self, *extra: str) -> Life:
         """Start `forewarn run` as a process of its own."""
-        command = [sys.executable, "-m", "dataflows.cli", "run", "--settings", str(self._file)]
+        command = [sys.executable, "-m", "dataflows.cli.main", "run", "--settings", str(self._file)]
         command += ["--policy", str(self.policy), *extra]
         if self.model is not None:
             command += ["--model", str(self.model)]

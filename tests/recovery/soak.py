@@ -22,8 +22,8 @@ from typing import NamedTuple
 
 import orjson
 
-from dataflows.policy_file import load_policy
-from detectors.idle import DAY, MARGIN
+from dataflows.config.policy import load_policy
+from detectors.profiles.idle import DAY, MARGIN
 from tests.kafka.broker import Broker, find_broker
 from tests.kafka.broker_base import free_ports
 from tests.recovery.chaos import cli

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from dataflows.cluster_door import held_ports
+from dataflows.live.cluster_door import held_ports
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="who is at the other end is what Linux knows")
 

@@ -11,12 +11,12 @@ from threading import Event
 import pytest
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
-from dataflows.recovery_lock import StoreError
-from dataflows.settings import KafkaSettings
-from dataflows.sinks.exactly_once import ID, ExactlyOnceSink, Plain, State, Writer
-from dataflows.sinks.kafka import DeliveryFailed, Outgoing, not_taken
-from dataflows.sinks.transactions import Draft, FencedOutError, LeaseExpired, Transactions
-from dataflows.topics import BrokerError
+from dataflows.config.settings import KafkaSettings
+from dataflows.kafka.topics import BrokerError
+from dataflows.recovery.lock import StoreError
+from dataflows.sinks.kafka.exactly_once import ID, ExactlyOnceSink, Plain, State, Writer
+from dataflows.sinks.kafka.producer import DeliveryFailed, Outgoing, not_taken
+from dataflows.sinks.kafka.transactions import Draft, FencedOutError, LeaseExpired, Transactions
 
 pytestmark = pytest.mark.kafka
 
@@ -121,7 +121,7 @@ def test_what_is_read_back_is_left_out_however_many_lives_it_takes(
     kafka: str, topic: str, writer: Callable[..., Writer[str]], monkeypatch: pytest.MonkeyPatch, most: int
 ) -> None:
     """Each life gives a part of what was written before, snapshots, and is killed: still each id is there once."""
-    monkeypatch.setattr("dataflows.sinks.exactly_once.MOST_IDS", most)
+    monkeypatch.setattr("dataflows.sinks.kafka.exactly_once.MOST_IDS", most)
     first = writer()
     first.write_batch(numbered(0, 10))
     state = first.snapshot()
@@ -139,7 +139,7 @@ def test_what_waits_from_an_earlier_life_is_not_forgotten_when_much_is_read_back
     kafka: str, topic: str, writer: Callable[..., Writer[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ids of a snapshot lie before where it reads back from, so a later snapshot has to carry them on."""
-    monkeypatch.setattr("dataflows.sinks.exactly_once.MOST_IDS", 5)
+    monkeypatch.setattr("dataflows.sinks.kafka.exactly_once.MOST_IDS", 5)
     first = writer()
     state = first.snapshot()
     first.write_batch(numbered(0, 4))

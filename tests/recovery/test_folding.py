@@ -12,9 +12,9 @@ from zlib import crc32
 
 import pytest
 
-from dataflows.recovery_folding import ASIDE, fold, user_bytes
-from dataflows.recovery_users import ADD, TABLES, TOGETHER, UserStores, make_users
-from detectors.changes import pack_changes
+from dataflows.recovery.compaction import ASIDE, fold, user_bytes
+from dataflows.recovery.users import ADD, TABLES, TOGETHER, UserStores, make_users
+from detectors.profiles.delta import pack_changes
 
 MANY = 1_000
 HELD = 3 * MANY

@@ -17,11 +17,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dataflows.engine import open_recovery
-from dataflows.recovery_guard import keep_private, private_files, refuse_code, strange_opcode
-from dataflows.recovery_lock import StoreError, StoreLock
-from dataflows.recovery_users import UserStores, damaged_users, make_users, path_of
-from detectors.changes import pack_changes
+from dataflows.recovery.guard import keep_private, private_files, refuse_code, strange_opcode
+from dataflows.recovery.lock import StoreError, StoreLock
+from dataflows.recovery.users import UserStores, damaged_users, make_users, path_of
+from dataflows.runtime.engine import open_recovery
+from detectors.profiles.delta import pack_changes
 
 ROOT = os.geteuid() == 0
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary()

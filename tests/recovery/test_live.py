@@ -9,10 +9,10 @@ from pathlib import Path
 import orjson
 import pytest
 
-from dataflows.exit_codes import ExitCode
-from dataflows.policy_file import load_policy
-from dataflows.promote import changed_champion, edited
-from schemas.encoder import Decoder
+from dataflows.config.policy import load_policy
+from dataflows.model_registry.promote import changed_champion, edited
+from dataflows.runtime.exit_codes import ExitCode
+from schemas.codec.outputs import Decoder
 from schemas.records import RiskEvent
 from tests.recovery.chaos import Reference
 from tests.recovery.deployment import Deployment, Feeding

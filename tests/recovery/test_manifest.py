@@ -22,9 +22,11 @@ from bytewax.dataflow import Dataflow
 from bytewax.inputs import DynamicSource
 from bytewax.testing import TestingSink, TestingSource
 
+from dataflows.config.settings import KafkaSettings, RecoverySettings, RunSettings, Settings, TopicSettings
 from dataflows.detect import Sinks, build_flow
-from dataflows.engine import open_recovery, run_flow
-from dataflows.manifest import (
+from dataflows.kafka.topics import Found
+from dataflows.recovery.engine_store import resume_epoch
+from dataflows.recovery.manifest import (
     STATE_VERSIONS,
     Manifest,
     StoreError,
@@ -36,14 +38,12 @@ from dataflows.manifest import (
     open_store,
     stateful_steps,
 )
-from dataflows.recovery_parts import resume_epoch
-from dataflows.settings import KafkaSettings, RecoverySettings, RunSettings, Settings, TopicSettings
+from dataflows.runtime.engine import open_recovery, run_flow
+from dataflows.runtime.telemetry import Telemetry
 from dataflows.sinks.memory import MemorySink
-from dataflows.telemetry import Telemetry
 from dataflows.testing import FlowDriver, small_policy
-from dataflows.topics import Found
 from detectors.features.catalogue import NAMES
-from schemas.codec import Codec
+from schemas.codec.inputs import Codec
 
 PARTS = 3
 RESTORE = "restore the backup, or start with a new recovery directory."
@@ -613,7 +613,7 @@ from pathlib import Path
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 from bytewax.testing import TestingSink, TestingSource
-from dataflows.engine import open_recovery, run_flow
+from dataflows.runtime.engine import open_recovery, run_flow
 
 def die_late(item):
     if item == 20:
@@ -657,7 +657,7 @@ def test_the_engine_goes_on_from_a_store_that_was_made_and_checked(store: Path) 
 HOLDER = """
 import subprocess, sys
 from pathlib import Path
-from dataflows.manifest import StoreLock
+from dataflows.recovery.manifest import StoreLock
 with StoreLock(Path(sys.argv[1])) as lock:
     if sys.argv[2] == "shared":
         child = subprocess.Popen([sys.executable, "-c", "input()"], pass_fds=[lock.fileno()])

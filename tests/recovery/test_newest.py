@@ -11,13 +11,13 @@ from confluent_kafka import Message
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataflows.settings import KafkaSettings, Settings
-from dataflows.sinks.exactly_once import ExactlyOnceSink, LeftOut, Placing, Plain, State, Writer
-from dataflows.sinks.kafka import Outgoing
-from dataflows.sinks.live import placing
-from dataflows.sinks.newest import Newest, Order
-from detectors.lane import Publication
-from schemas.encoder import Encoder
+from dataflows.config.settings import KafkaSettings, Settings
+from dataflows.live.sinks import placing
+from dataflows.sinks.kafka.exactly_once import ExactlyOnceSink, LeftOut, Placing, Plain, State, Writer
+from dataflows.sinks.kafka.newest import Newest, Order
+from dataflows.sinks.kafka.producer import Outgoing
+from detectors.scoring.shard import Publication
+from schemas.codec.outputs import Encoder
 from schemas.records import Position, RiskEvent, Tier, Tombstone, Trigger
 from tests.recovery.deployment import read_committed
 
@@ -175,7 +175,7 @@ def test_what_is_newest_is_remembered_over_restarts(
     kafka: str, topics: Callable[..., str], build: Build, monkeypatch: pytest.MonkeyPatch, most: int
 ) -> None:
     """However many lives it takes to come to it, and whether or not a snapshot has room for all keys."""
-    monkeypatch.setattr("dataflows.sinks.exactly_once.MOST_IDS", most)
+    monkeypatch.setattr("dataflows.sinks.kafka.exactly_once.MOST_IDS", most)
     topic = topics("risk", PARTITIONS)
     first = build(topic)
     first.write_batch(LEFT)

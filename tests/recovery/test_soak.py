@@ -7,7 +7,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from detectors.idle import DAY
+from detectors.profiles.idle import DAY
 from tests.recovery.soak import Sample, judge, most_kept, renew, total
 
 FLAT = [Sample(float(second), 100_000_000 + second % 7 * 100_000, 500, second * 400) for second in range(200)]

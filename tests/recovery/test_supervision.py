@@ -15,9 +15,9 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 
-from dataflows.exit_codes import ExitCode
-from dataflows.topics import partition_counts
-from schemas.codec import RegistrySettings
+from dataflows.kafka.topics import partition_counts
+from dataflows.runtime.exit_codes import ExitCode
+from schemas.codec.inputs import RegistrySettings
 from tests.kafka.broker import Broker
 from tests.kafka.broker_base import free_ports
 from tests.recovery.chaos import Reference

@@ -23,13 +23,13 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from dataflows.cli import main
-from dataflows.policy_file import load_policy
-from dataflows.replay import load_model
-from dataflows.run import run
-from dataflows.sources.watch import InputError
-from dataflows.telemetry import Telemetry
-from dataflows.topics import create_topics, found_topics, partition_counts
+from dataflows.cli.main import main
+from dataflows.config.policy import load_policy
+from dataflows.kafka.topics import create_topics, found_topics, partition_counts
+from dataflows.live.run import run
+from dataflows.replay.replay import load_model
+from dataflows.runtime.telemetry import Telemetry
+from dataflows.sources.kafka.watch import InputError
 from tests.recovery.chaos import Reference, cli
 from tests.recovery.deployment import PARTITIONS, Deployment
 
@@ -168,7 +168,7 @@ def test_inputs_made_anew_while_running_end_the_run_with_the_reason(
     deployment: Deployment, admin: AdminClient, reference: Reference, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whichever is noticed first, the offsets or the ids: it is not said that retention took records."""
-    monkeypatch.setattr("dataflows.sources.watch.INTERVAL_SECONDS", 0.5)
+    monkeypatch.setattr("dataflows.sources.kafka.watch.INTERVAL_SECONDS", 0.5)
     deployment.produce(reference.log)
 
     def change() -> None:
@@ -190,7 +190,7 @@ def test_partitions_added_while_running_end_the_run_and_the_next_reads_them_all(
     deployment: Deployment, admin: AdminClient, reference: Reference, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """With every profile and model there was; records in the new partitions wait for it, and none is skipped."""
-    monkeypatch.setattr("dataflows.sources.watch.INTERVAL_SECONDS", 0.5)
+    monkeypatch.setattr("dataflows.sources.kafka.watch.INTERVAL_SECONDS", 0.5)
     # what is known of channels is each partition's own, and begins anew for users who have moved to another
     deployment.policy = tmp_path / "policy.toml"
     deployment.policy.write_text(re.sub(r"(?m)^remembered = .*$", "", reference.policy.read_text()))

@@ -18,9 +18,9 @@ from pathlib import Path
 import orjson
 import pytest
 
-from dataflows.exit_codes import ExitCode
-from dataflows.manifest import StoreError
-from dataflows.recovery_faults import faults_told
+from dataflows.recovery.errors import faults_told
+from dataflows.recovery.manifest import StoreError
+from dataflows.runtime.exit_codes import ExitCode
 from tests.conftest import REQUIRE_VARIABLE
 from tests.kafka.broker import Broker
 from tests.kafka.broker_base import NoBrokerError

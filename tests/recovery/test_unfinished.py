@@ -19,11 +19,11 @@ from bytewax.inputs import AbortExecution, FixedPartitionedSource, StatefulSourc
 from bytewax.recovery import InconsistentPartitionsError
 from bytewax.testing import TestingSink
 
-from dataflows import recovery_parts
-from dataflows.engine import open_recovery, run_flow
-from dataflows.recovery_faults import faults_told
-from dataflows.recovery_lock import StoreError
-from dataflows.recovery_parts import of_other_times, resume_epoch, size, tidy
+from dataflows.recovery import engine_store as recovery_parts
+from dataflows.recovery.engine_store import of_other_times, resume_epoch, size, tidy
+from dataflows.recovery.errors import faults_told
+from dataflows.recovery.lock import StoreError
+from dataflows.runtime.engine import open_recovery, run_flow
 
 ITEMS = ("ann", "bob", "cat", "ann", "bob", "cat")
 

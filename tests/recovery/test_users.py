@@ -14,12 +14,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dataflows import recovery_users
-from dataflows.recovery_lock import StoreError
-from dataflows.recovery_parts import size
-from dataflows.recovery_users import BEHIND, TOGETHER, UserStore, UserStores, damaged_users, make_users, path_of
+from dataflows.recovery import users as recovery_users
+from dataflows.recovery.engine_store import size
+from dataflows.recovery.lock import StoreError
+from dataflows.recovery.users import BEHIND, TOGETHER, UserStore, UserStores, damaged_users, make_users, path_of
 from dataflows.testing import FlowDriver, hand_made_model, small_policy
-from detectors.changes import pack_changes
+from detectors.profiles.delta import pack_changes
 
 LANES = ["000", "001"]
 USERS = ["ann", "bob", "", "日本", "a\x00b", "\ud800"]

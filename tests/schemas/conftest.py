@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from schemas.codec import Codec, RegistrySettings
+from schemas.codec.inputs import Codec, RegistrySettings
 from tests.schemas.scripted import Scripted, answering
 
 

@@ -11,8 +11,8 @@ import orjson
 from hypothesis import settings
 
 import schemas
-from schemas.catalogue import Catalogue
 from schemas.records import CHAT, ChatMessage, ModerationEvent, Position, Raw, Reject, Subject
+from schemas.released.catalogue import Catalogue
 
 LAWFUL = settings(derandomize=True, deadline=None, database=None, max_examples=200)
 """How the laws are tried: the same examples every time, however slow the machine."""

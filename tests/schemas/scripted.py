@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from schemas.catalogue import released
-from schemas.codec import Codec, Encoder, RegistrySettings
+from schemas.codec.inputs import Codec, Encoder, RegistrySettings
 from schemas.records import CHAT
+from schemas.released.catalogue import released
 from tests.schemas.kit import MESSAGE
 
 TEXT = released().text(CHAT, 1)

@@ -10,7 +10,7 @@ from pathlib import Path
 import avro.schema
 import pytest
 
-from schemas.catalogue import MODELS, Catalogue, CatalogueError, released
+from schemas.released.catalogue import MODELS, Catalogue, CatalogueError, released
 from tests.schemas.kit import copy_of_released, release
 
 
@@ -80,7 +80,7 @@ def test_importing_the_package_opens_no_schema() -> None:
         "import sys\n"
         "opened = []\n"
         "sys.addaudithook(lambda name, args: opened.append(str(args[0])) if name == 'open' else None)\n"
-        "import schemas.codec, schemas.check\n"
+        "import schemas.codec.inputs, schemas.checks.check\n"
         "assert not [name for name in opened if name.endswith(('.avsc', '.json'))], opened\n"
         "assert 'confluent_kafka.schema_registry' not in sys.modules\n"
     )

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
-from schemas.codec import EARLIEST_TIME, OLDEST_MS, Codec, Decoder, Encoder, encode_json
+from schemas.codec.inputs import EARLIEST_TIME, OLDEST_MS, Codec, Decoder, Encoder, encode_json
 from schemas.records import CHAT, MAX_TIME, MODERATION, ChatMessage, Reject, RejectReason
 from tests.schemas.kit import CHAT_ROW, MESSAGE, NOON, SANCTION, raw, rejected
 

@@ -11,10 +11,10 @@ import pytest
 from confluent_kafka.schema_registry import Schema
 from fastavro import parse_schema, schemaless_writer
 
-from schemas.codec import Codec
+from schemas.codec.inputs import Codec
 from schemas.records import CHAT, ChatMessage, Position, Raw, RejectReason
-from schemas.registry import RegistrySettings
-from schemas.writers import client
+from schemas.registry.client import client
+from schemas.registry.settings import RegistrySettings
 from tests.schemas.kit import MESSAGE, NOON, rejected
 
 WHERE = RegistrySettings(url="mock://declared")

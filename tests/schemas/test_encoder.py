@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from schemas.catalogue import released
-from schemas.codec import Codec, Decoder, Encoder, UnreadableError, encode_json
-from schemas.feature_rows import FeatureRowEncoder
+from schemas.codec.feature_rows import FeatureRowEncoder
+from schemas.codec.inputs import Codec, Decoder, Encoder, UnreadableError, encode_json
 from schemas.records import CHAT, MAX_TIME, MODERATION, ChatMessage, FeatureRow, ModerationEvent, RejectReason, Tier
+from schemas.released.catalogue import released
 from tests.schemas.kit import LAWFUL, MESSAGE, SANCTION, raw, rejected
 
 CODEC = Codec()

@@ -10,12 +10,12 @@ import fastavro
 import orjson
 import pytest
 
-from schemas.catalogue import released
-from schemas.codec import Codec, Encoder, RegistrySettings
-from schemas.datum import bare
-from schemas.framing import SINGLE_OBJECT
+from schemas.codec.framing import SINGLE_OBJECT
+from schemas.codec.inputs import Codec, Encoder, RegistrySettings
 from schemas.records import CHAT, MODERATION, RejectReason, Subject
-from schemas.registry import connect
+from schemas.registry.settings import connect
+from schemas.released.catalogue import released
+from schemas.released.datum import bare
 from tests.schemas.kit import (
     CHAT_ROW,
     MESSAGE,

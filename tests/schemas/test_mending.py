@@ -13,11 +13,11 @@ from fastavro import parse_schema, schemaless_writer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.catalogue import released
-from schemas.codec import Codec
-from schemas.framing import SINGLE_OBJECT
-from schemas.mending import LOOKED_AT, PARTS, optional_part
+from schemas.codec.framing import SINGLE_OBJECT
+from schemas.codec.inputs import Codec
+from schemas.codec.mending import LOOKED_AT, PARTS, optional_part
 from schemas.records import CHAT, MODERATION, ChatMessage, ModerationEvent, RejectReason, Subject
+from schemas.released.catalogue import released
 from tests.schemas.kit import CHAT_ROW, LAWFUL, NOON, SANCTION_ROW, raw, rejected
 from tests.schemas.test_evolution import CODEC as EVOLVED
 from tests.schemas.test_evolution import frame, plain, with_fields

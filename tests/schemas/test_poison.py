@@ -7,10 +7,10 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.catalogue import released
-from schemas.codec import Codec, Encoder, RegistrySettings, encode_json
-from schemas.framing import SINGLE_OBJECT
+from schemas.codec.framing import SINGLE_OBJECT
+from schemas.codec.inputs import Codec, Encoder, RegistrySettings, encode_json
 from schemas.records import CHAT, MODERATION, ChatMessage, ModerationEvent, Reject, RejectReason, Subject
+from schemas.released.catalogue import released
 from tests.schemas.kit import CHAT_ROW, LAWFUL, MESSAGE, NOON, SANCTION, SANCTION_ROW, raw, rejected
 
 REGISTRY = RegistrySettings(url="mock://poison")

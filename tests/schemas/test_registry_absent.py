@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from confluent_kafka.schema_registry import Schema
 
-from schemas.codec import Codec, Encoder, RegistrySettings, RegistryUnavailable
+from schemas.codec.inputs import Codec, Encoder, RegistrySettings, RegistryUnavailable
 from schemas.records import CHAT, RejectReason
-from schemas.writers import MAX_ID, client
+from schemas.registry.client import MAX_ID, client
 from tests.schemas.kit import CHAT_ROW, MESSAGE, raw, rejected
 from tests.schemas.scripted import DATUM, NAME, TEXT, CodecOf, Scripted, by_id
 

@@ -9,9 +9,9 @@ from uuid import UUID
 import pytest
 from confluent_kafka.schema_registry import Schema, SchemaReference
 
-from schemas.codec import Codec, Decoder, Encoder, RegistrySettings
+from schemas.codec.inputs import Codec, Decoder, Encoder, RegistrySettings
 from schemas.records import CHAT, RejectReason
-from schemas.writers import client
+from schemas.registry.client import client
 from tests.schemas.kit import MESSAGE, raw, rejected
 from tests.schemas.scripted import DATUM, NAME, TEXT, CodecOf, Scripted, by_id
 
@@ -98,7 +98,7 @@ def test_a_schema_that_unfolds_without_end_rejects() -> None:
 
 def test_the_schemas_kept_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever owns a registry of many schemas can name them all; each is read, and few are kept."""
-    monkeypatch.setattr("schemas.framing._REMEMBERED", 2)
+    monkeypatch.setattr("schemas.codec.framing._REMEMBERED", 2)
     settings = RegistrySettings(url="mock://bounded")
     codec = Codec(settings)
     for n in range(5):

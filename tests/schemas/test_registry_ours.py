@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from schemas.codec import Codec, Encoder, RegistryError, RegistrySettings, RegistryUnavailable
+from schemas.codec.inputs import Codec, Encoder, RegistryError, RegistrySettings, RegistryUnavailable
 from schemas.records import CHAT
-from schemas.registry import RegistryUnusable
+from schemas.registry.settings import RegistryUnusable
 from tests.schemas.kit import MESSAGE, raw
 from tests.schemas.scripted import NAME, TEXT, CodecOf, Scripted, by_id
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from detectors.features.catalogue import CANDIDATES, NAMES
 
-TRY = [sys.executable, "-m", "tools.candidates"]
-PRINT = "import tools.candidates as c; print(*c.tried(c.evaluate_logs.policy_of('conda', c.CHAMPION)).variants)"
+TRY = [sys.executable, "-m", "tools.studies.candidates"]
+PRINT = "import tools.studies.candidates as c; print(*c.tried(c.evaluate_logs.policy_of('conda', c.CHAMPION)).variants)"
 
 
 def test_every_candidate_is_in_exactly_one_family(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tools.ceiling import texts, trees
+from tools.studies.ceiling import texts, trees
 
 
 def test_nobody_is_scored_by_what_learnt_from_them() -> None:

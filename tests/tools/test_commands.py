@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 import pytest
 
-from tools.commands import invocations, undocumented_commands, unknown_commands, usage_fault
+from tools.docs.commands import invocations, undocumented_commands, unknown_commands, usage_fault
 
 
 @click.group()

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tools.forbidden import forbidden_strings
-from tools.repository import ROOT, own_files
+from tools.docs.forbidden import forbidden_strings
+from tools.docs.repository import ROOT, own_files
 
 
 def dotted(*labels: str) -> str:
@@ -68,7 +68,7 @@ def test_binary_files_are_not_read_as_text(tmp_path: Path) -> None:
 def test_the_check_passes_its_own_source() -> None:
     """The patterns are written so that neither the check nor this test trips over itself."""
     own = [name for name in own_files(ROOT) if name.startswith(("tools/", "tests/tools/"))]
-    assert {"tools/forbidden.py", "tests/tools/test_forbidden.py"} <= set(own)
+    assert {"tools/docs/forbidden.py", "tests/tools/test_forbidden.py"} <= set(own)
     assert list(forbidden_strings(ROOT, own)) == []
 
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tools.links import broken_links
-from tools.markdown import Fence, anchors, fences
+from tools.docs.links import broken_links
+from tools.docs.markdown import Fence, anchors, fences
 
 
 def test_a_fence_knows_its_language_and_the_line_of_its_text() -> None:

@@ -5,7 +5,15 @@ from pathlib import Path
 import click
 import pytest
 
-from tools.pasted import CLI_PAGE, PasteError, stale_help, stale_topology, with_topology, write_help, write_topology
+from tools.docs.pasted import (
+    CLI_PAGE,
+    PasteError,
+    stale_help,
+    stale_topology,
+    with_topology,
+    write_help,
+    write_topology,
+)
 
 README = "# Title\n\n<!-- topology -->\nold\n<!-- /topology -->\n\nThe end.\n"
 

@@ -4,7 +4,7 @@ import ast
 
 import pytest
 
-from tools.source import Module, imports, uses
+from tools.docs.source import Module, imports, uses
 
 
 def module(text: str, path: str = "pack/part/module.py") -> Module:

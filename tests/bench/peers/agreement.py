@@ -10,11 +10,11 @@ import numpy as np
 import orjson
 import pyarrow.parquet as pq
 
-from dataflows.policy_file import load_policy
-from dataflows.replay import replay
-from dataflows.sources.log import LogSource
+from dataflows.config.policy import load_policy
+from dataflows.replay.replay import replay
+from dataflows.sources.files.log import LogSource
 from detectors.features.catalogue import NAMES
-from detectors.policy import Policy
+from detectors.policy.policy import Policy
 from tests.bench.peers.checks import InvalidError, check
 from tests.bench.peers.job import Answer, Job
 

@@ -20,9 +20,9 @@ import tomlkit
 from confluent_kafka.admin import AdminClient, NewTopic
 from pydantic import BaseModel
 
-from dataflows.produce import produce
-from dataflows.sources.log import read_log
-from schemas.codec import encode_json
+from dataflows.ingest.produce import produce
+from dataflows.sources.files.log import read_log
+from schemas.codec.inputs import encode_json
 from schemas.records import CHAT, MODERATION
 from tests.bench.peers.agreement import POLICY
 from tests.kafka.logs import read_back
@@ -113,7 +113,7 @@ def forewarn_command(where: Deployment, inputs: Inputs, *, whole: bool) -> tuple
     settings_file, policy_file = where.folder / f"{name}.toml", where.folder / f"{name}-policy.toml"
     settings_file.write_text(tomlkit.dumps(settings), encoding="utf-8")
     policy_file.write_text(tomlkit.dumps(policy), encoding="utf-8")
-    forewarn = [sys.executable, "-m", "dataflows.cli"]
+    forewarn = [sys.executable, "-m", "dataflows.cli.main"]
     create = ["topics", "create", "--settings", str(settings_file), "--partitions", "1", "--keep-inputs"]
     subprocess.run([*forewarn, *create], cwd=ROOT, check=True, capture_output=True)
     run = ["run", "--settings", str(settings_file), "--policy", str(policy_file), "--until-end"]

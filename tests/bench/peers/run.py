@@ -19,9 +19,9 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from dataflows.mapping import LogMapping
-from dataflows.sources.log import read_log
-from schemas.codec import Codec, encode_json
+from dataflows.mapping.mapping import LogMapping
+from dataflows.sources.files.log import read_log
+from schemas.codec.inputs import Codec, encode_json
 from schemas.records import Reject
 from tests.bench.peers.agreement import Agreed, DisagreementError, agree
 from tests.bench.peers.measuring import Deployment, environment, forewarn_command, peer_command, spent

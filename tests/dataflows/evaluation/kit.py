@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from dataflows.evaluation.labels import Escalation
-from dataflows.evaluation.outputs import Outputs, Warned
+from evaluation.labels import Escalation
+from evaluation.runs import Outputs, Warned
 from schemas.records import Tier
 
 HOUR = 3_600_000

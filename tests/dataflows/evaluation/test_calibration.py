@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dataflows.evaluation.calibration import calibration_error, reliability
+from evaluation.calibration import calibration_error, reliability
 
 
 def test_probabilities_that_come_true_have_hardly_an_error() -> None:

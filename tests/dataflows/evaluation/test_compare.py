@@ -12,12 +12,12 @@ import orjson
 import pytest
 from click.testing import CliRunner
 
-from dataflows.cli import main
-from dataflows.evaluation.compare import compare
-from dataflows.evaluation.episodes import Follow
-from dataflows.evaluation.evaluate import Protocol, evaluate
-from dataflows.evaluation.labels import Question
-from dataflows.evaluation.outputs import EvaluationError, read_outputs
+from dataflows.cli.main import main
+from evaluation.alerts import Follow
+from evaluation.compare import compare
+from evaluation.evaluate import Protocol, evaluate
+from evaluation.labels import Question
+from evaluation.runs import EvaluationError, read_outputs
 from tests.dataflows.evaluation.kit import HOUR, outputs
 
 POINTS = [(0, 0, 0.9), (1, 1, 0.8), (2, 2, 0.7), (0, 3, 0.9), (3, 4, 0.1), (4, 100, 0.0), (5, 100, 0.0)]

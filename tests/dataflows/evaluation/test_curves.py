@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dataflows.evaluation.curves import earliness, numbered, recovery, stability
-from dataflows.evaluation.episodes import Follow
-from dataflows.evaluation.labels import label
-from dataflows.evaluation.outputs import Outputs
+from evaluation.alerts import Follow
+from evaluation.curves import earliness, numbered, recovery, stability
+from evaluation.labels import label
+from evaluation.runs import Outputs
 from tests.dataflows.evaluation.kit import outputs
 
 NO_DECAYS = {"sanction_decay_7d": [0.0] * 8}

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dataflows.evaluation.episodes import Follow
-from dataflows.evaluation.labels import label
-from dataflows.evaluation.outputs import Outputs
+from evaluation.alerts import Follow
+from evaluation.labels import label
+from evaluation.runs import Outputs
 from tests.dataflows.evaluation.kit import DAY, HOUR, outputs
 
 END = [(8, 100.0, 0.0), (9, 100.0, 0.0)]

@@ -17,16 +17,16 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
-from dataflows.cli import main
-from dataflows.evaluation.evaluate import Protocol, Where, evaluate, usable_rows
-from dataflows.evaluation.floors import floors
-from dataflows.evaluation.labels import label
-from dataflows.evaluation.outputs import EvaluationError, Outputs, read_outputs
-from dataflows.mapping import LogMapping
-from dataflows.policy_file import load_policy
-from dataflows.replay import replay
-from dataflows.sources.log import LogSource
+from dataflows.cli.main import main
+from dataflows.config.policy import load_policy
+from dataflows.mapping.mapping import LogMapping
+from dataflows.replay.replay import replay
+from dataflows.sources.files.log import LogSource
 from dataflows.testing import small_policy
+from evaluation.baselines import floors
+from evaluation.evaluate import Protocol, Where, evaluate, usable_rows
+from evaluation.labels import label
+from evaluation.runs import EvaluationError, Outputs, read_outputs
 from schemas.records import CHAT, MODERATION
 from tests.dataflows.evaluation.kit import HOUR, outputs, shuffled
 

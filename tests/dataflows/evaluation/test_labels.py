@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dataflows.evaluation.labels import Labels, Question, label, upheld
+from evaluation.labels import Labels, Question, label, upheld
 
 Outcome = tuple[int, str, int, int]
 CODES = {"ann": 0, "bob": 1, "mallory": 2, "one": 3, "two": 4}

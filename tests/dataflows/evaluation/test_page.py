@@ -11,11 +11,11 @@ from typing import Any
 import orjson
 import pytest
 
-from dataflows.evaluation import pictures
-from dataflows.evaluation.evaluate import Protocol, evaluate
-from dataflows.evaluation.outputs import read_outputs
-from dataflows.evaluation.page import render, verdict, write_page
-from dataflows.evaluation.told import evaluated_lines, figure, share, span
+from dataflows.reports import evaluation_charts as pictures
+from dataflows.reports.evaluation_page import render, verdict, write_page
+from dataflows.reports.terminal import evaluated_lines, figure, share, span
+from evaluation.evaluate import Protocol, evaluate
+from evaluation.runs import read_outputs
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
 

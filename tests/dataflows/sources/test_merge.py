@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataflows.sources.merge import Feed, take
+from dataflows.sources.kafka.merge import Feed, take
 
 Feeds = tuple[Feed[str], Feed[str]]
 

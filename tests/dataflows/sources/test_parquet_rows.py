@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dataflows.mapping import LogMapping
-from dataflows.sources import parquet_rows, rows
-from dataflows.sources.log import Item, LogError, read_log
+from dataflows.mapping.mapping import LogMapping
+from dataflows.sources.files import parquet_rows, rows
+from dataflows.sources.files.log import Item, LogError, read_log
 from schemas.records import Raw, Reject, RejectReason
 
 START = 1_700_000_000_000

@@ -15,13 +15,13 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from dataflows.mapping import LogMapping
-from dataflows.mapping_compile import RowMapper
-from dataflows.sources import rows as bounds
-from dataflows.sources.formats import open_rows
-from dataflows.sources.log import Item, LogError, read_log
-from dataflows.sources.rows import BadRow
-from schemas.codec import Codec
+from dataflows.mapping.compile import RowMapper
+from dataflows.mapping.mapping import LogMapping
+from dataflows.sources.files import rows as bounds
+from dataflows.sources.files.formats import open_rows
+from dataflows.sources.files.log import Item, LogError, read_log
+from dataflows.sources.files.rows import BadRow
+from schemas.codec.inputs import Codec
 from schemas.records import Raw, Reject, RejectReason
 
 COLUMNS = ("time", "user", "room", "text")
@@ -202,7 +202,7 @@ def test_a_line_without_an_end_is_a_reject_of_bounded_size(tmp_path: Path, name:
 
 def test_a_row_that_a_quote_makes_too_long_is_a_reject(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lines that look like no row end with the bound; each of them is then a row of its own."""
-    monkeypatch.setattr("dataflows.sources.csv_rows.ROW_BYTES", 100)
+    monkeypatch.setattr("dataflows.sources.files.csv_rows.ROW_BYTES", 100)
     path = _write(tmp_path, "log.csv", ",".join(COLUMNS) + "\n" + _row(0, '"a\n' + "text\n" * 50 + 'z"') + _row(1, "b"))
     items = list(read_log(path, MAPPING))
     assert _texts(items) == ["b"]
@@ -218,7 +218,7 @@ def test_many_open_quotes_are_read_in_linear_time(tmp_path: Path, monkeypatch: p
         looked += 1
         return line.decode(errors="replace")
 
-    monkeypatch.setattr("dataflows.sources.csv_rows._decoded", counted)
+    monkeypatch.setattr("dataflows.sources.files.csv_rows._decoded", counted)
     rows = "".join(f'"{number}' + ',""' * (number % 3) + "\n" + "plain\n" * 5 for number in range(2_000))
     path = _write(tmp_path, "log.csv", ",".join(COLUMNS) + "\n" + rows)
     assert list(read_log(path, MAPPING))

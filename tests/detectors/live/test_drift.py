@@ -7,8 +7,8 @@ from math import nan
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.live.bins import BINS, EDGES, SHIFTED, bin_of, stability
-from detectors.live.drift import WINDOW, Drift
+from detectors.monitoring.bins import BINS, EDGES, SHIFTED, bin_of, stability
+from detectors.monitoring.drift import WINDOW, Drift
 
 Matrix = NDArray[np.float64]
 COLUMNS = 4

@@ -10,13 +10,13 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detectors.contract import DecisionPoint
-from detectors.items import Erasure, LaneItem, Outcome
-from detectors.lane import STATE_VERSION, Lane, News, Publication
-from detectors.live.bins import BINS, bin_of
-from detectors.live.live import MILLION, SAMPLE, Live, keys_of
-from detectors.served import Served
-from detectors.storage import pack, unpack
+from detectors.base.points import DecisionPoint
+from detectors.base.state import pack, unpack
+from detectors.monitoring.bins import BINS, bin_of
+from detectors.monitoring.quality import MILLION, SAMPLE, Live, keys_of
+from detectors.profiles.results import Erasure, LaneItem, Outcome
+from detectors.scoring.served import Served
+from detectors.scoring.shard import STATE_VERSION, Lane, News, Publication
 from schemas.records import RiskEvent, Tier
 from tests.detectors.kit import (
     DAY,

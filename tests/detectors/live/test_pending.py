@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detectors.live.pending import KEYS, Item, Pending
-from detectors.target import ESCALATIONS_CAP
+from detectors.labels.target import ESCALATIONS_CAP
+from detectors.monitoring.pending import KEYS, Item, Pending
 from tests.properties.streams import LAWFUL
 
 HORIZON, GRACE = 100, 10

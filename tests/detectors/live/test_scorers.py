@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from detectors.live.scorers import SCORERS, VERSIONS, WINDOW, Scored, Scorers, looked_at
+from detectors.monitoring.scorers import SCORERS, VERSIONS, WINDOW, Scored, Scorers, looked_at
 
 
 def said(version: str, number: int, seed: int, skew: float = 4.0, scorer: str = "toxic") -> list[Scored]:

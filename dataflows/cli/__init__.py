@@ -1,0 +1,1 @@
+"""The command `forewarn`: one module a group of subcommands."""

@@ -1,0 +1,185 @@
+"""Shared parts of all commands: parameters, lazy loading, and sentences for expected errors.
+
+`forewarn` loads the module of a command when that command is asked for, so that none pays for the libraries of another,
+or fails because of them.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+
+from dataflows.runtime.console import say, take_over
+from dataflows.runtime.exit_codes import ExitCode, code_of, expected
+from dataflows.runtime.logs import configure_plain
+from dataflows.runtime.termination import end_when_asked
+from dataflows.runtime.times import iso_datetime
+
+
+class IsoTime(click.ParamType[datetime]):
+    """An ISO 8601 time, read as those of logs are; UTC where it names no zone."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """Return the time in UTC."""
+        if isinstance(value, datetime):
+            return value
+        try:
+            return iso_datetime(value)
+        except ValueError:
+            self.fail(f"{value!r} is no ISO time: write it as 2024-03-01T09:30Z", param, ctx)
+
+
+TIME = IsoTime()
+FILE = click.Path(path_type=Path, dir_okay=False)
+FOLDER = click.Path(path_type=Path, file_okay=False)
+SETTINGS = click.option(
+    "--settings",
+    "settings_file",
+    type=FILE,
+    help="Settings in TOML; FOREWARN_ environment variables win over it.",
+)
+TEXT_MODEL = click.option(
+    "--text-model", type=FILE, help="Score messages that bring no scores with this model of `forewarn train-text`."
+)
+
+
+class Failure(Exception):  # noqa: N818 - it is the answer, and no error of its own
+    """An expected error, answered with its sentences and exit code."""
+
+    def __init__(self, problems: Sequence[str], code: int) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = tuple(problems)
+        self.code = code
+
+
+@contextmanager
+def answered(mend: int) -> Iterator[None]:
+    """Answer expected errors, also where the engine wrapped them; `mend` is the code for what has to be mended."""
+    try:
+        yield
+    except (click.ClickException, click.exceptions.Exit, click.Abort, Failure):
+        raise
+    except Exception as error:
+        cause = expected(error)
+        if cause is None:
+            raise
+        code = code_of(cause)
+        raise Failure(cause.problems, mend if code == ExitCode.MEND else code) from None
+
+
+def tell(problems: Sequence[str]) -> None:
+    """Print an error's sentences to standard error."""
+    for number, problem in enumerate(problems):
+        say(f"{'' if number else 'Error: '}{problem}", err=True)
+
+
+class Entry(NamedTuple):
+    """The module and attribute of a command, and its summary in listings."""
+
+    module: str
+    name: str
+    summary: str
+
+
+class Loading(MutableMapping[str, click.Command]):
+    """Commands by name, each loaded from its module when it is asked for."""
+
+    def __init__(self, places: Mapping[str, Entry]) -> None:
+        self.places = dict(places)
+        self._loaded: dict[str, click.Command] = {}
+
+    def __getitem__(self, name: str) -> click.Command:
+        if name not in self._loaded:
+            place = self.places[name]
+            self._loaded[name] = getattr(import_module(place.module), place.name)
+        return self._loaded[name]
+
+    def __setitem__(self, name: str, command: click.Command) -> None:
+        self.places[name] = Entry("", "", command.get_short_help_str())
+        self._loaded[name] = command
+
+    def __delitem__(self, name: str) -> None:
+        del self.places[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.places)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+
+class Commands(click.Group):
+    """Loads commands when they are asked for; tells expected errors in sentences.
+
+    The exit code of an expected error is 75 if a later try may succeed, else 1, and of `run` 3.
+    """
+
+    def __init__(self, *args: Any, places: Mapping[str, Entry], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._loading = Loading(places)
+        self.commands = self._loading
+
+    def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without loading them."""
+        limit = formatter.width - 6 - max(map(len, self._loading.places))
+        rows = [
+            (name, click.Command(name, help=place.summary).get_short_help_str(limit))
+            for name, place in sorted(self._loading.places.items())
+        ]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Run a command and exit. Without `args` it is this process's own, and the process is prepared for it."""
+        if args is None:
+            # a run that has not begun has nothing to drain, and ends as one that was drained does
+            end_when_asked(0 if sys.argv[1:2] == ["run"] else None)
+            take_over()
+        if not standalone_mode:
+            return super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
+        try:
+            status = super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
+        except click.Abort:
+            say("Aborted!", err=True)
+            sys.exit(1)
+        except click.ClickException as error:
+            _tell_refusal(error)
+            sys.exit(error.exit_code)
+        except Failure as failure:
+            tell(failure.problems)
+            sys.exit(failure.code)
+        sys.exit(status if isinstance(status, int) else 0)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the subcommand."""
+        configure_plain()
+        with answered(ExitCode.BUG):
+            return super().invoke(ctx)
+
+
+def _tell_refusal(error: click.ClickException) -> None:
+    """Print what click says of wrong arguments, usage first; a line break in an argument begins no line."""
+    shown = io.StringIO()
+    error.show(shown)
+    message = error.format_message()
+    usage, found, _ = shown.getvalue().rpartition(f"Error: {message}")
+    for line in usage.splitlines() if found else ():
+        say(line, err=True)
+    say(f"Error: {message}", err=True)

@@ -1,0 +1,1 @@
+"""Settings and policy files: read, checked, and refused with one sentence for each fault."""

@@ -1,0 +1,104 @@
+"""Reads a policy file. A wrong one is answered in one sentence for each thing that is wrong."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from dataflows.runtime.text_files import TextError, read_text
+from detectors.models.catalogue import READS
+from detectors.policy.policy import Policy, parse_policy
+from detectors.rules.catalogue import RULES
+from schemas.errors import ExpectedError
+
+
+class PolicyError(ExpectedError, ValueError):
+    """A policy file that cannot be used, in sentences."""
+
+
+def load_policy(path: Path) -> Policy:
+    """The policy in a TOML file.
+
+    Raises:
+        PolicyError: if there is no such file, it is not TOML, or anything in it is wrong.
+    """
+    try:
+        data = tomllib.loads(read_text(path))
+    except FileNotFoundError:
+        raise PolicyError(f"{path}: there is no such policy file; deploy/policies/ has examples.") from None
+    except OSError as error:
+        raise PolicyError(f"{path}: cannot be read ({error.strerror}): name a policy file.") from None
+    except (tomllib.TOMLDecodeError, RecursionError, TextError) as error:
+        raise PolicyError(f"{path}: not a TOML file ({error}): correct it there.") from None
+    try:
+        return parse_policy(data, RULES, READS)
+    except ValidationError as error:
+        problems = error.errors()
+        raise PolicyError(*(_sentence(path, item) for item in problems if not _echo(item, problems))) from None
+    except ValueError as error:
+        raise PolicyError(f"{path}: {error}.") from None
+
+
+def _echo(problem: ErrorDetails, problems: list[ErrorDetails]) -> bool:
+    """Whether a list is called too short only because an item of it is wrong."""
+    loc = problem["loc"]
+    return problem["type"] == "too_short" and any(
+        len(other["loc"]) > len(loc) and other["loc"][: len(loc)] == loc for other in problems
+    )
+
+
+def _sentence(path: Path, problem: ErrorDetails) -> str:
+    loc = tuple(part for part in problem["loc"] if part != "[key]")
+    where = f"{path}: {'.'.join(str(part) for part in loc) or 'the policy'}"
+    message = problem["msg"]
+    match problem["type"]:
+        case "missing":
+            return f"{where} is missing: set it."
+        case "extra_forbidden":
+            known = _known_keys(loc[:-1])
+            close = get_close_matches(str(loc[-1]), known, n=1)
+            advice = f"did you mean {close[0]}?" if close else _choose(known)
+            return f"{where} is not a setting: {advice}"
+        case "literal_error":
+            # pydantic writes a choice as 'high', or as <Tier.HIGH: 'high'> where it is an enumeration's
+            choices = re.findall("'([^']*)'", message)
+            return f"{where} is none of the choices: {_choose(choices)}"
+        case "too_short" if problem["ctx"]["min_length"] > 1:
+            return f"{where} has too few entries: give at least {problem['ctx']['min_length']}."
+        case "too_short" | "string_too_short":
+            return f"{where} is empty: give at least one {'character' if 'string' in problem['type'] else 'entry'}."
+        case "value_error":
+            return f"{where}: {message.removeprefix('Value error, ')}."
+        case "model_type" | "dict_type":
+            return f"{where} must be a table of settings, such as [{'.'.join(map(str, loc))}] begins."
+        case "tuple_type":
+            return f"{where} must be a list: write it in [brackets]."
+        case _:
+            demand = message.partition(",")[0].replace("Input should", "must")
+            return f"{where} cannot be used: it {demand}."
+
+
+def _choose(known: list[str]) -> str:
+    return f"choose from {', '.join(known)}."
+
+
+def _known_keys(loc: tuple[Any, ...]) -> list[str]:
+    """The keys of the section a problem lies in."""
+    model: Any = Policy
+    for part in loc:
+        if isinstance(part, int):
+            continue
+        fields = getattr(model, "model_fields", {})
+        model = fields[part].annotation if part in fields else model
+        while not (isinstance(model, type) and issubclass(model, BaseModel)):
+            arguments = [a for a in getattr(model, "__args__", ()) if isinstance(a, type) or hasattr(a, "__args__")]
+            if not arguments:
+                return []
+            model = arguments[-1] if arguments[-1] is not Ellipsis else arguments[0]
+    return sorted(model.model_fields)

@@ -1,0 +1,85 @@
+"""The time a log had reached when each of its rows arrived, as several users show it.
+
+A log is read in the order of arrival, so a row is never much older than those behind it. One that is dated further
+ahead than the allowed skew, and that most of the users behind it do not bear out, has a clock that is wrong. It does
+not date what follows.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import TypeVar
+
+from detectors.base.log_clock import LogClock
+from schemas.records import Event
+
+T = TypeVar("T")
+
+WITNESSES = 5
+"""How many other users behind a row that jumps ahead are asked, at most; half of them have to be as far."""
+
+LOOKAHEAD = 20_000
+"""How many rows are read ahead to find them."""
+
+
+class LogTime:
+    """Gives each event of a log the time at which it arrived, strictly rising, None where its clock is wrong."""
+
+    def __init__(self, skew_ms: int) -> None:
+        self._skew = skew_ms
+        self._last = -1
+        self._shown = -1
+        self._two = LogClock()
+
+    def stamped(self, events: Iterable[tuple[Event, T]]) -> Iterator[tuple[Event, T, int | None]]:
+        """Yield the events with the time of their arrival; some of those behind are read before."""
+        source = iter(events)
+        ahead: deque[tuple[Event, T]] = deque()
+        user, witnesses, fresh = "", list[int](), 0
+        while True:
+            if not ahead and (following := next(source, None)) is not None:
+                ahead.append(following)
+            if not ahead:
+                return
+            event, rest = ahead.popleft()
+            fresh -= 1
+            if event.event_time > self._shown + self._skew:
+                # Rows of one user in a row have the same witnesses: they are not looked for at each.
+                if event.user_id != user or fresh <= 0:
+                    user = event.user_id
+                    witnesses, fresh = _witnesses(user, ahead, source)
+                reached = _reached(witnesses, event.event_time)
+                if event.event_time > reached + self._skew:
+                    yield event, rest, None
+                    continue
+                self._shown = max(self._shown, reached)
+            self._two.advance(event.user_id, event.event_time)
+            self._shown = max(self._shown, self._two.now)
+            self._last = max(self._last + 1, event.event_time)
+            yield event, rest, self._last
+
+
+def _reached(witnesses: list[int], time: int) -> int:
+    """Return the time up to `time` that half of the witnesses have reached; all of it where there are none."""
+    return min(time, sorted(witnesses)[len(witnesses) // 2]) if witnesses else time
+
+
+def _witnesses(user: str, ahead: deque[tuple[Event, T]], source: Iterator[tuple[Event, T]]) -> tuple[list[int], int]:
+    """Return the times of the next other users' first events, and for how many rows these stay the next."""
+    times: dict[str, int] = {}
+    first = 0
+    for number in range(1, LOOKAHEAD + 1):
+        if number > len(ahead):
+            more = list(islice(source, 64))
+            if not more:
+                break
+            ahead.extend(more)
+        event = ahead[number - 1][0]
+        if event.user_id != user and event.user_id not in times:
+            first = first or number
+            times[event.user_id] = event.event_time
+            if len(times) == WITNESSES:
+                break
+    return list(times.values()), first or len(ahead)

@@ -1,0 +1,1 @@
+"""The live run: one process or a cluster of them, supervised."""

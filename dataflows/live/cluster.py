@@ -1,0 +1,159 @@
+"""Runs the dataflow in several processes of this machine, and all of them anew when one dies.
+
+The engine's processes form a cluster: when one is gone the others cannot go on. A process manager (honcho) starts them
+together and ends them together; here it is decided whether, and when, they start again, and a process that hangs is
+ended.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shlex
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from honcho import manager as honcho
+
+from dataflows.config.settings import RunSettings
+from dataflows.live.cluster_door import held_ports
+from dataflows.live.restarts import Restarts
+from dataflows.live.run import Place
+from dataflows.live.supervision import BEAT, BEAT_SECONDS, FAULT, LOG, Fault, read_fault
+from dataflows.runtime.console import say
+from dataflows.runtime.exit_codes import ExitCode
+
+log = logging.getLogger(__name__)
+
+DRAIN_SECONDS = 10
+"""How long processes may take to end after the first of them did, before they are killed."""
+STOPPED = frozenset({130, 143})
+"""What the process manager says after Ctrl-C and SIGTERM."""
+STARTING = 4
+"""A process that has said nothing yet may be silent for so many times as long: it is still being loaded."""
+
+
+class _Printer:
+    """Takes what the processes print, and what the manager says of them, line by line."""
+
+    width = 0
+
+    def __init__(self) -> None:
+        self.beats: dict[str, int] = {}
+        self.faults: dict[str, Fault] = {}
+
+    def write(self, message: honcho.Message) -> None:
+        data = message.data.decode(errors="replace") if isinstance(message.data, bytes) else message.data
+        line = data.rstrip()
+        if message.name == honcho.SYSTEM_PRINTER_NAME:
+            log.info("%s.", line)
+        elif line.startswith(BEAT):
+            self.beats[message.name] = self.beats.get(message.name, 0) + 1
+        elif line.startswith(FAULT):
+            if (fault := read_fault(line)) is not None:
+                self.faults.setdefault(message.name, fault)
+        elif line.startswith(LOG):
+            said = line.removeprefix(LOG)
+            say(said if said.startswith("{") else f"{message.name}: {said}", err=True)
+        else:
+            say(f"{message.name}: {line}")
+
+
+def run_cluster(
+    arguments: Sequence[str], processes: int, clean_up: Callable[[], None], settings: RunSettings
+) -> Fault | None:
+    """Run `forewarn` with these arguments in `processes` processes until they end; why, or None after a drain.
+
+    When one dies or hangs, the rest is ended, and after a `clean_up` all start again, unless one of them says that
+    something has to be mended first, or they have started again too often.
+    """
+    honcho.KILL_WAIT = DRAIN_SECONDS
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as `nohup` leaves it
+        signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    restarts = Restarts(
+        most=settings.restarts,
+        within=settings.restarts_within_seconds,
+        wait=settings.restart_wait_seconds,
+        longest=settings.restart_wait_most_seconds,
+    )
+    while True:
+        printer = _Printer()
+        cluster = honcho.Manager(printer)
+        over = threading.Event()
+        with held_ports(processes) as ports:
+            addresses = tuple(f"127.0.0.1:{port}" for port in ports)
+            for number in range(processes):
+                place = Place(number, addresses, os.getpid(), restarts.total)
+                command = [sys.executable, "-m", "dataflows.cli.main", *arguments, "--place", str(place)]
+                cluster.add_process(f"process-{number}", f"exec {shlex.join(command)}")
+            hung = (cluster, printer, settings.hung_seconds, over)
+            threading.Thread(target=_end_hung, args=hung, daemon=True).start()
+            cluster.loop()
+        over.set()
+        ended: list[int] = [known["returncode"] for known in cluster._processes.values()]  # noqa: SLF001 - it has no other way
+        fault = _worst([*printer.faults.values()])
+        if ExitCode.MEND in ended:
+            return fault or Fault("A process of the cluster ended without saying why.", ExitCode.MEND)
+        if any(ended):
+            clean_up()
+        if cluster.returncode in STOPPED or not any(ended):
+            code = max(0 if code == -signal.SIGTERM else abs(code) for code in ended)  # stopped before it had begun
+            why = _sentence(fault, "A process of the cluster failed as it drained.")
+            return None if code == 0 else Fault(why, code)
+        seconds = restarts.wait_before_next(time.monotonic())
+        if seconds is None:
+            why = _sentence(fault, "See above for what they said.")
+            return Fault(
+                f"The cluster was started again {settings.restarts} times within "
+                f"{settings.restarts_within_seconds:g} s and failed again, so this ends. {why}",
+                fault.code if fault is not None else ExitCode.BUG if ExitCode.BUG in ended else ExitCode.TRY_AGAIN,
+            )
+        log.warning(
+            "A process of the cluster died: all %d start again from the last snapshot in %g s. %s",
+            processes,
+            seconds,
+            _sentence(fault, ""),
+        )
+        if _stopped_within(seconds):
+            return None
+
+
+def _worst(faults: list[Fault]) -> Fault | None:
+    """The fault to be told: one that has to be mended, or else the first."""
+    return next((fault for fault in faults if fault.code == ExitCode.MEND), faults[0] if faults else None)
+
+
+def _sentence(fault: Fault | None, otherwise: str) -> str:
+    return otherwise if fault is None else fault.sentence
+
+
+def _stopped_within(seconds: float) -> bool:
+    """Wait; whether SIGTERM or Ctrl-C came meanwhile."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: stop.set())
+    return stop.wait(seconds)
+
+
+def _end_hung(cluster: Any, printer: _Printer, limit: float, over: threading.Event) -> None:
+    """Kill a process that no longer says that it turns, which ends all of them.
+
+    Ticks are counted and not seconds, so that a pause of the whole machine is nobody's silence.
+    """
+    seen: dict[str, int] = {}
+    silent: dict[str, int] = {}
+    while not over.wait(BEAT_SECONDS):
+        for name, known in list(cluster._processes.items()):  # noqa: SLF001 - it has no other way
+            if "pid" not in known or "returncode" in known:
+                continue
+            beats = printer.beats.get(name, 0)
+            silent[name] = 0 if beats != seen.get(name, 0) else silent.get(name, 0) + 1
+            seen[name] = beats
+            if silent[name] * BEAT_SECONDS >= limit * (1 if beats else STARTING):
+                silent[name] = 0
+                log.error("%s has not moved for %g s, so it is killed: the cluster starts again.", name, limit)
+                os.killpg(known["pid"], signal.SIGKILL)

@@ -1,0 +1,1 @@
+"""Mapping files: how the rows of an arbitrary log become events."""

@@ -1,0 +1,78 @@
+"""How a mapping file's mistakes are told: one sentence each, with file, key and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from schemas.errors import ExpectedError
+
+
+class MappingError(ExpectedError, ValueError):
+    """A mapping file cannot be used; `problems` say why, one sentence each."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__(*problems)
+
+
+def wrong(sentence: str) -> PydanticCustomError:
+    """An error whose text is already what to show, for validators to raise."""
+    return PydanticCustomError("mapping", "{sentence}", {"sentence": sentence})
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """The nearest known word as a question, or all of them when none is near.
+
+    >>> did_you_mean("chanel", ["channel", "text"])
+    "did you mean 'channel'?"
+    """
+    words = list(known)
+    near = get_close_matches(word, words, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"the known ones are {', '.join(words)}"
+
+
+def sentences(path: Path, error: ValidationError) -> list[str]:
+    """One sentence for each error that pydantic found in the file at `path`."""
+    return [f"{path}: {_where(found['loc'])}{_what(found)}" for found in error.errors(include_url=False)]
+
+
+def _where(loc: tuple[int | str, ...]) -> str:
+    """`event 2 (sanction): key severity: ` for `("event", 1, "sanction", "severity", "value")`."""
+    parts = list(loc)
+    if parts and parts[-1] == "value":
+        parts.pop()
+    words: list[str] = []
+    keys: list[str] = []
+    if len(parts) > 1 and isinstance(parts[1], int):
+        kind = f" ({parts[2]})" if parts[0] == "event" and len(parts) > 2 else ""
+        words.append(f"{parts[0]} {parts[1] + 1}{kind}: ")
+        parts = parts[3:] if kind else parts[2:]
+    for part in parts:
+        if isinstance(part, int) and keys:
+            keys[-1] += f"[{part + 1}]"
+        else:
+            keys.append(str(part))
+    if keys:
+        words.append(f"key {'.'.join(keys)}: ")
+    return "".join(words)
+
+
+def _what(found: ErrorDetails) -> str:
+    kind, message = found["type"], found["msg"]
+    context = found.get("ctx", {})
+    if kind == "mapping":
+        return message
+    if kind == "missing":
+        return "is missing: add it"
+    if kind == "union_tag_not_found":
+        return 'key kind: is missing: write kind = "message" or another kind of event'
+    if kind == "union_tag_invalid":
+        known = [tag.strip("' ") for tag in str(context["expected_tags"]).split(",")]
+        return f"key kind: unknown kind {context['tag']!r}: {did_you_mean(str(context['tag']), known)}"
+    given = found["input"]
+    told = f", not {given!r}" if isinstance(given, str | int | float) else ""
+    return message.replace("Input should", "must").replace("String should", "must") + told

@@ -1,0 +1,1 @@
+"""Model versions as files, and the promotion of a challenger on evidence."""

@@ -1,0 +1,46 @@
+"""Model versions as files: what a replay writes, to be pinned."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dataflows.runtime.text_files import decode_text
+from detectors.features.catalogue import NAMES
+from detectors.models.catalogue import freeze
+from detectors.models.version import content_hash
+from detectors.policy.policy import MODEL_NAME, Policy
+from schemas.errors import ExpectedError
+from schemas.records import ModelVersion
+
+
+class ReplayError(ExpectedError, ValueError):
+    """A replay that cannot be run, in a sentence."""
+
+
+def load_model(path: Path, policy: Policy) -> ModelVersion:
+    """A model version from a file that a replay wrote, to be pinned under a policy.
+
+    Raises:
+        ReplayError: if there is none in it, or it lacks the track record that the policy decides by.
+    """
+    try:
+        version = ModelVersion.model_validate_json(decode_text(path.read_bytes()))
+        track = freeze(version).track
+    except OSError as error:
+        raise ReplayError(f"{path}: cannot be read ({error.strerror}); a replay writes models/<name>.json.") from None
+    except (ArithmeticError, LookupError, TypeError, ValueError):  # whatever its state may hold instead of a model
+        raise ReplayError(f"{path}: not a model version; a replay writes models/<name>.json.") from None
+    if not MODEL_NAME.fullmatch(version.name):
+        raise ReplayError(
+            f"{path}: its model has a name that no model may have, and files are named by it; take one a replay wrote."
+        )
+    if content_hash(version.model_dump(exclude={"version"})) != version.version:
+        raise ReplayError(f"{path}: changed since version {version.version} was made; take the file a replay wrote.")
+    if version.features != NAMES:
+        raise ReplayError(f"{path}: made for other features than this forewarn declares; replay without --model first.")
+    if policy.tracked and track is None:
+        raise ReplayError(
+            f"{path}: has no track record, which policy {policy.name} decides by: take a model learnt under a policy "
+            "that promises a precision or has a budget, or give the tiers numbers."
+        )
+    return version

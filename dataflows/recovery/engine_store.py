@@ -1,0 +1,200 @@
+"""The parts of a recovery store: the SQLite files in which the engine keeps snapshots, looked at before it reads them.
+
+The engine writes the snapshots of an epoch part by part, and last of all how far each worker has come. A run that is
+killed in between leaves snapshots of an epoch that was never finished. The engine begins that epoch anew but leaves
+them where they are, and an epoch of the second life that is over before it touches a key again makes the first life's
+snapshot of that key count: what is read after another crash has then happened twice. So whatever a start does not
+resume from is taken out before the engine sees it.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from itertools import chain
+from pathlib import Path
+
+from dataflows.recovery.lock import StoreError
+
+log = logging.getLogger(__name__)
+
+ENGINE_TABLES = ("exs", "fronts", "commits", "snaps")
+"""What the engine writes to in a part; all empty until a flow has run."""
+
+NEW = "start with a new recovery directory"
+RESTORE = f"restore the backup, or {NEW}."
+
+DELETE_GONE = """
+    DELETE FROM snaps WHERE (step_id, state_key) IN (
+        SELECT step_id, state_key FROM snaps AS last WHERE ser_change IS NULL AND snap_epoch = (
+            SELECT MAX(snap_epoch) FROM snaps WHERE (step_id, state_key) = (last.step_id, last.state_key)))
+"""
+"""All snapshots of keys whose last snapshot is empty: older ones may be there still, and must not come back."""
+NO_ROOM = ("SQLITE_FULL", "SQLITE_READONLY", "SQLITE_IOERR")
+"""How the errors begin with which SQLite says that the disk, and not the part, is at fault."""
+APART = 2
+"""Epochs that parts may be apart after a kill: the engine commits each part a moment after the others."""
+
+BEGUN = "SELECT ex_num, worker_count, resume_epoch FROM exs"
+REACHED = "SELECT ex_num, worker_index, worker_frontier FROM fronts"
+
+
+def unused(part: Path) -> bool:
+    """Whether no flow ever wrote to a part; one that cannot be read may have been written to."""
+    try:
+        with closing(opened(part)) as database:
+            made = {name for (name,) in database.execute("SELECT name FROM sqlite_master")}
+            return not any(_holds_rows(database, table) for table in ENGINE_TABLES if table in made)
+    except sqlite3.Error:
+        return False
+
+
+def damages(directory: Path, partitions: int) -> list[str]:
+    """What is wrong with the files of a store that has so many parts, a sentence each.
+
+    Whether a part is whole is not looked at, because that takes as long as reading all of it: it has to be one that
+    SQLite opens at its full length, and whose tables begin as they should.
+    """
+    wanted = [f"part-{index}.sqlite3" for index in range(partitions)]
+    found = {path.name for path in directory.glob("*.sqlite3")}
+    problems = []
+    missing, extra = [name for name in wanted if name not in found], sorted(found - {*wanted})
+    if missing:
+        problems.append(f"Recovery directory {directory} lacks {listed(missing)} of {partitions} parts: {RESTORE}")
+    if extra:  # the engine would read them too
+        problems.append(f"Recovery directory {directory} holds {listed(extra)} beside its own parts: {RESTORE}")
+    for index, name in [(index, name) for index, name in enumerate(wanted) if name in found]:
+        try:
+            with closing(opened(directory / name)) as database:
+                rows = database.execute("SELECT part_index, part_count FROM parts").fetchall()
+                for table in ENGINE_TABLES:
+                    _holds_rows(database, table)
+            if rows != [(index, partitions)]:
+                problems.append(f"{directory / name} is not part {index} of {partitions} of this store: {RESTORE}")
+        except sqlite3.Error as error:
+            problems.append(_unreadable(directory / name, error))
+    return problems
+
+
+def decay(directory: Path) -> list[str]:
+    """What is wrong inside the parts, a sentence each; it reads all of them."""
+    problems = []
+    for part in part_files(directory):
+        try:
+            with closing(opened(part)) as database:
+                (verdict,) = database.execute("PRAGMA quick_check(1)").fetchone()
+            if verdict != "ok":
+                problems.append(_unreadable(part, verdict.splitlines()[-1]))
+        except sqlite3.Error as error:
+            problems.append(_unreadable(part, error))
+    return problems
+
+
+def resume_epoch(directory: Path) -> int | None:
+    """The epoch that the engine will begin with: what no worker of the last execution had left behind.
+
+    None where nothing has run yet.
+    """
+    begun: dict[int, tuple[int, int]] = {}
+    reached: dict[tuple[int, int], int] = {}
+    for part in part_files(directory):
+        with closing(opened(part)) as database:
+            begun |= {execution: (workers, start) for execution, workers, start in database.execute(BEGUN)}
+            reached |= {(execution, worker): epoch for execution, worker, epoch in database.execute(REACHED)}
+    if not begun:
+        return None
+    last = max(begun)
+    workers, start = begun[last]
+    return min(max(start, reached.get((last, worker), start)) for worker in range(workers))
+
+
+def of_other_times(directory: Path) -> list[str]:
+    """Parts older than the newest, a sentence each: not copied with the rest, and the engine might not notice."""
+    reached: dict[Path, int] = {}
+    with _told(directory):
+        for part in part_files(directory):
+            with closing(opened(part)) as database:
+                ((epoch,),) = database.execute("SELECT MAX(commit_epoch) FROM commits").fetchall()
+            reached[part] = epoch or 0
+    newest = max(reached.values(), default=0)
+    return [
+        f"{part} is of another time than the rest of its store (epoch {epoch} where others have reached {newest}): "
+        f"{RESTORE}"
+        for part, epoch in reached.items()
+        if newest - epoch > APART
+    ]
+
+
+def tidy(directory: Path) -> tuple[int, int]:
+    """Make the store what the engine resumes from; how many snapshots were unfinished, and how many of the gone.
+
+    A key that was dropped leaves a last, empty snapshot behind, which the engine never removes by itself.
+
+    Only whoever holds the store's lock may call this. Errors: `StoreError`, when a part cannot be read or written.
+    """
+    unfinished = gone = 0
+    with _told(directory):
+        start = resume_epoch(directory) or 0
+        for part in part_files(directory) if start else ():
+            with closing(sqlite3.connect(part)) as database, database:
+                unfinished += database.execute("DELETE FROM snaps WHERE snap_epoch >= ?", (start,)).rowcount
+                gone += database.execute(DELETE_GONE).rowcount
+    if unfinished:
+        log.info("%d snapshots of an epoch that was cut short were dropped; it is read again.", unfinished)
+    return unfinished, gone
+
+
+def size(directory: Path) -> int:
+    """Bytes on disk of the parts and of the users' files, with what SQLite keeps beside each."""
+    total = 0
+    for file in chain(directory.glob("part-*.sqlite3*"), directory.glob("users/lane-*.sqlite3*")):
+        with suppress(FileNotFoundError):  # SQLite removes its log when the last reader leaves
+            total += file.stat().st_size
+    return total
+
+
+@contextmanager
+def _told(directory: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorname", "").startswith(NO_ROOM):
+            raise StoreError(
+                f"Recovery directory {directory} cannot be tidied ({error}): make room on its disk, or repair it, then "
+                "start again; nothing is lost."
+            ) from None
+        raise StoreError(*decay(directory) or [_unreadable(directory, error)]) from None
+
+
+def took_none(directory: Path, why: object) -> str:
+    """What is told when the disk of a recovery directory takes no snapshot."""
+    return (
+        f"Recovery directory {directory} took no further snapshot ({why}): make room on its disk, or repair it, then "
+        "start again; nothing is lost, the next start goes on from the last snapshot."
+    )
+
+
+def listed(names: list[str]) -> str:
+    """Names in a sentence; of many, the first."""
+    shown = ", ".join(names[:8]) or "none"
+    return shown if len(names) <= 8 else f"{shown} and {len(names) - 8} more"
+
+
+def _unreadable(part: Path, why: object) -> str:
+    return f"{part} cannot be read as part of a recovery store ({why}): {RESTORE}"
+
+
+def part_files(directory: Path) -> list[Path]:
+    """Return the engine's part files in a recovery directory."""
+    return sorted(directory.glob("part-*.sqlite3"))
+
+
+def opened(part: Path) -> sqlite3.Connection:
+    """Return a connection that reads a part."""
+    return sqlite3.connect(f"{part.absolute().as_uri()}?mode=ro", uri=True)
+
+
+def _holds_rows(database: sqlite3.Connection, table: str) -> bool:
+    return database.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone() is not None  # noqa: S608 - names of ours

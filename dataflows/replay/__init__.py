@@ -1,0 +1,1 @@
+"""Replays of a log: the run, its summary and its quality figures."""

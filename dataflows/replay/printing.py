@@ -1,0 +1,66 @@
+"""Print the summary of a finished replay."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from dataflows.replay.replay import Replayed
+from dataflows.reports.formatting import describe_reason, duration
+from dataflows.reports.ranking import strongest_warnings
+from dataflows.runtime.console import say
+from dataflows.sources.files.log import LogCounts
+from schemas.records import RiskEvent
+
+
+def print_replayed(out: Path, done: Replayed, read: LogCounts, top: int) -> None:
+    """Print counts, outcomes, the strongest warnings with reasons, and the report's path."""
+    summary = done.summary
+    events: dict[str, int] = summary["events"]
+    kinds = ", ".join(f"{count:,} {_plural(kind, count)}" for kind, count in events.items()) or "no events"
+    say(f"{read.rows:,} rows: {kinds}")
+    aside = {
+        "rejects": summary["rejects"]["total"],
+        "late": summary["late"],
+        "duplicates": summary["duplicates"],
+        "optional parts mended": summary["mended_parts"]["total"],
+        "rows skipped": read.skipped + read.eventless,
+    }
+    say("; ".join(f"{count:,} {name}" for name, count in aside.items()), style="dim")
+    raised = ", ".join(f"{count:,} {tier}" for tier, count in summary["risk_events"]["raised"].items()) or "none"
+    say(f"{summary['decision_points']:,} decision points of {summary['users']:,} users; warnings raised: {raised}")
+    if summary["policy"]["budget"] is not None:
+        held = f"held back at {summary['held_back']:,} decision points by the budget"
+        say(f"{held} of {summary['policy']['budget']:,} newly warned users an hour")
+    say(_lead(summary))
+    for fault in summary["faults"]:
+        say(f"attention: {fault}", style="bold")
+    if top:
+        for event in strongest_warnings(out, top):
+            _print_warning(event)
+    if done.undrawn is not None:
+        say(done.undrawn)
+    say(f"report: {done.report}")
+
+
+def _lead(summary: dict[str, Any]) -> str:
+    escalations, warned = summary["escalations"], summary["escalated_warned_before"]
+    if not escalations:
+        return "nobody escalated"
+    text = f"{escalations:,} escalations, {warned:,} of them warned of before"
+    median = summary["lead_time"]["median_ms"]
+    return text if median is None else f"{text}, half of those at least {duration(median)} ahead"
+
+
+def _print_warning(event: RiskEvent) -> None:
+    when = datetime.fromtimestamp(event.as_of / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    chance = "by rule" if event.probability is None else f"{event.probability:.1%} within {duration(event.horizon_ms)}"
+    say(f"{event.tier}  {event.user_id}  {chance}, as of {when}", style="bold")
+    for reason in event.reasons:
+        say(f"    {describe_reason(reason)}", style="dim")
+
+
+def _plural(kind: str, count: int) -> str:
+    word = {"chat_message": "message"}.get(kind, kind)
+    return word if count == 1 else f"{word}s"

@@ -1,0 +1,141 @@
+"""The page of an evaluation: what decides in words, then pictures and tables, in the order a reader asks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import orjson
+from jinja2 import Template
+
+from dataflows.reports import evaluation_charts as pictures
+from dataflows.reports.drawing import drawn, why_undrawn
+from dataflows.reports.formatting import quantity
+from dataflows.reports.templating import template
+from dataflows.reports.terminal import events, figure, kept, limits, number, share, span, when, within
+from dataflows.runtime.atomic import BusyError, written_together
+from dataflows.runtime.escaping import visible
+from evaluation.evaluate import BUDGETS
+from evaluation.intervals import SAMPLES
+from evaluation.runs import EvaluationError
+from evaluation.slices import LEAST_POINTS, LEAST_POSITIVES
+
+
+def write_evaluation(document: dict[str, Any], run_dir: Path) -> Path:
+    """Write `evaluation.json` and `evaluation.html` beside the outputs they are about, both or neither.
+
+    Returns the path of the page.
+
+    Raises:
+        EvaluationError: if they cannot be written; what was there is then as it was.
+    """
+    try:
+        with written_together(run_dir, "evaluation.json") as folder:
+            data = orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+            (folder / "evaluation.json").write_bytes(data)
+            write_page(document, folder)
+    except BusyError:
+        raise EvaluationError(f"{run_dir}: another forewarn is writing there; wait for it.") from None
+    except OSError as error:
+        raise EvaluationError(
+            f"{run_dir}: the evaluation cannot be written ({error.strerror or error}); make room on its disk."
+        ) from None
+    return run_dir / "evaluation.html"
+
+
+def write_page(document: dict[str, Any], run_dir: Path) -> Path:
+    """Write `evaluation.html` beside the outputs it is about; its path.
+
+    The page needs no network, and the same document gives the same bytes.
+    """
+    path = run_dir / "evaluation.html"
+    path.write_text(render(document, run_dir), encoding="utf-8", newline="\n")
+    return path
+
+
+def render(document: dict[str, Any], scratch: Path | None = None) -> str:
+    """Return the page of an evaluation; Matplotlib may use the directory `scratch` while it starts."""
+    scores = document["scores"]
+    context = {
+        "document": document,
+        "undrawn": why_undrawn(scratch),
+        "verdict": verdict(document),
+        "asked": asked(document),
+        "ranking": drawn(pictures.ranking, scores),
+        "none_true": pictures.left_out(document["reliability"]),
+        "budget": f"{BUDGETS[1]:g}",
+        "unannounced": all(early["recall"] is None for early in document["earliness"]),
+        "samples": SAMPLES,
+        "least_points": LEAST_POINTS,
+        "least_positives": LEAST_POSITIVES,
+        "reliability": drawn(pictures.reliability, document["reliability"]),
+        "earliness": drawn(pictures.earliness, document["earliness"]),
+        "error": scores[document["models"]["champion"]]["calibration_error"],
+    }
+    return _template().render(context) + "\n"
+
+
+def verdict(document: dict[str, Any]) -> list[str]:
+    """Whether the champion is better than the best trivial score, in a sentence for each way to ask."""
+    champion, scores = document["models"]["champion"], document["scores"]
+    sentences = []
+    for key, what in (("roc_auc", "By area under the ROC curve"), ("average_precision", "By average precision")):
+        floors = {
+            name: score[key]["value"]
+            for name, score in scores.items()
+            if score["kind"] == "floor" and score[key]["value"] is not None
+        }
+        if not floors:
+            continue
+        best = max(floors, key=lambda name: floors[name])
+        lead = scores[best]["champion_above"][key]
+        digits = 3 if key == "roc_auc" else 4
+        told = f"{figure(scores[champion][key], digits)} against {figure(scores[best][key], digits)}"
+        if lead["low"] is None:
+            decided = f"cannot be told from the best floor, {best}"
+        elif lead["low"] > 0:
+            decided = f"is better than the best floor, {best}"
+        elif lead["high"] < 0:
+            decided = f"is worse than the best floor, {best}"
+        else:
+            decided = f"is not shown to be better than the best floor, {best}"
+        sentences.append(
+            f"{what} the champion, {champion}, {decided}: {told}; its lead is {figure(lead, digits, '+')}."
+        )
+    return sentences
+
+
+def asked(document: dict[str, Any]) -> str:
+    """The question and the points it was asked of."""
+    policy, protocol, points = document["policy"], document["protocol"], document["points"]
+    at = f"{quantity(points['evaluated'])} decision points of {quantity(points['users'])} users{limits(protocol)}"
+    return (
+        f"Does the user reach the target ({policy['target']}) {when(document)}? Asked at {at}; "
+        f"for {quantity(points['positives'])} of them, {points['base_rate']:.2%}, the answer is yes. "
+        f"{quantity(points['censored'])} points are left out because their horizon reaches beyond the log, and "
+        f"{quantity(points['unscored'])} because the champion had no score yet."
+    )
+
+
+def mute(scores: dict[str, Any]) -> list[str]:
+    """The scores of which no threshold keeps to a budget."""
+    return [name for name, found in scores.items() if not found["warnings"]]
+
+
+@cache
+def _template() -> Template:
+    filters: dict[str, Callable[..., object]] = {
+        "visible": visible,
+        "share": share,
+        "kept": kept,
+        "within": within,
+        "number": number,
+        "span": span,
+        "quantity": quantity,
+        "figure": figure,
+        "events": events,
+        "select_mute": mute,
+    }
+    return template("evaluation.html.j2", filters)

@@ -1,0 +1,192 @@
+"""An evaluation and a comparison in lines for a terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dataflows.reports.formatting import describe_feature, quantity
+
+
+def evaluated_lines(document: dict[str, Any]) -> list[str]:
+    """The figures that decide, each beside its floors."""
+    points, policy = document["points"], document["policy"]
+    lines = [
+        f"{document['log']}: {policy['target']} {when(document)}, policy {policy['name']}",
+        (
+            f"{quantity(points['evaluated'])} points of {quantity(points['users'])} users evaluated"
+            f"{limits(document['protocol'])}: "
+            f"{quantity(points['positives'])} positive (base rate {points['base_rate']:.4f}); "
+            f"{quantity(points['censored'])} censored, {quantity(points['unscored'])} without a score"
+            f"{_too_late(points['too_late'])}"
+        ),
+        *_suspicion(document["suspect_features"]),
+        "",
+        f"{'score':<30}{'ROC-AUC':<26}{'average precision':<30}{'calibration error'}",
+    ]
+    for name, score in document["scores"].items():
+        mark = {"model": "model ", "floor": "floor "}[score["kind"]]
+        error = "" if score.get("calibration_error") is None else f"{score['calibration_error']:.4f}"
+        figures = f"{figure(score['roc_auc'], 3):<26}{figure(score['average_precision'], 4):<30}{error}"
+        lines.append(f"{mark + name:<30}{figures}".rstrip())
+    lines += ["", *_published(document["published"]), *_promises(document["promises"]), ""]
+    for budget, scores in document["at_budget"].items():
+        champion = document["models"]["champion"]
+        best = max((name for name in scores if name != champion), key=lambda name: scores[name]["recall"] or 0.0)
+        told = ", ".join(f"{share(scores[name]['recall'])} {name}" for name in (champion, best))
+        lines.append(f"announced at a budget of {budget} per 1,000 active users and day: {told} (the best floor)")
+    lines.append("")
+    for early in document["earliness"]:
+        lines.append(
+            f"after {events(early['events'])}: ROC-AUC {figure(early['roc_auc'], 3)}, "
+            f"recall {share(early['recall'])}, {quantity(early['users'])} users"
+        )
+    return lines
+
+
+def compared_lines(document: dict[str, Any]) -> list[str]:
+    """What a change gained and lost."""
+    lines = [f"{document['log']}: {quantity(document['points'])} points scored by both{limits(document['protocol'])}"]
+    for which, run in document["runs"].items():
+        lines.append(
+            f"{which:<7} policy {run['policy']['name']} {run['policy']['version']}, champion {run['champion']}: "
+            f"ROC-AUC {figure(run['roc_auc'], 3)}, average precision {figure(run['average_precision'], 4)}"
+        )
+    above = document["after_above_before"]
+    if above is None:
+        lines.append("The targets differ, so each run is held against its own and no difference is given.")
+    else:
+        lines.append(
+            f"after above before: ROC-AUC {figure(above['roc_auc'], 3, '+')}, "
+            f"average precision {figure(above['average_precision'], 4, '+')}"
+        )
+    runs, warnings, tiers = document["runs"], document["warnings"], document["tiers"]
+    for budget, recall in runs["before"]["at_budget"].items():
+        lines.append(
+            f"announced at a budget of {budget} per 1,000 active users and day: {share(recall)} before, "
+            f"{share(runs['after']['at_budget'][budget])} after"
+        )
+    lines.append(
+        f"warnings: {quantity(warnings['before'])} before, {quantity(warnings['after'])} after; "
+        f"{quantity(warnings['gained'])} gained, {quantity(warnings['lost'])} lost"
+    )
+    moves = ", ".join(f"{move} {quantity(number)}" for move, number in tiers["moves"].items())
+    lines.append(
+        f"users whose highest tier changed: {quantity(tiers['users_changed'])}{f' ({moves})' if moves else ''}"
+    )
+    for title, key in (
+        ("escalations announced before and missed now", "missed_now"),
+        ("escalations missed before and announced now", "announced_now"),
+        ("wrong warnings that are new", "wrong_now"),
+    ):
+        lines.append(f"{title}:{'' if document['worth_reading'][key] else ' none'}")
+        for example in document["worth_reading"][key]:
+            probability = example["probability"]
+            score = "a rule" if probability is None else f"p {probability:.3f}"
+            lines.append(
+                f"  {example['user_id']}: {example['tier']}, {score}, because of {', '.join(example['reasons'])}"
+            )
+    return lines
+
+
+def when(document: dict[str, Any]) -> str:
+    """By when the target is to be reached, as the question asks."""
+    if document["protocol"]["question"] == "next":
+        return "before anything else of theirs is seen"
+    ahead = document["protocol"]["ahead_ms"]
+    return f"within {span(document['policy']['horizon_ms'])}{f', at least {span(ahead)} ahead' if ahead else ''}"
+
+
+def _too_late(points: int) -> str:
+    return f", {quantity(points)} too late" if points else ""
+
+
+def limits(protocol: dict[str, Any]) -> str:
+    """Which points are asked of, behind a comma; nothing where it is all of them."""
+    parts = []
+    if protocol["from_quantile"]:
+        parts.append(f"from the {protocol['from_quantile']:g} quantile of their times on")
+    if protocol["until_quantile"] < 1:
+        parts.append(f"before the {protocol['until_quantile']:g} quantile of their times")
+    if protocol["skip_first"]:
+        parts.append("without each user's first")
+    parts += [f"where {describe_feature(where['feature'], where['value'])}" for where in protocol["where"]]
+    return ", ".join(["", *parts])
+
+
+def _suspicion(features: list[str]) -> list[str]:
+    if not features:
+        return []
+    return [
+        f"LEAK? {', '.join(features)}: too good to be true alone; see that nothing in it comes from after the point"
+    ]
+
+
+def _published(found: dict[str, Any]) -> list[str]:
+    lead = found["lead"]
+    given = f"{quantity(found['warnings'])} warnings, {number(found['per_budget'])} per 1,000 active users and day"
+    announced = f"{share(found['recall'])} of {quantity(found['escalations'])} escalations announced"
+    lines = [f"as published: {given}; right {share(found['precision'])}; {announced}"]
+    if lead["median_ms"] is not None:
+        shares = ", ".join(f"at least {span(int(least))}: {part:.0%}" for least, part in lead["at_least"].items())
+        lines.append(
+            f"lead of the first warning: median {span(lead['median_ms'])} and {events(lead['median_events'])}, "
+            f"shortest tenth {span(lead['p10_ms'])} and {events(lead['p10_events'])}; {shares}"
+        )
+    return lines
+
+
+def _promises(found: dict[str, Any]) -> list[str]:
+    lines = []
+    for tier, one in found["tiers"].items():
+        told = f"{tier} promises {one['promised']:.0%}: right {share(one['precision'])} of {quantity(one['matured'])}"
+        lines.append(f"{told}; {kept(one)}")
+    if found["budget"] is not None:
+        lines.append(within(found["budget"]))
+    return lines
+
+
+def kept(one: dict[str, Any]) -> str:
+    """In how many windows a promise was kept, in words."""
+    windows = len(one["windows"])
+    if not windows:
+        return f"too few to measure it, which takes {quantity(one['window'])}"
+    return f"kept in {one['kept']} of {windows} windows of {quantity(one['window'])}, refuted in {one['refuted']}"
+
+
+def within(one: dict[str, Any]) -> str:
+    """How a budget was kept, in words."""
+    above, hours, most, held = (quantity(one[key]) for key in ("hours_above", "hours", "most", "held_back"))
+    budget = f"budget of {quantity(one['budget'])} newly warned users an hour"
+    return f"{budget}: {above} of {hours} hours above it, at most {most}; held back at {held} points"
+
+
+def figure(found: dict[str, float | None], digits: int, sign: str = "") -> str:
+    """A figure with its interval, or that it is not defined."""
+    value, low, high = found["value"], found["low"], found["high"]
+    if value is None:
+        return "not defined"
+    told = f"{value:{sign}.{digits}f}"
+    return told if low is None else f"{told} [{low:{sign}.{digits}f}, {high:{sign}.{digits}f}]"
+
+
+def share(value: float | None) -> str:
+    """A share in percent, or why there is none."""
+    return "none" if value is None else f"{value:.1%}"
+
+
+def number(value: float | None) -> str:
+    """A number with one decimal, or none."""
+    return "none" if value is None else f"{value:,.1f}"
+
+
+def span(ms: float) -> str:
+    """A stretch of time (ms) in its largest unit."""
+    for length, unit in ((86_400_000, "d"), (3_600_000, "h"), (60_000, "min")):
+        if ms >= length:
+            return f"{ms / length:.1f} {unit}".replace(".0 ", " ")
+    return f"{ms / 1000:g} s"
+
+
+def events(many: float) -> str:
+    """How many events, in words."""
+    return f"{many:g} event{'' if many == 1 else 's'}"

@@ -1,0 +1,1 @@
+"""What any process here needs: clock, engine, logs, metrics, files, exit codes."""

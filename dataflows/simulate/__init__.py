@@ -1,0 +1,1 @@
+"""A simulated platform, for demos, load and tests."""

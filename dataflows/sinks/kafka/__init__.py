@@ -1,0 +1,1 @@
+"""Kafka sinks: at least once, exactly once, and dead letters."""

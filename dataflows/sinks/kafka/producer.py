@@ -1,0 +1,234 @@
+"""The live sink: every message is known to be on the broker before its epoch is over, or the flow stops and says so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, ClassVar, NamedTuple
+
+from bytewax.outputs import DynamicSink, StatelessSinkPartition
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from dataflows.config.settings import KafkaSettings, kafka_client_config
+from dataflows.kafka.broker_errors import DENIED, BrokerError
+from dataflows.kafka.connection import CONNECTION
+from dataflows.kafka.topics import existing_partitions
+from dataflows.runtime.clock import monotonic_ms
+
+GRACE_MS = 10_000
+"""How long past its own time-out librdkafka may take to report on a message."""
+WAIT_SECONDS = 0.5
+"""How long one wait for answers lasts, so that signals are noticed in between."""
+
+
+class Outgoing(NamedTuple):
+    """A message to write: `timestamp` is the record's (ms), None for the time of writing; no value is a tombstone."""
+
+    key: bytes
+    value: bytes | None
+    timestamp: int | None
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
+class DeliveryFailed(BrokerError):  # noqa: N818 - it is what happened
+    """Messages are not, or not surely, on the broker; the sentence says how many, why, and what to do."""
+
+
+class DeliveryRefused(DeliveryFailed):
+    """The broker refuses messages that it will refuse again, until something is mended."""
+
+    transient: ClassVar[bool] = False
+
+
+class MessageTooLarge(DeliveryRefused):
+    """A message is larger than its topic takes."""
+
+
+REFUSED = DENIED | {
+    KafkaError.INVALID_RECORD,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001 - so is the public constant named
+    KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001
+    KafkaError.POLICY_VIOLATION,
+}
+"""Error codes of a permanently refused message."""
+TOO_LARGE = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE})
+"""Error codes of a message above the size limit."""
+
+
+def delivery_error(code: int | None) -> type[DeliveryFailed]:
+    """Return the class of error for a message that was not taken; `code` is Kafka's, None if it said nothing."""
+    return MessageTooLarge if code in TOO_LARGE else DeliveryRefused if code in REFUSED else DeliveryFailed
+
+
+def not_taken(kafka: KafkaSettings, topic: str, messages: int, why: str, code: int | None = None) -> DeliveryFailed:
+    """Return the error for messages that a topic did not take, with what to do; `code` is Kafka's, if it said one."""
+    return delivery_error(code)(
+        f"Topic {topic} did not take {messages} messages ({why}): check that Kafka runs at {kafka.bootstrap_servers} "
+        "with room on its disks, "
+        "that this user may write, and that the topic's max.message.bytes has room, then start again; nothing is "
+        "skipped."
+    )
+
+
+RELIABLE: dict[str, Any] = {
+    "enable.idempotence": True,
+    "acks": "all",
+    # With several requests under way, a partition that gets its leader between the first and the second takes the
+    # second as the beginning, and calls the first, when it is tried again, a duplicate that it has: it is then
+    # acknowledged and nowhere. Seen on Kafka 4.1, on topics just made.
+    "max.in.flight.requests.per.connection": 1,
+    "partitioner": "murmur2_random",
+}
+"""What promises rest on, whatever the caller configures: once each, in order, in the partitions JVM clients choose."""
+
+
+def producer_config(kafka: KafkaSettings) -> dict[str, Any]:
+    """What every producer of the flow is built from."""
+    return {
+        "compression.type": "lz4",
+        **kafka_client_config(kafka),
+        **RELIABLE,
+        "message.timeout.ms": kafka.delivery_timeout_ms,
+        "message.max.bytes": 100_000_000,  # the topic's own limit decides, not this client's lower default
+    }
+
+
+class CheckedProducer:
+    """Writes to one topic and answers for every message.
+
+    Idempotent (the broker drops what a retry repeats) and waiting for all replicas; keys go to the partitions a JVM
+    producer would choose. The client says of each message that failed that it did, and counts those it has no answer
+    for: when none failed and none is left, the broker has them all. A call for each that arrived would cost as much
+    as handing it over (`pytest tests/kafka/test_sink.py`). While nobody waits, messages gather for `linger_ms`; None
+    leaves that to the client. Use it from one thread.
+    """
+
+    def __init__(self, kafka: KafkaSettings, topic: str, linger_ms: int | None = None) -> None:
+        existing_partitions(kafka, [topic])
+        self._kafka, self._topic = kafka, topic
+        self._failures = failures = list[KafkaError]()
+
+        def on_delivery(error: KafkaError | None, _message: Message) -> None:
+            if error is not None:
+                failures.append(error)
+
+        told = {"delivery.report.only.error": True, "on_delivery": on_delivery, "error_cb": CONNECTION.on_error}
+        gathers = {} if linger_ms is None else {"linger.ms": linger_ms}
+        self._producer = Producer({**gathers, **producer_config(kafka), **told})
+
+    def send(self, messages: Iterable[Outgoing]) -> None:
+        """Write the messages and wait until the broker has them all.
+
+        Errors: `DeliveryFailed` if it refused one or gave no answer in `delivery_timeout_ms`; some may have arrived.
+        """
+        self.hand_over(messages)
+        self.settle()
+
+    def hand_over(self, messages: Iterable[Outgoing]) -> None:
+        """Begin to write the messages.
+
+        Errors: `DeliveryFailed` if the client or the broker refused one of them, or one that was handed over before.
+        """
+        deadline = monotonic_ms() + self._kafka.delivery_timeout_ms + GRACE_MS
+        produce, topic = self._producer.produce, self._topic
+        for message in messages:
+            key, value, timestamp, headers = message
+            try:
+                if timestamp is None and not headers:  # fewer arguments take half the time
+                    produce(topic, value, key)
+                else:
+                    produce(topic, value, key, timestamp=timestamp or 0, headers=[*headers])
+            except BufferError:
+                self._produce(message, deadline)
+            except KafkaException as error:
+                raise self._refused(error) from None
+        self._producer.poll(0)
+        if self._failures:
+            raise self._failure()
+
+    def settle(self) -> None:
+        """Wait until the broker has all messages.
+
+        Errors: `DeliveryFailed` if it refused one or gave no answer in `delivery_timeout_ms`.
+        """
+        deadline = monotonic_ms() + self._kafka.delivery_timeout_ms + GRACE_MS
+        open_ = begun = len(self._producer)
+        while open_ and monotonic_ms() < deadline:
+            open_ = self._producer.flush(WAIT_SECONDS)
+        if self._failures or open_:
+            raise self._failure()
+        if begun:
+            CONNECTION.heard()
+
+    @property
+    def failed(self) -> bool:
+        """Whether it was refused something: it is then of no further use."""
+        return bool(self._failures)
+
+    def close(self) -> None:
+        """Wait for whatever is on its way, and answer for it.
+
+        After a failure it does nothing: the engine closes what failed while it is still unwinding, and a second error
+        then aborts the process.
+        """
+        if not self._failures:
+            self.settle()
+
+    def _produce(self, message: Outgoing, deadline: int) -> None:
+        """Hand over a message for which the queue has no room yet: answers make some."""
+        key, value, timestamp, headers = message
+        while True:
+            if monotonic_ms() > deadline:
+                raise self._failure()
+            self._producer.poll(WAIT_SECONDS)
+            try:
+                self._producer.produce(self._topic, value, key, timestamp=timestamp or 0, headers=[*headers])
+            except BufferError:
+                continue
+            except KafkaException as error:
+                raise self._refused(error) from None
+            return
+
+    def _refused(self, error: KafkaException) -> DeliveryFailed:
+        self._failures.append(error.args[0])
+        return self._failure()
+
+    def _failure(self) -> DeliveryFailed:
+        unanswered = len(self._producer)
+        error = self._failures[-1] if self._failures else KafkaError(KafkaError._MSG_TIMED_OUT)  # noqa: SLF001
+        why = error.str() if self._failures else f"no answer within {self._kafka.delivery_timeout_ms} ms"
+        lost = len(self._failures) + unanswered
+        self._producer.purge()  # nothing is to arrive after we said that it did not
+        self._failures.append(error)
+        return not_taken(self._kafka, self._topic, lost, why, error.code())
+
+
+class KafkaSink(DynamicSink[Outgoing]):
+    """Writes to one topic, every worker through a producer of its own; a batch is done when the broker has all of it.
+
+    Errors: `BrokerError` when the flow is built and the topic is missing or Kafka does not answer; `DeliveryFailed`
+    when a message may not have arrived. Either ends the flow, which then resumes from its last snapshot.
+    """
+
+    def __init__(self, kafka: KafkaSettings, topic: str) -> None:
+        self._kafka, self._topic = kafka, topic
+
+    def build(self, step_id: str, worker_index: int, worker_count: int) -> KafkaSinkPartition:
+        """A producer for this worker."""
+        del step_id, worker_index, worker_count
+        return KafkaSinkPartition(CheckedProducer(self._kafka, self._topic))
+
+
+class KafkaSinkPartition(StatelessSinkPartition[Outgoing]):
+    """One worker's writer."""
+
+    def __init__(self, producer: CheckedProducer) -> None:
+        self._producer = producer
+
+    def write_batch(self, items: list[Outgoing]) -> None:
+        """Return when the broker has every item."""
+        self._producer.send(items)
+
+    def close(self) -> None:
+        """Leave nothing unanswered."""
+        self._producer.close()

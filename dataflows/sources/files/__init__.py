@@ -1,0 +1,1 @@
+"""Log files as sources: CSV, TSV, JSONL and Parquet."""

@@ -1,0 +1,308 @@
+"""A log file as a source: the same records, ids and coordinates whether it is replayed or produced to Kafka."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
+
+from dataflows.mapping.cells import UnmappableError
+from dataflows.mapping.compile import RowMapper
+from dataflows.mapping.mapping import LogMapping
+from dataflows.sources.files.formats import log_kind, open_rows
+from dataflows.sources.files.json_rows import JsonRows, LenientLine
+from dataflows.sources.files.rows import BadRow, Cells, LogError, Rows, shown, whole
+from schemas.records import CHAT, MODERATION, Position, Raw, Reject, RejectReason, Subject
+
+__all__ = ["Item", "LogCounts", "LogError", "LogPartition", "LogSource", "read_log"]
+
+PARTITION = "log"
+"""The one partition of a log source."""
+
+NATIVE = "log"
+"""The topic that records of a log in our own format say they come from."""
+
+SNAPSHOT_VERSION = 1
+
+Item = Raw | Reject
+
+
+@dataclass(slots=True)
+class LogCounts:
+    """What a reading has met so far; whoever passes it in may look at it at any time.
+
+    `rows` are all rows, `skipped` those a mapping leaves out, `eventless` those no event block wanted, `rejects` those
+    that could not be read. `fraction` is how much of the file has been read, from 0 to 1.
+    """
+
+    rows: int = 0
+    skipped: int = 0
+    eventless: int = 0
+    rejects: int = 0
+    fraction_of: Callable[[], float] = field(default=lambda: 0.0, repr=False, compare=False)
+
+    @property
+    def fraction(self) -> float:
+        """How much of the file has been read, from 0 to 1."""
+        return self.fraction_of()
+
+
+def read_log(
+    path: Path | str,
+    mapping: LogMapping | None = None,
+    *,
+    received: int | None = None,
+    counts: LogCounts | None = None,
+) -> Iterator[Item]:
+    """The records of a log in its own order; rows that are none become `Reject`s of stage `source`.
+
+    Without a mapping the log is JSONL of our own records, each with its `subject`. The file is looked at now and read
+    as the iterator advances; `received` is the time (ms) that timestamps count as future against, if any.
+
+    Raises:
+        LogError: now, if the log cannot be read with this mapping; while iterating, if the file is damaged.
+    """
+    path = Path(path)
+    counts = LogCounts() if counts is None else counts
+    if mapping is None:
+        if log_kind(path) != "jsonl":
+            raise LogError(f"{path}: needs a mapping: only JSONL of forewarn's own records is read without one")
+        rows: Rows = (lines := JsonRows(path, ()))
+        items = _native(lines, received, counts)
+    else:
+        rows = open_rows(
+            path, mapping.columns(), delimiter=mapping.delimiter, quote=mapping.quote, sparse=mapping.sparse
+        )
+        items = _mapped(rows, mapping, received, counts)
+    counts.fraction_of = rows.fraction
+    return _guarded(path, items, counts)
+
+
+def _guarded(path: Path, items: Iterator[Item], counts: LogCounts) -> Iterator[Item]:
+    with whole(path, lambda: counts.rows):
+        yield from items
+
+
+def _mapped(rows: Rows, mapping: LogMapping, received: int | None, counts: LogCounts) -> Iterator[Item]:
+    mapper = RowMapper(mapping, rows.columns)
+    rows.exact = frozenset(mapper.exact)
+    rows.resembles = _has_a_time(mapper)
+    topic, subject, seq = mapping.name, mapper.first_subject, 0
+    timed = _timed(rows, mapper, counts)
+    for number, row, time in sorted(timed, key=itemgetter(2)) if mapping.sort else timed:
+        made: list[tuple[Subject, dict[str, Any]]] = []
+        bad, lenient = row, False
+        if not isinstance(row, BadRow):
+            try:
+                made = mapper.events(number, row, time)
+                lenient = type(row[-1]) is LenientLine
+            except Exception as error:  # whatever the row holds; the next row is read
+                bad = _unmapped(error, rows, row)
+        if isinstance(bad, BadRow):
+            yield _reject(bad, subject, Position(topic, 0, number, seq), received, counts)
+            seq += 1
+            continue
+        if not made:
+            counts.eventless += 1
+        for of, value in made:
+            record = _as_written(value) if lenient else value
+            yield Raw(of, record, _key(value), Position(topic, 0, number, seq), received)
+            seq += 1
+
+
+def _has_a_time(mapper: RowMapper) -> Callable[[Cells], bool]:
+    """Whether cells look like a row of the log, which has a time in the place of the time."""
+
+    def has_a_time(row: Cells) -> bool:
+        try:
+            mapper.time(row)
+        except Exception:  # as wherever a row is read
+            return False
+        return True
+
+    return has_a_time
+
+
+def _key(value: dict[str, Any]) -> bytes | None:
+    """The key of a record: its user as bytes, where it has a user that is text."""
+    user = value.get("user_id")
+    try:
+        return user.encode() if isinstance(user, str) else None
+    except UnicodeEncodeError:
+        return None
+
+
+def _as_written(value: dict[str, Any]) -> bytes:
+    """A record as JSON that may hold half a surrogate pair: decoding knows what becomes of it, as on a topic."""
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
+def _unmapped(error: Exception, rows: Rows, row: Cells) -> BadRow:
+    """The reject of a row whose reading or mapping raised."""
+    detail = error.detail if isinstance(error, UnmappableError) else f"cannot be mapped ({type(error).__name__})"
+    try:
+        value = rows.as_json(row)
+    except Exception:  # no row may end a log, least of all one that is refused
+        value = shown([type(cell).__name__ for cell in row])
+    return BadRow(RejectReason.UNMAPPED_ROW, detail, value)
+
+
+def _timed(rows: Rows, mapper: RowMapper, counts: LogCounts) -> Iterator[tuple[int, Cells | BadRow, int]]:
+    """Row numbers, rows and times without the skipped ones; a bad row has the time of the row before it."""
+    skips, time_of, time = mapper.skips, mapper.time, 0
+    for number, row in enumerate(rows):
+        counts.rows = number + 1
+        if isinstance(row, BadRow):
+            yield number, row, time
+            continue
+        try:
+            if skips(row):
+                counts.skipped += 1
+                continue
+            time = time_of(row)
+        except Exception as error:  # whatever the row holds; the next row is read
+            yield number, _unmapped(error, rows, row), time
+        else:
+            yield number, row, time
+
+
+def _native(rows: JsonRows, received: int | None, counts: LogCounts) -> Iterator[Item]:
+    for number, found in enumerate(rows.objects()):
+        counts.rows = number + 1
+        at = Position(NATIVE, 0, number, number)
+        if isinstance(found, BadRow):
+            yield _reject(found, CHAT, at, received, counts)
+            continue
+        value, line = found
+        subject = value.pop("subject", None)
+        if subject not in (CHAT, MODERATION):
+            detail = f"subject is neither {CHAT} nor {MODERATION}: a log in another format needs a mapping"
+            bad = BadRow(RejectReason.UNMAPPED_ROW, detail, line.rstrip(b"\r\n"))
+            yield _reject(bad, CHAT, at, received, counts)
+            continue
+        # What only a lenient parser reads goes on as the bytes it is: decoding knows what becomes of it, as on a topic.
+        yield Raw(subject, bytes(line) if type(line) is LenientLine else value, _key(value), at, received)
+
+
+def _reject(bad: BadRow, subject: Subject, at: Position, received: int | None, counts: LogCounts) -> Reject:
+    counts.rejects += 1
+    return Reject(
+        reason=bad.reason,
+        stage="source",
+        detail=bad.detail[:256],
+        subject=subject,
+        topic=at.topic,
+        partition=at.partition,
+        offset=at.offset,
+        seq=at.seq,
+        received=received,
+        key=None,
+        value=bad.value,
+    )
+
+
+class LogPartition(StatefulSourcePartition[Item, dict[str, int]]):
+    """The reading of a log, `batch_size` records at a time.
+
+    A snapshot says how many records were emitted. Identities that rows have joined are not in it: to resume is to read
+    from the start again and emit nothing until that record.
+    """
+
+    def __init__(
+        self,
+        items: Iterator[Item],
+        counts: LogCounts,
+        batch_size: int,
+        on_progress: Callable[[int], None] | None,
+        on_damage: Callable[[LogError], None] | None,
+        resume_state: dict[str, int] | None,
+    ) -> None:
+        self._items, self._counts, self._batch_size = items, counts, batch_size
+        self._on_progress, self._on_damage = on_progress, on_damage
+        self._seq, self._offset = 0, -1
+        if resume_state is not None:
+            self._resume(resume_state)
+
+    def _resume(self, state: dict[str, int]) -> None:
+        if state.get("version") != SNAPSHOT_VERSION:
+            raise LogError(f"the snapshot of the log source has version {state.get('version')}: start without it")
+        for item in islice(self._items, state["seq"]):
+            self._passed(item)
+        if (self._seq, self._offset) != (state["seq"], state["offset"]):
+            raise LogError(
+                "the log or its mapping is not the one the snapshot was taken of: start without the snapshot"
+            )
+
+    def _passed(self, item: Item) -> None:
+        at = item.at if isinstance(item, Raw) else item
+        self._seq, self._offset = at.seq + 1, at.offset
+
+    def next_batch(self) -> list[Item]:
+        """The next records; the end of the log is the end of the partition."""
+        try:
+            batch = list(islice(self._items, self._batch_size))
+        except LogError as error:
+            if self._on_damage is None:
+                raise
+            self._on_damage(error)
+            raise StopIteration from error
+        if batch:
+            self._passed(batch[-1])
+        if self._on_progress is not None:
+            self._on_progress(self._counts.rows)
+        if not batch:
+            raise StopIteration
+        return batch
+
+    def snapshot(self) -> dict[str, int]:
+        """Plain data: how many records were emitted, and the row the last one came from."""
+        return {"version": SNAPSHOT_VERSION, "seq": self._seq, "offset": self._offset}
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if isinstance(self._items, Generator):
+            self._items.close()
+
+
+class LogSource(FixedPartitionedSource[Item, dict[str, int]]):
+    """A log file as a Bytewax source with one partition; `counts` says what its reading has met so far.
+
+    `on_progress` is called after each batch with the number of rows read. A log that turns out to be damaged fails the
+    flow or, where `on_damage` is set, ends it after telling that. Other arguments are those of `read_log`.
+
+    Raises:
+        LogError: at construction, if the log cannot be read with this mapping.
+    """
+
+    def __init__(
+        self,
+        path: Path | str,
+        mapping: LogMapping | None = None,
+        *,
+        batch_size: int = 1_000,
+        on_progress: Callable[[int], None] | None = None,
+        received: int | None = None,
+    ) -> None:
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}: a batch has at least one record")
+        self._path, self._mapping, self._received = Path(path), mapping, received
+        self._batch_size, self._on_progress = batch_size, on_progress
+        self.on_damage: Callable[[LogError], None] | None = None
+        self.counts = LogCounts()
+        read_log(path, mapping)  # says now what is wrong, before a dataflow is built around it
+
+    def list_parts(self) -> list[str]:
+        """The one partition."""
+        return [PARTITION]
+
+    def build_part(self, step_id: str, for_part: str, resume_state: dict[str, int] | None) -> LogPartition:  # noqa: ARG002
+        """The reading, from the start or from where a snapshot was taken."""
+        self.counts = LogCounts()
+        items = read_log(self._path, self._mapping, received=self._received, counts=self.counts)
+        return LogPartition(items, self.counts, self._batch_size, self._on_progress, self.on_damage, resume_state)

@@ -1,0 +1,1 @@
+"""The live source: two topics merged by record time, with offsets in recovery."""

@@ -1,0 +1,1 @@
+"""Batch training of models that do not learn online."""

@@ -1,0 +1,183 @@
+"""Numbers as they are kept: exact, and short where they are whole and small, which most are."""
+
+from __future__ import annotations
+
+from array import array
+from math import copysign, nan
+from typing import Final, final
+
+from librt.strings import (
+    BytesWriter,
+    read_f64_le,
+    read_i32_le,
+    read_i64_le,
+    write_f64_le,
+    write_i32_le,
+    write_i64_le,
+)
+from librt.vecs import vec
+from mypy_extensions import i32, i64, u8
+
+from detectors.base.points import Vector
+
+# The first byte of a number is the number itself where it is whole and less than this, or says what follows.
+_SMALL: Final[i64] = 252
+_INT: Final[i64] = 253  # four bytes
+_DOUBLE: Final[i64] = 254  # eight
+_NAN: Final[i64] = 255
+_SEVEN: Final[i64] = 127
+_BLANK: Final[i64] = 512
+ZEROS = vec[float]([0.0] * 512)
+WHOLE_ZEROS = vec[i64]([0] * 512)
+"""What new arrays are cut from: a copy is quicker than a loop of appending."""
+
+
+def write_number(writer: BytesWriter, amount: float) -> None:
+    """A double in one byte, in five or in nine; `Reader.number` gives the very same back, NaN as the one there is."""
+    if 0.0 <= amount < 252.0:
+        small = i64(amount)
+        if float(small) == amount and (small or copysign(1.0, amount) > 0.0):
+            writer.append(u8(small))
+            return
+    elif amount != amount:  # noqa: PLR0124 - a NaN, and nothing else, differs from itself
+        writer.append(u8(_NAN))
+        return
+    if -2147483648.0 <= amount <= 2147483647.0:
+        whole = i64(amount)
+        if whole and float(whole) == amount:
+            writer.append(u8(_INT))
+            write_i32_le(writer, i32(whole))
+            return
+    writer.append(u8(_DOUBLE))
+    write_f64_le(writer, amount)
+
+
+def write_whole(writer: BytesWriter, whole: i64) -> None:
+    """A whole number, 0 or more, seven bits to a byte, the lowest first."""
+    while whole > _SEVEN:
+        writer.append(u8((whole & _SEVEN) | 128))
+        whole >>= 7
+    writer.append(u8(whole))
+
+
+def write_time(writer: BytesWriter, time: i64, clock: i64) -> None:
+    """A time (ms) by how far it is from the clock, or less than 0 for none."""
+    if time < 0:
+        writer.append(0)
+    elif time <= clock:
+        write_whole(writer, (clock - time) * 2 + 1)
+    else:
+        write_whole(writer, (time - clock) * 2)
+
+
+def write_key(writer: BytesWriter, key: i64) -> None:
+    """A hash, or another number that is seldom small."""
+    write_i64_le(writer, key)
+
+
+@final
+class Reader:
+    """Reads what was written, from a place in the bytes on.
+
+    Errors: `IndexError` where the bytes end before what was asked for.
+    """
+
+    __slots__ = ("at", "data")
+
+    def __init__(self, data: bytes, at: i64 = 0) -> None:
+        self.data = data
+        self.at: i64 = at
+
+    def number(self) -> float:
+        """A double."""
+        data, at = self.data, self.at
+        first: i64 = data[at]
+        if first < _SMALL:
+            self.at = at + 1
+            return float(first)
+        if first == _NAN:
+            self.at = at + 1
+            return nan
+        if first == _INT:
+            self.at = at + 5
+            return float(i64(read_i32_le(data, at + 1)))
+        self.at = at + 9
+        return read_f64_le(data, at + 1)
+
+    def whole(self) -> i64:
+        """A whole number, 0 or more."""
+        data, at = self.data, self.at
+        whole: i64 = 0
+        shift: i64 = 0
+        while True:
+            byte: i64 = data[at]
+            at += 1
+            whole |= (byte & _SEVEN) << shift
+            if byte <= _SEVEN:
+                self.at = at
+                return whole
+            shift += 7
+
+    def time(self, clock: i64) -> i64:
+        """A time by how far it is from the clock; -1 for none."""
+        told = self.whole()
+        if told == 0:
+            return -1
+        return clock - (told >> 1) if told & 1 else clock + (told >> 1)
+
+    def key(self) -> i64:
+        """A hash."""
+        at = self.at
+        self.at = at + 8
+        return read_i64_le(self.data, at)
+
+    def numbers(self, many: i64) -> vec[float]:
+        """So many doubles."""
+        found = ZEROS[:many] if many <= _BLANK else vec[float]([0.0] * many)
+        for at in range(many):
+            found[at] = self.number()
+        return found
+
+    def keys(self, many: i64) -> vec[i64]:
+        """So many hashes."""
+        found = WHOLE_ZEROS[:many] if many <= _BLANK else vec[i64]([0] * many)
+        for at in range(many):
+            found[at] = self.key()
+        return found
+
+    def wholes(self, many: i64) -> vec[i64]:
+        """So many whole numbers, 0 or more."""
+        found = WHOLE_ZEROS[:many] if many <= _BLANK else vec[i64]([0] * many)
+        for at in range(many):
+            found[at] = self.whole()
+        return found
+
+    def pairs(self, many: i64, clock: i64) -> vec[i64]:
+        """So many hashes, each with a time."""
+        found = WHOLE_ZEROS[: 2 * many] if 2 * many <= _BLANK else vec[i64]([0] * (2 * many))
+        for at in range(i64(0), 2 * many, 2):
+            found[at] = self.key()
+            found[at + 1] = self.time(clock)
+        return found
+
+    def taken(self, size: i64) -> bytes:
+        """So many bytes as they are."""
+        at = self.at
+        self.at = at + size
+        return self.data[at : at + size]
+
+
+def pack_vector(vector: Vector) -> bytes:
+    """A vector in a quarter of its bytes; `unpack_vector` gives the very same back."""
+    raw, writer = vector.tobytes(), BytesWriter()
+    for at in range(i64(0), i64(len(raw)), 8):
+        write_number(writer, read_f64_le(raw, at))
+    return writer.getvalue()
+
+
+def unpack_vector(data: bytes) -> Vector:
+    """The vector that was packed."""
+    reader, values = Reader(data), BytesWriter()
+    while reader.at < len(data):
+        write_f64_le(values, reader.number())
+    return array("d", values.getvalue())

@@ -1,0 +1,1 @@
+"""Labels: the target, and decision points that wait until theirs is known."""

@@ -1,0 +1,1 @@
+"""Online learning: training events in order, and the learner that publishes versions."""

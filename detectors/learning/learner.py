@@ -1,0 +1,358 @@
+"""The learner of one model: lessons in, versions out, in an order that does not depend on how they were batched.
+
+Lessons carry the position of their event. They are learnt in that order, whatever order they arrive in, so the same
+log gives the same versions for any batch size and any number of workers. A version is published when the log's clock
+enters a new interval, before the lesson that moved it is learnt, and says up to which event time it has learnt.
+
+That clock is one that a few users cannot move (`detectors.base.log_clock`), and no example is learnt that is dated further
+ahead of it than `slack_of` allows: it waits (`detectors.learning.ahead`). So no version claims to have learnt from a time that
+only a few users speak of. Where few users are known yet, most of them may be wrong. So the first examples are kept, and
+when the clock turns out to have been ahead, the model is learnt anew from those that are not.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from copy import deepcopy
+from typing import Any, NamedTuple
+
+import orjson
+
+from detectors.base.log_clock import LogClock
+from detectors.base.points import Example, OnlineModel, Remembers, Row, matrix_from, publisher
+from detectors.features.catalogue import NAMES
+from detectors.features.signals import key_of
+from detectors.features.upgrade import stored_vector
+from detectors.labels.reservoir import Turn
+from detectors.learning.ahead import MOST, Ahead, example_of, plain_example
+from detectors.learning.order import InOrder, pass_over
+from detectors.models.catalogue import FAMILIES, MODELS, freeze
+from detectors.models.erasure import without_user
+from detectors.models.inputs import Reader, weighed
+from detectors.models.track_record import TrackRecord
+from detectors.models.version import FrozenModel, content_hash
+from detectors.policy.policy import LearningPolicy
+from detectors.profiles.results import Asked, Lesson
+from schemas.records import ModelVersion
+
+STATE_VERSION = 4
+"""Version of a learner's packed state; every one before it is read."""
+SETTLED = 64
+"""With so many users known, the log's clock is taken to be right."""
+FIRST = 1_000
+"""Examples that are kept until then, at most."""
+
+
+class Forgotten(NamedTuple):
+    """A user asked to be forgotten: the hash of the id, and the position of the erasure."""
+
+    user: int
+    partition: int
+    seq: int
+
+
+class Published(NamedTuple):
+    """A version, and the position from which it is in force: it has learnt nothing from `seq` or later."""
+
+    version: ModelVersion
+    partition: int
+    seq: int
+
+
+def slack_of(learning: LearningPolicy) -> int:
+    """How far ahead of the log's clock an example may be dated to be learnt at once (ms).
+
+    A quarter of the time that the kept versions span: whoever moves `learned_until` so far ahead leaves versions that
+    are old enough for everybody else.
+    """
+    return learning.publish_every * (learning.keep_versions - 1) // 4
+
+
+class Learner:
+    """Learns one model and publishes its versions; with a `track`, keeps its record and publishes it with them.
+
+    `model` makes the model; without it, it is the one called `name` of those there are.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        learning: LearningPolicy,
+        track: TrackRecord | None = None,
+        model: Callable[[], OnlineModel] | None = None,
+    ) -> None:
+        self.name = name
+        self._learning = learning
+        self._track = track
+        self._no_track = None if track is None else deepcopy(track.state())
+        self._new_model: Callable[[], OnlineModel] = (lambda: MODELS[name](learning)) if model is None else model
+        self._in_force: ModelVersion | None = None
+        self._scorer: FrozenModel | None = None
+        self._begin()
+        self._reader = Reader(self._model.reads)
+        self._positive_weight = self._model.class_weight(learning.positive_weight)
+        self._order = InOrder()
+        self._clock = LogClock()
+        self._slack = slack_of(learning)
+        self._ahead = Ahead()
+        self._first: list[Example] | None = []  # what was learnt while few users were known; None once many were
+        self._fates: Counter[str] = Counter()
+        self._forgotten: list[Forgotten] = []
+        self._interval = -1
+        self._fresh = False
+
+    def _begin(self) -> None:
+        """Begin with a model that has learnt nothing."""
+        self._model = self._new_model()
+        self._memory = self._model if isinstance(self._model, Remembers) else None
+        self._publish = publisher(self._model)
+        self._learned_until = -1
+        self._examples = 0
+        self._positives = 0
+
+    def take(self, lessons: list[Lesson]) -> tuple[list[Published], dict[int, int]]:
+        """Learn what can be learnt in order; the versions published, and each partition's position reached."""
+        published: list[Published] = []
+        watched: list[tuple[Lesson, int]] = []
+        clock, every, track = self._clock, self._learning.publish_every, self._track
+        ready = self._order.take(lessons)
+        rows = iter(self._reader.rows([example.vector for lesson in ready for example in lesson.examples]))
+        at, many = 0, len(ready)
+        while True:
+            if track is None:
+                at = pass_over(ready, at, clock, *self._calm())
+            if at == many:
+                break
+            lesson = ready[at]
+            at += 1
+            partition, seq, user_id, time, examples, erased, _, _ = lesson
+            if time >= 0:
+                clock.advance(user_id, time)
+                self._follow_clock()
+                if clock.now >= (self._interval + 1) * every:
+                    self._interval = clock.now // every
+                    if track is not None:
+                        self._record(watched, track)
+                        watched = []
+                        track.settle(min(clock.now, self._learned_until))
+                    self._age()
+                    if self._fresh:
+                        self._fresh = False
+                        published.append(Published(self.version(), partition, seq))
+                        self._put_in_force(published[-1].version)
+                if erased:
+                    self._forget(user_id, partition, seq)
+                    if self._memory is not None and track is not None:
+                        self._record(watched, track)
+                        watched = []
+                        self._take_out(key_of(user_id))
+                if track is not None:
+                    watched.append((lesson, clock.now))
+            for example in examples:
+                self._offer(next(rows), example)
+        if track is not None:
+            self._record(watched, track)
+        return published, self._order.following
+
+    def fates(self) -> Counter[str]:
+        """Return counts since the last call: `put_off`, `left_out` and `begun_anew`."""
+        fates, self._fates = self._fates, Counter()
+        return fates
+
+    def _calm(self) -> tuple[int, int]:
+        """Between which times (ms), the first included, the log's clock changes nothing here."""
+        first, high = self._ahead.first, (self._interval + 1) * self._learning.publish_every
+        low = -1 if self._first is None else self._learned_until - self._slack
+        return low, high if first is None else min(high, first - self._slack)
+
+    def _follow_clock(self) -> None:
+        """Learn what has waited long enough; begin anew if the clock went back and the model is ahead of it."""
+        if self._clock.now < 0:
+            return
+        limit = self._clock.now + self._slack
+        if self._first is not None and self._learned_until > limit:
+            self._begin_anew(limit)
+        first = self._ahead.first
+        if first is not None and first <= limit:
+            self._learn_waiting(self._ahead.due(limit))
+
+    def _begin_anew(self, limit: int) -> None:
+        """Learn the model anew from what it learnt, without what is dated after `limit`, which waits."""
+        learnt, self._first = self._first or [], []
+        self._begin()
+        self._fresh = True
+        self._fates["begun_anew"] += 1
+        self._interval = self._clock.now // self._learning.publish_every
+        if self._track is not None and self._no_track is not None:
+            self._track.restore(self._no_track)
+            self._in_force = self._scorer = None
+        for example in learnt:
+            if example.known_at > limit:
+                self._ahead.add(example)
+        self._learn_waiting([example for example in learnt if example.known_at <= limit])
+
+    def _offer(self, row: Row, example: Example) -> None:
+        """Learn an example, or let it wait if it is dated too far ahead of the log's clock."""
+        if example.weight < 0 and self._ahead.cancel(example):
+            return
+        if self._clock.now < 0 or example.known_at <= self._clock.now + self._slack:
+            self._learn(row, example)
+            return
+        self._ahead.add(example)
+        self._fates["put_off"] += 1
+        if len(self._ahead) > MOST:
+            self._learn_waiting(self._ahead.due(self._clock.reach(self._slack)))
+            self._fates["left_out"] += self._ahead.make_room()
+
+    def _learn_waiting(self, examples: list[Example]) -> None:
+        for row, example in zip(self._reader.rows([example.vector for example in examples]), examples, strict=True):
+            self._learn(row, example)
+
+    def _forget(self, user_id: str, partition: int, seq: int) -> None:
+        """Keep nothing that names a user, who asked for that at this position."""
+        self._clock.forget(user_id)
+        self._ahead.forget(user_id)
+        if self._first is not None:
+            self._first = [example for example in self._first if example.user_id != user_id]
+        if self._memory is not None:
+            self._fresh |= self._memory.forget(user_id)
+            self._forgotten.append(Forgotten(key_of(user_id), partition, seq))
+
+    def _age(self) -> None:
+        """Let a model that keeps examples know what time it is, as far as `learned_until` will say it has learnt."""
+        if self._memory is not None and self._learned_until >= 0:
+            self._fresh |= self._memory.advance(min(self._clock.now, self._learned_until))
+
+    def join(self) -> None:
+        """Begin where the lessons that wait do, or go on there: every lesson of before has come, or never will.
+
+        A model that joins a deployment, or comes back to it, has missed what others learnt meanwhile. What waits is
+        learnt with the next lessons of its partition.
+        """
+        self._order.begin_where_heard()
+
+    def forgotten(self) -> tuple[Forgotten, ...]:
+        """Return who asked to be forgotten since the last call, where versions may hold what is kept of users."""
+        forgotten, self._forgotten = self._forgotten, []
+        return tuple(forgotten)
+
+    def _take_out(self, user: int) -> None:
+        """Keep nothing of a user in the version in force."""
+        if self._in_force is not None and (version := without_user(self._in_force, user)) is not self._in_force:
+            self._put_in_force(version)
+
+    def _put_in_force(self, version: ModelVersion) -> None:
+        if self._track is not None:
+            self._in_force, self._scorer = version, freeze(version)
+
+    def _record(self, watched: list[tuple[Lesson, int]], track: TrackRecord) -> None:
+        """Enter lessons into the record, their points with the scores of the version in force.
+
+        Each has the log's clock beside it: a point dated further ahead than a warning takes to mature is left out.
+        """
+        asked = [lesson.asked.vector for lesson, _ in watched if lesson.asked is not None]
+        users = [lesson.user_id for lesson, _ in watched if lesson.asked is not None]
+        scores = iter(self._scorer.probabilities(matrix_from(asked), users).tolist() if self._scorer and asked else ())
+        for lesson, now in watched:
+            if lesson.erased:
+                track.forget(lesson.user_id)
+            for kind, cause, time, _ in lesson.turns:
+                if kind == "escalated":
+                    track.escalated(lesson.user_id, time, cause)
+                else:
+                    track.overturned(lesson.user_id, lesson.time, cause)
+            if lesson.asked is not None and self._scorer is not None:
+                score = next(scores)
+                if lesson.asked.as_of <= now + track.reach:
+                    track.see(lesson.user_id, lesson.asked.as_of, score)
+
+    def _learn(self, row: Row, example: Example) -> None:
+        self._fresh = True
+        first, clock = self._first, self._clock
+        if first is not None:
+            if clock.population >= SETTLED or (len(first) >= FIRST and clock.now >= 0):
+                self._first = None
+            elif len(first) < FIRST:  # more than that are of one user, who is alone as yet
+                first.append(example)
+        sign = -1 if example.weight < 0 else 1
+        if sign < 0 and self._positives <= 0:
+            return  # what is taken back was learnt before this model joined
+        self._model.learn_one(row, weighed(example, self._positive_weight))
+        self._examples += sign
+        self._positives += sign if example.label else 0
+        self._learned_until = max(self._learned_until, example.known_at)
+
+    def version(self) -> ModelVersion:
+        """The model as it is now, as data."""
+        document: dict[str, Any] = {
+            "model": self._publish(),
+            "sample": self._learning.sample,
+            "positive_weight": self._positive_weight,
+            "min_positives": self._learning.min_positives,
+        }
+        if self._model.reads.names != FAMILIES[self._model.family].reads.names:
+            document["reads"] = self._model.reads.names
+        if self._track is not None:
+            document["track"] = self._track.document()
+        record: dict[str, Any] = {
+            "name": self.name,
+            "family": self._model.family,
+            "learned_until": self._learned_until if self._learned_until >= 0 else None,
+            "examples": self._examples,
+            "positives": self._positives,
+            "features": NAMES,
+            "state": orjson.dumps(document).decode(),
+        }
+        return ModelVersion(version=content_hash(record), **record)
+
+    def state(self) -> dict[str, Any]:
+        """Everything as plain data, to go on from after a restart."""
+        return {
+            "name": self.name,
+            "model": self._model.dump(),
+            "following": self._order.following,
+            "waiting": [_plain(lesson) for lesson in self._order.waiting],
+            "clock": self._clock.state(),
+            "ahead": self._ahead.state(),
+            "first": None if self._first is None else [plain_example(example) for example in self._first],
+            "interval": self._interval,
+            "fresh": self._fresh,
+            "learned_until": self._learned_until,
+            "examples": self._examples,
+            "positives": self._positives,
+            "track": None if self._track is None else self._track.state(),
+            "in_force": None if self._in_force is None else self._in_force.model_dump(mode="json"),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a state."""
+        self._model.load(state["model"])
+        waiting = []
+        for partition, seq, user_id, time, examples, erased, *since_2 in state["waiting"]:  # turns since version 4
+            taught = tuple(map(example_of, examples))
+            point, told = since_2 or (None, None)
+            asked = None if point is None else Asked(point[0], stored_vector(point[1]))
+            turns = [(told, -1, time, seq)] if isinstance(told, str) else told or ()
+            waiting.append(Lesson(partition, seq, user_id, time, taught, erased, asked, tuple(map(Turn._make, turns))))
+        self._order = InOrder(dict(state["following"]), waiting)
+        self._clock = LogClock.load(state["clock"])
+        if "ahead" in state:  # since version 4
+            self._ahead.restore(state["ahead"])
+        first = state.get("first")
+        self._first = None if first is None else list(map(example_of, first))
+        self._interval, self._fresh = state["interval"], state["fresh"]
+        self._learned_until = state["learned_until"]
+        self._examples, self._positives = state["examples"], state["positives"]
+        if self._track is not None and (record := state.get("track")) is not None:  # version 1 kept none
+            self._track.restore(record)
+            if state["in_force"] is not None:
+                self._put_in_force(ModelVersion.model_validate(state["in_force"]))
+
+
+def _plain(lesson: Lesson) -> tuple[Any, ...]:
+    """A lesson as plain data."""
+    examples = [plain_example(example) for example in lesson.examples]
+    asked = None if lesson.asked is None else (lesson.asked.as_of, lesson.asked.vector.tobytes())
+    taught = (lesson.partition, lesson.seq, lesson.user_id, lesson.time, examples, lesson.erased)
+    return (*taught, asked, lesson.turns)

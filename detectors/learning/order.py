@@ -1,0 +1,75 @@
+"""Lessons as they come: put in the order of their events, and those passed over that teach nothing."""
+
+from __future__ import annotations
+
+from detectors.base.log_clock import LogClock
+from detectors.profiles.results import Lesson
+
+
+class InOrder:
+    """Gives lessons back in the order of their dense positions within each partition."""
+
+    def __init__(self, following: dict[int, int] | None = None, waiting: list[Lesson] | None = None) -> None:
+        self.following = {} if following is None else following
+        self._waiting: dict[tuple[int, int], Lesson] = {}
+        for lesson in waiting or []:
+            self._waiting[lesson.partition, lesson.seq] = lesson
+
+    def take(self, lessons: list[Lesson]) -> list[Lesson]:
+        """Every lesson that nothing earlier of its partition is missing before."""
+        waiting, following = self._waiting, self.following
+        if lessons and not waiting and (stretch := _stretch(lessons, following)) is not None:
+            return stretch
+        partitions = set()
+        for lesson in lessons:
+            waiting[lesson.partition, lesson.seq] = lesson
+            partitions.add(lesson.partition)
+        ready = []
+        for partition in sorted(partitions):
+            seq = following.get(partition, 0)
+            while (lesson_due := waiting.pop((partition, seq), None)) is not None:
+                ready.append(lesson_due)
+                seq += 1
+            following[partition] = seq
+        return ready
+
+    def begin_where_heard(self) -> None:
+        """Pass over what is missing before the lessons that wait: nothing earlier is under way any more."""
+        for partition, seq in sorted(self._waiting, reverse=True):
+            self.following[partition] = seq
+
+    @property
+    def waiting(self) -> list[Lesson]:
+        """Lessons that came early, in order."""
+        return [self._waiting[key] for key in sorted(self._waiting)]
+
+
+def pass_over(lessons: list[Lesson], at: int, clock: LogClock, low: int, high: int) -> int:
+    """Advance the clock; return the index, from `at` on, of the next lesson with examples, an erasure, or an effect.
+
+    A lesson has an effect if it brings the clock to `high` or below `low` (ms). The clock has seen the lesson returned,
+    and may see it again: a time seen twice changes nothing.
+    """
+    for place in range(at, len(lessons)):
+        _, _, user_id, time, examples, erased, _, _ = lessons[place]
+        if time >= 0:
+            clock.advance(user_id, time)
+            if erased or clock.now >= high or clock.now < low:
+                return place
+        if examples:
+            return place
+    return len(lessons)
+
+
+def _stretch(lessons: list[Lesson], following: dict[int, int]) -> list[Lesson] | None:
+    """The lessons in order, where they are the next of one partition and none is missing: the usual case."""
+    partition = lessons[0].partition
+    first, many = following.get(partition, 0), len(lessons)
+    stretch = lessons.copy()
+    for lesson in lessons:
+        place = lesson.seq - first
+        if lesson.partition != partition or not 0 <= place < many:
+            return None
+        stretch[place] = lesson
+    following[partition] = first + many
+    return stretch

@@ -1,0 +1,1 @@
+"""The linear model: standard scaling and logistic regression by AdaGrad."""

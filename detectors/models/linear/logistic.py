@@ -1,0 +1,116 @@
+"""The champion: standard scaling and logistic regression, learnt by adaptive gradient descent with class weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from river import base, compose, linear_model, optim, preprocessing
+from river.utils import VectorDict
+
+from detectors.base.points import Example, Matrix, Row
+from detectors.features.catalogue import NAMES
+from detectors.models.inputs import BY_NAME, PLACES
+from detectors.models.linear.adagrad import FARTHEST, STEEPEST, AdaGradLogistic, bounded
+from detectors.models.version import QUANTITIES, LinearTerms, aligned
+
+FAMILY = "logistic_regression"
+
+
+class Bounded(base.Transformer):
+    """A step of River's that keeps every standardised value within `FARTHEST` of zero."""
+
+    def transform_one(self, x: dict[Any, float]) -> dict[Any, float]:
+        """Return the features, bounded."""
+        return {name: bounded(value) for name, value in x.items()}
+
+
+class Logistic:
+    """River's `StandardScaler | LogisticRegression`, with standardised features bounded in between.
+
+    Log-odds = intercept + sum of weight * bounded standardised feature.
+
+    AdaGrad (Duchi et al., JMLR 2011) gives every weight its own falling step: features that are nearly always absent
+    keep learning when they do occur. The sums are done on packed numbers, and come out as River's; `pipeline` gives
+    them to River. One example moves log-odds by no more than `learning_rate * FARTHEST` through a feature that is new.
+    """
+
+    family = FAMILY
+    reads = QUANTITIES
+
+    def __init__(self, learning_rate: float = 0.05, l2: float = 0.0) -> None:
+        self._rate, self._l2 = learning_rate, l2
+        self._model = AdaGradLogistic(len(NAMES), learning_rate, l2)
+
+    def class_weight(self, asked: float) -> float:
+        """What a positive weighs against a negative in what this model learns."""
+        return asked
+
+    def score_one(self, row: Row, _example: Example) -> float:
+        """Log-odds of an example's row, as a version made now would give them."""
+        return self._model.logit(row)
+
+    def learn_one(self, row: Row, example: Example) -> None:
+        """Learn one example; with a negative weight, take one back (its features have been seen already)."""
+        self._model.learn(row, example.label, example.weight, example.weight >= 0)
+
+    def dump(self) -> dict[str, Any]:
+        """Scaler moments, weights, summed squared gradients, intercept and step count as plain data."""
+        model = self._model
+        # River does not know of a feature that was only ever met in what was taken back
+        places = [place for place in BY_NAME if model.counts[place]]
+        return {
+            "features": [NAMES[place] for place in places],
+            "counts": [int(model.counts[place]) for place in places],
+            "means": [model.means[place] for place in places],
+            "variances": [model.variances[place] for place in places],
+            "weights": [model.weights[place] for place in places],
+            "gradients": [model.squares[place] for place in places],
+            "intercept": model.intercept,
+            "steps": model.steps,
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Become the model that was dumped; a feature that is declared no more is left out."""
+        model = self._model = AdaGradLogistic(len(NAMES), self._rate, self._l2)
+        kept = (model.counts, model.means, model.variances, model.weights, model.squares)
+        for numbers, key in zip(kept, ("counts", "means", "variances", "weights", "gradients"), strict=True):
+            for name, number in zip(state["features"], state[key], strict=True):
+                if (place := PLACES.get(name)) is not None:
+                    numbers[place] = float(number)
+        model.intercept, model.steps = float(state["intercept"]), state["steps"]
+
+    def pipeline(self) -> compose.Pipeline:
+        """River's own pipeline with what this model knows, which would learn on just as it does."""
+        state = self.dump()
+        names = state["features"]
+        scaler: Any = preprocessing.StandardScaler()
+        scaler.counts.update(dict(zip(names, state["counts"], strict=True)))
+        scaler.means.update(dict(zip(names, state["means"], strict=True)))
+        scaler.vars.update(dict(zip(names, state["variances"], strict=True)))
+        regression = linear_model.LogisticRegression(
+            optimizer=optim.AdaGrad(self._rate),
+            l2=self._l2,
+            intercept_lr=optim.schedulers.InverseScaling(self._rate, power=0.5),
+            clip_gradient=STEEPEST,
+        )
+        regression._weights = VectorDict(dict(zip(names, state["weights"], strict=True)))  # noqa: SLF001 - River has no public setter
+        regression.optimizer.g2.update(dict(zip(names, state["gradients"], strict=True)))
+        regression.intercept = state["intercept"]
+        regression.optimizer.n_iterations = state["steps"]
+        return compose.Pipeline(scaler, Bounded(), regression)
+
+    @staticmethod
+    def terms(state: dict[str, Any], names: tuple[str, ...]) -> LinearTerms:
+        """Per-feature log-odds contributions of a dumped model as arrays over all declared features."""
+        means = aligned(names, state, "means", 0.0)[:, None]
+        variances = aligned(names, state, "variances", 0.0)[:, None]
+        weights = aligned(names, state, "weights", 0.0)[:, None]
+        varies = variances > 0
+        deviations, weights = np.sqrt(np.where(varies, variances, 1.0)), np.where(varies, weights, 0.0)
+
+        def contributions(columns: Matrix) -> Matrix:
+            parts: Matrix = np.minimum(np.maximum((columns - means) / deviations, -FARTHEST), FARTHEST) * weights
+            return parts
+
+        return LinearTerms(intercept=float(state["intercept"]), parts=contributions)

@@ -1,0 +1,1 @@
+"""The look-alike model: nearest exemplars of users whose outcome is known."""

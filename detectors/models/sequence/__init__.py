@@ -1,0 +1,1 @@
+"""The sequence model: n-grams of event tokens."""

@@ -1,0 +1,1 @@
+"""Stacking: other models combined by a meta-learner."""

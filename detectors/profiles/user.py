@@ -1,0 +1,243 @@
+"""One user, one event at a time: from an Event to a decision point and the examples it makes known.
+
+This is the law of the system in one place: late events and duplicates are told apart before they count, the clock
+moves, signals are counted, an escalation turns waiting points into positives, and only then a new point is made.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal, final
+
+import orjson
+from librt.strings import BytesWriter
+from mypy_extensions import i64
+
+from detectors.base.packed import Reader, write_key, write_whole
+from detectors.base.points import DecisionPoint, Example
+from detectors.base.state import known_version
+from detectors.features.catalogue import CATALOGUE
+from detectors.features.layouts import LAYOUTS, Layout, layout_of, shape_of
+from detectors.features.plan import Plan, compile_plan
+from detectors.features.profile import Profile
+from detectors.features.rulings import begins_anew, is_late
+from detectors.features.signals import event_key, point_key, read_message, read_moderation, stable_hash
+from detectors.features.stored import move_columns, read_profile, write_profile
+from detectors.features.tokens import message_token, moderation_token
+from detectors.features.vector import vector_of
+from detectors.labels.reservoir import History, Turn, read_history
+from detectors.labels.target import Target
+from detectors.policy.policy import Policy
+from detectors.profiles.channels import Context, add_signals
+from schemas.records import ChatMessage, Event, ModerationEvent, Position
+
+COMPILED = not __file__.endswith(".py")
+"""Whether this module, and with it all that every event passes through, is compiled."""
+STATE_VERSION = 7
+"""Version of a dumped user."""
+_OLDEST: Final = 6
+"""The oldest version that is read, because no store of the time before is."""
+_NAME: Final = 4
+"""Bytes of a layout's name."""
+NOWHERE = -1
+"""The source partition of a user of whom nobody has said one."""
+
+Outcome = Literal["seen", "late", "duplicate", "erased"]
+
+
+@final
+class Step:
+    """What one event of one user came to. Every event gives exactly one step, whatever its outcome.
+
+    `time` is the event time; `turns` are the escalations that this event made or overturned, in order.
+    """
+
+    __slots__ = ("at", "examples", "outcome", "point", "time", "turns", "user_id")
+
+    def __init__(
+        self,
+        at: Position,
+        user_id: str,
+        time: i64,
+        outcome: Outcome,
+        point: DecisionPoint | None = None,
+        examples: tuple[Example, ...] = (),
+        turns: tuple[Turn, ...] = (),
+    ) -> None:
+        self.at = at
+        self.user_id = user_id
+        self.time: i64 = time
+        self.outcome = outcome
+        self.point = point
+        self.examples = examples
+        self.turns = turns
+
+    @property
+    def escalated(self) -> bool:
+        """Whether the user is found to have escalated."""
+        return any(turn.kind == "escalated" for turn in self.turns)
+
+    @property
+    def overturned(self) -> bool:
+        """Whether an escalation was overturned."""
+        return any(turn.kind == "overturned" for turn in self.turns)
+
+    def __repr__(self) -> str:
+        told = (self.at, self.user_id, self.time, self.outcome, self.point, self.examples, self.turns)
+        return f"Step({', '.join(map(repr, told))})"
+
+
+class Rulebook:
+    """What every user is treated by: the compiled features, target, lateness and profile TTL of a policy.
+
+    `tracked_from` is the number of events from which a user's points go into the track record; None without one.
+    """
+
+    def __init__(self, policy: Policy) -> None:
+        self.plan: Plan = compile_plan(CATALOGUE, policy.strike_expiry)
+        self.target = Target(policy)
+        self.lateness: i64 = policy.allowed_lateness
+        self.ttl: i64 = policy.profile_ttl
+        self.tracked_from: int | None = policy.learning.min_events if policy.tracked else None
+
+
+@final
+class User:
+    """One user's bounded state. `dump` and `load` are its storage format.
+
+    `partition` is the source partition their events come from, for whoever keeps many users; `NOWHERE` if nobody said.
+    """
+
+    __slots__ = ("history", "partition", "profile", "rules")
+
+    def __init__(
+        self,
+        rules: Rulebook,
+        partition: int = NOWHERE,
+        profile: Profile | None = None,
+        history: History | None = None,
+    ) -> None:
+        self.rules = rules
+        self.partition = partition
+        self.profile: Profile = Profile(rules.plan) if profile is None else profile
+        self.history: History = History() if history is None else history
+
+    def step(self, event: Event, at: Position, context: Context | None = None) -> Step:
+        """Take one event, with what a message finds in its channel where that is known.
+
+        After an erasure the caller drops this object and with it all that was known.
+        """
+        profile, target, history = self.profile, self.rules.target, self.history
+        time: i64 = event.event_time
+        user_id = event.user_id
+        if not isinstance(event, ChatMessage) and event.kind == "erasure":
+            return Step(at, user_id, time, "erased")  # however late, and whatever its id: it is always carried out
+        clock, rules = profile.clock, self.rules
+        if is_late(time, clock, rules.lateness):
+            return Step(at, user_id, time, "late")
+        if begins_anew(time, clock, rules.ttl):
+            # Back after too long a silence. It is the user's own events that say so, and nothing else in the log, so
+            # whoever keeps users may drop a silent one at any time from here on, or never.
+            profile = self.profile = Profile(rules.plan)
+            history = self.history = History()
+        moderation = not isinstance(event, ChatMessage)
+        if profile.is_duplicate(event_key(event.event_id, moderation=moderation)):
+            return Step(at, user_id, time, "duplicate")
+        learnt: list[Example] = []
+        turns: list[Turn] = []
+        if isinstance(event, ChatMessage):
+            signals, keys = read_message(event, profile.texts)  # before all else: what cannot be read moves no clock
+            scratch = profile.advance(time)
+            channel: i64 = keys[0][1]
+            profile.trail += message_token(signals, moved=profile.channel not in (channel, -1))
+            profile.channel = channel
+            if rules.plan.paced:
+                profile.pace(signals, time)
+            if context is not None:
+                profile.here = context
+                add_signals(signals, context)
+            profile.add(signals, keys, time)
+        else:
+            signals, keys = read_moderation(event)
+            scratch = profile.advance(time)
+            target.at_risk(history, profile.clock)  # a reset that is due comes before what happens now
+            profile.trail += moderation_token(event)
+            profile.add(signals, keys, time)
+            self._moderate(event, at.seq, learnt, turns)
+            if event.reversal is not None:
+                profile.read_sanction_since(scratch)
+        if not target.at_risk(history, profile.clock):
+            return Step(at, user_id, time, "seen", None, tuple(learnt), tuple(turns))
+        served = (user_id, profile.clock, event.event_id, vector_of(profile, scratch), profile.events, at, moderation)
+        point = tuple.__new__(DecisionPoint, served)  # without the frame of Python that calling the class would make
+        negative = target.offer(history, point, point_key(user_id, profile.events))
+        if negative is not None:
+            learnt.append(negative)
+        return Step(at, user_id, time, "seen", point, tuple(learnt), tuple(turns))
+
+    def _moderate(self, event: ModerationEvent, seq: int, learnt: list[Example], turns: list[Turn]) -> None:
+        """Count a moderation event at place `seq` of the log; add what it teaches, and the turns it brings."""
+        profile, target, history = self.profile, self.rules.target, self.history
+        if event.sanction is not None:
+            if profile.sanctions().add(stable_hash(event.event_id), event.event_time, event.sanction.severity):
+                target.count(history, event, seq, learnt, turns)
+        elif event.report is not None:
+            target.count(history, event, seq, learnt, turns)
+        elif event.reversal is not None:
+            profile.sanctions().overturn(stable_hash(event.reversal.sanction_id), event.event_time)
+            target.overturn(history, event, seq, learnt, turns)
+
+    def dump(self) -> bytes:
+        """Everything known of the user, as versioned compact bytes.
+
+        The clock, the partition and the layout stand in front, where they can be read without the rest.
+        """
+        plan, writer = self.rules.plan, BytesWriter()
+        writer.append(STATE_VERSION)
+        write_key(writer, self.profile.clock)
+        write_whole(writer, self.partition + 1)
+        released = plan.layout_id in LAYOUTS
+        layout = bytes.fromhex(plan.layout_id) if released else orjson.dumps(plan.layout)
+        write_whole(writer, len(layout))
+        writer.write(layout)
+        write_profile(writer, self.profile)
+        self.history.write(writer, self.profile.clock)
+        return writer.getvalue()
+
+    @staticmethod
+    def front(data: bytes) -> tuple[int, int]:
+        """The clock of a dumped user and the source partition.
+
+        Raises:
+            StateVersionError: if the user cannot be loaded, for all that the front says.
+        """
+        known_version(data, STATE_VERSION, "user", _OLDEST)
+        reader = Reader(data, 1)
+        clock, partition = reader.key(), reader.whole() - 1
+        layout_of(_layout(reader))
+        return clock, partition
+
+    @staticmethod
+    def load(data: bytes, rules: Rulebook) -> User:
+        """The user that was dumped, under the same catalogue or another.
+
+        Raises:
+            StateVersionError: if the bytes are of a version, or of a layout, that this reader does not know.
+        """
+        version = known_version(data, STATE_VERSION, "user", _OLDEST)
+        reader, plan = Reader(data, 1), rules.plan
+        clock, partition = reader.key(), reader.whole() - 1
+        told = _layout(reader)
+        if told == plan.layout_id:
+            profile = read_profile(reader, plan.shape, plan, clock)
+        else:
+            layout = layout_of(told)
+            profile = read_profile(reader, shape_of(layout), plan, clock)
+            move_columns(profile, layout)
+        return User(rules, partition, profile, read_history(reader, clock, before_7=version == _OLDEST))
+
+
+def _layout(reader: Reader) -> str | Layout:
+    """What a state says of its layout: its name, or itself."""
+    size = reader.whole()
+    told = reader.taken(size)
+    return told.hex() if size == _NAME else orjson.loads(told)

@@ -1,0 +1,1 @@
+"""Scoring: which version scores a point, the tier that follows, and the explanation."""

@@ -1,0 +1,41 @@
+"""Decision points that are scored together, column by column."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from detectors.base.points import DecisionPoint, matrix_from
+from detectors.models.version import columns_of
+from detectors.profiles.results import LaneItem
+
+
+class Batch:
+    """Decision points in the order of the log, at least one, and what all versions read of them, made once.
+
+    `matrix` holds the points' vectors as rows, `columns` the readings: see `columns_of`.
+    """
+
+    __slots__ = ("as_of", "columns", "events", "matrix", "partitions", "points", "seqs", "users")
+
+    def __init__(self, points: Sequence[DecisionPoint]) -> None:
+        self.points = points
+        self.users, self.as_of, _, vectors, self.events, places, _ = zip(*points, strict=True)
+        _, self.partitions, _, self.seqs = zip(*places, strict=True)
+        self.matrix = matrix_from(vectors)
+        self.columns = columns_of(self.matrix)
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+
+def between(due: list[LaneItem], points: int) -> dict[int, list[LaneItem]]:
+    """What is no point, by the row of the point that it comes before."""
+    found: dict[int, list[LaneItem]] = {}
+    if len(due) > points:
+        row = 0
+        for item in due:
+            if isinstance(item, DecisionPoint):
+                row += 1
+            else:
+                found.setdefault(row, []).append(item)
+    return found

@@ -1,0 +1,359 @@
+"""A lane: scores the decision points of its users in batches, and decides.
+
+In a replay a lane waits with a point until every version in force at its position has been heard of, so that the
+same log gives the same scores however it was batched. Live, nothing waits: the newest version that is old enough
+scores at once.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
+from itertools import chain
+from math import inf, isnan, nan
+from operator import attrgetter
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from detectors.base.log_clock import LogClock
+from detectors.base.points import DecisionPoint, Matrix
+from detectors.learning.learner import Forgotten, Published
+from detectors.models.version import FrozenModel
+from detectors.monitoring.quality import SAMPLE, USERS, Counts, Live, keys_of, row_of
+from detectors.monitoring.scorers import Scored
+from detectors.policy.policy import Policy
+from detectors.profiles.results import Erasure, LaneItem, Outcome
+from detectors.rules.catalogue import ActiveRule, active_rules
+from detectors.scoring.batch import Batch, between
+from detectors.scoring.explain import explain
+from detectors.scoring.served import NONE_SERVED, ServedBatch, joined
+from detectors.scoring.tiers import CLEAR, Decider, Standing
+from detectors.scoring.versions import Note, Run, Versions, probabilities_of, runs_of
+from detectors.scoring.waiting import item_of, plain
+from schemas.records import Position, RiskEvent, Tier, Tombstone, Trigger
+
+STATE_VERSION = 4
+"""Version of a lane's packed state; every one before it is read."""
+MOST_ALIKE = 3
+"""How many exemplars a risk event names."""
+CROWD = 50_000
+"""A lane with fewer standings forgets none."""
+FORGET_AFTER = 30 * 86_400_000
+"""How long after it has settled a standing may be forgotten (ms)."""
+_place = attrgetter("at.seq")
+"""Where in the log an item belongs."""
+
+
+class News(NamedTuple):
+    """A learner's update to the lanes: published versions, and its position in each partition.
+
+    `forgotten` are users who are to be taken out of what versions keep of users, from the position of their erasure on.
+    `fates` is what became of examples that were not learnt at once: see `Learner.fates`.
+    """
+
+    model: str
+    published: list[Published]
+    reached: dict[int, int]
+    forgotten: Sequence[Forgotten] = ()
+    fates: Mapping[str, int] = {}
+
+
+class Publication(NamedTuple):
+    """What goes to subscribers, with the position of the event that made it."""
+
+    at: Position
+    event: RiskEvent | Tombstone
+
+
+class Lane:
+    """The state of one lane: versions, points that wait, and where each warned-of user stands."""
+
+    def __init__(self, policy: Policy, *, pinned: FrozenModel | None = None, wait: bool = False) -> None:
+        self._policy, self._policy_version = policy, policy.version
+        self._pinned = pinned
+        self._wait = wait and pinned is None
+        learning = policy.learning
+        models = () if pinned is not None else (learning.champion, *learning.challengers)
+        self._versions = {model: Versions(learning.keep_versions) for model in models}
+        self._reached: dict[str, int] = dict.fromkeys(models, 0)
+        self._live = Live(policy)
+        self._waiting: list[LaneItem] = []
+        self._forgotten: list[tuple[str, Forgotten]] = []  # by model, in order: who is still in versions that wait
+        self._standings: dict[str, Standing] = {}
+        self._clock = LogClock(USERS)
+        self._crowd = CROWD
+        self._decider = Decider(policy)
+        self._held_back = 0
+        self._rules = active_rules(policy)
+        self._min_events = learning.min_events
+        self._champion = learning.champion if pinned is None else pinned.name
+        detectors = (self._champion, *(active.rule.name for active in self._rules))
+        self._detector_set = "+".join([policy.name, *detectors])
+
+    def hear(self, news: News) -> None:
+        """Take in what a learner tells."""
+        self._versions[news.model].hear(news.published)
+        self._reached[news.model] = max(self._reached[news.model], *news.reached.values(), 0)
+        if news.forgotten:
+            self._forgotten += [(news.model, forgotten) for forgotten in news.forgotten]
+            self._forgotten.sort(key=lambda told: told[1].seq)
+        if not self._wait:
+            self._forget_before(None)
+
+    def take(self, arrived: list[LaneItem]) -> tuple[list[Publication], ServedBatch]:
+        """Score and decide what can be: risk events and tombstones to publish, and the points as served."""
+        if not arrived and not self._waiting:
+            return [], NONE_SERVED
+        # users' bundles back in the order of the log, so that no clock runs ahead within a batch
+        due = sorted([*self._waiting, *arrived], key=_place)
+        if self._wait:
+            split = bisect_left(due, min(self._reached.values()), key=_place)
+            due, self._waiting = due[:split], due[split:]
+        out: list[Publication] = []
+        batches: list[ServedBatch] = []
+        while due:
+            # a point is scored by versions without those who were forgotten before it, and with all others
+            self._forget_before(due[0].at.seq)
+            until = self._forgotten[0][1].seq if self._forgotten else due[-1].at.seq
+            split = bisect_right(due, until, key=_place)
+            published, served = self._take(due[:split])
+            out += published
+            batches.append(served)
+            due = due[split:]
+        return out, joined(batches)
+
+    def _forget_before(self, seq: int | None) -> None:
+        """Take out of the versions whoever was forgotten before a place of the log; everybody, if that is None."""
+        while self._forgotten and (seq is None or self._forgotten[0][1].seq < seq):
+            model, (user, _, _) = self._forgotten.pop(0)
+            self._versions[model].forget(user)
+
+    def _take(self, due: list[LaneItem]) -> tuple[list[Publication], ServedBatch]:
+        """Score and decide what is due."""
+        points = [item for item in due if isinstance(item, DecisionPoint)]
+        if not points:
+            return [publication for item in due for publication in self._note(item)], NONE_SERVED
+        batch = Batch(points)
+        runs, probabilities, shadows = self._score(batch)
+        if self._min_events > 1:  # every point has shown one
+            probabilities[np.array(batch.events) < self._min_events] = nan
+        out, tiers, sampled = self._judge(batch, runs, probabilities.tolist(), between(due, len(points)))
+        if sampled:
+            self._live.rows(batch.matrix[sampled], probabilities[sampled])
+        for held in self._versions.values():
+            held.trim(due[-1].at.seq, one_partition=self._wait)
+        versions = [("" if model is None else model.version, stop - start) for model, _, start, stop in runs]
+        held_back, self._held_back = self._held_back, 0
+        return out, ServedBatch(
+            points,
+            batch.matrix,
+            probabilities,
+            tiers,
+            list(chain.from_iterable([version] * number for version, number in versions)),
+            shadows,
+            held_back,
+            *self._silence(batch, runs, probabilities),
+        )
+
+    def _silence(self, batch: Batch, runs: list[Run], probabilities: Matrix) -> tuple[Counter[str], Counter[str]]:
+        """Return why points have no score, and why no score could have warned, with how many each."""
+        unscored, silent = Counter[str](), Counter[str]()
+        absent = np.isnan(probabilities)
+        for model, note, start, stop in runs:
+            missing = int(absent[start:stop].sum())
+            limits = self._decider.limits(model)
+            if missing < stop - start and limits.tiers[0][1] == inf:
+                silent["promise" if limits.unbudgeted[0] == inf else "budget"] += stop - start - missing
+            if not missing:
+                continue
+            if note == "no_version":
+                unscored["no_version"] += missing
+            elif model is None or not model.ready:
+                unscored["not_learnt"] += missing
+            else:
+                few = sum(
+                    events < self._min_events and gone
+                    for events, gone in zip(batch.events[start:stop], absent[start:stop].tolist(), strict=True)
+                )
+                unscored["few_events"] += few
+                unscored["model_silent"] += missing - few
+        return +unscored, +silent
+
+    def _judge(
+        self, batch: Batch, runs: list[Run], values: list[float], between: dict[int, list[LaneItem]]
+    ) -> tuple[list[Publication], list[Tier], list[int]]:
+        """Decide the points of a batch with these probabilities, and take in what comes `between` them, in turn.
+
+        What is to be published, the tier that came of each point, and the points that are looked at to be measured.
+        """
+        out: list[Publication] = []
+        tiers = [Tier.NONE] * len(batch)
+        fired, keys = self._fire(batch.matrix), keys_of(batch.seqs)
+        sampled = [row for row, key in enumerate(keys) if key < SAMPLE]
+        besides, live, decider = {*fired, *sampled, *between}, self._live, self._decider
+        for model, note, start, stop in runs:
+            rows = range(start, stop)
+            for row in decider.moved(
+                rows, batch.users, batch.as_of, values, self._standings, decider.limits(model), besides, tiers
+            ):
+                for item in between.get(row, ()):
+                    out.extend(self._note(item))
+                user_id, as_of, _, _, _, at, _ = batch.points[row]
+                value, key = values[row], keys[row]
+                if key < SAMPLE:
+                    live.point(user_id, as_of, at.partition, at.seq, key, value, row_of(at))
+                event, tiers[row] = self._decide(batch, row, value, model, note, fired.get(row, []))
+                if event is not None:
+                    out.append(Publication(at, event))
+                    if event.tier.rank > event.previous_tier.rank:
+                        live.warning(user_id, as_of, at.partition, at.seq, key, event.tier, row_of(at))
+        for item in between.get(len(batch), ()):
+            out.extend(self._note(item))
+        return out, tiers, sampled
+
+    def scored(self, results: list[Scored]) -> None:
+        """Take in what toxicity scorers said of a sample of messages."""
+        self._live.scored(results)
+
+    def measured(self) -> Counts:
+        """What was measured since the last call: see `Live`."""
+        return self._live.take()
+
+    def _note(self, item: LaneItem) -> list[Publication]:
+        """Take in what is no decision point: an erasure, of which subscribers are told, or an outcome."""
+        if isinstance(item, Outcome):
+            self._live.outcome(item)
+        elif isinstance(item, Erasure):
+            self._standings.pop(item.user_id, None)
+            self._clock.forget(item.user_id)
+            self._live.erase(item.user_id, item.at.partition)
+            return [Publication(item.at, Tombstone(user_id=item.user_id, as_of=item.as_of))]
+        return []
+
+    def _score(self, batch: Batch) -> tuple[list[Run], Matrix, Matrix]:
+        """The champion's version and note for each point, its probabilities, and the challengers', a row for each."""
+        if self._pinned is not None:
+            ok, ahead = (self._pinned, "ok"), (self._pinned, "ahead")
+            until = -1 if self._pinned.learned_until is None else self._pinned.learned_until
+            runs = runs_of((ahead if until >= as_of else ok, row) for row, as_of in enumerate(batch.as_of, 1))
+            return runs, self._pinned.score(batch.columns, batch.users), np.empty((0, len(batch)))
+        chosen = [held.choose_all(batch, one_partition=self._wait) for held in self._versions.values()]
+        champion, *challengers = [probabilities_of(batch, runs) for runs in chosen]
+        return chosen[0], champion, np.array(challengers).reshape(len(challengers), len(batch))
+
+    def _fire(self, matrix: Matrix) -> dict[int, list[ActiveRule]]:
+        """The rules that fire, by row of the matrix; rows on which none does are not there."""
+        fired: dict[int, list[ActiveRule]] = {}
+        for active in self._rules:
+            for row in active.rule.fires_on(matrix).nonzero()[0].tolist():
+                fired.setdefault(row, []).append(active)
+        return fired
+
+    def _decide(
+        self,
+        batch: Batch,
+        row: int,
+        value: float,
+        model: FrozenModel | None,
+        note: Note,
+        fired: list[ActiveRule],
+    ) -> tuple[RiskEvent | None, Tier]:
+        """The risk event to publish, if the verdict changes, and the tier the user is in now; `value` may be NaN."""
+        probability = None if isnan(value) else value
+        if probability is None and note != "no_version":
+            note = "insufficient_history"
+        user_id, as_of = batch.users[row], batch.as_of[row]
+        raised_to = max((active.tier for active in fired), key=_rank) if fired else Tier.NONE
+        standing = self._standings.get(user_id, CLEAR)
+        decider, thresholds = self._decider, self._decider.limits(model)
+        after = decider.decide(standing, as_of, probability, raised_to, thresholds)
+        before = standing.tier if as_of < standing.expires_at else Tier.NONE
+        if after.tier is Tier.NONE or after is standing:
+            self._held_back += decider.held_back(standing, as_of, probability, thresholds)
+        if after is standing:
+            return None, before
+        self._standings[user_id] = after
+        self._clock.advance(user_id, as_of)
+        if after.tier is before:
+            return None, before  # a rule asked for less than the tier in force: that is noted, not published
+        if len(self._standings) > self._crowd:
+            self._forget()
+        policy, point, column = self._policy, batch.points[row], batch.columns[:, row : row + 1].copy()
+        # ids of messages and of moderation events are told apart; those of messages are as they always were
+        kind = "\0moderation" if point.moderation else ""
+        identity = f"{user_id}\0{point.event_id}\0{self._detector_set}{kind}".encode("utf-8", "surrogatepass")
+        scorer = None if probability is None else model
+        event = RiskEvent(
+            risk_event_id=blake2b(identity, digest_size=16).hexdigest(),
+            user_id=user_id,
+            as_of=as_of,
+            tier=after.tier,
+            previous_tier=before,
+            probability=probability,
+            target=policy.target.name,
+            horizon_ms=policy.target.horizon,
+            expires_at=after.expires_at if after.tier.rank else as_of,
+            reasons=explain(point, scorer, fired, policy.warnings.reasons, column),
+            exemplars=() if scorer is None else scorer.exemplars(point, MOST_ALIKE, column),
+            model=self._champion,
+            model_version="" if model is None else model.version,
+            learned_until=None if model is None else model.learned_until,
+            model_note=note,
+            policy=policy.name,
+            policy_version=self._policy_version,
+            trigger=Trigger(
+                event_id=point.event_id,
+                topic=point.at.topic,
+                partition=point.at.partition,
+                offset=point.at.offset,
+            ),
+        )
+        return event, after.tier
+
+    def _forget(self) -> None:
+        """Drop the standings that have not mattered for `FORGET_AFTER`.
+
+        Points of different users come in no order, so the margin must exceed the event time that can be under way.
+        """
+        now, standings = self._clock.now - FORGET_AFTER, self._standings
+        for user_id in [u for u, s in standings.items() if self._decider.settled(s, now)]:
+            del standings[user_id]
+        self._crowd = max(CROWD, 2 * len(self._standings))
+
+    def state(self) -> dict[str, Any]:
+        """Everything as plain data. What is to be decided later comes behind what the learners have reached."""
+        if self._wait:
+            self._forget_before(min(self._reached.values()))
+        return {
+            "versions": {model: versions.state() for model, versions in self._versions.items()},
+            "reached": self._reached,
+            "waiting": [plain(item) for item in self._waiting],
+            "forgotten": self._forgotten,
+            "standings": self._standings,
+            "clock": self._clock.state(),
+            "live": self._live.state(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a state of any version; version 1 had no live evaluation."""
+        for model, versions in state["versions"].items():
+            if model in self._versions:
+                self._versions[model].restore(versions)
+        self._reached.update({m: reached for m, reached in state["reached"].items() if m in self._reached})
+        self._waiting = [item_of(kind, fields) for kind, fields in state["waiting"]]
+        self._standings = {
+            user: Standing(Tier(tier), expires_at, entered_at, Tier(entered), Tier(floor))
+            for user, (tier, expires_at, entered_at, entered, floor) in state["standings"].items()
+        }
+        if isinstance(state["clock"], list):  # before version 4 it was the latest time of any user
+            self._clock = LogClock.load(state["clock"], USERS)
+        self._forgotten = [(model, Forgotten(*told)) for model, told in state.get("forgotten", ())]
+        if "live" in state:
+            self._live.restore(state["live"])
+
+
+def _rank(tier: Tier) -> int:
+    return tier.rank

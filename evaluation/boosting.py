@@ -1,0 +1,53 @@
+"""The strongest floor: a batch gradient-boosted model, refitted every day of the log on the same features.
+
+It may look at all matured points again and again, which no online model can; it may not look ahead. Trails of
+tokens are left out: their codes are no numbers, and too many for a tree to tell apart one by one.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.ensemble import HistGradientBoostingClassifier
+from threadpoolctl import threadpool_limits
+
+from detectors.features.catalogue import CODES
+from evaluation.labels import Labels
+from evaluation.runs import Outputs, Values
+
+DAY = 86_400_000
+LEAST = 10
+"""Positives and negatives that it takes to fit a model at all."""
+MOST_NEGATIVES = 100_000
+"""Negatives to fit on, drawn anew each day; ranking needs no more, and a day's fit stays within seconds."""
+
+
+def boosted(run: Outputs, labels: Labels) -> Values:
+    """The score of every point by the model of its day; 0 before there was one."""
+    matrix = np.column_stack([values for name, values in run.features.items() if name not in CODES])
+    scores = np.zeros(len(run))
+    day = run.as_of // DAY
+    rng = np.random.default_rng(0)
+    for today in np.unique(day).tolist():
+        known = (labels.known_at < today * DAY) & ~labels.late
+        positives, negatives = np.flatnonzero(known & labels.positive), np.flatnonzero(known & ~labels.positive)
+        if min(len(positives), len(negatives)) < LEAST:
+            continue
+        if len(negatives) > MOST_NEGATIVES:
+            negatives = np.sort(rng.choice(negatives, MOST_NEGATIVES, replace=False))
+        rows = np.sort(np.concatenate([positives, negatives]))
+        model = HistGradientBoostingClassifier(
+            max_iter=100, learning_rate=0.06, max_leaf_nodes=15, min_samples_leaf=40, random_state=0
+        )
+        seen = np.array([_varies(matrix[rows, column]) for column in range(matrix.shape[1])])
+        due = np.flatnonzero(day == today)
+        # one thread: several that wait for each other beside other work take many times as long
+        with threadpool_limits(limits=1, user_api="openmp"):
+            model.fit(matrix[rows][:, seen], labels.positive[rows])
+            scores[due] = model.predict_proba(matrix[due][:, seen])[:, 1]
+    return scores
+
+
+def _varies(column: Values) -> bool:
+    """Whether a feature tells points apart at all; the library cannot fit one that does not."""
+    known = column[~np.isnan(column)]
+    return len(known) > 0 and bool(known.min() < known.max())

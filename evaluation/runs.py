@@ -1,0 +1,177 @@
+"""What a replay wrote, as arrays: its decision points, escalations and warnings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from dataflows.runtime.atomic import unfinished
+from dataflows.runtime.text_files import MARK
+from evaluation.labels import Escalation, Told, upheld
+from schemas.errors import ExpectedError
+from schemas.records import Tier
+
+Values = NDArray[np.float64]
+Times = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+
+
+class EvaluationError(ExpectedError, ValueError):
+    """A run that cannot be evaluated, in a sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """A risk event that raised its user's tier: at which row of the points, as of when (ms), by a rule or a score."""
+
+    row: int
+    user: int
+    as_of: int
+    tier: str
+    previous: Tier
+    by_rule: bool
+    probability: float | None
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """A replay's outputs. Points are rows in the order of the log; `user` indexes `users`.
+
+    Everything is joined by its place in the log, `seq`: ids of events are unique for each user only.
+
+    `scores` holds the champion's and the challengers' probabilities by model, NaN where absent. `features` holds the
+    columns as served. `escalations` are by index of the user. `erased` has the place of the latest erasure of users who
+    asked to be forgotten.
+    """
+
+    name: str
+    summary: dict[str, Any]
+    users: list[str]
+    user: NDArray[np.int64]
+    as_of: Times
+    seq: Times
+    event_id: list[str]
+    champion: str
+    scores: dict[str, Values]
+    features: dict[str, Values]
+    escalations: dict[int, list[Escalation]]
+    warnings: list[Warned]
+    tier_changes: NDArray[np.int64]
+    erased: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def horizon(self) -> int:
+        """How far ahead the target looks (ms)."""
+        return int(self.summary["policy"]["horizon_ms"])
+
+    @property
+    def expiry(self) -> int:
+        """How long a warning holds (ms)."""
+        return int(self.summary["policy"]["expiry_ms"])
+
+    def __len__(self) -> int:
+        return len(self.user)
+
+
+KEPT = ("user_id", "as_of", "event_id", "seq", "score", "insufficient_history", "tier", "model_version")
+"""Columns of features.parquet that are no features."""
+
+
+def read_outputs(run_dir: Path) -> Outputs:
+    """The outputs of a replay.
+
+    Raises:
+        EvaluationError: if the directory holds none, or those of an older forewarn.
+    """
+    try:
+        if unfinished(run_dir, "summary.json"):
+            raise EvaluationError(
+                f"{run_dir}: a replay was cut short while it moved its files in: replay the log again."
+            )
+        told = (run_dir / "summary.json").read_bytes().removeprefix(MARK)
+        summary = orjson.loads(told)
+        served = pq.read_table(run_dir / "features.parquet")
+        shadow = pq.read_table(run_dir / "shadow.parquet")
+        outcomes = _lines(run_dir / "outcomes.jsonl")
+        risk = _lines(run_dir / "risk-events.jsonl")
+        if (run_dir / "summary.json").read_bytes() != told:
+            raise EvaluationError(f"{run_dir}: a replay wrote there in the meantime: ask again.")
+    except (OSError, orjson.JSONDecodeError, pa.ArrowException) as error:
+        what = getattr(error, "strerror", None) or type(error).__name__
+        raise EvaluationError(f"{run_dir}: not the outputs of a replay ({what}): give the --out of one.") from None
+    if "seq" not in served.column_names or "promised" not in summary.get("policy", {}):
+        raise EvaluationError(f"{run_dir}: written by an older forewarn: replay the log again.")
+    if not served.num_rows:
+        raise EvaluationError(f"{run_dir}: holds no decision points, so there is nothing to evaluate.")
+    named: list[str] = served["user_id"].to_pylist()
+    code = {user: index for index, user in enumerate(dict.fromkeys(named))}
+    champion = summary["models"]["champion"]
+    scores = {champion: _floats(served, "score")}
+    scores |= {name: _floats(shadow, name) for name in summary["models"]["challengers"]}
+    outcomes = [outcome for outcome in outcomes if outcome["user_id"] in code]  # others never had a decision point
+    seq: Times = served["seq"].to_numpy()
+    if not all("seq" in line for line in risk):
+        raise EvaluationError(f"{run_dir}: written by an older forewarn: replay the log again.")
+    raised, changes = _risk(risk, code, {place: row for row, place in enumerate(seq.tolist())})
+    return Outputs(
+        name=summary["log"],
+        summary=summary,
+        users=list(code),
+        user=np.array([code[user] for user in named], dtype=np.int64),
+        as_of=served["as_of"].cast(pa.int64()).to_numpy(),
+        seq=seq,
+        event_id=served["event_id"].to_pylist(),
+        champion=champion,
+        scores=scores,
+        features={name: _floats(served, name) for name in served.column_names if name not in KEPT},
+        escalations=upheld(
+            Told(code[o["user_id"]], o["kind"], o["as_of"], o["seq"], o.get("cause"), o.get("record_seq"))
+            for o in outcomes
+        ),
+        warnings=raised,
+        tier_changes=changes,
+        erased={code[line["user_id"]]: line["seq"] for line in risk if "tombstone" in line and line["user_id"] in code},
+    )
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    return [orjson.loads(line) for line in path.read_bytes().removeprefix(MARK).splitlines()]
+
+
+def _floats(table: pa.Table, name: str) -> Values:
+    values: Values = table[name].to_numpy(zero_copy_only=False)
+    return values.astype(np.float64)
+
+
+def _risk(lines: list[dict[str, Any]], code: dict[str, int], rows: dict[int, int]) -> tuple[list[Warned], Times]:
+    """The warnings, and how often each user's tier changed; `rows` are the points' rows by their place in the log."""
+    warned: list[Warned] = []
+    changes = np.zeros(len(code), dtype=np.int64)
+    ranks = {tier.value: tier.rank for tier in Tier}
+    for line in lines:
+        if line.get("tombstone"):
+            continue
+        user = code[line["user_id"]]
+        changes[user] += 1
+        if ranks[line["tier"]] > ranks[line["previous_tier"]]:
+            warned.append(
+                Warned(
+                    rows[line["seq"]],
+                    user,
+                    line["as_of"],
+                    line["tier"],
+                    Tier(line["previous_tier"]),
+                    any(reason["contribution"] is None for reason in line["reasons"]),
+                    line["probability"],
+                    tuple(reason["feature"] for reason in line["reasons"]),
+                )
+            )
+    return warned, changes

@@ -1,0 +1,1 @@
+"""Checks of the released schemas: agreement, compatibility, corpus and lock."""

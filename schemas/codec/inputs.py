@@ -1,0 +1,181 @@
+"""From a raw record to an Event or a Reject, without raising: the edge where poison stops.
+
+Bytes are opened by `schemas.codec.framing`, a log row comes as a mapping; both are then validated by pydantic into the same
+records. An optional part that is refused does not cost the record (`schemas.codec.mending`). An event time that cannot be
+one is refused: further ahead of the record's arrival than the allowed skew, because one poisoned clock would push its
+user's window forward; or decades behind it, because it is then in another unit than milliseconds.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping
+from threading import Lock
+from typing import Any
+
+from pydantic import ValidationError
+
+from schemas.codec.framing import Framing, json_fault
+from schemas.codec.mending import mend
+from schemas.codec.outputs import Decoder, Encoder, encode_json
+from schemas.codec.refusal import UnreadableError, classify
+from schemas.records import CHAT, MODERATION, ChatMessage, ModerationEvent, Raw, Reject, RejectReason
+from schemas.registry.settings import RegistryError, RegistrySettings, RegistryUnavailable, connect
+from schemas.released.catalogue import MODELS, Catalogue, released
+
+__all__ = [
+    "EARLIEST_TIME",
+    "Codec",
+    "Decoder",
+    "Encoder",
+    "RegistryError",
+    "RegistrySettings",
+    "RegistryUnavailable",
+    "UnreadableError",
+    "encode_json",
+]
+
+EARLIEST_TIME = 315_532_800_000
+"""1980-01-01T00:00:00Z. No platform's log is older, and seconds since 1970 that are read as milliseconds come to lie
+before it until the year 11968, as do days, minutes and hundredths of a second that are dated now."""
+OLDEST_MS = 20 * 365 * 86_400_000
+"""How far an event may lie behind its record's arrival: twenty years. Older logs are sent with the event time as the
+record's timestamp, as `produce` does."""
+
+_MAX_DETAIL = 256
+
+
+class Codec:
+    """Decodes the records of both input topics.
+
+    `max_bytes` is the largest value looked at; `allowed_skew_ms` how far an event time may lie ahead of `received`;
+    `earliest_ms` the first event time taken, whether `received` is known or not: dataflows give `EARLIEST_TIME`.
+    """
+
+    def __init__(
+        self,
+        registry: RegistrySettings | None = None,
+        *,
+        max_bytes: int = 1_048_576,
+        allowed_skew_ms: int = 300_000,
+        earliest_ms: int = 0,
+        catalogue: Catalogue | None = None,
+    ) -> None:
+        self._max_bytes = max_bytes
+        self._allowed_skew_ms = allowed_skew_ms
+        self._earliest_ms = earliest_ms
+        self._mended = Counter[str]()
+        self._lock = Lock()
+        schemas = released() if catalogue is None else catalogue
+        self._registry = None if registry is None else connect(registry)
+        self._framing = {subject: Framing(subject, schemas, self._registry).read for subject in (CHAT, MODERATION)}
+        # pydantic's own validator saves a Python frame per record against `model_validate`: a tenth of the time.
+        self._validate: dict[str, Callable[[Any], ChatMessage | ModerationEvent]] = {
+            subject: MODELS[subject].__pydantic_validator__.validate_python for subject in (CHAT, MODERATION)
+        }
+
+    def decode(self, raw: Raw) -> ChatMessage | ModerationEvent | Reject:
+        """The Event in a raw record, or a Reject that says why there is none and keeps the original bytes.
+
+        What was mended in an Event is counted until `take_mended` asks for it.
+
+        Never raises for anything a record holds. The one exception let through is `RegistryUnavailable`: it says that
+        nothing is known about the record, so that to reject it would lose it. Let the flow stop, and resume later.
+        """
+        value = raw.value
+        try:
+            if type(value) is bytes and raw.schema_header is None and len(value) <= self._max_bytes:
+                value = self._framing[raw.subject](value)  # what a topic holds, without a call more
+            elif type(value) is not dict:
+                value = self._opened(raw)
+            parts: frozenset[str] = frozenset()
+            try:
+                event = self._validate[raw.subject](value)
+            except ValidationError as error:
+                value, parts = mend(raw.subject, value, error)
+                event = self._validate[raw.subject](value)
+            time, received = event.event_time, raw.received
+            if time < self._earliest_ms:
+                return _reject(raw, RejectReason.PAST_TIMESTAMP, "event_time: before 1980, so hardly in milliseconds")
+            if received is not None:
+                if time - received > self._allowed_skew_ms:
+                    return _reject(raw, RejectReason.FUTURE_TIMESTAMP, "event_time: ahead of the record's arrival")
+                if received - time > OLDEST_MS and not raw.redriven:
+                    return _reject(raw, RejectReason.PAST_TIMESTAMP, "event_time: decades before the record's arrival")
+            if parts:
+                with self._lock:
+                    self._mended.update(f"{raw.subject}.{part}" for part in parts)
+        except ValidationError as error:
+            fault = json_fault(raw.value) if isinstance(raw.value, bytes) else None
+            return _reject(raw, *(fault or classify(error)))
+        except UnreadableError as error:
+            return _reject(raw, error.reason, error.detail)
+        except RegistryUnavailable:
+            raise
+        except Exception as error:
+            return _reject(raw, RejectReason.INTERNAL_ERROR, type(error).__name__)
+        return event
+
+    def take_mended(self) -> Counter[str]:
+        """Return how many Events had an optional part mended since this was last asked, by part: `chat_message.text`.
+
+        Threads that share the codec share the count.
+        """
+        if not self._mended:
+            return Counter()
+        with self._lock:
+            taken, self._mended = self._mended, Counter()
+        return taken
+
+    def close(self) -> None:
+        """Close the connection to the registry, if there is one."""
+        if self._registry is not None:
+            self._registry.close()
+
+    def _opened(self, raw: Raw) -> Any:
+        value: Any = raw.value
+        if isinstance(value, bytes):
+            if len(value) > self._max_bytes:
+                raise UnreadableError(RejectReason.TOO_LARGE, f"more than {self._max_bytes} bytes")
+            return self._framing[raw.subject](value, raw.schema_header)
+        if value is None:
+            raise UnreadableError(RejectReason.EMPTY_VALUE, "no value")
+        if not isinstance(value, Mapping):
+            raise UnreadableError(RejectReason.UNKNOWN_FRAMING, "neither bytes nor a mapping")
+        return dict(value)
+
+
+def _reject(raw: Raw, reason: RejectReason, detail: str) -> Reject:
+    # Not validated: a Reject must come to be whatever the record was.
+    return Reject.model_construct(
+        reason=reason,
+        stage="decode",
+        detail=detail[:_MAX_DETAIL],
+        subject=raw.subject,
+        topic=raw.at.topic,
+        partition=raw.at.partition,
+        offset=raw.at.offset,
+        seq=raw.at.seq,
+        received=raw.received,
+        key=raw.key,
+        value=_original(raw.value),
+        schema_header=raw.schema_header,
+    )
+
+
+def _original(value: Any) -> bytes | None:
+    """The bytes a Reject keeps: the original ones, or a log row as JSON as near to itself as JSON goes.
+
+    Not orjson, which turns a NaN into null: the row must show what was wrong with it.
+    """
+    if value is None or isinstance(value, bytes):
+        return value
+    try:
+        text = json.dumps(dict(value), ensure_ascii=False, separators=(",", ":"), default=repr)
+    except Exception:
+        try:
+            text = repr(value)
+        except Exception:
+            text = f"a {type(value).__name__} that cannot be shown"
+    return text.encode("utf-8", "backslashreplace")

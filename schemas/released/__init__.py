@@ -1,0 +1,1 @@
+"""The released Avro schemas: which there are, how they evolve, and reading one datum."""

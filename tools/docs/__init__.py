@@ -1,0 +1,1 @@
+"""Checks of the repository: documents, sources and files."""

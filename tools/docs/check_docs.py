@@ -1,0 +1,62 @@
+"""Check what the documents say against what the code does: `python -m tools.docs.check_docs`.
+
+One line per problem, `file:line: sentence`, and exit status 1 if there is any. With `--write` nothing is checked, but
+pasted output brought up to date.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from dataflows.cli.main import main as forewarn
+from tools.docs.commands import undocumented_commands, unknown_commands
+from tools.docs.forbidden import forbidden_strings
+from tools.docs.links import broken_links
+from tools.docs.pasted import CLI_PAGE, README, PasteError, stale_help, stale_topology, write_help, write_topology
+from tools.docs.repository import ROOT, Problem, own_files
+
+_WRITERS = {"topology": write_topology, "help": write_help}
+
+
+def problems(root: Path, cli: click.Command) -> Iterator[Problem]:
+    """Everything wrong with the documents below `root`, whose command line is `cli`."""
+    files = own_files(root)
+    yield from forbidden_strings(root, files)
+    documents = [name for name in files if name.endswith(".md")]
+    yield from broken_links(root, documents)
+    if README not in documents:
+        yield Problem(README, 1, "there is no README.md; write one.")
+        return
+    # What the changelog says was true when it was released.
+    yield from unknown_commands(root, [name for name in documents if name != "CHANGELOG.md"], cli)
+    # The page of help texts names every command by itself, and so explains none.
+    guides = [name for name in documents if name == README or (name.startswith("docs/") and name != CLI_PAGE)]
+    yield from undocumented_commands(root, guides, cli)
+    yield from stale_topology(root, cli)
+    yield from stale_help(root, cli)
+
+
+@click.command()
+@click.option(
+    "--write", type=click.Choice(sorted(_WRITERS)), multiple=True, help="Paste this anew instead of checking."
+)
+def main(write: tuple[str, ...]) -> None:
+    """Check README.md, docs/ and every other document against the commands and files they speak of."""
+    try:
+        for what in write:
+            _WRITERS[what](ROOT, forewarn)
+    except (PasteError, OSError) as error:
+        raise click.ClickException(f"Nothing could be pasted: {error}") from error
+    found = [] if write else list(problems(ROOT, forewarn))
+    for problem in found:
+        click.echo(str(problem), err=True)
+    if found:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

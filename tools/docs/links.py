@@ -1,0 +1,34 @@
+"""Relative links in the documents lead somewhere inside the repository."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from urllib.parse import unquote
+
+from tools.docs.markdown import anchors, links
+from tools.docs.repository import Problem
+
+_SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*:|//")
+
+
+def broken_links(root: Path, documents: Iterable[str]) -> Iterator[Problem]:
+    """A problem for each relative link whose file or heading is not there; links to other hosts are not followed."""
+    for name in documents:
+        document = (root / name).resolve()
+        for link in links(document.read_text("utf-8")):
+            if not _SCHEME.match(link.target) and (fault := _fault(root.resolve(), document, unquote(link.target))):
+                yield Problem(name, link.line, fault)
+
+
+def _fault(root: Path, document: Path, target: str) -> str | None:
+    path, _, fragment = target.partition("#")
+    file = (document.parent / path).resolve() if path else document
+    if not file.is_relative_to(root):
+        return f"the link {target!r} leaves the repository; say in words where that is."
+    if not file.exists():
+        return f"the link {target!r} leads to no file; correct or remove it."
+    if fragment and file.suffix == ".md" and fragment not in anchors(file.read_text("utf-8")):
+        return f"the link {target!r} names no heading of its file; correct the part after '#'."
+    return None

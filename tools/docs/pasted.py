@@ -1,0 +1,93 @@
+"""Output pasted into documents is the output of today: the topology in README.md, every help text in docs/cli.md."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from difflib import unified_diff
+from pathlib import Path
+
+import click
+from click.testing import CliRunner
+
+from tools.docs.commands import PROGRAM, commands
+from tools.docs.repository import Problem, line_of
+
+README = "README.md"
+CLI_PAGE = "docs/cli.md"
+_START, _END = "<!-- topology -->", "<!-- /topology -->"
+
+
+class PasteError(Exception):
+    """Something to be pasted cannot be had, or has no place to go; the message is one sentence."""
+
+
+def output_of(cli: click.Command, words: Sequence[str]) -> str:
+    """What a command prints in a terminal 80 columns wide, or PasteError if it fails."""
+    result = CliRunner().invoke(cli, list(words), prog_name=PROGRAM)
+    if result.exit_code:
+        said = (result.stderr.strip() or repr(result.exception)).splitlines()[-1]
+        raise PasteError(f"'{' '.join((PROGRAM, *words))}' ended with {result.exit_code}: {said}")
+    return result.stdout.strip() + "\n"
+
+
+def with_topology(readme: str, cli: click.Command) -> str:
+    """The README with the Mermaid of today between its two markers."""
+    if readme.count(_START) != 1 or readme.count(_END) != 1 or readme.index(_START) > readme.index(_END):
+        raise PasteError(f"it needs '{_START}' and '{_END}', once each and in this order, around the topology.")
+    before, rest = readme.split(_START)
+    after = rest.split(_END)[1]
+    return f"{before}{_START}\n\n```mermaid\n{output_of(cli, ['topology'])}```\n\n{_END}{after}"
+
+
+def cli_page(cli: click.Command) -> str:
+    """The page of every command's help."""
+    parts = [
+        "# The command line\n\n",
+        "Written by `make docs` from what each command says of itself with `--help`; edit the commands instead.\n",
+    ]
+    for path, _ in commands(cli):
+        parts.append(f"\n## {' '.join((PROGRAM, *path))}\n\n```text\n{output_of(cli, [*path, '--help'])}```\n")
+    return "".join(parts)
+
+
+def stale_topology(root: Path, cli: click.Command) -> Iterator[Problem]:
+    """A problem if the README shows another dataflow than the one that runs."""
+    readme = (root / README).read_text("utf-8")
+    try:
+        wanted = with_topology(readme, cli)
+    except PasteError as error:
+        yield Problem(README, line_of(readme, max(readme.find(_START), 0)), str(error))
+        return
+    if wanted != readme:
+        yield Problem(README, _first_difference(readme, wanted), "the topology is out of date; run 'make topology'.")
+
+
+def stale_help(root: Path, cli: click.Command) -> Iterator[Problem]:
+    """A problem if docs/cli.md shows another help than the commands print."""
+    page = (root / CLI_PAGE).read_text("utf-8") if (root / CLI_PAGE).exists() else ""
+    try:
+        wanted = cli_page(cli)
+    except PasteError as error:
+        yield Problem(CLI_PAGE, 1, str(error))
+        return
+    if wanted != page:
+        yield Problem(CLI_PAGE, _first_difference(page, wanted), "the help is out of date; run 'make docs'.")
+
+
+def _first_difference(old: str, new: str) -> int:
+    """The line (from 1) of the old text from which on the new one differs."""
+    hunks = [line for line in unified_diff(old.splitlines(), new.splitlines(), n=0) if line.startswith("@@")]
+    return max(int(hunks[0].split()[1].lstrip("-").split(",")[0]), 1) if hunks else 1
+
+
+def write_topology(root: Path, cli: click.Command) -> None:
+    """Paste the topology of today into the README."""
+    readme = root / README
+    readme.write_text(with_topology(readme.read_text("utf-8"), cli), "utf-8")
+
+
+def write_help(root: Path, cli: click.Command) -> None:
+    """Write every command's help of today to docs/cli.md."""
+    page = cli_page(cli)
+    (root / CLI_PAGE).parent.mkdir(exist_ok=True)
+    (root / CLI_PAGE).write_text(page, "utf-8")

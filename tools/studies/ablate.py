@@ -1,0 +1,157 @@
+"""Shows what each model and each family of features is worth on the public logs: tables for docs/datasets.md.
+
+One replay of a log has every model in shadow, the stack of all of them, that stack without each of its members, and
+`logistic` without each family of features. What leaving something out costs is told on the last 15 % of time,
+where nothing may be chosen: run this once, when all choices are made.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from typing import NamedTuple
+
+import click
+import numpy as np
+
+from dataflows.replay.replay import replay
+from dataflows.reports.terminal import figure
+from dataflows.sources.files.log import LogSource
+from detectors.models.catalogue import MODELS, READS, new_model
+from detectors.policy.policy import STACK, Policy, VariantPolicy, parse_policy
+from detectors.rules.catalogue import RULES
+from evaluation.evaluate import Protocol, usable_rows
+from evaluation.intervals import Compared, compare_scores
+from evaluation.runs import Outputs, read_outputs
+from tools.studies import evaluate_logs
+
+TEST = Protocol(from_quantile=0.85)
+"""Choices are made on points before this quantile of their times."""
+SIMPLEST = "logistic"
+"""The champion, whatever the policy's is: families of features are left out of it in turn, and of a stack it would take
+too long."""
+WHOLE = "stack_of_all"
+MEMBERS = tuple(name for name in MODELS if name != STACK)
+
+
+class FeatureFamily(NamedTuple):
+    """Features that are left out together: shell patterns of their names, and what they are in words."""
+
+    patterns: tuple[str, ...]
+    words: str
+
+
+FEATURE_FAMILIES = {
+    "volume": FeatureFamily(("message_*",), "how much the user talks"),
+    "manner": FeatureFamily(("length_*", "repeat_*", "toxicity_*"), "how the user talks"),
+    "places": FeatureFamily(("channel_distinct_*", "recipient_*"), "whom and where"),
+    "channels": FeatureFamily(("channel_rate", "channel_share", "channel_sanctions", "excess_*"), "the channel"),
+    "answers": FeatureFamily(("quick_answer_*",), "answers"),
+    "sessions": FeatureFamily(("session_*", "first_session_*"), "sessions"),
+    "reports": FeatureFamily(("report_*", "reporter_*"), "reports"),
+    "sanctions": FeatureFamily(("sanction_*", "strike_count"), "sanctions and strikes"),
+    "reversals": FeatureFamily(("reversal_*",), "reversals"),
+    "lessons": FeatureFamily(("exposure_*",), "lessons already given"),
+    "age": FeatureFamily(("first_since",), "how long the user is known"),
+    "order": FeatureFamily(("sequence_*",), "what happened last, in its order"),
+}
+"""Every feature is in exactly one of them."""
+
+
+class Left(NamedTuple):
+    """A model with something left out: its name in the replay, in words, and the name of the full one."""
+
+    name: str
+    words: str
+    full: str
+
+
+def family_of(feature: str) -> str:
+    """The family a feature is in.
+
+    Raises:
+        ValueError: if it is in none, or in several.
+    """
+    found = [name for name, (patterns, _) in FEATURE_FAMILIES.items() if any(fnmatchcase(feature, p) for p in patterns)]
+    if len(found) != 1:
+        raise ValueError(f"{feature} is in {', '.join(found) or 'no family'}: FEATURE_FAMILIES must have it once")
+    return found[0]
+
+
+def families_read(policy: Policy) -> list[str]:
+    """The families of which a policy's champion reads anything."""
+    return list(dict.fromkeys(map(family_of, new_model(policy.learning.champion, policy).reads.names)))
+
+
+def lefts(policy: Policy) -> Iterator[Left]:
+    """All there is to be compared under a policy."""
+    champion = policy.learning.champion
+    for family in families_read(policy):
+        yield Left(f"without_{family}", f"`{champion}` without {FEATURE_FAMILIES[family].words}", champion)
+    yield Left(STACK, f"stack of {' and '.join(f'`{member}`' for member in policy.stack.members)}", WHOLE)
+    for member in MEMBERS:
+        yield Left(member, f"`{member}` alone", WHOLE)
+    for member in MEMBERS:
+        yield Left(f"{WHOLE}_without_{member}", f"stack without `{member}`", WHOLE)
+
+
+def ablated(policy: Policy) -> Policy:
+    """The policy with everything there is to be compared as challengers."""
+    champion, variants = policy.learning.champion, dict(policy.variants)
+    itself = variants.get(champion, VariantPolicy(model=champion))
+    for family in families_read(policy):
+        ignore = (*itself.ignore, *FEATURE_FAMILIES[family].patterns)
+        variants[f"without_{family}"] = itself.model_copy(update={"ignore": ignore})
+    variants[WHOLE] = VariantPolicy(model=STACK, members=MEMBERS)
+    for member in MEMBERS:
+        rest = tuple(name for name in MEMBERS if name != member)
+        variants[f"{WHOLE}_without_{member}"] = VariantPolicy(model=STACK, members=rest)
+    document = policy.model_dump(mode="json")
+    document["variants"] = {name: variant.model_dump(mode="json") for name, variant in variants.items()}
+    asked = dict.fromkeys([WHOLE, *(left.name for left in lefts(policy))])
+    document["learning"]["challengers"] = [name for name in asked if name != champion]
+    return parse_policy(document, RULES, READS)
+
+
+def told(run: Outputs, policy: Policy) -> list[str]:
+    """A Markdown table: what each reaches on the points of the test, and how far the full one is above it."""
+    labels = TEST.label(run)
+    rows = usable_rows(run, labels, TEST) & ~np.isnan(run.scores[run.champion])
+    positive, user = labels.positive[rows], run.user[rows]
+    scores = {name: np.nan_to_num(values[rows]) for name, values in run.scores.items()}
+    lines = [
+        f"{len(positive):,} points, {int(positive.sum()):,} positive, {len(np.unique(user)):,} users",
+        "",
+        "| | AUC | AP | full one above it: AUC | AP |",
+        "|---|---|---|---|---|",
+    ]
+    for full, words in ((run.champion, f"`{run.champion}`"), (WHOLE, "stack of all")):
+        lesser = [left for left in lefts(policy) if left.full == full]
+        names = dict.fromkeys([full, *(left.name for left in lesser)])
+        compared = compare_scores(positive, user, {name: scores[name] for name in names})
+        lines.append(_row(f"**{words}**", full, compared))
+        lines += [_row(left.words, left.name, compared) for left in lesser]
+    return lines
+
+
+def _row(words: str, name: str, compared: Compared) -> str:
+    cells = [words, figure(compared.roc_auc[name]._asdict(), 3), figure(compared.average_precision[name]._asdict(), 4)]
+    for above, digits in ((compared.roc_auc_above, 3), (compared.average_precision_above, 4)):
+        cells.append(figure(above[name]._asdict(), digits, "+") if name in above else "")
+    return f"| {' | '.join(cells)} |"
+
+
+def main() -> int:
+    """Replay and compare on the logs that are asked for and there; 1 if none is."""
+    arguments = evaluate_logs.asked(__doc__, "out/ablation")
+    for name in arguments.found:
+        policy, log = evaluate_logs.policy_of(name, SIMPLEST), evaluate_logs.log_of(arguments.logs, name)
+        source = LogSource(log, evaluate_logs.mapping_of(name))
+        replay(source, ablated(policy), arguments.out / name, log_name=log.name)
+        click.echo(f"== {name}\n\n" + "\n".join(told(read_outputs(arguments.out / name), policy)) + "\n")
+    return 0 if arguments.found else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
