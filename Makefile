@@ -8,7 +8,9 @@
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-COMPILED := hatch_build.py schemas/records.py schemas/released/avro_rows.py detectors/models/linear/adagrad.py detectors/models/naive_bayes/gaussians.py $(wildcard detectors/*.py detectors/features/*.py)
+COMPILED := hatch_build.py $(wildcard schemas/records/*.py detectors/base/*.py detectors/features/*.py) \
+	$(wildcard detectors/labels/*.py detectors/policy/*.py detectors/profiles/*.py) schemas/released/avro_rows.py \
+	detectors/learning/order.py detectors/models/adagrad.py detectors/models/naive_bayes/gaussians.py
 DEMO := out/demo
 LOGS := ../shared/datasets
 
@@ -80,7 +82,7 @@ lock: $(READY) ## bring requirements.lock in line with pyproject.toml (ARGS="--u
 
 clean: ## remove everything that the other targets made
 	rm -rf $(VENV) .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist out
-	find schemas detectors dataflows tools tests -name __pycache__ -prune -exec rm -rf {} +
+	find schemas detectors evaluation dataflows forewarn tools tests -name __pycache__ -prune -exec rm -rf {} +
 	find . -name "*.so" -not -path "./$(VENV)/*" -delete
 
 # What every event passes through is compiled where there is a C compiler (hatch_build.py), which takes 20 seconds.

@@ -17,11 +17,11 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 MODULES = (
     "detectors/base/beta.py",
-    "detectors/profiles/delta.py",
-    "detectors/profiles/channels.py",
     "detectors/base/elementary.py",
-    "detectors/features/layout.py",
+    "detectors/base/log_clock.py",
     "detectors/base/packed.py",
+    "detectors/features/context.py",
+    "detectors/features/layout.py",
     "detectors/features/plan.py",
     "detectors/features/profile.py",
     "detectors/features/rulings.py",
@@ -32,17 +32,27 @@ MODULES = (
     "detectors/features/vector.py",
     "detectors/features/window.py",
     "detectors/labels/reservoir.py",
+    "detectors/labels/target.py",
+    "detectors/learning/order.py",
+    "detectors/models/adagrad.py",
+    "detectors/models/naive_bayes/gaussians.py",
+    "detectors/profiles/channels.py",
+    "detectors/profiles/delta.py",
     "detectors/profiles/idle.py",
     "detectors/profiles/results.py",
-    "detectors/learning/order.py",
-    "detectors/base/log_clock.py",
-    "detectors/models/linear/adagrad.py",
-    "detectors/models/naive_bayes/gaussians.py",
-    "detectors/labels/target.py",
     "detectors/profiles/user.py",
     "detectors/profiles/users.py",
     "schemas/released/avro_rows.py",
 )
+FOLDERS = (
+    "detectors/base",
+    "detectors/features",
+    "detectors/labels",
+    "detectors/policy",
+    "detectors/profiles",
+    "schemas/records",
+)
+"""Where whatever the compiled modules import of ours lies."""
 GROUP = "forewarn"
 """What the shared library that holds the code of all of them is called."""
 SWITCH = "FOREWARN_COMPILE"
@@ -59,20 +69,14 @@ def libraries(root: Path) -> list[Path]:
 
 def compiled(root: Path) -> set[Path]:
     """The compiled modules that there are, for whatever Python and of whatever list they were made."""
-    folders = [root / package for package in ("schemas", "detectors", "dataflows")]
+    folders = [root / package for package in ("schemas", "detectors", "evaluation", "dataflows", "forewarn")]
     return {*root.glob(f"{GROUP}__mypyc.*.so"), *(found for folder in folders for found in folder.rglob("*.so"))}
 
 
 def sources(root: Path) -> list[Path]:
     """What goes into the compiled modules: themselves, this file, and whatever they import of ours."""
-    folders = (root / "detectors", root / "detectors/features")
-    found = {file for folder in folders for file in folder.glob("*.py")}
-    return [
-        *found,
-        *({root / module for module in MODULES} - found),
-        root / "schemas/records.py",
-        root / "hatch_build.py",
-    ]
+    found = {file for folder in FOLDERS for file in (root / folder).glob("*.py")}
+    return [*found, *({root / module for module in MODULES} - found), root / "hatch_build.py"]
 
 
 def stale(root: Path) -> bool:

@@ -23,7 +23,8 @@ from detectors.scoring.served import ServedBatch
 from detectors.scoring.shard import Lane, News, Publication
 from detectors.text.scorer import TextScorer
 from schemas.codec.inputs import Codec
-from schemas.records import Raw, Reject
+from schemas.records.base import Raw
+from schemas.records.rejects import Reject
 
 FLOW_ID = "forewarn"
 

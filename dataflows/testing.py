@@ -42,19 +42,22 @@ from dataflows.runtime.engine import NO_EPOCHS, open_recovery, run_flow
 from dataflows.runtime.telemetry import Telemetry
 from dataflows.sinks.memory import MemorySink
 from detectors.base.elementary import log
+from detectors.base.state import content_hash
 from detectors.features.catalogue import NAMES
 from detectors.features.declare import duration_ms
 from detectors.learning.learner import Published
 from detectors.models.catalogue import READS, freeze
 from detectors.models.linear.logistic import FAMILY
-from detectors.models.version import content_hash
-from detectors.policy.policy import Policy, parse_policy
+from detectors.policy.parse import parse_policy
+from detectors.policy.policy import Policy
 from detectors.profiles.results import Outcome
 from detectors.rules.catalogue import RULES
 from detectors.scoring.served import Served, ServedBatch
 from detectors.scoring.shard import News, Publication
 from schemas.codec.inputs import Codec
-from schemas.records import CHAT, MODERATION, ModelVersion, Position, Raw, Reject, RiskEvent, Subject, Tombstone
+from schemas.records.base import CHAT, MODERATION, Position, Raw, Subject
+from schemas.records.decisions import ModelVersion, RiskEvent, Tombstone
+from schemas.records.rejects import Reject
 
 START = 1_767_225_600_000
 """Where a driver's clock begins: 2026-01-01T00:00:00Z."""

@@ -17,16 +17,17 @@ from typing import Any, Protocol
 import msgpack
 import numpy as np
 
-from detectors.base.points import DecisionPoint, Example, Matrix, Origin, Score, Vector, matrix_from, vector_from
+from detectors.base.points import DecisionPoint, Example, Origin, Score
+from detectors.base.vectors import Matrix, Vector, matrix_from, vector_from
 from detectors.features.catalogue import NAMES, NUMBERS
 from detectors.learning.learner import Learner
 from detectors.models.catalogue import MODELS, freeze
 from detectors.models.version import FrozenModel
-from detectors.policy.policy import LearningPolicy
+from detectors.policy.sections import LearningPolicy
 from detectors.profiles.results import Lesson
 from detectors.rules.base import Rule
 from detectors.rules.catalogue import RULES
-from schemas.records import Position
+from schemas.records.base import Position
 
 LARGEST = 64 * 1024
 """The most bytes a detector's state may be, however much it has learnt: it is snapshot and published whole."""

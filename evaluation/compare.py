@@ -14,7 +14,7 @@ from evaluation.evaluate import BUDGETS, Protocol, usable_rows
 from evaluation.intervals import Figure, compare_scores
 from evaluation.labels import Labels
 from evaluation.runs import EvaluationError, Outputs, Warned
-from schemas.records import Tier
+from schemas.records.decisions import Tier
 
 Announced = dict[tuple[str, int], Warned]
 """Escalations that were announced, by user and time, each with the first warning that did."""

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
 
-from dataflows.mapping.mapping import LogMapping
 from detectors.features.catalogue import CODES
 from evaluation.alerts import Follow, Warnings
 from evaluation.baselines import floors
@@ -22,7 +20,7 @@ from evaluation.labels import Labels, Question, label
 from evaluation.leakage import suspects
 from evaluation.metrics import brier
 from evaluation.runs import EvaluationError, Flags, Outputs, Values
-from evaluation.slices import Slices, by_age, by_attribute, large_enough
+from evaluation.slices import Slices, by_age, large_enough
 
 FORMAT = 1
 BUDGETS = (1.0, 5.0, 20.0)
@@ -43,8 +41,6 @@ class Protocol:
     """What is asked, and of which points: those between quantiles of the points' times, without users' first points.
 
     With `where` only those at which features have these values. Only escalations at least `ahead` ms away count.
-
-    `log` and `mapping` are those replayed; with them figures are also given by channel, locale and age band.
     """
 
     question: Question = "horizon"
@@ -54,8 +50,6 @@ class Protocol:
     ahead: int = 0
     boosting: bool = True
     where: tuple[Where, ...] = ()
-    log: Path | None = None
-    mapping: LogMapping | None = None
 
     def __post_init__(self) -> None:
         """Refuse what does not go together."""
@@ -84,8 +78,10 @@ class Protocol:
         }
 
 
-def evaluate(run: Outputs, protocol: Protocol) -> dict[str, Any]:
-    """Everything that is measured, as a document; the same outputs give the same bytes.
+def evaluate(run: Outputs, protocol: Protocol, attributes: Slices | None = None) -> dict[str, Any]:
+    """Return everything that is measured, as a document; the same outputs give the same bytes.
+
+    `attributes` are further slices of the points, as of channels, locales and age bands: figures are given for each.
 
     Raises:
         EvaluationError: if no point is left to evaluate, or none of them positive.
@@ -105,7 +101,7 @@ def evaluate(run: Outputs, protocol: Protocol) -> dict[str, Any]:
     follow = Follow(run, protocol.warned(run).answered, protocol.ahead)
     budgets = {f"{budget:g}": _budgeted(follow, run, trivial, budget) for budget in BUDGETS}
     middle = budgets[f"{BUDGETS[1]:g}"][run.champion]["threshold"]
-    cells: Slices = by_age(run) | ({} if protocol.log is None else by_attribute(run, protocol.log, protocol.mapping))
+    cells: Slices = by_age(run) | (attributes or {})
     document = {
         "format": FORMAT,
         "log": run.name,

@@ -11,7 +11,7 @@ import numpy as np
 from evaluation.alerts import Follow
 from evaluation.labels import period_of
 from evaluation.runs import Outputs
-from schemas.records import Tier
+from schemas.records.decisions import Tier
 
 EXPECTED = 30
 """A promise can be measured in a window of so many warnings that this number of them should be right at least."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from dataflows.runtime.atomic import unfinished
-from dataflows.runtime.text_files import MARK
 from evaluation.labels import Escalation, Told, upheld
+from evaluation.run_directory import unfinished
 from schemas.errors import ExpectedError
-from schemas.records import Tier
+from schemas.records.decisions import Tier
 
 Values = NDArray[np.float64]
 Times = NDArray[np.int64]
@@ -96,8 +96,8 @@ def read_outputs(run_dir: Path) -> Outputs:
             raise EvaluationError(
                 f"{run_dir}: a replay was cut short while it moved its files in: replay the log again."
             )
-        told = (run_dir / "summary.json").read_bytes().removeprefix(MARK)
-        summary = orjson.loads(told)
+        told = (run_dir / "summary.json").read_bytes()
+        summary = orjson.loads(told.removeprefix(BOM_UTF8))
         served = pq.read_table(run_dir / "features.parquet")
         shadow = pq.read_table(run_dir / "shadow.parquet")
         outcomes = _lines(run_dir / "outcomes.jsonl")
@@ -143,7 +143,7 @@ def read_outputs(run_dir: Path) -> Outputs:
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
-    return [orjson.loads(line) for line in path.read_bytes().removeprefix(MARK).splitlines()]
+    return [orjson.loads(line) for line in path.read_bytes().removeprefix(BOM_UTF8).splitlines()]
 
 
 def _floats(table: pa.Table, name: str) -> Values:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -13,12 +14,21 @@ import pytest
 from tools.docs.source import Module, imports, modules, uses
 
 ROOT = Path(__file__).resolve().parent.parent
-ARROW = ("schemas", "detectors", "dataflows")
+ARROW = ("schemas", "detectors", "evaluation", "dataflows", "forewarn")
 """Each package may import itself and those before it."""
 
 MODULES = {package: modules(ROOT, package) for package in ARROW}
 TESTS = modules(ROOT, "tests")
 LONGEST = 500
+MOST_MODULES = 20
+"""Modules of a folder, its `__init__` apart."""
+
+FAMILIES = {
+    module.path.rpartition("/")[0]
+    for module in MODULES["detectors"]
+    if module.path.startswith("detectors/models/") and module.path.count("/") == 3
+}
+"""The rooms of `detectors/models`, a family of models each."""
 
 CLOCK = "dataflows/runtime/clock.py"
 SETTINGS = "dataflows/config/settings.py"
@@ -181,7 +191,7 @@ def functions(module: Module) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef
 
 @pytest.mark.parametrize("package", ARROW)
 def test_a_package_imports_only_itself_and_the_packages_before_it(package: str) -> None:
-    """Schemas know nobody, detectors know schemas, dataflows know both; none knows the tests or the tools."""
+    """In the order of `ARROW`; none knows the tests or the tools."""
     strangers = {*ARROW[ARROW.index(package) + 1 :], "tests", "tools"}
     assert [
         f"{module.path}:{use.line} imports {use.name}"
@@ -191,10 +201,98 @@ def test_a_package_imports_only_itself_and_the_packages_before_it(package: str) 
     ] == []
 
 
+def imported(module: Module, known: set[str]) -> set[str]:
+    """The modules among those known that a module imports when it is loaded or later, but not for its types alone."""
+    types = {
+        id(node)
+        for branch in ast.walk(module.tree)
+        if isinstance(branch, ast.If) and "TYPE_CHECKING" in ast.unparse(branch.test)
+        for node in ast.walk(branch)
+    }
+    found = set()
+    for node in ast.walk(module.tree):
+        if id(node) not in types and isinstance(node, ast.Import | ast.ImportFrom):
+            names = [alias.name for alias in node.names]
+            if isinstance(node, ast.ImportFrom):
+                names = [name for one in names for name in (f"{node.module}.{one}", str(node.module))]
+            found |= {name for name in names if name in known}
+    return found - {module.name}
+
+
+def circles(arrows: dict[str, set[str]]) -> list[str]:
+    """What can be reached from itself along the arrows."""
+    reached = {start: set(ends) for start, ends in arrows.items()}
+    for _ in arrows:
+        before = sum(map(len, reached.values()))
+        for ends in reached.values():
+            ends |= {far for near in tuple(ends) for far in reached.get(near, ())}
+        if sum(map(len, reached.values())) == before:
+            break
+    return sorted(name for name, ends in reached.items() if name in ends)
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    """There is no circle of modules, so any of them can be read, tested and moved with those below it alone."""
+    every = {module.name: module for package in ARROW for module in MODULES[package]}
+    arrows = {name: imported(module, set(every)) for name, module in every.items()}
+    assert sum(map(len, arrows.values())) > 500
+    assert circles(arrows) == []
+
+
+@pytest.mark.parametrize("package", ["schemas", "detectors", "evaluation"])
+def test_no_room_of_a_pure_package_depends_on_itself_by_way_of_others(package: str) -> None:
+    """The rooms of a package are in an order, too. The models are one room, whose families the catalogue knows."""
+    every = {module.name: module for module in MODULES[package]}
+
+    def room(name: str) -> str:
+        return "detectors.models" if name.startswith("detectors.models.") else ".".join(name.split(".")[:2])
+
+    arrows: dict[str, set[str]] = {}
+    for name, module in every.items():
+        ends = {room(end) for end in imported(module, set(every))} - {room(name)}
+        arrows.setdefault(room(name), set()).update(ends)
+    assert circles(arrows) == []
+
+
+def test_families_of_models_know_nothing_of_each_other() -> None:
+    """What they share lies beside them; only the catalogue imports them all."""
+    assert len(FAMILIES) >= 6
+    assert [
+        f"{module.path}:{use.line} imports {use.name}"
+        for family in FAMILIES
+        for module in MODULES["detectors"]
+        if module.path.startswith(f"{family}/")
+        for use in imports(module)
+        if any(use.name.startswith(f"{other.replace('/', '.')}.") for other in FAMILIES - {family})
+    ] == []
+
+
+def test_the_live_run_knows_no_report_no_training_and_no_evaluation() -> None:
+    """They take libraries and time that a run has not."""
+    shut = ("dataflows.reports", "dataflows.training", "evaluation.")
+    assert [
+        f"{module.path}:{use.line} imports {use.name}"
+        for module in MODULES["dataflows"]
+        if module.path.startswith("dataflows/live/")
+        for use in imports(module)
+        if use.name.startswith(shut)
+    ] == []
+
+
+def test_no_folder_holds_more_than_20_modules() -> None:
+    """A folder that holds more has rooms in it that nobody has named."""
+    folders = Counter(
+        module.path.rpartition("/")[0]
+        for module in [*everything_but(), *modules(ROOT, "tools")]
+        if not module.path.endswith("__init__.py")
+    )
+    assert {folder: count for folder, count in folders.items() if count > MOST_MODULES} == {}
+
+
 def test_every_package_has_modules_to_look_at() -> None:
     """An empty answer below means that all is well, not that nothing was read."""
     for package in ARROW:
-        assert len(MODULES[package]) > 5, package
+        assert len(MODULES[package]) > (0 if package == "forewarn" else 5), package
     assert {CLOCK, SETTINGS} <= {module.path for module in MODULES["dataflows"]}
 
 
@@ -225,7 +323,7 @@ def test_only_one_place_prints() -> None:
 
 
 def test_what_is_learnt_and_scored_is_computed_alike_on_every_processor() -> None:
-    """Detectors take exponentials, logarithms and sums from `detectors.base.elementary` and `detectors.base.elementwise` alone.
+    """Detectors take exponentials, logarithms and sums from `base.elementary` and `base.elementwise` alone.
 
     A power is a whole one of numbers that are written down; `**` of others is the C library's.
     """

@@ -30,10 +30,11 @@ from detectors.features.catalogue import NAMES
 from detectors.features.declare import HOPS, duration_ms
 from detectors.features.signals import SIGNALS
 from detectors.models.catalogue import MODELS, READS
-from detectors.policy.policy import (
+from detectors.policy.parse import parse_policy as parse
+from detectors.policy.policy import Policy
+from detectors.policy.sections import (
     Clause,
     LearningPolicy,
-    Policy,
     RulePolicy,
     StackPolicy,
     TargetPolicy,
@@ -41,9 +42,10 @@ from detectors.policy.policy import (
     VariantPolicy,
     WarningPolicy,
 )
-from detectors.policy.policy import parse_policy as parse
 from detectors.rules.catalogue import RULES
-from schemas.records import ModerationEvent, RejectReason, RiskEvent
+from schemas.records.decisions import RiskEvent
+from schemas.records.events import ModerationEvent
+from schemas.records.rejects import RejectReason
 from tests.pages import ROOT, first_cells, table, text
 
 EXAMPLE = ROOT / "deploy/settings.example.toml"

@@ -1,4 +1,4 @@
-"""What gets installed is what was written: the wheel holds the three packages, their data and the command."""
+"""What gets installed is what was written: the wheel holds the packages, their data and the command."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from zipfile import ZipFile
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("schemas", "detectors", "dataflows")
+PACKAGES = ("schemas", "detectors", "evaluation", "dataflows", "forewarn")
 
 LOOK_AROUND = """
 import sys
-import schemas, detectors, dataflows, dataflows.cli.main
+import schemas, detectors, evaluation, dataflows, dataflows.cli.main, forewarn
 from schemas.released.catalogue import released
 
-for package in (schemas, detectors, dataflows):
+for package in (schemas, detectors, evaluation, dataflows, forewarn):
     print(package.__file__)
 for subject in released().subjects():
     print(subject, released().schema(subject)["name"])

@@ -10,6 +10,7 @@ import click
 
 from dataflows.cli.common import FILE
 from dataflows.mapping.mapping import LogMapping
+from dataflows.replay.attributes import by_attribute
 from dataflows.reports.evaluation_page import write_evaluation
 from dataflows.reports.terminal import compared_lines, evaluated_lines
 from dataflows.runtime.console import say, say_json
@@ -104,8 +105,9 @@ def evaluate_command(
     its label, a label counts only when its horizon has passed, and every interval is a bootstrap over users.
     """
     rules = None if mapping is None else LogMapping.load(mapping)
-    protocol = Protocol(question, from_quantile, until_quantile, skip_first, ahead, not no_boosting, where, log, rules)
-    document = evaluate(read_outputs(run_dir), protocol)
+    protocol = Protocol(question, from_quantile, until_quantile, skip_first, ahead, not no_boosting, where)
+    run = read_outputs(run_dir)
+    document = evaluate(run, protocol, None if log is None else by_attribute(run, log, rules))
     page = write_evaluation(document, run_dir)
     _print(document, [*evaluated_lines(document), "", f"report: {page}"], as_json=as_json)
 

@@ -26,7 +26,7 @@ from dataflows.runtime.errors import first
 from dataflows.runtime.exit_codes import ExitCode, code_of, expected
 from dataflows.runtime.logs import configure
 from dataflows.runtime.times import epoch_ms
-from schemas.records import RejectReason
+from schemas.records.rejects import RejectReason
 
 log = logging.getLogger(__name__)
 

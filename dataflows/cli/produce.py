@@ -21,7 +21,7 @@ from dataflows.runtime.console import progress, say
 from dataflows.simulate.platform import SimulationConfig, simulate, write_log
 from dataflows.sources.files.log import Item, read_log
 from schemas.codec.outputs import Encoder
-from schemas.records import CHAT, MODERATION, Position, Raw, Subject
+from schemas.records.base import CHAT, MODERATION, Position, Raw, Subject
 
 
 @click.command("simulate")

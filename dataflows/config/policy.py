@@ -13,7 +13,8 @@ from pydantic_core import ErrorDetails
 
 from dataflows.runtime.text_files import TextError, read_text
 from detectors.models.catalogue import READS
-from detectors.policy.policy import Policy, parse_policy
+from detectors.policy.parse import parse_policy
+from detectors.policy.policy import Policy
 from detectors.rules.catalogue import RULES
 from schemas.errors import ExpectedError
 

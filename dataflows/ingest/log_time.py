@@ -13,7 +13,7 @@ from itertools import islice
 from typing import TypeVar
 
 from detectors.base.log_clock import LogClock
-from schemas.records import Event
+from schemas.records.events import Event
 
 T = TypeVar("T")
 

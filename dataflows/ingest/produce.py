@@ -19,7 +19,9 @@ from dataflows.sinks.kafka.producer import RELIABLE
 from dataflows.sources.files.log import Item
 from schemas.codec.inputs import EARLIEST_TIME, Codec
 from schemas.errors import ExpectedError
-from schemas.records import CHAT, MODERATION, ChatMessage, Event, Raw, Reject, RejectReason, Subject
+from schemas.records.base import CHAT, MODERATION, Raw, Subject
+from schemas.records.events import ChatMessage, Event
+from schemas.records.rejects import Reject, RejectReason
 
 Topics = Mapping[Subject, str] | Mapping[str, str]
 """The topic of each subject."""

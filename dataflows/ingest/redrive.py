@@ -27,9 +27,10 @@ from dataflows.sinks.kafka.rejects import LEFT_OUT
 from dataflows.sinks.kafka.transactions import Draft, Transactions
 from dataflows.sources.kafka.to_end import read_to_end
 from schemas.codec.outputs import Decoder
-from schemas.codec.refusal import UnreadableError
 from schemas.errors import ExpectedError
-from schemas.records import Record, Reject, RejectReason
+from schemas.records.base import Record
+from schemas.records.refusal import UnreadableError
+from schemas.records.rejects import Reject, RejectReason
 
 BATCH_RECORDS = 100
 """Records sent again in one transaction, at most; each may be as large as the inputs take."""

@@ -13,7 +13,8 @@ from collections.abc import Callable
 
 from dataflows.kafka.partitioner import partition_among
 from dataflows.runtime.telemetry import Telemetry
-from schemas.records import Event, Raw
+from schemas.records.base import Raw
+from schemas.records.events import Event
 
 log = logging.getLogger(__name__)
 

@@ -43,7 +43,7 @@ from detectors.profiles.user import COMPILED
 from detectors.text.scorer import TextScorer
 from schemas.codec.inputs import EARLIEST_TIME, Codec
 from schemas.errors import ExpectedError
-from schemas.records import ModelVersion
+from schemas.records.decisions import ModelVersion
 
 log = logging.getLogger(__name__)
 

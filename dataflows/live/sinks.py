@@ -33,8 +33,9 @@ from detectors.scoring.served import ServedBatch
 from detectors.scoring.shard import News, Publication
 from schemas.codec.feature_rows import FeatureRowEncoder
 from schemas.codec.outputs import Decoder, Encoder
-from schemas.codec.refusal import UnreadableError
-from schemas.records import ChatMessage, RiskEvent
+from schemas.records.decisions import RiskEvent
+from schemas.records.events import ChatMessage
+from schemas.records.refusal import UnreadableError
 
 X = TypeVar("X")
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from dataflows.mapping.cells import Row, UnmappableError, as_float, as_number, as_whole, time_reader
 from dataflows.mapping.getters import Getter, Getters, Test, Text, required
 from dataflows.mapping.mapping import AnyEvent, Exposure, LogMapping, Message, Report, Reversal, Sanction
-from schemas.records import CHAT, MODERATION, Subject
+from schemas.records.base import CHAT, MODERATION, Subject
 
 Build = Callable[[int, Row, int], dict[str, Any]]
 

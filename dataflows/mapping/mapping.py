@@ -19,7 +19,7 @@ from dataflows.mapping.values import Column, Condition, Declared, Recipients, Ro
 from dataflows.runtime.text_files import TextError, read_text
 from dataflows.runtime.times import epoch_ms, iso_datetime
 from detectors.features.declare import duration_ms
-from schemas.records import Id, Label, Probability
+from schemas.records.base import Id, Label, Probability
 
 __all__ = ["LogMapping", "MappingError"]
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Generic, Self, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from dataflows.mapping.errors import did_you_mean, wrong
-from schemas.records import Id
+from schemas.records.base import Id
 
 T = TypeVar("T")
 Scalar = str | int | float | bool

@@ -22,7 +22,8 @@ from dataflows.runtime.atomic import write_whole
 from dataflows.runtime.clock import now_ms
 from dataflows.runtime.text_files import MARK, read_text
 from detectors.models.catalogue import READS
-from detectors.policy.policy import Policy, parse_policy
+from detectors.policy.parse import parse_policy
+from detectors.policy.policy import Policy
 from detectors.rules.catalogue import RULES
 
 What = Literal["promoted", "rolled back"]

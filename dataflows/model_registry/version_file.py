@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from dataflows.runtime.text_files import decode_text
+from detectors.base.state import content_hash
 from detectors.features.catalogue import NAMES
 from detectors.models.catalogue import freeze
-from detectors.models.version import content_hash
-from detectors.policy.policy import MODEL_NAME, Policy
+from detectors.policy.parse import MODEL_NAME
+from detectors.policy.policy import Policy
 from schemas.errors import ExpectedError
-from schemas.records import ModelVersion
+from schemas.records.decisions import ModelVersion
 
 
 class ReplayError(ExpectedError, ValueError):

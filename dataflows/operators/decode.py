@@ -12,11 +12,13 @@ from bytewax.dataflow import Stream, operator
 from dataflows.kafka.placement import Placement
 from dataflows.runtime.telemetry import Telemetry
 from detectors.base.log_clock import LogClock
+from detectors.features.context import Context
 from detectors.monitoring.scorers import Scored, looked_at
-from detectors.profiles.channels import Context
 from detectors.text.scorer import NAME, TextScorer
 from schemas.codec.inputs import Codec
-from schemas.records import ChatMessage, Event, Position, Raw, Reject, ScorerResult
+from schemas.records.base import Position, Raw
+from schemas.records.events import ChatMessage, Event, ScorerResult
+from schemas.records.rejects import Reject
 
 DAY = 86_400_000
 """Events count as dated ahead from a day (ms) on."""

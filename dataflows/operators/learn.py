@@ -16,7 +16,7 @@ from detectors.models.track_record import TrackRecord
 from detectors.policy.policy import Policy
 from detectors.profiles.results import Lesson
 from detectors.scoring.shard import News
-from schemas.records import Reject
+from schemas.records.rejects import Reject
 
 
 class Lessons(NamedTuple):

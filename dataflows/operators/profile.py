@@ -22,7 +22,9 @@ from detectors.base.state import pack, unpack
 from detectors.profiles.results import LaneItem, Lesson, Outcome
 from detectors.profiles.user import Rulebook
 from detectors.profiles.users import LIVE, Taken, Users
-from schemas.records import CHAT, MODERATION, ChatMessage, Event, Position, Reject, RejectReason
+from schemas.records.base import CHAT, MODERATION, Position
+from schemas.records.events import ChatMessage, Event
+from schemas.records.rejects import Reject, RejectReason
 
 STATE_VERSION = 2
 """Version of what a snapshot says of a lane's users, and of how their file holds them."""

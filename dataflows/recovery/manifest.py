@@ -35,7 +35,8 @@ from dataflows.sources.kafka.watch import made_anew
 from detectors.features.catalogue import NAMES
 from detectors.learning import learner as learn
 from detectors.models.catalogue import made_of
-from detectors.policy.policy import Policy, TargetPolicy
+from detectors.policy.policy import Policy
+from detectors.policy.sections import TargetPolicy
 from detectors.profiles import channels, user
 from detectors.scoring import shard as lane
 

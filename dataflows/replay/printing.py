@@ -11,7 +11,7 @@ from dataflows.reports.formatting import describe_reason, duration
 from dataflows.reports.ranking import strongest_warnings
 from dataflows.runtime.console import say
 from dataflows.sources.files.log import LogCounts
-from schemas.records import RiskEvent
+from schemas.records.decisions import RiskEvent
 
 
 def print_replayed(out: Path, done: Replayed, read: LogCounts, top: int) -> None:

@@ -20,7 +20,8 @@ from detectors.monitoring.quality import MILLION, SAMPLE, Counts, Live, keys_of,
 from detectors.policy.policy import Policy
 from detectors.profiles.results import Outcome
 from detectors.scoring.shard import Publication
-from schemas.records import Position, RiskEvent, Tier
+from schemas.records.base import Position
+from schemas.records.decisions import RiskEvent, Tier
 
 
 def measure(

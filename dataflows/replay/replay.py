@@ -30,7 +30,8 @@ from detectors.scoring.shard import News, Publication
 from detectors.text.scorer import TextScorer
 from schemas.codec.inputs import EARLIEST_TIME, Codec
 from schemas.codec.outputs import encode_json
-from schemas.records import ModelVersion, Reject, RiskEvent
+from schemas.records.decisions import ModelVersion, RiskEvent
+from schemas.records.rejects import Reject
 
 __all__ = ["ReplayError", "Replayed", "load_model", "replay"]
 

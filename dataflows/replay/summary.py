@@ -19,7 +19,7 @@ from detectors.profiles.results import Outcome, cause_of
 from detectors.scoring.shard import Publication
 from evaluation.labels import Told, label, period_of, upheld
 from evaluation.metrics import average_precision, brier, roc_auc
-from schemas.records import ModelVersion, RiskEvent
+from schemas.records.decisions import ModelVersion, RiskEvent
 
 Times = NDArray[np.int64]
 

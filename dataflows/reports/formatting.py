@@ -12,7 +12,7 @@ import re
 
 from dataflows.runtime.escaping import visible
 from detectors.features.tokens import FIRST, GAPS, tokens
-from schemas.records import Reason
+from schemas.records.decisions import Reason
 
 _SPAN = r"\d+(?:ms|s|m|h|d)"
 _WINDOW = re.compile(rf"(?P<signal>\w+)_(?P<what>count|sum|mean|max|distinct|decay|ratio)_(?P<span>{_SPAN})", re.ASCII)

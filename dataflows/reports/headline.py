@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from dataflows.reports.formatting import duration, quantity
 from dataflows.reports.read import Summary
 from dataflows.runtime.escaping import visible
-from schemas.records import Tier
+from schemas.records.decisions import Tier
 
 NOT_RECORDED = "not recorded"
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - everything is UTC here, and is said to be

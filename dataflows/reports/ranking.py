@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from dataflows.reports.read import Points, Risk, read_risk
-from schemas.records import RiskEvent
+from schemas.records.decisions import RiskEvent
 
 
 def strongest_warnings(run_dir: Path, n: int) -> list[RiskEvent]:

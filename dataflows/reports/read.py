@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from dataflows.runtime.text_files import MARK
-from schemas.records import RiskEvent, Tombstone
+from schemas.records.decisions import RiskEvent, Tombstone
 
 Times = NDArray[np.int64]
 Values = NDArray[np.float64]

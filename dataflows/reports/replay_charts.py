@@ -26,7 +26,7 @@ from dataflows.reports.formatting import duration, name_feature
 from dataflows.reports.read import Points, Risk, Values, Version
 from dataflows.reports.weights import Weights, drawn_versions, read_weights
 from detectors.base.elementwise import log
-from schemas.records import RiskEvent, Tier
+from schemas.records.decisions import RiskEvent, Tier
 
 WIDE = 9.2
 """Width of a picture (inches): at the page's width its text is as large as the page's small print."""

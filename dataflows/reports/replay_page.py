@@ -20,7 +20,7 @@ from dataflows.reports.templating import template
 from dataflows.reports.timelines import Timeline, draw_timeline, highest_probability, timelines
 from dataflows.reports.weights import LINEAR, read_weights
 from dataflows.runtime.escaping import visible
-from schemas.records import MAX_TIME
+from schemas.records.base import MAX_TIME
 
 STRONGEST = 20
 """Rows in the table of warnings."""

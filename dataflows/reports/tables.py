@@ -11,7 +11,8 @@ from dataflows.reports.formatting import describe_feature, quantity, signed
 from dataflows.reports.headline import EVENT_WORDS, NOT_RECORDED, moment, number, percent, span
 from dataflows.reports.read import Run, Summary, Version
 from dataflows.runtime.escaping import visible
-from schemas.records import Reason, RejectReason, RiskEvent, Tier
+from schemas.records.decisions import Reason, RiskEvent, Tier
+from schemas.records.rejects import RejectReason
 
 Row = tuple[str, ...]
 

@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 def template(name: str, filters: dict[str, Callable[..., object]]) -> Template:
     """A template of ours, with these filters."""
     environment = Environment(
-        loader=PackageLoader("dataflows", "templates"),
+        loader=PackageLoader("dataflows.reports", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from dataflows.reports.drawing import INK, MUTED, TIER_INK, calendar, settings, svg, time_axis
 from dataflows.reports.read import Flags, Points, Times, Values, is_raise
-from schemas.records import RiskEvent
+from schemas.records.decisions import RiskEvent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

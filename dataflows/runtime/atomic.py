@@ -16,8 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-UNFINISHED = ".forewarn-unfinished"
-"""The folder in which files that belong together are written, and from which they are moved."""
+from evaluation.run_directory import UNFINISHED
 
 
 class BusyError(Exception):
@@ -99,11 +98,6 @@ def written_together(directory: Path, last: str, gone: Iterable[str] = ()) -> It
         shutil.rmtree(folder, ignore_errors=True)
     finally:
         os.close(descriptor)
-
-
-def unfinished(directory: Path, last: str) -> bool:
-    """Return whether files were being moved into a directory when their writer was killed, so that some may be new."""
-    return (directory / UNFINISHED).exists() and not (directory / last).exists()
 
 
 def _hold(folder: Path) -> int:

@@ -16,8 +16,10 @@ from detectors.features.catalogue import NUMBERS
 from detectors.monitoring.bins import BINS
 from detectors.scoring.served import ServedBatch
 from detectors.scoring.shard import Publication
-from schemas.codec.mending import PARTS
-from schemas.records import ChatMessage, Event, ModerationEvent, Reject, RejectReason, Tier, Tombstone
+from schemas.records.decisions import Tier, Tombstone
+from schemas.records.events import ChatMessage, Event, ModerationEvent
+from schemas.records.mending import PARTS
+from schemas.records.rejects import Reject, RejectReason
 
 
 class Family(NamedTuple):

@@ -7,7 +7,7 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from schemas.records import MAX_TIME
+from schemas.records.base import MAX_TIME
 
 Rate = Annotated[float, Field(ge=0.0, le=1.0)]
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from dataflows.simulate.config import SimulationConfig
 from dataflows.simulate.population import NEVER, Population
-from schemas.records import MODERATION
+from schemas.records.base import MODERATION
 
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
 

@@ -20,7 +20,7 @@ from dataflows.simulate.moderation import DAY, HOUR, MINUTE, Moderation
 from dataflows.simulate.population import NEVER, Bools, Ints, Population
 from dataflows.simulate.text import POOL, Phrases
 from schemas.errors import ExpectedError
-from schemas.records import CHAT
+from schemas.records.base import CHAT
 
 __all__ = ["SimulationConfig", "SimulationError", "simulate", "write_log"]
 

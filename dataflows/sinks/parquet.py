@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from dataflows.sinks.memory import MemorySink
-from detectors.base.points import Matrix
+from detectors.base.vectors import Matrix
 from detectors.scoring.served import ServedBatch
-from schemas.records import Position
+from schemas.records.base import Position
 
 ROWS = 65_536
 """Rows in a row group."""

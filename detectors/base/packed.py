@@ -18,7 +18,7 @@ from librt.strings import (
 from librt.vecs import vec
 from mypy_extensions import i32, i64, u8
 
-from detectors.base.points import Vector
+from detectors.base.vectors import Vector
 
 # The first byte of a number is the number itself where it is whole and less than this, or says what follows.
 _SMALL: Final[i64] = 252

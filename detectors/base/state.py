@@ -6,9 +6,11 @@ reader knows every version up to its own.
 
 from __future__ import annotations
 
+from hashlib import blake2b
 from typing import Any
 
 import msgpack
+import orjson
 
 from schemas.errors import ExpectedError
 
@@ -44,3 +46,8 @@ def known_version(data: bytes, version: int, what: str, oldest: int = 1) -> int:
         reads = f"version {version}" if version == oldest else f"versions {oldest} to {version}"
         raise StateVersionError(f"{what} state version {found} is unknown: this forewarn reads {reads}")
     return data[0]
+
+
+def content_hash(record: dict[str, Any]) -> str:
+    """16 hex digits that change when anything in the version changes."""
+    return blake2b(orjson.dumps(record, option=orjson.OPT_SORT_KEYS), digest_size=8).hexdigest()

@@ -163,7 +163,7 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class Here:
-    """What the channel of the user's latest message was like when it came; see `detectors.profiles.channels.Context`.
+    """What the channel of the user's latest message was like when it came; see `detectors.features.context.Context`.
 
     >>> Here("age").name
     'channel_age'

@@ -13,6 +13,7 @@ from librt.vecs import append, vec
 from mypy_extensions import i64
 
 from detectors.features.check import check
+from detectors.features.context import Context
 from detectors.features.declare import (
     HOPS,
     Decay,
@@ -33,7 +34,6 @@ from detectors.features.layout import FRACTIONS, POWERS, Counted, LedgerRead, Sh
 from detectors.features.layouts import layout_id, shape_of
 from detectors.features.signals import DISTINCT_SIGNALS, LEDGER_SIGNALS, PACED, SIGNALS
 from detectors.features.window import Span
-from detectors.profiles.channels import Context
 
 
 @final

@@ -7,7 +7,7 @@ from hashlib import blake2b
 from zlib import crc32
 
 from detectors.text.normalise import READ, meant, visible
-from schemas.records import ChatMessage, ModerationEvent
+from schemas.records.events import ChatMessage, ModerationEvent
 
 SIGNALS = (
     "message",  # 1 for every message

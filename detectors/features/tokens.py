@@ -16,7 +16,7 @@ from mypy_extensions import i64
 
 from detectors.features.declare import duration_ms
 from detectors.features.signals import Signal
-from schemas.records import ModerationEvent
+from schemas.records.events import ModerationEvent
 
 LONGEST: Final = 4
 """Tokens a trail holds, and so the longest n-gram that can be declared; six would still be exact as a double."""

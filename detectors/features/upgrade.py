@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from math import nan
 
-from detectors.base.points import Vector
+from detectors.base.vectors import Vector
 from detectors.features.catalogue import NUMBERS
 
 BEFORE_CODES, BEFORE_CHANNELS = 32, 33

@@ -10,7 +10,7 @@ from librt.strings import BytesWriter, write_f64_le
 from librt.vecs import vec
 from mypy_extensions import i64
 
-from detectors.base.points import Vector
+from detectors.base.vectors import Vector
 from detectors.features.plan import Plan
 from detectors.features.profile import Profile
 from detectors.features.window import count_keys, forget_keys, trim_peaks

@@ -19,8 +19,9 @@ from detectors.base.packed import pack_vector, unpack_vector
 from detectors.base.points import DecisionPoint, Example, Origin
 from detectors.features.signals import key_of, stable_hash
 from detectors.labels.reservoir import NOBODY, OFFERED_TILES, Escalation, Fact, History, Taught, Turn
-from detectors.policy.policy import Clause, Policy
-from schemas.records import ModerationEvent
+from detectors.policy.policy import Policy
+from detectors.policy.sections import Clause
+from schemas.records.events import ModerationEvent
 
 FACTS_CAP = 64
 """How many qualifying moderation events a user's history remembers."""

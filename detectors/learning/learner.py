@@ -4,10 +4,10 @@ Lessons carry the position of their event. They are learnt in that order, whatev
 log gives the same versions for any batch size and any number of workers. A version is published when the log's clock
 enters a new interval, before the lesson that moved it is learnt, and says up to which event time it has learnt.
 
-That clock is one that a few users cannot move (`detectors.base.log_clock`), and no example is learnt that is dated further
-ahead of it than `slack_of` allows: it waits (`detectors.learning.ahead`). So no version claims to have learnt from a time that
-only a few users speak of. Where few users are known yet, most of them may be wrong. So the first examples are kept, and
-when the clock turns out to have been ahead, the model is learnt anew from those that are not.
+That clock is one that a few users cannot move (`detectors.base.log_clock`). An example that is dated further ahead of
+it than `slack_of` allows is not learnt yet: it waits (`detectors.learning.ahead`). So no version claims to have learnt
+from a time that only a few users speak of. Where few users are known yet, most of them may be wrong. So the first
+examples are kept, and when the clock turns out to have been ahead, the model is learnt anew from those that are not.
 """
 
 from __future__ import annotations
@@ -20,21 +20,24 @@ from typing import Any, NamedTuple
 import orjson
 
 from detectors.base.log_clock import LogClock
-from detectors.base.points import Example, OnlineModel, Remembers, Row, matrix_from, publisher
+from detectors.base.points import Example
+from detectors.base.state import content_hash
+from detectors.base.vectors import Row, matrix_from
 from detectors.features.catalogue import NAMES
 from detectors.features.signals import key_of
 from detectors.features.upgrade import stored_vector
 from detectors.labels.reservoir import Turn
 from detectors.learning.ahead import MOST, Ahead, example_of, plain_example
 from detectors.learning.order import InOrder, pass_over
+from detectors.models.base import OnlineModel, Remembers, publisher
 from detectors.models.catalogue import FAMILIES, MODELS, freeze
 from detectors.models.erasure import without_user
 from detectors.models.inputs import Reader, weighed
 from detectors.models.track_record import TrackRecord
-from detectors.models.version import FrozenModel, content_hash
-from detectors.policy.policy import LearningPolicy
+from detectors.models.version import FrozenModel
+from detectors.policy.sections import LearningPolicy
 from detectors.profiles.results import Asked, Lesson
-from schemas.records import ModelVersion
+from schemas.records.decisions import ModelVersion
 
 STATE_VERSION = 4
 """Version of a learner's packed state; every one before it is read."""

@@ -6,16 +6,18 @@ from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any
 
-from detectors.base.points import OnlineModel
+from detectors.features.selection import Reads
 from detectors.models.additive.additive import Additive
+from detectors.models.base import OnlineModel
 from detectors.models.linear.logistic import Logistic
 from detectors.models.lookalike.lookalike import Lookalike
 from detectors.models.naive_bayes.bayes import Bayes
 from detectors.models.sequence.ngrams import Sequence
 from detectors.models.stack.stack import Stack, terms_among
-from detectors.models.version import Family, FrozenModel, Reads
-from detectors.policy.policy import LearningPolicy, Policy, StackPolicy
-from schemas.records import ModelVersion
+from detectors.models.version import Family, FrozenModel
+from detectors.policy.policy import Policy
+from detectors.policy.sections import LearningPolicy, StackPolicy
+from schemas.records.decisions import ModelVersion
 
 MODELS: dict[str, Callable[[LearningPolicy], OnlineModel]] = {
     "logistic": lambda learning: Logistic(learning.learning_rate, learning.l2),

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from schemas.records import ModelVersion
+from schemas.records.decisions import ModelVersion
 
 _EXEMPLARS = {"keys", "users", "known_at", "vectors"}
 """Keys that identify a table of exemplars in a version's state (`exemplars.dumped`)."""

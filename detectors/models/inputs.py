@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import nan
 
-from detectors.base.points import Example, Row, Vector, matrix_from
+from detectors.base.points import Example
+from detectors.base.vectors import Row, Vector, matrix_from
 from detectors.features.catalogue import NAMES
-from detectors.models.version import EVERYTHING, Reads
+from detectors.features.selection import EVERYTHING, Reads
 
 PLACES = {name: place for place, name in enumerate(NAMES)}
 """By feature, its place in a row."""

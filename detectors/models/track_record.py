@@ -20,7 +20,7 @@ import numpy as np
 from detectors.base.beta import beta_below
 from detectors.base.elementary import FADED, exp2
 from detectors.base.elementwise import logistic
-from detectors.base.points import Matrix
+from detectors.base.vectors import Matrix
 from detectors.labels.target import ESCALATIONS_CAP
 from detectors.policy.policy import Policy
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from hashlib import blake2b
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import orjson
 
-from detectors.base.elementwise import exp, ordered_sum, squash
-from detectors.base.points import DecisionPoint, Matrix, matrix_from
-from detectors.features.catalogue import CODES, NAMES, NUMBERS
+from detectors.base.elementwise import exp, ordered_sum
+from detectors.base.points import DecisionPoint
+from detectors.base.vectors import Matrix, matrix_from
+from detectors.features.selection import Reads, columns_of
 from detectors.models.track_record import track_of
-from schemas.records import Exemplar, ModelVersion, Reason
+from schemas.records.decisions import Exemplar, ModelVersion, Reason
 
 
 class Terms(Protocol):
@@ -72,37 +72,6 @@ class LinearTerms(NamedTuple):
         return ()
 
 
-class Reads:
-    """Which features a model reads, in the order of the catalogue: quantities squashed, codes as they are."""
-
-    __slots__ = ("_rows", "columns", "names")
-
-    def __init__(self, names: Collection[str]) -> None:
-        known = frozenset(names)
-        self.columns = [column for column, name in enumerate(NAMES) if name in known]
-        self.names = tuple(NAMES[column] for column in self.columns)
-        begin, end = (self.columns[0], self.columns[-1] + 1) if self.columns else (0, 0)
-        # neighbours need not be copied
-        self._rows = slice(begin, end) if end - begin == len(self.columns) else self.columns
-
-    def read(self, matrix: Matrix) -> Matrix:
-        """The readings, shape (points, names), of whole vectors."""
-        return self.of(columns_of(matrix)).T
-
-    def of(self, columns: Matrix) -> Matrix:
-        """The readings, shape (names, points), among those of all features: see `columns_of`."""
-        readings: Matrix = columns[self._rows]
-        return readings
-
-
-QUANTITIES = Reads(NUMBERS)
-"""What a model reads that reckons with numbers."""
-CATEGORIES = Reads(CODES)
-"""What a model reads that looks codes up."""
-EVERYTHING = Reads(NAMES)
-"""What a model reads that is made of others."""
-
-
 class Family(NamedTuple):
     """How versions of a family are read: what of a vector, and which terms a dumped state stands for."""
 
@@ -110,22 +79,10 @@ class Family(NamedTuple):
     terms: Callable[[dict[str, Any], tuple[str, ...]], Terms]
 
 
-def columns_of(matrix: Matrix) -> Matrix:
-    """What models may read of whole vectors, shape (features, points): quantities squashed, codes as they are."""
-    columns: Matrix = matrix.T.copy()
-    columns[: len(NUMBERS)] = squash(columns[: len(NUMBERS)])
-    return columns
-
-
 def aligned(names: tuple[str, ...], state: dict[str, Any], key: str, missing: float) -> Matrix:
     """The numbers under `key` of a dumped model, in the order of `names`; `missing` for a feature it never saw."""
     known = dict(zip(state["features"], state[key], strict=True))
     return np.array([known.get(name, missing) for name in names], dtype=np.float64)
-
-
-def content_hash(record: dict[str, Any]) -> str:
-    """16 hex digits that change when anything in the version changes."""
-    return blake2b(orjson.dumps(record, option=orjson.OPT_SORT_KEYS), digest_size=8).hexdigest()
 
 
 class FrozenModel:

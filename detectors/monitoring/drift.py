@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.base.points import Matrix
+from detectors.base.vectors import Matrix
 from detectors.monitoring.bins import SHIFTED, Counts, stability
 
 WINDOW = 512

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from detectors.base.log_clock import LogClock
-from detectors.base.points import Matrix
+from detectors.base.vectors import Matrix
 from detectors.features.catalogue import NUMBERS
 from detectors.features.signals import key_of
 from detectors.monitoring.bins import BINS, bin_of
@@ -18,7 +18,8 @@ from detectors.monitoring.pending import KEYS, Item, Pending
 from detectors.monitoring.scorers import Scored, Scorers
 from detectors.policy.policy import Policy
 from detectors.profiles.results import Outcome
-from schemas.records import Position, Tier
+from schemas.records.base import Position
+from schemas.records.decisions import Tier
 
 SAMPLE = KEYS // 16
 """Decision points with a lower key are looked at: one in 16, so that a window is not some users' busy hour."""

@@ -14,66 +14,46 @@ from typing import Any, NamedTuple, TypeVar
 from detectors.base.elementary import FADED, exp2
 from detectors.base.log_clock import LogClock
 from detectors.base.state import pack, unpack
+from detectors.features.context import Context
 from detectors.features.rulings import begins_anew, counts, is_late, takes_back
-from detectors.features.signals import Signal, key_of, stable_hash, toxicity_of
-from schemas.records import ChatMessage, Event, ModerationEvent
+from detectors.features.signals import key_of, stable_hash, toxicity_of
+from schemas.records.events import ChatMessage, Event, ModerationEvent
 
 K = TypeVar("K", int, tuple[int, int])
+
+
 T = TypeVar("T")
+
 
 STATE_VERSION = 2
 """Version of the dumped channels of a partition; the one before it is read."""
 
+
 HOUR = 3_600_000
 """Half-life of what is going on in a channel (ms)."""
+
+
 MONTH = 30 * 24 * HOUR
 """Half-life of a channel's history (ms)."""
+
+
 UNPUNISHED = 20.0
 """Messages without a sanction that every channel is taken to begin with."""
-QUICK = 1800.0
-"""An answer comes quickly if no more than this passed since the message (s)."""
+
+
 POSTERS = 16
 """How many of a channel's latest users are known again in it."""
+
+
 SANCTIONS = 4_096
 """Of how many of a partition's latest sanctions it is known whether they stand."""
 
+
 EVER = 2**62
 """A lateness, or a silence, that nothing exceeds (ms)."""
+
+
 STRANGER = (-1, -1)
-
-
-class Context(NamedTuple):
-    """A channel as a message finds it, before the message counts; NaN where nothing can be said.
-
-    Nothing can be said by sums that have faded below `FADED`.
-
-    `age` is how long the channel has been known (s); `rate` how many messages it has, decayed with a half-life of an
-    hour; `newcomers` the share of messages whose user was not among the channel's latest, `sanctions` how many
-    sanctions there are for a message by somebody who spoke here last, both decayed with one of 30 days; `toxicity` the
-    mean of what scorers said, decayed like `rate`; `share` the user's own part of `rate`. Where others have spoken
-    since the user's latest message here, `answered` is how long ago the first of them did (s), and `lag` how long that
-    was after the user.
-    """
-
-    age: float
-    rate: float
-    newcomers: float
-    sanctions: float
-    toxicity: float
-    share: float
-    answered: float
-    lag: float
-
-
-def add_signals(signals: list[Signal], context: Context) -> None:
-    """Add to a message's signals what its channel says of it."""
-    if context.lag == context.lag:
-        signals.append(("answer", 1.0))
-        if context.lag <= QUICK:
-            signals.append(("quick_answer", 1.0))
-    if context.toxicity == context.toxicity:
-        said = [amount for signal, amount in signals if signal == "toxicity"]
-        signals.extend(("excess", amount - context.toxicity) for amount in said)
 
 
 def _touch(table: dict[K, T], key: K, value: T, most: int) -> None:

@@ -1,8 +1,8 @@
 """Idle: which users of a lane have been silent for so long that their profiles can be dropped.
 
-A user who comes back after the policy's `profile_ttl` begins anew (`detectors.profiles.user`), so keeping a profile any longer
-changes nothing. A timer for each user would cost more than the profiles. So users are listed by the day of their clock,
-and when the log's clock has left a day far enough behind, the users of that day are handed out to be dropped.
+A user who comes back after the policy's `profile_ttl` begins anew (`detectors.profiles.user`), so keeping a profile any
+longer changes nothing. A timer for each user would cost more than the profiles. So users are listed by the day of their
+clock, and when the log's clock has left a day far enough behind, the users of that day are handed out to be dropped.
 
 Clocks are of one source partition each: a partition that is weeks behind another, as in a first read of a long log,
 loses nobody. And none is moved by a few users, so wrong clocks drop nobody either; where fewer than `LEAST` users are

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from detectors.base.points import DecisionPoint, Example, Vector
+from detectors.base.points import DecisionPoint, Example
+from detectors.base.vectors import Vector
 from detectors.labels.reservoir import Change, Turn
 from detectors.profiles.user import Step
-from schemas.records import Position
+from schemas.records.base import Position
 
 
 class Erasure(NamedTuple):

@@ -16,6 +16,7 @@ from detectors.base.packed import Reader, write_key, write_whole
 from detectors.base.points import DecisionPoint, Example
 from detectors.base.state import known_version
 from detectors.features.catalogue import CATALOGUE
+from detectors.features.context import Context, add_signals
 from detectors.features.layouts import LAYOUTS, Layout, layout_of, shape_of
 from detectors.features.plan import Plan, compile_plan
 from detectors.features.profile import Profile
@@ -27,8 +28,8 @@ from detectors.features.vector import vector_of
 from detectors.labels.reservoir import History, Turn, read_history
 from detectors.labels.target import Target
 from detectors.policy.policy import Policy
-from detectors.profiles.channels import Context, add_signals
-from schemas.records import ChatMessage, Event, ModerationEvent, Position
+from schemas.records.base import Position
+from schemas.records.events import ChatMessage, Event, ModerationEvent
 
 COMPILED = not __file__.endswith(".py")
 """Whether this module, and with it all that every event passes through, is compiled."""

@@ -14,13 +14,14 @@ from typing import Final, final
 from librt.strings import BytesWriter
 from mypy_extensions import i64, mypyc_attr
 
+from detectors.features.context import Context
 from detectors.features.signals import event_key
-from detectors.profiles.channels import Context
 from detectors.profiles.delta import write_change
 from detectors.profiles.idle import DAY, NEVER, Idle
 from detectors.profiles.results import Erasure, LaneItem, Lesson, Outcome, lesson_of, outcomes_of
 from detectors.profiles.user import NOWHERE, Rulebook, User
-from schemas.records import ChatMessage, Event, Position
+from schemas.records.base import Position
+from schemas.records.events import ChatMessage, Event
 
 LIVE = 8_000
 """Live users of a process: few enough to stay in the processor's caches, where most of them are worth keeping there."""

@@ -9,9 +9,10 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.base.points import DecisionPoint, Matrix, Score, matrix_from
+from detectors.base.points import DecisionPoint, Score
+from detectors.base.vectors import Matrix, matrix_from
 from detectors.features.catalogue import NAMES
-from schemas.records import Reason
+from schemas.records.decisions import Reason
 
 Columns = list[Matrix]
 """One column of values for each feature a rule reads."""

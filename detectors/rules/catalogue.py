@@ -10,7 +10,7 @@ from detectors.rules.many_strangers import ManyStrangers
 from detectors.rules.repeated_text import RepeatedText
 from detectors.rules.report_burst import ReportBurst
 from detectors.rules.velocity import Velocity
-from schemas.records import Tier
+from schemas.records.decisions import Tier
 
 RULES: dict[str, type[Rule]] = {rule.name: rule for rule in (Velocity, ReportBurst, RepeatedText, ManyStrangers)}
 

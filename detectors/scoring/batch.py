@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from detectors.base.points import DecisionPoint, matrix_from
-from detectors.models.version import columns_of
+from detectors.base.points import DecisionPoint
+from detectors.base.vectors import matrix_from
+from detectors.features.selection import columns_of
 from detectors.profiles.results import LaneItem
 
 

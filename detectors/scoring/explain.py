@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from detectors.base.points import DecisionPoint, Matrix
+from detectors.base.points import DecisionPoint
+from detectors.base.vectors import Matrix
 from detectors.models.version import FrozenModel
 from detectors.rules.catalogue import ActiveRule
-from schemas.records import Reason
+from schemas.records.decisions import Reason
 
 
 def explain(

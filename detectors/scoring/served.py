@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from detectors.base.points import DecisionPoint, Matrix
-from schemas.records import Tier
+from detectors.base.points import DecisionPoint
+from detectors.base.vectors import Matrix
+from schemas.records.decisions import Tier
 
 
 class Served(NamedTuple):

@@ -19,7 +19,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from detectors.base.log_clock import LogClock
-from detectors.base.points import DecisionPoint, Matrix
+from detectors.base.points import DecisionPoint
+from detectors.base.vectors import Matrix
 from detectors.learning.learner import Forgotten, Published
 from detectors.models.version import FrozenModel
 from detectors.monitoring.quality import SAMPLE, USERS, Counts, Live, keys_of, row_of
@@ -33,7 +34,8 @@ from detectors.scoring.served import NONE_SERVED, ServedBatch, joined
 from detectors.scoring.tiers import CLEAR, Decider, Standing
 from detectors.scoring.versions import Note, Run, Versions, probabilities_of, runs_of
 from detectors.scoring.waiting import item_of, plain
-from schemas.records import Position, RiskEvent, Tier, Tombstone, Trigger
+from schemas.records.base import Position
+from schemas.records.decisions import RiskEvent, Tier, Tombstone, Trigger
 
 STATE_VERSION = 4
 """Version of a lane's packed state; every one before it is read."""

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from detectors.models.track_record import Track
 from detectors.models.version import FrozenModel
 from detectors.policy.policy import Policy
-from schemas.records import Tier
+from schemas.records.decisions import Tier
 
 
 class Standing(NamedTuple):

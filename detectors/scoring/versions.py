@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from detectors.base.points import Matrix
+from detectors.base.vectors import Matrix
 from detectors.learning.learner import Published
 from detectors.models.catalogue import freeze
 from detectors.models.erasure import without_user
 from detectors.models.version import FrozenModel
 from detectors.scoring.batch import Batch
-from schemas.records import ModelVersion
+from schemas.records.decisions import ModelVersion
 
 Note = str
 """`ok`, `ahead`, `no_version` or `insufficient_history`, as in RiskEvent."""

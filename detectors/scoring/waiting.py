@@ -7,7 +7,7 @@ from typing import Any
 from detectors.base.points import DecisionPoint
 from detectors.features.upgrade import stored_vector
 from detectors.profiles.results import Erasure, LaneItem, Outcome
-from schemas.records import Position
+from schemas.records.base import Position
 
 
 def plain(item: LaneItem) -> tuple[int, tuple[Any, ...]]:

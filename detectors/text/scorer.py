@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from detectors.base.elementwise import logistic
-from detectors.models.version import content_hash
+from detectors.base.state import content_hash
 from detectors.text.ngrams import BITS, LONGEST, hashed
 from detectors.text.normalise import NORMALISATION
 

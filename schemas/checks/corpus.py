@@ -20,8 +20,9 @@ from fastavro import schemaless_writer
 from schemas.codec.framing import SINGLE_OBJECT
 from schemas.codec.inputs import Codec
 from schemas.codec.outputs import Decoder, encode_json
-from schemas.codec.refusal import UnreadableError
-from schemas.records import Position, Raw, Record, Reject, RejectReason, Subject
+from schemas.records.base import Position, Raw, Record, Subject
+from schemas.records.refusal import UnreadableError
+from schemas.records.rejects import Reject, RejectReason
 from schemas.released.catalogue import Catalogue
 
 FILE_NAME = re.compile(

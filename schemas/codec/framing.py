@@ -21,8 +21,8 @@ from uuid import UUID
 
 import orjson
 
-from schemas.codec.refusal import UnreadableError
-from schemas.records import RejectReason
+from schemas.records.refusal import UnreadableError
+from schemas.records.rejects import RejectReason
 from schemas.released.catalogue import Catalogue
 from schemas.released.datum import DatumReader
 

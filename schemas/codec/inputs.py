@@ -1,9 +1,9 @@
 """From a raw record to an Event or a Reject, without raising: the edge where poison stops.
 
-Bytes are opened by `schemas.codec.framing`, a log row comes as a mapping; both are then validated by pydantic into the same
-records. An optional part that is refused does not cost the record (`schemas.codec.mending`). An event time that cannot be
-one is refused: further ahead of the record's arrival than the allowed skew, because one poisoned clock would push its
-user's window forward; or decades behind it, because it is then in another unit than milliseconds.
+Bytes are opened by `schemas.codec.framing`, a log row comes as a mapping; both are then validated by pydantic into the
+same records. An optional part that is refused does not cost the record (`schemas.records.mending`). An event time that
+cannot be one is refused: further ahead of the record's arrival than the allowed skew, because one poisoned clock would
+push its user's window forward; or decades behind it, because it is then in another unit than milliseconds.
 """
 
 from __future__ import annotations
@@ -17,11 +17,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from schemas.codec.framing import Framing, json_fault
-from schemas.codec.mending import mend
 from schemas.codec.outputs import Decoder, Encoder, encode_json
-from schemas.codec.refusal import UnreadableError, classify
-from schemas.records import CHAT, MODERATION, ChatMessage, ModerationEvent, Raw, Reject, RejectReason
-from schemas.registry.settings import RegistryError, RegistrySettings, RegistryUnavailable, connect
+from schemas.records.base import CHAT, MODERATION, Raw
+from schemas.records.events import ChatMessage, ModerationEvent
+from schemas.records.mending import mend
+from schemas.records.refusal import UnreadableError, classify
+from schemas.records.rejects import Reject, RejectReason
+from schemas.registry import connect
+from schemas.registry.settings import RegistryError, RegistrySettings, RegistryUnavailable
 from schemas.released.catalogue import MODELS, Catalogue, released
 
 __all__ = [

@@ -16,9 +16,11 @@ from fastavro import schemaless_writer
 from pydantic import BaseModel, ValidationError
 
 from schemas.codec.framing import CONFLUENT_ID, FRAMED, SINGLE_OBJECT, Framing
-from schemas.codec.refusal import UnreadableError, classify
-from schemas.records import Record, RejectReason
-from schemas.registry.settings import RegistryError, RegistrySettings, connect
+from schemas.records.base import Record
+from schemas.records.refusal import UnreadableError, classify
+from schemas.records.rejects import RejectReason
+from schemas.registry import connect
+from schemas.registry.settings import RegistryError, RegistrySettings
 from schemas.released.catalogue import MODELS, Catalogue, released
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ import fastavro
 import orjson
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient, SchemaRegistryError
 
-from schemas.codec.refusal import UnreadableError
-from schemas.records import RejectReason
+from schemas.records.refusal import UnreadableError
+from schemas.records.rejects import RejectReason
 from schemas.registry.settings import RegistryError, RegistrySettings, RegistryUnavailable, RegistryUnusable
 from schemas.released.catalogue import AvroSchema
 from schemas.released.datum import bare, hazard

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import ClassVar, Self
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from schemas.errors import ExpectedError
-
-if TYPE_CHECKING:
-    from schemas.registry.client import Registry
 
 
 class RegistrySettings(BaseModel):
@@ -64,10 +61,3 @@ class RegistryUnusable(RegistryUnavailable):
     """The same, where asking again does not help: the url, the credentials or the rights have to be mended."""
 
     transient: ClassVar[bool] = False
-
-
-def connect(settings: RegistrySettings) -> Registry:
-    """Lookups in the registry. No request is made before the first lookup."""
-    from schemas.registry.client import Registry  # noqa: PLC0415 - a quarter of a second of imports that only some need
-
-    return Registry(settings)

@@ -20,17 +20,10 @@ from fastavro.schema import fingerprint as avro_fingerprint
 from fastavro.schema import to_parsing_canonical_form
 
 from schemas.errors import ExpectedError
-from schemas.records import (
-    CHAT,
-    MODERATION,
-    ChatMessage,
-    FeatureRow,
-    ModelVersion,
-    ModerationEvent,
-    Record,
-    Reject,
-    RiskEvent,
-)
+from schemas.records.base import CHAT, MODERATION, Record
+from schemas.records.decisions import FeatureRow, ModelVersion, RiskEvent
+from schemas.records.events import ChatMessage, ModerationEvent
+from schemas.records.rejects import Reject
 
 AvroSchema = dict[str, Any]
 """A parsed record schema: every name is full and resolvable within it."""

@@ -13,12 +13,12 @@ from typing import Any
 from fastavro import schemaless_reader
 from fastavro.read import SchemaResolutionError
 
-from schemas.codec.declared import KEPT, declaration, unit_of_times
-from schemas.codec.mending import optional_part
-from schemas.codec.refusal import UnreadableError
-from schemas.records import RejectReason
+from schemas.records.mending import optional_part
+from schemas.records.refusal import UnreadableError
+from schemas.records.rejects import RejectReason
 from schemas.released.catalogue import AvroSchema, fingerprint
 from schemas.released.compat import Problem, unreadable
+from schemas.released.declared import KEPT, declaration, unit_of_times
 
 MAX_NODES = 10_000
 """How many types a writer's schema may unfold into: ours have about thirty."""

@@ -33,15 +33,16 @@ from dataflows.simulate.platform import SimulationConfig, write_log
 from dataflows.sinks.parquet import FeatureTable
 from dataflows.sources.files.log import Item, LogSource, read_log
 from detectors.features.catalogue import NAMES
+from detectors.features.context import Context
 from detectors.learning.learner import Learner
 from detectors.models.catalogue import new_model
 from detectors.policy.policy import Policy
-from detectors.profiles.channels import Channels, Context
+from detectors.profiles.channels import Channels
 from detectors.profiles.results import Erasure, LaneItem, Lesson, lesson_of, outcomes_of
 from detectors.profiles.user import Rulebook, Step, User
 from detectors.scoring.shard import Lane, News
 from schemas.codec.inputs import Codec
-from schemas.records import Reject
+from schemas.records.rejects import Reject
 
 ROOT = Path(__file__).parents[2]
 UBUNTU = ROOT.parent / "shared/datasets/ubuntu_irc/events.csv.gz"

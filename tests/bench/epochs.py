@@ -36,7 +36,8 @@ from detectors.profiles.delta import pack_changes, unpack_changes
 from detectors.profiles.user import Rulebook
 from detectors.profiles.users import LIVE, Users
 from schemas.codec.inputs import Codec
-from schemas.records import Position, Raw, Reject
+from schemas.records.base import Position, Raw
+from schemas.records.rejects import Reject
 from tests.bench.workload import START, Workload, events
 
 ROOT = Path(__file__).parents[2]

@@ -26,7 +26,7 @@ from dataflows.runtime.engine import run_flow
 from dataflows.runtime.telemetry import Telemetry
 from dataflows.sinks.memory import NullSink
 from schemas.codec.inputs import Codec
-from schemas.records import Position, Raw
+from schemas.records.base import Position, Raw
 from tests.bench.workload import Workload, events
 
 ROOT = Path(__file__).parents[2]

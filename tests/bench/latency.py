@@ -15,7 +15,7 @@ import orjson
 from confluent_kafka import Consumer
 
 from schemas.codec.outputs import Decoder
-from schemas.records import CHAT, MODERATION
+from schemas.records.base import CHAT, MODERATION
 from tests.bench.workload import Workload
 from tests.recovery.deployment import PARTITIONS, ROOT, Deployment
 

@@ -18,7 +18,7 @@ import orjson
 from confluent_kafka import KafkaError, Message, Producer
 from numpy.typing import NDArray
 
-from schemas.records import CHAT
+from schemas.records.base import CHAT
 from tests.bench.workload import Workload, events
 
 TICK = 0.005

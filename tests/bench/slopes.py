@@ -31,7 +31,9 @@ from detectors.policy.policy import Policy
 from detectors.profiles.user import Rulebook
 from detectors.profiles.users import Users
 from schemas.codec.inputs import Codec
-from schemas.records import Event, Position, Raw, Reject
+from schemas.records.base import Position, Raw
+from schemas.records.events import Event
+from schemas.records.rejects import Reject
 from tests.bench.workload import Workload, events
 
 ROOT = Path(__file__).parents[2]

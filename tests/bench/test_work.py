@@ -22,7 +22,8 @@ from dataflows.runtime.telemetry import Telemetry
 from dataflows.sinks.memory import NullSink
 from detectors.profiles.user import COMPILED, Rulebook, User
 from schemas.codec.inputs import Codec
-from schemas.records import Position, Raw, Reject
+from schemas.records.base import Position, Raw
+from schemas.records.rejects import Reject
 from tests.bench.workload import Workload, events
 
 POLICY = Path(__file__).parent / "ubuntu_irc.toml"

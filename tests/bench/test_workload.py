@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from schemas.codec.inputs import Codec
-from schemas.records import ChatMessage, ModerationEvent, Position, Raw
+from schemas.records.base import Position, Raw
+from schemas.records.events import ChatMessage, ModerationEvent
 from tests.bench.epochs import ended, folded
 from tests.bench.epochs import measured as epochs_measured
 from tests.bench.growth import flow_of

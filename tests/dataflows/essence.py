@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from dataflows.testing import DriverResult
-from schemas.records import RiskEvent
+from schemas.records.decisions import RiskEvent
 
 
 def everything(result: DriverResult) -> dict[str, list[str]]:

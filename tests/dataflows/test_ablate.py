@@ -14,7 +14,8 @@ from dataflows.simulate.platform import SimulationConfig, write_log
 from dataflows.sources.files.log import LogSource
 from detectors.features.catalogue import NAMES
 from detectors.models.catalogue import new_model
-from detectors.policy.policy import ChannelPolicy, Policy
+from detectors.policy.policy import Policy
+from detectors.policy.sections import ChannelPolicy
 from evaluation.evaluate import evaluate
 from evaluation.runs import Outputs, read_outputs
 from tests.dataflows.conftest import Simulated

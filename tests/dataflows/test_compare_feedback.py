@@ -13,7 +13,8 @@ from dataflows.config.policy import load_policy
 from dataflows.replay.replay import replay
 from dataflows.sources.files.log import LogSource
 from detectors.base.log_clock import LogClock
-from detectors.policy.policy import ChannelPolicy, Policy
+from detectors.policy.policy import Policy
+from detectors.policy.sections import ChannelPolicy
 from evaluation.calibration import calibration_error, reliability
 from evaluation.metrics import brier
 from tests.dataflows.conftest import Simulated

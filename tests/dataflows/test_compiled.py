@@ -23,7 +23,7 @@ VERSION = ["-m", "dataflows.cli.main", "--version"]
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The packages without a compiled module."""
     folder = tmp_path_factory.mktemp("plain")
-    for package in ("schemas", "detectors", "dataflows", "typings"):
+    for package in ("schemas", "detectors", "evaluation", "dataflows", "forewarn", "typings"):
         shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
     for file in ("pyproject.toml", "hatch_build.py"):
         shutil.copy(ROOT / file, folder)

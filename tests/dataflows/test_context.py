@@ -12,7 +12,8 @@ from dataflows.operators import context
 from dataflows.operators.decode import Decoded
 from dataflows.testing import small_policy
 from detectors.profiles.channels import Channels
-from schemas.records import ChatMessage, Position
+from schemas.records.base import Position
+from schemas.records.events import ChatMessage
 
 PARTITIONS = 3
 

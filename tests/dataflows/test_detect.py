@@ -18,22 +18,15 @@ from hypothesis import strategies as st
 
 from dataflows.testing import START, DriverResult, FlowDriver, hand_made_model, small_policy
 from detectors.features.catalogue import NAMES
-from detectors.policy.policy import ChannelPolicy, Policy
+from detectors.policy.policy import Policy
+from detectors.policy.sections import ChannelPolicy
 from detectors.profiles.delta import unpack_changes
 from schemas.codec.inputs import Codec
 from schemas.codec.outputs import Encoder
-from schemas.records import (
-    CHAT,
-    MODERATION,
-    ChatMessage,
-    Event,
-    Position,
-    Raw,
-    Reject,
-    RejectReason,
-    Subject,
-    Tombstone,
-)
+from schemas.records.base import CHAT, MODERATION, Position, Raw, Subject
+from schemas.records.decisions import Tombstone
+from schemas.records.events import ChatMessage, Event
+from schemas.records.rejects import Reject, RejectReason
 from schemas.registry.settings import RegistrySettings
 from tests.dataflows.essence import everything, told
 from tests.dataflows.small_platform import POLICY, USERS, life

@@ -12,6 +12,7 @@ from confluent_kafka import KafkaError
 
 import dataflows
 import detectors
+import evaluation
 import schemas
 from dataflows.cli.common import Failure, answered
 from dataflows.kafka.broker_errors import AccessRefused, BrokerAway, TopicError, away_or_denied
@@ -32,7 +33,7 @@ INTERNAL = {
     "detectors.checks.LawBroken",  # a test's finding
     "schemas.released.datum._HazardError",  # becomes a sentence of the registry's
     "schemas.codec.framing._NonFiniteError",  # becomes a reject
-    "schemas.codec.refusal.UnreadableError",  # becomes a reject
+    "schemas.records.refusal.UnreadableError",  # becomes a reject
 }
 """Exceptions that do not leave the code that raises them, each with what becomes of it."""
 
@@ -46,7 +47,7 @@ def exceptions() -> dict[str, type[Exception]]:
     """Every exception class of the project, by where it is defined."""
     return {
         f"{module.__name__}.{name}": kind
-        for package in (schemas, detectors, dataflows)
+        for package in (schemas, detectors, evaluation, dataflows)
         for module in modules(package)
         for name, kind in vars(module).items()
         if isinstance(kind, type) and issubclass(kind, Exception) and kind.__module__ == module.__name__

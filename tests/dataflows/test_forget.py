@@ -12,7 +12,7 @@ import pytest
 
 from dataflows.testing import FlowDriver, small_policy
 from detectors.features.signals import key_of, stable_hash
-from schemas.records import ModelVersion, RiskEvent
+from schemas.records.decisions import ModelVersion, RiskEvent
 
 GONE = "the-one-who-asked-to-be-forgotten"
 FORMS = {

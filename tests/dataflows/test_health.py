@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from dataflows.runtime.health import Health
 from dataflows.runtime.metrics_server import MetricsServer
 from dataflows.runtime.telemetry import FAMILIES, Telemetry
-from schemas.codec.mending import PARTS
+from schemas.records.mending import PARTS
 
 
 class Clock:

@@ -26,7 +26,8 @@ from dataflows.mapping.mapping import LogMapping
 from dataflows.sinks.memory import MemorySink
 from dataflows.sources.files.log import Item, LogCounts, LogError, LogSource, read_log
 from schemas.codec.inputs import Codec
-from schemas.records import CHAT, Position, Raw, Reject, RejectReason
+from schemas.records.base import CHAT, Position, Raw
+from schemas.records.rejects import Reject, RejectReason
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / "tests" / "data"

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dataflows.ingest.log_time import LogTime
-from schemas.records import ChatMessage
+from schemas.records.events import ChatMessage
 
 SKEW = 300_000
 HOUR = 3_600_000

@@ -17,7 +17,8 @@ from dataflows.mapping.errors import MappingError
 from dataflows.mapping.mapping import Action, LogMapping, Origin
 from dataflows.mapping.values import Declared
 from schemas.codec.inputs import Codec
-from schemas.records import CHAT, MODERATION, ChatMessage, Position, Raw, Sanction
+from schemas.records.base import CHAT, MODERATION, Position, Raw
+from schemas.records.events import ChatMessage, Sanction
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "deploy" / "mappings" / "example.toml"

@@ -18,7 +18,8 @@ from dataflows.mapping.cells import ShortFloat, UnmappableError, as_float, as_id
 from dataflows.mapping.mapping import LogMapping
 from dataflows.mapping.values import Condition
 from dataflows.sources.files.log import read_log
-from schemas.records import Raw, Reject, RejectReason
+from schemas.records.base import Raw
+from schemas.records.rejects import Reject, RejectReason
 
 MAPPING = LogMapping.model_validate(
     {

@@ -18,8 +18,8 @@ from dataflows.replay.replay import replay
 from dataflows.runtime.telemetry import Telemetry
 from dataflows.sources.files.log import LogSource
 from dataflows.testing import START, FlowDriver, small_policy
-from schemas.codec.mending import PARTS
-from schemas.records import CHAT, MODERATION
+from schemas.records.base import CHAT, MODERATION
+from schemas.records.mending import PARTS
 
 HOUR = 3_600_000
 MAPPING = LogMapping.model_validate(

@@ -29,15 +29,10 @@ from detectors.profiles.results import Erasure, Lesson, lesson_of
 from detectors.profiles.user import Rulebook, Step, User
 from detectors.profiles.users import Users
 from detectors.scoring.shard import Lane, News
-from schemas.records import (
-    ChatMessage,
-    ModerationEvent,
-    Position,
-    Reject,
-    RejectReason,
-    RiskEvent,
-    Tombstone,
-)
+from schemas.records.base import Position
+from schemas.records.decisions import RiskEvent, Tombstone
+from schemas.records.events import ChatMessage, ModerationEvent
+from schemas.records.rejects import Reject, RejectReason
 
 POLICY = small_policy(
     learning={"publish_every": "1m", "min_positives": 2},

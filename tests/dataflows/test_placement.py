@@ -9,7 +9,8 @@ import pytest
 from dataflows.kafka.partitioner import partition_of
 from dataflows.kafka.placement import Placement
 from dataflows.runtime.telemetry import Telemetry
-from schemas.records import CHAT, ChatMessage, Event, Position, Raw
+from schemas.records.base import CHAT, Position, Raw
+from schemas.records.events import ChatMessage, Event
 
 PARTITIONS = 4
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dataflows.config.policy import PolicyError, load_policy
-from schemas.records import Tier
+from schemas.records.decisions import Tier
 
 POLICIES = Path(__file__).parents[2] / "deploy" / "policies"
 

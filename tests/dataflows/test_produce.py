@@ -13,7 +13,9 @@ from dataflows.ingest.produce import Pace, Produced, ProduceError, produce
 from dataflows.mapping.mapping import LogMapping
 from dataflows.sources.files.log import Item, read_log
 from schemas.codec.inputs import Codec, Encoder
-from schemas.records import CHAT, MODERATION, ChatMessage, ModerationEvent, Position, Raw, Reject, RejectReason, Subject
+from schemas.records.base import CHAT, MODERATION, Position, Raw, Subject
+from schemas.records.events import ChatMessage, ModerationEvent
+from schemas.records.rejects import Reject, RejectReason
 
 ROOT = Path(__file__).resolve().parents[2]
 TOPICS: dict[Subject, str] = {CHAT: "chat", MODERATION: "moderation"}

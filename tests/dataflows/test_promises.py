@@ -18,7 +18,7 @@ from detectors.models.catalogue import freeze
 from detectors.scoring.tiers import Decider
 from evaluation.evaluate import Protocol, evaluate
 from evaluation.runs import read_outputs
-from schemas.records import ModelVersion
+from schemas.records.decisions import ModelVersion
 from tests.dataflows.conftest import POLICY, Replays, Simulated
 
 HOUR = 3_600_000

@@ -24,7 +24,8 @@ from dataflows.runtime.atomic import write_whole
 from dataflows.simulate.platform import SimulationConfig, write_log
 from dataflows.testing import DriverResult, FlowDriver
 from detectors.models.catalogue import READS
-from detectors.policy.policy import Policy, parse_policy
+from detectors.policy.parse import parse_policy
+from detectors.policy.policy import Policy
 from detectors.rules.catalogue import RULES
 from detectors.scoring.tiers import CLEAR
 from tests.dataflows import small_platform

@@ -13,7 +13,7 @@ from dataflows.cli.main import main
 from dataflows.ingest.redrive import Origin, Selection, Survey, marked
 from dataflows.runtime.exit_codes import ExitCode
 from schemas.codec.outputs import Decoder, Encoder
-from schemas.records import Reject, RejectReason
+from schemas.records.rejects import Reject, RejectReason
 
 INPUTS = {"chat": 2, "moderation": 2}
 encoder, decoder = Encoder("reject"), Decoder("reject")

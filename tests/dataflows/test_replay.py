@@ -18,15 +18,15 @@ from dataflows.config.policy import load_policy
 from dataflows.replay.replay import ReplayError, load_model, replay
 from dataflows.sources.files.log import LogSource
 from dataflows.testing import hand_made_model, small_policy
+from detectors.base.state import content_hash
 from detectors.features.catalogue import NAMES
-from detectors.models.version import content_hash
 from detectors.scoring.batch import Batch
 from detectors.scoring.versions import Run, Versions
 from evaluation.labels import label
 from evaluation.metrics import roc_auc
 from evaluation.runs import read_outputs
 from schemas.codec.outputs import encode_json
-from schemas.records import ModelVersion
+from schemas.records.decisions import ModelVersion
 from tests.dataflows.conftest import Replays, Simulated
 
 BATCHES = (1, 100, 10_000)

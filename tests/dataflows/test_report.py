@@ -25,12 +25,15 @@ from dataflows.reports.replay_charts import bin_width
 from dataflows.reports.tables import losses
 from dataflows.reports.timelines import MOST_POINTS, thinned, tier_bands
 from dataflows.reports.weights import MOST_VERSIONS, drawn_versions
-from detectors.base.points import Example, vector_from
+from detectors.base.points import Example
+from detectors.base.vectors import vector_from
 from detectors.features.catalogue import NAMES
 from detectors.learning.learner import Learner
-from detectors.policy.policy import LearningPolicy
+from detectors.policy.sections import LearningPolicy
 from detectors.profiles.results import Lesson
-from schemas.records import MAX_TIME, RejectReason, RiskEvent
+from schemas.records.base import MAX_TIME
+from schemas.records.decisions import RiskEvent
+from schemas.records.rejects import RejectReason
 
 T0 = 1_704_268_800_000  # 2024-01-03 08:00:00 UTC
 HOUR = 3_600_000

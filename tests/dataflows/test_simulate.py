@@ -17,7 +17,9 @@ from dataflows.simulate.platform import CHANNELS, SimulationConfig, simulate, wr
 from dataflows.simulate.text import MARKERS, NEUTRAL
 from dataflows.sources.files.log import read_log
 from schemas.codec.inputs import Codec
-from schemas.records import CHAT, ChatMessage, ModerationEvent, Raw, Reject
+from schemas.records.base import CHAT, Raw
+from schemas.records.events import ChatMessage, ModerationEvent
+from schemas.records.rejects import Reject
 
 HOUR = 3_600_000
 CONFIG = SimulationConfig(events=20_000, users=300, days=20, seed=7, erased=0.05, brigades_per_week=3)

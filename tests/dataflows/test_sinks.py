@@ -15,9 +15,11 @@ import pyarrow.parquet as pq
 from dataflows.sinks.jsonl import JsonlSink
 from dataflows.sinks.memory import MemorySink, NullSink
 from dataflows.sinks.parquet import FeatureTable, write_table
-from detectors.base.points import DecisionPoint, matrix_from, vector_from
+from detectors.base.points import DecisionPoint
+from detectors.base.vectors import matrix_from, vector_from
 from detectors.scoring.served import Served, ServedBatch
-from schemas.records import Position, Tier
+from schemas.records.base import Position
+from schemas.records.decisions import Tier
 
 
 def served(

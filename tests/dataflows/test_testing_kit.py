@@ -11,7 +11,8 @@ import dataflows.testing
 from dataflows.testing import START, FlowDriver, hand_made_model, small_policy
 from detectors.policy.policy import Policy
 from schemas.codec.outputs import Encoder
-from schemas.records import CHAT, ChatMessage
+from schemas.records.base import CHAT
+from schemas.records.events import ChatMessage
 from tests.dataflows.essence import everything
 from tests.dataflows.small_platform import POLICY, life
 

@@ -26,7 +26,7 @@ from dataflows.testing import hand_made_model, small_policy
 from detectors.text.ngrams import BITS
 from detectors.text.scorer import TextScorer
 from schemas.codec.outputs import encode_json
-from schemas.records import Raw
+from schemas.records.base import Raw
 from tests.kafka.secure import Authority
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -14,7 +14,7 @@ from dataflows.model_registry.promote import changed_champion, edited
 from dataflows.replay.replay import load_model, replay
 from dataflows.sources.files.log import LogSource
 from detectors.models.catalogue import READS
-from detectors.policy.policy import parse_policy
+from detectors.policy.parse import parse_policy
 from detectors.rules.catalogue import RULES
 from evaluation.evaluate import Protocol, evaluate
 from evaluation.runs import read_outputs

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from dataflows.reports.formatting import describe_feature, describe_reason, duration, name_feature, quantity, signed
 from dataflows.runtime.escaping import visible
 from detectors.features.catalogue import NAMES
-from schemas.records import Reason
+from schemas.records.decisions import Reason
 
 
 @pytest.mark.parametrize(

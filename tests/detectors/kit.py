@@ -8,19 +8,21 @@ from functools import partial
 from math import nan
 from typing import TypeVar
 
-from detectors.base.points import DecisionPoint, Example, Origin, Row, Vector, vector_from
+from detectors.base.points import DecisionPoint, Example, Origin
+from detectors.base.vectors import Row, Vector, vector_from
 from detectors.features.catalogue import NAMES, NUMBERS
+from detectors.features.selection import QUANTITIES, Reads
 from detectors.features.signals import stable_hash
 from detectors.learning.learner import Learner
 from detectors.models.catalogue import new_model
 from detectors.models.inputs import Reader
-from detectors.models.version import QUANTITIES, Reads
-from detectors.policy.policy import LearningPolicy, Policy
+from detectors.policy.policy import Policy
+from detectors.policy.sections import LearningPolicy
 from detectors.profiles import results as items
 from detectors.profiles.results import Erasure, LaneItem, Lesson
 from detectors.profiles.user import Rulebook, Step, User
 from detectors.scoring.shard import News
-from schemas.records import Event
+from schemas.records.events import Event
 from tests.properties.streams import (
     DAY,
     HOUR,

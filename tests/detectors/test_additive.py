@@ -13,9 +13,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from detectors.base.elementwise import squash
-from detectors.base.points import Example, Vector
+from detectors.base.points import Example
+from detectors.base.vectors import Vector
 from detectors.features.catalogue import CANDIDATES, CATALOGUE, NUMBERS
 from detectors.features.declare import Recent
+from detectors.features.selection import QUANTITIES
 from detectors.features.signals import key_of
 from detectors.learning.learner import Learner
 from detectors.models.additive.additive import BATCH, BEGUN, RATE, SHRINK, SMOOTH, Additive, knots
@@ -23,8 +25,7 @@ from detectors.models.additive.calibration import Calibration
 from detectors.models.additive.knots import ABSENT, KNOTS, SLOTS, STEPS, Scale, knots_of
 from detectors.models.additive.rehearsal import HEAD, NEGATIVES, PAIRS, POSITIVES, REACH, Rehearsal, read, row_of
 from detectors.models.catalogue import freeze, new_model
-from detectors.models.version import QUANTITIES
-from detectors.policy.policy import LearningPolicy
+from detectors.policy.sections import LearningPolicy
 from detectors.profiles.results import Lesson
 from tests.detectors.kit import START, given, random_vector, separable, taught, vector_of
 from tests.properties.streams import policy

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detectors.scoring.tiers import CLEAR, Decider, Standing
-from schemas.records import Tier
+from schemas.records.decisions import Tier
 from tests.properties.streams import LAWFUL, policy
 
 EXPIRY, COOLDOWN = 1_000, 300

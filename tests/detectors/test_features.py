@@ -10,7 +10,7 @@ import pytest
 from librt.vecs import vec
 from mypy_extensions import i64
 
-from detectors.base.points import vector_from
+from detectors.base.vectors import vector_from
 from detectors.features.catalogue import CANDIDATES, CATALOGUE, CODES, NAMES, NUMBERS
 from detectors.features.declare import (
     HOPS,
@@ -34,7 +34,7 @@ from detectors.features.strikes import LEDGER_CAP, Ledger
 from detectors.features.upgrade import BEFORE_CODES, stored_vector
 from detectors.features.window import DISTINCT_CAP, count_keys, forget_keys, raise_peak, row_at, see_key, trim
 from detectors.profiles.user import Rulebook, User
-from schemas.records import Exposure, ModerationEvent
+from schemas.records.events import Exposure, ModerationEvent
 from tests.properties.streams import DAY, HOUR, START, exposure, message, place, policy, report, reversal, sanction
 
 

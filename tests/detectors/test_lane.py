@@ -13,7 +13,7 @@ from detectors.models.catalogue import freeze
 from detectors.profiles.results import Erasure, LaneItem, Outcome
 from detectors.scoring.served import Served, ServedBatch
 from detectors.scoring.shard import STATE_VERSION, Lane, News, Publication
-from schemas.records import RiskEvent, Tombstone
+from schemas.records.decisions import RiskEvent, Tombstone
 from tests.detectors.kit import (
     COMMUNITY,
     community,

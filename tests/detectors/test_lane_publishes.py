@@ -6,15 +6,15 @@ from math import nan
 
 import pytest
 
-from detectors.base.points import Vector, matrix_from
 from detectors.base.state import pack, unpack
+from detectors.base.vectors import Vector, matrix_from
 from detectors.learning.learner import Published
 from detectors.models.catalogue import freeze
 from detectors.models.version import FrozenModel
 from detectors.policy.policy import Policy
 from detectors.profiles.results import Erasure
 from detectors.scoring.shard import Lane, News
-from schemas.records import RiskEvent, Tombstone
+from schemas.records.decisions import RiskEvent, Tombstone
 from tests.detectors.kit import DAY, HOUR, START, community, lessons_of, news_of, point_of, steps_of, taught, vector_of
 from tests.properties.streams import policy
 

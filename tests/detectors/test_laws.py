@@ -14,13 +14,14 @@ import pytest
 
 import detectors
 from detectors import checks as laws
-from detectors.base.points import DecisionPoint, Example, Matrix, Row, Score
+from detectors.base.points import DecisionPoint, Example, Score
+from detectors.base.vectors import Matrix, Row
 from detectors.checks import LAWS, LawBroken, Make, ModelUnderTest, candidates
 from detectors.features.catalogue import NAMES
 from detectors.learning.learner import Learner
 from detectors.models.naive_bayes.bayes import Bayes
-from detectors.policy.policy import LearningPolicy
-from schemas.records import Reason
+from detectors.policy.sections import LearningPolicy
+from schemas.records.decisions import Reason
 
 CANDIDATES = candidates()
 MODULES = sorted(module.name for module in pkgutil.walk_packages(detectors.__path__, "detectors."))

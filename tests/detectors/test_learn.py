@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detectors.base.points import Example, matrix_from
+from detectors.base.points import Example
 from detectors.base.state import pack, unpack
+from detectors.base.vectors import matrix_from
 from detectors.features.upgrade import BEFORE_CODES, stored_vector
 from detectors.learning.ahead import MOST, OF_A_USER, Ahead
 from detectors.learning.learner import Learner, Published

@@ -13,8 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detectors.base.points import Example, Origin, Vector
+from detectors.base.points import Example, Origin
+from detectors.base.vectors import Vector
 from detectors.features.catalogue import NAMES, NUMBERS
+from detectors.features.selection import QUANTITIES
 from detectors.features.signals import stable_hash
 from detectors.learning.learner import Learner
 from detectors.models.catalogue import freeze
@@ -22,8 +24,7 @@ from detectors.models.lookalike.exemplars import LARGEST, Exemplar, Pool, dumped
 from detectors.models.lookalike.lookalike import HORIZONS, PARTS, Lookalike
 from detectors.models.lookalike.moments import FEW, Moments
 from detectors.models.lookalike.neighbours import FARTHEST, NEAREST, Metric, Neighbours
-from detectors.models.version import QUANTITIES
-from detectors.policy.policy import LearningPolicy
+from detectors.policy.sections import LearningPolicy
 from detectors.profiles.results import Lesson
 from tests.detectors.kit import DAY, HOUR, MINUTE, START, point_of, random_vector, separable, taught, vector_of
 from tests.properties.streams import LAWFUL

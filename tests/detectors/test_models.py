@@ -11,14 +11,15 @@ import orjson
 import pytest
 
 from detectors.base.elementwise import squash
-from detectors.base.points import Example, Vector, vector_from
+from detectors.base.points import Example
+from detectors.base.state import content_hash
+from detectors.base.vectors import Vector, vector_from
 from detectors.features.catalogue import NAMES, NUMBERS
 from detectors.learning.learner import Learner
 from detectors.models.catalogue import MODELS, freeze
 from detectors.models.naive_bayes.bayes import MOMENTS
 from detectors.models.naive_bayes.gaussians import LOUDEST, NARROWEST, say
-from detectors.models.version import content_hash
-from detectors.policy.policy import LearningPolicy
+from detectors.policy.sections import LearningPolicy
 from detectors.profiles.results import Lesson
 from tests.detectors.kit import START, given, lesson_of, point_of, random_vector, separable, taught, vector_of
 

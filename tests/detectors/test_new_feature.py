@@ -8,16 +8,17 @@ from math import isnan, log, nan
 import numpy as np
 import pytest
 
-from detectors.base.points import Example, Origin, Row, Vector, matrix_from, vector_from
+from detectors.base.points import Example, Origin
+from detectors.base.vectors import Row, Vector, matrix_from, vector_from
 from detectors.features.catalogue import NAMES
+from detectors.features.selection import columns_of
 from detectors.learning.learner import Learner
+from detectors.models.adagrad import FARTHEST
 from detectors.models.catalogue import MODELS, freeze
 from detectors.models.inputs import PLACES
-from detectors.models.linear.adagrad import FARTHEST
 from detectors.models.linear.logistic import Logistic
 from detectors.models.naive_bayes.bayes import Bayes
-from detectors.models.version import columns_of
-from detectors.policy.policy import LearningPolicy
+from detectors.policy.sections import LearningPolicy
 from detectors.profiles.results import Lesson
 from tests.detectors.kit import START
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detectors.base.packed import pack_vector, unpack_vector
-from detectors.base.points import vector_from
+from detectors.base.vectors import vector_from
 
 ODD = (nan, inf, -inf, -0.0, 0.0, 1.0, -1.0, 2.0**53, 1e300, 5e-324, 0.1)
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from detectors.features.catalogue import NAMES, NUMBERS
-from detectors.policy.policy import Policy, parse_policy
+from detectors.policy.parse import parse_policy
+from detectors.policy.policy import Policy
 
 GOOD: dict[str, Any] = {
     "name": "test",

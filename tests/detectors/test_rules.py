@@ -12,7 +12,7 @@ from detectors.features.catalogue import NAMES, NUMBERS
 from detectors.models.catalogue import freeze
 from detectors.rules.catalogue import RULES, active_rules
 from detectors.scoring.explain import explain
-from schemas.records import Tier
+from schemas.records.decisions import Tier
 from tests.detectors.kit import point_of, taught, vector_of
 from tests.properties.streams import policy
 

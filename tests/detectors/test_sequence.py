@@ -10,15 +10,17 @@ import numpy as np
 import orjson
 import pytest
 
-from detectors.base.points import Example, Row, Vector
+from detectors.base.points import Example
+from detectors.base.vectors import Row, Vector
 from detectors.checks import LARGEST
 from detectors.features.catalogue import NAMES
+from detectors.features.selection import CATEGORIES
 from detectors.features.tokens import KINDS, LONGEST
 from detectors.learning.learner import Learner
 from detectors.models.catalogue import freeze
 from detectors.models.sequence.ngrams import DOUBT, FORGOTTEN, MOST, Sequence
-from detectors.models.version import CATEGORIES, FrozenModel
-from detectors.policy.policy import LearningPolicy
+from detectors.models.version import FrozenModel
+from detectors.policy.sections import LearningPolicy
 from detectors.profiles.results import Lesson
 from tests.detectors.kit import START, given, point_of, vector_of
 

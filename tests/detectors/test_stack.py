@@ -10,15 +10,18 @@ import numpy as np
 import orjson
 import pytest
 
-from detectors.base.points import Example, OnlineModel, Row
+from detectors.base.points import Example
+from detectors.base.vectors import Row
 from detectors.features.catalogue import CODES, NAMES, NUMBERS
+from detectors.features.selection import EVERYTHING, QUANTITIES
 from detectors.features.signals import key_of
 from detectors.learning.learner import Learner
+from detectors.models.base import OnlineModel
 from detectors.models.catalogue import freeze, made_of, new_model
 from detectors.models.stack.meta_learner import Weighing, spreads
 from detectors.models.stack.stack import Stack
-from detectors.models.version import EVERYTHING, QUANTITIES
-from detectors.policy.policy import LearningPolicy, Policy
+from detectors.policy.policy import Policy
+from detectors.policy.sections import LearningPolicy
 from tests.detectors.kit import (
     COMMUNITY,
     community,

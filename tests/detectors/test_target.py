@@ -11,7 +11,7 @@ from detectors.base.packed import write_key, write_number, write_time, write_who
 from detectors.features.signals import point_key, stable_hash
 from detectors.labels.target import ESCALATIONS_CAP, FACTS_CAP, TAUGHT_CAP
 from detectors.profiles.user import Rulebook, User
-from schemas.records import Event
+from schemas.records.events import Event
 from tests.properties.streams import DAY, HOUR, START, message, place, policy, report, reversal, sanction
 
 THREE = {"when": [{"event": "sanction", "count": 3}], "horizon": "30d"}

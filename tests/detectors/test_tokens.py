@@ -11,7 +11,7 @@ from detectors.features.catalogue import NAMES
 from detectors.features.signals import read_message
 from detectors.features.tokens import FIRST, GAPS, KINDS, LONGEST, TRAIL, message_token, tokens
 from detectors.profiles.user import Rulebook, User
-from schemas.records import Event
+from schemas.records.events import Event
 from tests.properties.streams import DAY, HOUR, MINUTE, START, message, place, policy, report, reversal, sanction
 
 POLICY = policy(target={"recurring": True})

@@ -17,7 +17,7 @@ from scipy.stats import binomtest
 from detectors.models.track_record import HOUR, HOURS, LEVELS, Track, TrackRecord, track_of
 from detectors.policy.policy import Policy
 from detectors.scoring.tiers import CLEAR, Decider
-from schemas.records import Tier
+from schemas.records.decisions import Tier
 from tests.properties.streams import policy
 
 HORIZON, EXPIRY, MEMORY = 5_000, 2_000, 10**15

@@ -6,7 +6,7 @@ import pytest
 
 from detectors.features.profile import SEEN_CAP
 from detectors.profiles.user import NOWHERE, Rulebook, User
-from schemas.records import Event
+from schemas.records.events import Event
 from tests.properties.streams import DAY, HOUR, START, TTL, erasure, message, place, policy, report, sanction
 
 POLICY = policy(allowed_lateness="1h", profile_ttl=TTL)

@@ -10,13 +10,14 @@ import pytest
 from dataflows.testing import START, small_policy
 from detectors.base.points import DecisionPoint
 from detectors.base.state import StateVersionError
-from detectors.profiles.channels import Context
+from detectors.features.context import Context
 from detectors.profiles.delta import unpack_changes
 from detectors.profiles.idle import DAY, LEAST, MARGIN
 from detectors.profiles.results import Outcome, lesson_of
 from detectors.profiles.user import COMPILED, Rulebook, Step, User
 from detectors.profiles.users import WRITTEN, Taken, Users
-from schemas.records import ChatMessage, Event, ModerationEvent, Position
+from schemas.records.base import Position
+from schemas.records.events import ChatMessage, Event, ModerationEvent
 
 POLICY = small_policy(rules={"report_burst": {"tier": "high", "limit": 3}})
 RULES = Rulebook(POLICY)

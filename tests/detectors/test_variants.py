@@ -11,13 +11,15 @@ import orjson
 import pytest
 
 from detectors.base.elementwise import squash
-from detectors.base.points import Vector, vector_from
+from detectors.base.vectors import Vector, vector_from
 from detectors.features.catalogue import NAMES, NUMBERS
+from detectors.features.selection import EVERYTHING, QUANTITIES, Reads
 from detectors.learning.learner import Learner
 from detectors.models.catalogue import MODELS, freeze, made_of, new_model
-from detectors.models.version import EVERYTHING, QUANTITIES, FrozenModel, Reads
-from detectors.policy.policy import Policy, VariantPolicy
-from schemas.records import ModelVersion
+from detectors.models.version import FrozenModel
+from detectors.policy.policy import Policy
+from detectors.policy.sections import VariantPolicy
+from schemas.records.decisions import ModelVersion
 from tests.detectors.kit import lesson_of, point_of, random_vector, separable
 from tests.properties.streams import policy
 

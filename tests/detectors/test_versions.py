@@ -12,7 +12,7 @@ from detectors.base.state import pack, unpack
 from detectors.learning.learner import Published
 from detectors.scoring.batch import Batch
 from detectors.scoring.versions import Versions
-from schemas.records import Position
+from schemas.records.base import Position
 from tests.detectors.kit import point_of, taught, vector_of
 from tests.properties.streams import LAWFUL
 

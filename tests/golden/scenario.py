@@ -17,7 +17,7 @@ import orjson
 
 from dataflows.testing import START, DriverResult, FlowDriver, hand_made_model, small_policy
 from detectors.features.declare import duration_ms
-from schemas.records import ModelVersion, Reason, RiskEvent
+from schemas.records.decisions import ModelVersion, Reason, RiskEvent
 
 FOLDER = Path(__file__).parent
 

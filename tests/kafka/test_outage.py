@@ -12,7 +12,7 @@ import pytest
 from dataflows.kafka.connection import CONNECTION
 from dataflows.sinks.kafka.producer import CheckedProducer, Outgoing
 from dataflows.sources.kafka.source import MergedKafkaSource
-from schemas.records import Raw
+from schemas.records.base import Raw
 from tests.kafka.broker import Broker
 from tests.kafka.logs import Inputs, Written
 

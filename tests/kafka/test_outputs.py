@@ -22,7 +22,8 @@ from dataflows.sinks.kafka.rejects import KEY_BYTES, LEFT_OUT, LEFT_OUT_HASH, Re
 from dataflows.sources.kafka.to_end import read_to_end
 from schemas.codec.inputs import RegistrySettings
 from schemas.codec.outputs import Decoder, Encoder
-from schemas.records import CHAT, Reject, RejectReason
+from schemas.records.base import CHAT
+from schemas.records.rejects import Reject, RejectReason
 from schemas.registry.settings import RegistryError
 from schemas.released.catalogue import released
 from tests.schemas.scripted import Scripted, answering

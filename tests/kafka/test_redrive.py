@@ -30,7 +30,8 @@ from dataflows.sinks.kafka.transactions import FencedOutError
 from dataflows.testing import START
 from detectors.features.catalogue import NUMBERS
 from schemas.codec.outputs import Decoder, Encoder
-from schemas.records import FeatureRow, Reject, RejectReason
+from schemas.records.decisions import FeatureRow
+from schemas.records.rejects import Reject, RejectReason
 from schemas.registry.client import client
 from schemas.registry.settings import RegistrySettings
 from schemas.released.catalogue import released
@@ -78,7 +79,7 @@ def hold():
 
 
 module.Producer = Held
-dataflows.ingest.redrive.redrive(Settings.load(settings), dataflows.ingest.redrive.Selection(), send=True, batch_records=20)
+module.redrive(Settings.load(settings), module.Selection(), send=True, batch_records=20)
 """
 """A redrive that stands still around its third commit, so that it can be killed exactly there."""
 

@@ -34,7 +34,8 @@ from detectors.features.catalogue import NAMES
 from detectors.features.signals import key_of
 from detectors.scoring.served import ServedBatch
 from schemas.codec.outputs import Decoder
-from schemas.records import Position, Tier
+from schemas.records.base import Position
+from schemas.records.decisions import Tier
 from tests.kafka.broker import Broker
 from tests.kafka.logs import read_back
 

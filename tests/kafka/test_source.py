@@ -24,7 +24,7 @@ from dataflows.runtime.clock import Steps, now_ms
 from dataflows.sources.kafka.partition import FETCH, Input, Pace
 from dataflows.sources.kafka.rest import Rest
 from dataflows.sources.kafka.source import InputError, MergedKafkaSource, MergedPartition, input_partitions
-from schemas.records import CHAT, MODERATION, Raw
+from schemas.records.base import CHAT, MODERATION, Raw
 from tests.kafka.logs import Inputs, Written, write
 
 pytestmark = pytest.mark.kafka

@@ -5,11 +5,12 @@ from __future__ import annotations
 from itertools import combinations
 from typing import NamedTuple
 
-from detectors.base.points import Vector
+from detectors.base.vectors import Vector
 from detectors.features.signals import stable_hash
 from detectors.labels.target import HEAVIEST, OFFERED_TILES
-from detectors.policy.policy import Clause, Policy
-from schemas.records import ChatMessage, Event
+from detectors.policy.policy import Policy
+from detectors.policy.sections import Clause
+from schemas.records.events import ChatMessage, Event
 
 Taught = tuple[int, Vector, bool, float]
 """When known, vector, label, weight."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import isnan, nan
 from statistics import fmean, pstdev
 
+from detectors.features.context import QUICK
 from detectors.features.declare import (
     HOPS,
     Decay,
@@ -24,9 +25,8 @@ from detectors.features.profile import BURST_GAP, PAUSE, SEEN_CAP
 from detectors.features.signals import RECENT_TEXTS, SHORTEST_REPEAT
 from detectors.features.tokens import FIRST, GAPS, KINDS
 from detectors.features.window import DISTINCT_CAP
-from detectors.profiles.channels import QUICK
 from detectors.text.normalise import plain, visible
-from schemas.records import ChatMessage, Event
+from schemas.records.events import ChatMessage, Event
 from tests.properties.streams import found_by
 
 Occurrence = tuple[str, float | str, int]

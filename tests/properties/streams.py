@@ -9,10 +9,12 @@ from typing import Any
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
 
+from detectors.features.context import Context
 from detectors.models.catalogue import READS
-from detectors.policy.policy import Policy, parse_policy
-from detectors.profiles.channels import Context
-from schemas.records import ChatMessage, Event, Exposure, ModerationEvent, Position, Report, Reversal, Sanction
+from detectors.policy.parse import parse_policy
+from detectors.policy.policy import Policy
+from schemas.records.base import Position
+from schemas.records.events import ChatMessage, Event, Exposure, ModerationEvent, Report, Reversal, Sanction
 
 LAWFUL = settings(
     derandomize=True, deadline=None, database=None, max_examples=60, phases=(Phase.explicit, Phase.generate)

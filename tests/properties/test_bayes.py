@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from river import proba
 
-from detectors.base.points import Example, Row, vector_from
+from detectors.base.points import Example
+from detectors.base.vectors import Row, vector_from
 from detectors.features.catalogue import NAMES
 from detectors.models.naive_bayes.bayes import Bayes
 

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from dataflows.testing import FlowDriver, small_policy
 from detectors.base.state import StateVersionError, pack, unpack
+from detectors.features.context import Context
 from detectors.features.signals import stable_hash
-from detectors.profiles.channels import HOUR, MONTH, POSTERS, STATE_VERSION, UNPUNISHED, Channels, Context
-from schemas.records import ChatMessage, Event
+from detectors.profiles.channels import HOUR, MONTH, POSTERS, STATE_VERSION, UNPUNISHED, Channels
+from schemas.records.events import ChatMessage, Event
 from tests.properties.streams import LAWFUL, MINUTE, START, erasure, message, report, reversal, sanction
 
 LATENESS, TTL = HOUR, 12 * 24 * HOUR

@@ -32,7 +32,7 @@ from detectors.features.plan import compile_plan
 from detectors.features.signals import SIGNALS
 from detectors.features.tokens import LONGEST
 from detectors.profiles.user import Rulebook, User
-from schemas.records import Event
+from schemas.records.events import Event
 from tests.properties import oracle
 from tests.properties.streams import (
     HOUR,

@@ -19,7 +19,8 @@ from dataflows.testing import START, DriverResult, FlowDriver, hand_made_model, 
 from detectors.features.catalogue import NAMES
 from detectors.learning.learner import slack_of
 from detectors.policy.policy import Policy
-from schemas.records import CHAT, MODERATION, ModelVersion, Subject
+from schemas.records.base import CHAT, MODERATION, Subject
+from schemas.records.decisions import ModelVersion
 from tests.properties.streams import DAY, HOUR, LAWFUL, MINUTE
 
 USERS = 80

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from detectors.base.packed import unpack_vector
 from detectors.profiles.user import Rulebook, User
-from schemas.records import Event
+from schemas.records.events import Event
 from tests.properties import oracle
 from tests.properties.label_oracle import Naive
 from tests.properties.streams import LATENESS, LAWFUL, TTL, crowded, place, policy, streams

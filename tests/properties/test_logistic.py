@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from river import optim, preprocessing
 
 from detectors.base.elementary import exp
-from detectors.base.points import Example, Row, vector_from
+from detectors.base.points import Example
+from detectors.base.vectors import Row, vector_from
 from detectors.features.catalogue import NAMES
 from detectors.models.linear.logistic import Logistic
 

@@ -21,7 +21,7 @@ from detectors.features.stored import move_columns, read_profile, write_profile
 from detectors.features.tokens import message_token, moderation_token
 from detectors.features.vector import vector_of
 from detectors.profiles.user import Rulebook, Step, User
-from schemas.records import ChatMessage, Event
+from schemas.records.events import ChatMessage, Event
 from tests.properties.streams import (
     DAY,
     HOUR,

@@ -24,7 +24,7 @@ from dataflows.ingest.produce import Pace, Produced, produce
 from dataflows.kafka.topics import create_topics
 from dataflows.sources.files.log import read_log
 from schemas.codec.outputs import Decoder, Encoder
-from schemas.records import CHAT, MODERATION
+from schemas.records.base import CHAT, MODERATION
 from tests.kafka.logs import led
 
 ROOT = Path(__file__).parents[2]

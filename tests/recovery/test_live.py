@@ -13,7 +13,7 @@ from dataflows.config.policy import load_policy
 from dataflows.model_registry.promote import changed_champion, edited
 from dataflows.runtime.exit_codes import ExitCode
 from schemas.codec.outputs import Decoder
-from schemas.records import RiskEvent
+from schemas.records.decisions import RiskEvent
 from tests.recovery.chaos import Reference
 from tests.recovery.deployment import Deployment, Feeding
 

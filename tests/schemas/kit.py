@@ -11,7 +11,9 @@ import orjson
 from hypothesis import settings
 
 import schemas
-from schemas.records import CHAT, ChatMessage, ModerationEvent, Position, Raw, Reject, Subject
+from schemas.records.base import CHAT, Position, Raw, Subject
+from schemas.records.events import ChatMessage, ModerationEvent
+from schemas.records.rejects import Reject
 from schemas.released.catalogue import Catalogue
 
 LAWFUL = settings(derandomize=True, deadline=None, database=None, max_examples=200)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from schemas.codec.inputs import Codec, Encoder, RegistrySettings
-from schemas.records import CHAT
+from schemas.records.base import CHAT
 from schemas.released.catalogue import released
 from tests.schemas.kit import MESSAGE
 

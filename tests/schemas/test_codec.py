@@ -10,7 +10,9 @@ import orjson
 import pytest
 
 from schemas.codec.inputs import EARLIEST_TIME, OLDEST_MS, Codec, Decoder, Encoder, encode_json
-from schemas.records import CHAT, MAX_TIME, MODERATION, ChatMessage, Reject, RejectReason
+from schemas.records.base import CHAT, MAX_TIME, MODERATION
+from schemas.records.events import ChatMessage
+from schemas.records.rejects import Reject, RejectReason
 from tests.schemas.kit import CHAT_ROW, MESSAGE, NOON, SANCTION, raw, rejected
 
 CODEC = Codec()

@@ -12,7 +12,9 @@ from confluent_kafka.schema_registry import Schema
 from fastavro import parse_schema, schemaless_writer
 
 from schemas.codec.inputs import Codec
-from schemas.records import CHAT, ChatMessage, Position, Raw, RejectReason
+from schemas.records.base import CHAT, Position, Raw
+from schemas.records.events import ChatMessage
+from schemas.records.rejects import RejectReason
 from schemas.registry.client import client
 from schemas.registry.settings import RegistrySettings
 from tests.schemas.kit import MESSAGE, NOON, rejected

@@ -14,7 +14,10 @@ from hypothesis.extra.numpy import arrays
 
 from schemas.codec.feature_rows import FeatureRowEncoder
 from schemas.codec.inputs import Codec, Decoder, Encoder, UnreadableError, encode_json
-from schemas.records import CHAT, MAX_TIME, MODERATION, ChatMessage, FeatureRow, ModerationEvent, RejectReason, Tier
+from schemas.records.base import CHAT, MAX_TIME, MODERATION
+from schemas.records.decisions import FeatureRow, Tier
+from schemas.records.events import ChatMessage, ModerationEvent
+from schemas.records.rejects import RejectReason
 from schemas.released.catalogue import released
 from tests.schemas.kit import LAWFUL, MESSAGE, SANCTION, raw, rejected
 

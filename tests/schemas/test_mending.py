@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 
 from schemas.codec.framing import SINGLE_OBJECT
 from schemas.codec.inputs import Codec
-from schemas.codec.mending import LOOKED_AT, PARTS, optional_part
-from schemas.records import CHAT, MODERATION, ChatMessage, ModerationEvent, RejectReason, Subject
+from schemas.records.base import CHAT, MODERATION, Subject
+from schemas.records.events import ChatMessage, ModerationEvent
+from schemas.records.mending import LOOKED_AT, PARTS, optional_part
+from schemas.records.rejects import RejectReason
 from schemas.released.catalogue import released
 from tests.schemas.kit import CHAT_ROW, LAWFUL, NOON, SANCTION_ROW, raw, rejected
 from tests.schemas.test_evolution import CODEC as EVOLVED

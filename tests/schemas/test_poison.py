@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from schemas.codec.framing import SINGLE_OBJECT
 from schemas.codec.inputs import Codec, Encoder, RegistrySettings, encode_json
-from schemas.records import CHAT, MODERATION, ChatMessage, ModerationEvent, Reject, RejectReason, Subject
+from schemas.records.base import CHAT, MODERATION, Subject
+from schemas.records.events import ChatMessage, ModerationEvent
+from schemas.records.rejects import Reject, RejectReason
 from schemas.released.catalogue import released
 from tests.schemas.kit import CHAT_ROW, LAWFUL, MESSAGE, NOON, SANCTION, SANCTION_ROW, raw, rejected
 

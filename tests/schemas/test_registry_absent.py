@@ -6,7 +6,8 @@ import pytest
 from confluent_kafka.schema_registry import Schema
 
 from schemas.codec.inputs import Codec, Encoder, RegistrySettings, RegistryUnavailable
-from schemas.records import CHAT, RejectReason
+from schemas.records.base import CHAT
+from schemas.records.rejects import RejectReason
 from schemas.registry.client import MAX_ID, client
 from tests.schemas.kit import CHAT_ROW, MESSAGE, raw, rejected
 from tests.schemas.scripted import DATUM, NAME, TEXT, CodecOf, Scripted, by_id

@@ -10,7 +10,8 @@ import pytest
 from confluent_kafka.schema_registry import Schema, SchemaReference
 
 from schemas.codec.inputs import Codec, Decoder, Encoder, RegistrySettings
-from schemas.records import CHAT, RejectReason
+from schemas.records.base import CHAT
+from schemas.records.rejects import RejectReason
 from schemas.registry.client import client
 from tests.schemas.kit import MESSAGE, raw, rejected
 from tests.schemas.scripted import DATUM, NAME, TEXT, CodecOf, Scripted, by_id

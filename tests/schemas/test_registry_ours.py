@@ -9,7 +9,7 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from schemas.codec.inputs import Codec, Encoder, RegistryError, RegistrySettings, RegistryUnavailable
-from schemas.records import CHAT
+from schemas.records.base import CHAT
 from schemas.registry.settings import RegistryUnusable
 from tests.schemas.kit import MESSAGE, raw
 from tests.schemas.scripted import NAME, TEXT, CodecOf, Scripted, by_id

@@ -19,7 +19,9 @@ from dataflows.replay.replay import replay
 from dataflows.reports.terminal import figure
 from dataflows.sources.files.log import LogSource
 from detectors.models.catalogue import MODELS, READS, new_model
-from detectors.policy.policy import STACK, Policy, VariantPolicy, parse_policy
+from detectors.policy.parse import parse_policy
+from detectors.policy.policy import Policy
+from detectors.policy.sections import STACK, VariantPolicy
 from detectors.rules.catalogue import RULES
 from evaluation.evaluate import Protocol, usable_rows
 from evaluation.intervals import Compared, compare_scores

@@ -23,7 +23,8 @@ from dataflows.replay.replay import replay  # noqa: E402
 from dataflows.reports.terminal import figure  # noqa: E402
 from dataflows.sources.files.log import LogSource  # noqa: E402
 from detectors.models.catalogue import READS  # noqa: E402
-from detectors.policy.policy import Policy, parse_policy  # noqa: E402
+from detectors.policy.parse import parse_policy  # noqa: E402
+from detectors.policy.policy import Policy  # noqa: E402
 from detectors.rules.catalogue import RULES  # noqa: E402
 from evaluation.evaluate import Protocol, usable_rows  # noqa: E402
 from evaluation.intervals import compare_scores  # noqa: E402

@@ -37,7 +37,7 @@ from evaluation.calibration import reliability
 from evaluation.intervals import SAMPLES, Figure, compare_scores, draws, interval
 from evaluation.labels import Labels, Told, label, upheld
 from schemas.codec.inputs import EARLIEST_TIME, Codec
-from schemas.records import Reject
+from schemas.records.rejects import Reject
 from tools.studies.evaluate_logs import asked, log_of, mapping_of, policy_of
 
 Values = NDArray[np.float64]

@@ -25,7 +25,7 @@ import click
 
 from dataflows.cli.main import main as command
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = Path("tests/golden")
 PUBLIC = ("conda", "ubuntu_irc", "wikipedia_bans")
 SLICE = 20_000
@@ -69,7 +69,7 @@ VARIANTS: dict[str, Variant] = {
 
 def uncompiled(folder: Path) -> Path:
     """Copy the packages without compiled modules; return where they are."""
-    for package in ("schemas", "detectors", "dataflows", "tools", "tests/golden"):
+    for package in ("schemas", "detectors", "evaluation", "dataflows", "forewarn", "tools", "tests/golden"):
         shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
     shutil.copytree(ROOT / "deploy", folder / "deploy")
     return folder

@@ -16,7 +16,7 @@ from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
 from dataflows.config.settings import KafkaSettings
 from dataflows.sinks.kafka.producer import CheckedProducer, MessageTooLarge, Outgoing
-from schemas.records import Reject
+from schemas.records.rejects import Reject
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from dataflows.runtime.text_files import MARK
 from dataflows.sources.files.rows import ROW_BYTES, BadRow, Cells, LogError, Rows, Stream, lines, shown
-from schemas.records import RejectReason
+from schemas.records.rejects import RejectReason
 
 _RETURN = "\udc0d"
 """Stands for a carriage return within a line, which would end a row for csv; no decoded text holds it."""

@@ -13,7 +13,7 @@ import orjson
 
 from dataflows.runtime.text_files import MARK
 from dataflows.sources.files.rows import BadRow, Cells, Rows, lines
-from schemas.records import RejectReason
+from schemas.records.rejects import RejectReason
 
 SNIFF = 1_000
 """How many JSONL rows are looked at to learn which columns there are."""

@@ -18,7 +18,8 @@ from dataflows.mapping.mapping import LogMapping
 from dataflows.sources.files.formats import log_kind, open_rows
 from dataflows.sources.files.json_rows import JsonRows, LenientLine
 from dataflows.sources.files.rows import BadRow, Cells, LogError, Rows, shown, whole
-from schemas.records import CHAT, MODERATION, Position, Raw, Reject, RejectReason, Subject
+from schemas.records.base import CHAT, MODERATION, Position, Raw, Subject
+from schemas.records.rejects import Reject, RejectReason
 
 __all__ = ["Item", "LogCounts", "LogError", "LogPartition", "LogSource", "read_log"]
 

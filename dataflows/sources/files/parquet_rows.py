@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from dataflows.mapping.cells import ShortFloat
 from dataflows.sources.files.rows import ROW_BYTES, BadRow, Cells, LogError, Rows, shown, too_long
-from schemas.records import RejectReason
+from schemas.records.rejects import RejectReason
 
 BATCH_ROWS = 8_192
 BATCH_BYTES = 64 << 20

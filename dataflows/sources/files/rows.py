@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from dataflows.runtime.text_files import MARK, foreign_encoding
 from schemas.errors import ExpectedError
-from schemas.records import RejectReason
+from schemas.records.rejects import RejectReason
 
 Cells = Sequence[Any]
 

@@ -22,7 +22,7 @@ from dataflows.sources.kafka.merge import Feed, take
 from dataflows.sources.kafka.rest import Rest
 from dataflows.sources.kafka.slow_clock import SlowClock
 from dataflows.sources.kafka.watch import InputError, TopicWatch
-from schemas.records import Position, Raw, Subject
+from schemas.records.base import Position, Raw, Subject
 
 log = logging.getLogger(__name__)
 

@@ -29,7 +29,7 @@ from dataflows.sources.kafka.partition import (
 )
 from dataflows.sources.kafka.rest import Rest
 from dataflows.sources.kafka.watch import InputError, TopicWatch, made_anew
-from schemas.records import CHAT, MODERATION, Raw, Subject
+from schemas.records.base import CHAT, MODERATION, Raw, Subject
 
 __all__ = ["InputError", "MergedKafkaSource", "MergedPartition", "ResumeState", "input_partitions"]
 
@@ -72,7 +72,8 @@ class MergedKafkaSource(FixedPartitionedSource[Raw, ResumeState]):
     The first start reads from the earliest record there is. With `stop_at_end` every partition completes at the end
     the topics had when it was built; once `stop` is set every partition completes without reading on, and what
     recovery then holds is exact. `poll_ms` is how long a partition that had little waits before it looks again;
-    A record more than `skew_ms` ahead of the clock says that one of both is wrong (`dataflows.sources.kafka.slow_clock`).
+    A record more than `skew_ms` ahead of the clock says that one of both is wrong (see
+    `dataflows.sources.kafka.slow_clock`).
     `watch` knows the topics' ids and says when they change. `on_lead` is told by topic how far (ms) the latest record
     is ahead of the clock, `on_stall` how long (ms) a partition stood still for each snapshot.
 

@@ -1,9 +1,9 @@
 """An additive model: log-odds as a sum of functions of features (Hastie and Tibshirani, 1986), learnt by rehearsal.
 
-The functions bend at knots (`detectors.models.additive.knots`) and are learnt as their values there, by logistic regression with
-AdaGrad. Labels are rare, so what is learnt at a time is not one example but a batch: `BATCH` that have just come, and
-positives and negatives of before, as many of both (`detectors.models.additive.rehearsal`). So the functions hardly know how rare
-positives are: what a score is worth where they are is learnt beside them, from every example before that is learnt.
+The functions bend at knots (`knots`) and are learnt as their values there, by logistic regression with AdaGrad. Labels
+are rare, so what is learnt at a time is not one example but a batch: `BATCH` that have just come, and positives and
+negatives of before, as many of both (`rehearsal`). So the functions hardly know how rare positives are: what a score
+is worth where they are is learnt beside them, from every example before that is learnt.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ from typing import Any
 import numpy as np
 
 from detectors.base.elementwise import logistic, ordered_sum
-from detectors.base.points import Example, Matrix, Row
+from detectors.base.points import Example
+from detectors.base.vectors import Matrix, Row
 from detectors.features.catalogue import NUMBERS
+from detectors.features.selection import QUANTITIES
 from detectors.models.additive.calibration import Calibration
 from detectors.models.additive.knots import ABSENT, SLOTS, STEPS, Places, Scale, checked, shape_of
 from detectors.models.additive.rehearsal import PAIRS, Rehearsal, Rows, read, row_of
-from detectors.models.version import QUANTITIES, LinearTerms
+from detectors.models.version import LinearTerms
 
 FAMILY = "additive_splines"
 BATCH = 8

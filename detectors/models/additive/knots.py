@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.base.elementwise import squash
-from detectors.base.points import Matrix
+from detectors.base.vectors import Matrix
 from detectors.features.catalogue import CATALOGUE
 from detectors.features.declare import Feature, Here, Ratio, Recent, Session, Shift, Since, Trend, Window
 

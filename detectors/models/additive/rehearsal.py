@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.base.points import Matrix
+from detectors.base.vectors import Matrix
 from detectors.features.signals import key_of
 from detectors.models.additive.knots import ABSENT, Places
 

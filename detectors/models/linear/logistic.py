@@ -8,11 +8,13 @@ import numpy as np
 from river import base, compose, linear_model, optim, preprocessing
 from river.utils import VectorDict
 
-from detectors.base.points import Example, Matrix, Row
+from detectors.base.points import Example
+from detectors.base.vectors import Matrix, Row
 from detectors.features.catalogue import NAMES
+from detectors.features.selection import QUANTITIES
+from detectors.models.adagrad import FARTHEST, STEEPEST, AdaGradLogistic, bounded
 from detectors.models.inputs import BY_NAME, PLACES
-from detectors.models.linear.adagrad import FARTHEST, STEEPEST, AdaGradLogistic, bounded
-from detectors.models.version import QUANTITIES, LinearTerms, aligned
+from detectors.models.version import LinearTerms, aligned
 
 FAMILY = "logistic_regression"
 

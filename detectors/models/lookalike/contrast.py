@@ -11,12 +11,12 @@ import numpy as np
 
 from detectors.base.elementary import log
 from detectors.base.elementwise import ordered_sum
-from detectors.base.points import Matrix
+from detectors.base.vectors import Matrix
 from detectors.features.signals import key_of
 from detectors.models.lookalike.exemplars import loaded
 from detectors.models.lookalike.neighbours import NEAREST, Found, Metric, Neighbours
 from detectors.models.version import aligned
-from schemas.records import Exemplar
+from schemas.records.decisions import Exemplar
 
 _ALIKE = 1e-9
 """Two distances that differ by less than this share are equal: their logarithmic mean is either."""

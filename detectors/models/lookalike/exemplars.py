@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.base.points import Matrix
+from detectors.base.vectors import Matrix
 
 Thousandths = NDArray[np.int16]
 """Squashed values times 1000, rounded; `ABSENT` where there is none."""

@@ -13,16 +13,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from detectors.base.points import Example, Matrix, Row
+from detectors.base.points import Example
+from detectors.base.vectors import Matrix, Row
 from detectors.features.catalogue import NUMBERS
+from detectors.features.selection import QUANTITIES
 from detectors.features.signals import key_of
-from detectors.models.linear.adagrad import AdaGradSlope
+from detectors.models.adagrad import AdaGradSlope
 from detectors.models.lookalike.contrast import Contrast
 from detectors.models.lookalike.exemplars import Exemplar, Pool, dumped, loaded, packed
 from detectors.models.lookalike.moments import Moments
 from detectors.models.lookalike.neighbours import Metric, Neighbours
-from detectors.models.version import QUANTITIES, aligned
-from detectors.policy.policy import LearningPolicy
+from detectors.models.version import aligned
+from detectors.policy.sections import LearningPolicy
 
 FAMILY = "lookalike"
 PARTS = 4

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from detectors.base.points import Matrix
+from detectors.base.vectors import Matrix
 from detectors.features.catalogue import NUMBERS
 from detectors.models.lookalike.neighbours import FLATTEST, Metric
 from detectors.models.version import aligned

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.base.elementwise import log, ordered_sum
-from detectors.base.points import Matrix
+from detectors.base.vectors import Matrix
 from detectors.models.lookalike.exemplars import Exemplar, unpacked
 
 FARTHEST = 4.0

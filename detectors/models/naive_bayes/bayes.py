@@ -10,11 +10,13 @@ from river import naive_bayes, proba
 
 from detectors.base import elementwise
 from detectors.base.elementary import log
-from detectors.base.points import Example, Matrix, Row
+from detectors.base.points import Example
+from detectors.base.vectors import Matrix, Row
 from detectors.features.catalogue import NAMES
+from detectors.features.selection import QUANTITIES
 from detectors.models.inputs import BY_NAME, PLACES
 from detectors.models.naive_bayes.gaussians import LOUDEST, NARROWEST, Gaussians, log_odds, say
-from detectors.models.version import QUANTITIES, LinearTerms, aligned
+from detectors.models.version import LinearTerms, aligned
 
 FAMILY = "gaussian_naive_bayes"
 MOMENTS = ("counts", "means", "squares", "fourths")

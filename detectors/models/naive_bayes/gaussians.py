@@ -11,7 +11,7 @@ from typing import Final, final
 from librt.vecs import vec
 
 from detectors.base.elementary import log
-from detectors.base.points import Row
+from detectors.base.vectors import Row
 
 NARROWEST: Final = 0.01
 """Added to every variance, so that a feature seen constant in one class cannot decide alone."""

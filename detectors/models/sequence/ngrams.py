@@ -10,10 +10,12 @@ import numpy as np
 
 from detectors.base import elementwise
 from detectors.base.elementary import log
-from detectors.base.points import Example, Matrix, Row
+from detectors.base.points import Example
+from detectors.base.vectors import Matrix, Row
 from detectors.features.catalogue import NUMBERS
+from detectors.features.selection import CATEGORIES
 from detectors.features.tokens import LONGEST
-from detectors.models.version import CATEGORIES, LinearTerms
+from detectors.models.version import LinearTerms
 
 FAMILY = "token_ngrams"
 MOST = 1_024

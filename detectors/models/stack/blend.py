@@ -9,10 +9,10 @@ from typing import NamedTuple
 import numpy as np
 
 from detectors.base.elementwise import ordered_sum
-from detectors.base.points import Matrix
+from detectors.base.vectors import Matrix
 from detectors.models.stack.meta_learner import FARTHEST
 from detectors.models.version import Terms
-from schemas.records import Exemplar
+from schemas.records.decisions import Exemplar
 
 
 class Member(NamedTuple):

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from detectors.base.points import Example, OnlineModel, Remembers, Row, publisher
+from detectors.base.points import Example
+from detectors.base.vectors import Row
+from detectors.features.selection import EVERYTHING, Reads
+from detectors.models.base import OnlineModel, Remembers, publisher
 from detectors.models.inputs import Reader, weighed
 from detectors.models.stack.blend import Blend, Member
 from detectors.models.stack.meta_learner import Weighing, spreads
-from detectors.models.version import EVERYTHING, Family, Reads
-from detectors.policy.policy import LearningPolicy
+from detectors.models.version import Family
+from detectors.policy.sections import LearningPolicy
 
 FAMILY = "stack"
 

@@ -23,7 +23,7 @@ from pydantic import BaseModel
 from dataflows.ingest.produce import produce
 from dataflows.sources.files.log import read_log
 from schemas.codec.inputs import encode_json
-from schemas.records import CHAT, MODERATION
+from schemas.records.base import CHAT, MODERATION
 from tests.bench.peers.agreement import POLICY
 from tests.kafka.logs import read_back
 

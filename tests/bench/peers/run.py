@@ -22,7 +22,7 @@ import orjson
 from dataflows.mapping.mapping import LogMapping
 from dataflows.sources.files.log import read_log
 from schemas.codec.inputs import Codec, encode_json
-from schemas.records import Reject
+from schemas.records.rejects import Reject
 from tests.bench.peers.agreement import Agreed, DisagreementError, agree
 from tests.bench.peers.measuring import Deployment, environment, forewarn_command, peer_command, spent
 from tests.kafka.broker import find_broker

@@ -9,7 +9,7 @@ import numpy as np
 
 from evaluation.labels import Escalation
 from evaluation.runs import Outputs, Warned
-from schemas.records import Tier
+from schemas.records.decisions import Tier
 
 HOUR = 3_600_000
 DAY = 24 * HOUR

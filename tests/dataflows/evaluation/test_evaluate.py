@@ -20,6 +20,7 @@ from click.testing import CliRunner
 from dataflows.cli.main import main
 from dataflows.config.policy import load_policy
 from dataflows.mapping.mapping import LogMapping
+from dataflows.replay.attributes import by_attribute
 from dataflows.replay.replay import replay
 from dataflows.sources.files.log import LogSource
 from dataflows.testing import small_policy
@@ -27,7 +28,7 @@ from evaluation.baselines import floors
 from evaluation.evaluate import Protocol, Where, evaluate, usable_rows
 from evaluation.labels import label
 from evaluation.runs import EvaluationError, Outputs, read_outputs
-from schemas.records import CHAT, MODERATION
+from schemas.records.base import CHAT, MODERATION
 from tests.dataflows.evaluation.kit import HOUR, outputs, shuffled
 
 Replays = Callable[..., Path]
@@ -271,7 +272,7 @@ def test_ids_that_are_unique_for_each_user_only_give_the_evaluation_that_unique_
         policy = small_policy(learning={"publish_every": "1m", "min_positives": 2, "challengers": ["lookalike"]})
         replay(LogSource(log), policy, tmp_path / name, log_name="log")
         run = read_outputs(tmp_path / name)
-        documents.append(evaluate(run, Protocol(boosting=False, log=log)))
+        documents.append(evaluate(run, Protocol(boosting=False), by_attribute(run, log, None)))
         assert len(run.warnings) > 5
     assert documents[0] == documents[1]
     assert documents[0]["published"]["recall"] >= 0.5

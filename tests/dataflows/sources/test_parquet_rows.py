@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from dataflows.mapping.mapping import LogMapping
 from dataflows.sources.files import parquet_rows, rows
 from dataflows.sources.files.log import Item, LogError, read_log
-from schemas.records import Raw, Reject, RejectReason
+from schemas.records.base import Raw
+from schemas.records.rejects import Reject, RejectReason
 
 START = 1_700_000_000_000
 

@@ -22,7 +22,8 @@ from dataflows.sources.files.formats import open_rows
 from dataflows.sources.files.log import Item, LogError, read_log
 from dataflows.sources.files.rows import BadRow
 from schemas.codec.inputs import Codec
-from schemas.records import Raw, Reject, RejectReason
+from schemas.records.base import Raw
+from schemas.records.rejects import Reject, RejectReason
 
 COLUMNS = ("time", "user", "room", "text")
 START = 1_700_000_000

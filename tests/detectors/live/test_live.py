@@ -17,7 +17,7 @@ from detectors.monitoring.quality import MILLION, SAMPLE, Live, keys_of
 from detectors.profiles.results import Erasure, LaneItem, Outcome
 from detectors.scoring.served import Served
 from detectors.scoring.shard import STATE_VERSION, Lane, News, Publication
-from schemas.records import RiskEvent, Tier
+from schemas.records.decisions import RiskEvent, Tier
 from tests.detectors.kit import (
     DAY,
     HOUR,

@@ -15,7 +15,8 @@ from detectors.text import normalise
 from detectors.text.ngrams import BITS, excerpt, hashed
 from detectors.text.normalise import meant, plain, skeleton, visible
 from detectors.text.scorer import TextScorer
-from schemas.records import LONGEST_TEXT, ChatMessage
+from schemas.records.base import LONGEST_TEXT
+from schemas.records.events import ChatMessage
 
 SHORT, LONG = 4_096, 32_768
 GROWTH = 3.0

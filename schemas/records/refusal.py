@@ -6,7 +6,7 @@ from math import isfinite
 
 from pydantic import ValidationError
 
-from schemas.records import RejectReason
+from schemas.records.rejects import RejectReason
 
 
 class UnreadableError(ValueError):

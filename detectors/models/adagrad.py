@@ -14,7 +14,7 @@ from typing import Final, final
 from librt.vecs import vec
 
 from detectors.base.elementary import exp
-from detectors.base.points import Row
+from detectors.base.vectors import Row
 
 EPSILON = 1e-8
 """Added to the sum of a weight's squared gradients (River's default)."""

@@ -20,17 +20,8 @@ from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from schemas.records import (
-    CHAT,
-    LONGEST_TEXT,
-    MODERATION,
-    MOST_RECIPIENTS,
-    MOST_SCORES,
-    ChatMessage,
-    Id,
-    ModerationEvent,
-    ScorerResult,
-)
+from schemas.records.base import CHAT, LONGEST_TEXT, MODERATION, MOST_RECIPIENTS, MOST_SCORES, Id
+from schemas.records.events import ChatMessage, ModerationEvent, ScorerResult
 
 SCORE_TOLERANCE = 1e-4
 """How far outside [0, 1] a score may lie and be clipped: a softmax in 32-bit floats says 1.00000536."""
