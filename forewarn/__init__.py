@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from schemas.records.events import ChatMessage, ModerationEvent
     from schemas.records.rejects import Reject, RejectReason
 
+    __version__: str
+
 __all__ = [
     "ChatMessage",
     "Decoder",
@@ -36,8 +38,6 @@ __all__ = [
     "hand_made_model",
     "small_policy",
 ]
-__version__ = version("forewarn")
-
 _PLACES = {
     "schemas.codec.outputs": ("Decoder", "Encoder"),
     "schemas.records.decisions": ("FeatureRow", "ModelVersion", "Reason", "RiskEvent", "Tier", "Tombstone"),
@@ -49,11 +49,13 @@ _MODULES = {name: module for module, names in _PLACES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    """Load a public name from its module.
+    """Load a public name from its module, or the version from the installed distribution.
 
     Raises:
         AttributeError: if there is no such name.
     """
+    if name == "__version__":
+        return version("forewarn")
     if name not in _MODULES:
         raise AttributeError(f"module 'forewarn' has no attribute {name!r}")
     return getattr(import_module(_MODULES[name]), name)

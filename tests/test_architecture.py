@@ -214,7 +214,8 @@ def imported(module: Module, known: set[str]) -> set[str]:
         if id(node) not in types and isinstance(node, ast.Import | ast.ImportFrom):
             names = [alias.name for alias in node.names]
             if isinstance(node, ast.ImportFrom):
-                names = [name for one in names for name in (f"{node.module}.{one}", str(node.module))]
+                inside = [f"{node.module}.{one}" for one in names]
+                names = [one if one in known else str(node.module) for one in inside]
             found |= {name for name in names if name in known}
     return found - {module.name}
 

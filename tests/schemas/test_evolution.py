@@ -14,7 +14,7 @@ from schemas.codec.framing import SINGLE_OBJECT
 from schemas.codec.inputs import Codec, Encoder, RegistrySettings
 from schemas.records.base import CHAT, MODERATION, Subject
 from schemas.records.rejects import RejectReason
-from schemas.registry.client import connect
+from schemas.registry import connect
 from schemas.released.catalogue import released
 from schemas.released.datum import bare
 from tests.schemas.kit import (
