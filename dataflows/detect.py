@@ -11,16 +11,16 @@ from bytewax.inputs import Source
 from bytewax.outputs import Sink
 
 from dataflows.kafka.placement import Placement
-from dataflows.operators import context, decode, deliver, judge, learn, profile
+from dataflows.operators import context, decode, deliver, learn, profile
 from dataflows.operators.profile import Late
 from dataflows.recovery.users import UserStores
 from dataflows.runtime.telemetry import Telemetry
 from detectors.models.version import FrozenModel
 from detectors.policy.policy import Policy
 from detectors.profiles.results import Outcome
-from detectors.profiles.user import Rulebook
+from detectors.profiles.user import CompiledPolicy
 from detectors.scoring.served import ServedBatch
-from detectors.scoring.shard import Lane, News, Publication
+from detectors.scoring.shard import Lane, ModelUpdate, Publication
 from detectors.text.scorer import TextScorer
 from schemas.codec.inputs import Codec
 from schemas.records.base import Raw
@@ -35,7 +35,7 @@ class Sinks:
 
     risk: Sink[tuple[str, Publication]]
     features: Sink[ServedBatch]
-    models: Sink[News]
+    models: Sink[ModelUpdate]
     rejects: Sink[Reject]
     late: Sink[Late]
     outcomes: Sink[Outcome]
@@ -74,17 +74,17 @@ def build_flow(
     events = decoded.events
     if policy.channels.remembered is not None:
         events = context("context", events, policy, as_partitions)
-    profiled = profile("profile", events, Rulebook(policy), lanes, telemetry, stores)
+    profiled = profile("profile", events, CompiledPolicy(policy), lanes, telemetry, stores)
     rejects = op.merge("rejects", decoded.rejects, profiled.rejects)
     models = () if pinned is not None else (policy.learning.champion, *policy.learning.challengers)
     champion = policy.learning.champion
-    news = learn("learn", profiled.lessons, rejects, policy, models)
-    judged = judge(
-        "judge", profiled.items, decoded.scored, news, new_lane, lanes, telemetry, champion, wait=one_partition
+    updates = learn("learn", profiled.lessons, rejects, policy, models)
+    judged = score(
+        "judge", profiled.items, decoded.scored, updates, new_lane, lanes, telemetry, champion, wait=one_partition
     )
     op.output("risk_events", judged.events, sinks.risk)
     deliver("risk_features", judged.served, sinks.features)
-    op.output("risk_models", news, sinks.models)
+    op.output("risk_models", updates, sinks.models)
     op.output("dead_letters", rejects, sinks.rejects)
     op.output("late_events", profiled.lates, sinks.late)
     op.output("outcomes", profiled.outcomes, sinks.outcomes)

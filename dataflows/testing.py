@@ -53,7 +53,7 @@ from detectors.policy.policy import Policy
 from detectors.profiles.results import Outcome
 from detectors.rules.catalogue import RULES
 from detectors.scoring.served import Served, ServedBatch
-from detectors.scoring.shard import News, Publication
+from detectors.scoring.shard import ModelUpdate, Publication
 from schemas.codec.inputs import Codec
 from schemas.records.base import CHAT, MODERATION, Position, Raw, Subject
 from schemas.records.decisions import ModelVersion, RiskEvent, Tombstone
@@ -239,7 +239,7 @@ class FlowDriver:
             raise ValueError("a flow that is stopped and started anew needs a recovery directory")
         if workers > 1 and any(crashing for _, crashing in self._stops):
             raise ValueError("the engine can crash on purpose with one worker only")
-        risk, served, news = MemorySink[tuple[str, Publication]](), MemorySink[ServedBatch](), MemorySink[News]()
+        risk, served, news = MemorySink[tuple[str, Publication]](), MemorySink[ServedBatch](), MemorySink[ModelUpdate]()
         rejects, late, outcomes = MemorySink[Reject](), MemorySink[Late](), MemorySink[Outcome]()
         telemetry = Telemetry()
         epoch = timedelta(0) if recovery is not None and snapshot_each_batch else NO_EPOCHS

@@ -1,6 +1,6 @@
 """The laws every detector obeys, as functions that anyone can hold their own detector to.
 
-A law takes a function that makes a fresh detector, and raises `LawBroken` with a sentence if the detector breaks it:
+A law takes a function that makes a fresh detector, and raises `CheckFailed` with a sentence if the detector breaks it:
 
 >>> from detectors.rules.velocity import Velocity
 >>> for law in LAWS:
@@ -24,7 +24,7 @@ from detectors.learning.learner import Learner
 from detectors.models.catalogue import MODELS, freeze
 from detectors.models.version import FrozenModel
 from detectors.policy.sections import LearningPolicy
-from detectors.profiles.results import Lesson
+from detectors.profiles.results import TrainingEvent
 from detectors.rules.base import Rule
 from detectors.rules.catalogue import RULES
 from schemas.records.base import Position
@@ -34,7 +34,7 @@ LARGEST = 64 * 1024
 _START = 1_700_000_000_000
 
 
-class LawBroken(AssertionError):  # noqa: N818 - it says what happened, and is no error of the program
+class CheckFailed(AssertionError):  # noqa: N818 - it says what happened, and is no error of the program
     """A detector does not do what every detector must; the message says what, in one sentence."""
 
 
@@ -112,7 +112,7 @@ class ModelUnderTest:
 
     def learn_one(self, example: Example) -> None:
         """A lesson of one example, next in order."""
-        self._learner.take([Lesson(0, self._seq, example.user_id, example.known_at, (example,), erased=False)])
+        self._learner.take([TrainingEvent(0, self._seq, example.user_id, example.known_at, (example,), erased=False)])
         self._seq += 1
 
     def dump(self) -> Any:
@@ -311,7 +311,7 @@ LAWS: tuple[Callable[[Make], None], ...] = (
 
 def _demand(holds: bool, detector: Candidate, otherwise: str) -> None:
     if not holds:
-        raise LawBroken(f"{detector.name} {otherwise}")
+        raise CheckFailed(f"{detector.name} {otherwise}")
 
 
 def _matrix(rows: int, gaps: float = 0.2, seed: int = 1) -> Matrix:

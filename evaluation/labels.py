@@ -37,7 +37,7 @@ class Escalation(NamedTuple):
         return self.seq if self.record is None else self.record
 
 
-class Told(NamedTuple):
+class OutcomeRecord(NamedTuple):
     """An outcome of a user: its kind, as of when (ms), its place in the log, and the escalation it is about.
 
     An overturned escalation has the `cause` of the one it takes back; where there is none it is the user's latest.
@@ -73,11 +73,11 @@ class Labels(NamedTuple):
 def upheld(outcomes: Iterable[tuple[Any, ...]]) -> dict[int, list[Escalation]]:
     """Return escalations by user, without those that were overturned, whenever that was.
 
-    `outcomes` are the fields of `Told`, in the order of the log.
+    `outcomes` are the fields of `OutcomeRecord`, in the order of the log.
     """
     found: dict[int, list[tuple[str | None, Escalation]]] = defaultdict(list)
     for outcome in outcomes:
-        user, kind, as_of, seq, cause, record = Told(*outcome)
+        user, kind, as_of, seq, cause, record = OutcomeRecord(*outcome)
         own = found[user]
         if kind == "escalated":
             own.append((cause, Escalation(as_of, seq, record)))

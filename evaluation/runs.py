@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from evaluation.labels import Escalation, Told, upheld
+from evaluation.labels import Escalation, OutcomeRecord, upheld
 from evaluation.run_directory import unfinished
 from schemas.errors import ExpectedError
 from schemas.records.decisions import Tier
@@ -133,7 +133,7 @@ def read_outputs(run_dir: Path) -> Outputs:
         scores=scores,
         features={name: _floats(served, name) for name in served.column_names if name not in KEPT},
         escalations=upheld(
-            Told(code[o["user_id"]], o["kind"], o["as_of"], o["seq"], o.get("cause"), o.get("record_seq"))
+            OutcomeRecord(code[o["user_id"]], o["kind"], o["as_of"], o["seq"], o.get("cause"), o.get("record_seq"))
             for o in outcomes
         ),
         warnings=raised,

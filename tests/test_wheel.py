@@ -67,7 +67,9 @@ def sources(pattern: str) -> set[str]:
     }
 
 
-@pytest.mark.parametrize("pattern", ["*.py", "schemas/avro/*.avsc", "dataflows/reports/templates/*.j2", "schemas/lock.json"])
+@pytest.mark.parametrize(
+    "pattern", ["*.py", "schemas/avro/*.avsc", "dataflows/reports/templates/*.j2", "schemas/lock.json"]
+)
 def test_the_wheel_has_every_file_of_a_kind(wheel: Path, pattern: str) -> None:
     """Modules, released schemas and their lock, and templates are all inside."""
     wanted = {name for name in sources(Path(pattern).name) if pattern == "*.py" or Path(name).match(pattern)}

@@ -16,7 +16,7 @@ from dataflows.config.policy import load_policy
 from dataflows.config.settings import Settings
 from dataflows.ingest.redrive import Selection, redrive
 from dataflows.live.cluster import run_cluster
-from dataflows.live.run import Place, accept, clean_up, prepare, run
+from dataflows.live.run import ClusterSlot, accept, clean_up, prepare, run
 from dataflows.live.supervision import Fault, tell_fault
 from dataflows.model_registry.text_model import load_text_model
 from dataflows.model_registry.version_file import load_model
@@ -41,7 +41,7 @@ REASON = click.Choice([reason.value for reason in RejectReason])
 @click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Worker threads.")
 @click.option("--processes", type=click.IntRange(1, 64), default=1, show_default=True, help="On this machine.")
 @click.option("--until-end", is_flag=True, help="Stop at the input topics' present end.")
-@click.option("--place", type=Place.parse, hidden=True, help="What a cluster's processes are started with.")
+@click.option("--place", type=ClusterSlot.parse, hidden=True, help="What a cluster's processes are started with.")
 def run_command(
     settings_file: Path | None,
     policy_file: Path | None,
@@ -50,7 +50,7 @@ def run_command(
     workers: int,
     processes: int,
     until_end: bool,
-    place: Place | None,
+    place: ClusterSlot | None,
 ) -> None:
     """Run live: read the input topics, publish risk events. SIGTERM or Ctrl-C drains and exits.
 

@@ -72,7 +72,7 @@ class Selection(NamedTuple):
 
 
 @dataclass(slots=True)
-class Survey:
+class DeadLetterSummary:
     """What the dead-letter topic holds, without a value of it: filled record by record, in any order.
 
     `inputs` are the input topics with their partition counts: only there may a reject go back to.
@@ -183,7 +183,7 @@ def redrive(
     *,
     send: bool = False,
     batch_records: int = BATCH_RECORDS,
-) -> tuple[Survey, int | None]:
+) -> tuple[DeadLetterSummary, int | None]:
     """Survey the dead letters, and with `send` send the selected ones again; how many were sent, None without `send`.
 
     Errors: those of `Writer`; `RedriveError` for a topic that is no input; `BrokerError` without the topics or Kafka.
@@ -196,7 +196,7 @@ def redrive(
     # Before looking: taking over ends what another redrive has begun, so that no marker is still on its way.
     writer = Writer(kafka, letters) if send else None
     with contextlib.closing(Decoder("reject", settings.registry)) as decoder:
-        survey = Survey(decoder.decode, {name: counts[name] for name in inputs}, selection)
+        survey = DeadLetterSummary(decoder.decode, {name: counts[name] for name in inputs}, selection)
         everything = dict.fromkeys(range(counts[letters]), OFFSET_BEGINNING)
         for letter in read_to_end(kafka, letters, everything, PATIENCE_MS):
             survey.add(letter)
@@ -219,7 +219,7 @@ def marked(letter: Message) -> Origin | None:
         return None
 
 
-def _open(kafka: KafkaSettings, topic: str, survey: Survey) -> Iterator[tuple[Reject, Message]]:
+def _open(kafka: KafkaSettings, topic: str, survey: DeadLetterSummary) -> Iterator[tuple[Reject, Message]]:
     """What is selected and was not redriven, read once more: to keep all values of the survey could fill the memory."""
     wanted = {at[1:] for origin, at in survey.selected.items() if origin not in survey.redriven}
     starts: dict[int, int] = {}

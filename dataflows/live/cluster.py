@@ -22,7 +22,7 @@ from honcho import manager as honcho
 from dataflows.config.settings import RunSettings
 from dataflows.live.cluster_door import held_ports
 from dataflows.live.restarts import Restarts
-from dataflows.live.run import Place
+from dataflows.live.run import ClusterSlot
 from dataflows.live.supervision import BEAT, BEAT_SECONDS, FAULT, LOG, Fault, read_fault
 from dataflows.runtime.console import say
 from dataflows.runtime.exit_codes import ExitCode
@@ -87,7 +87,7 @@ def run_cluster(
         with held_ports(processes) as ports:
             addresses = tuple(f"127.0.0.1:{port}" for port in ports)
             for number in range(processes):
-                place = Place(number, addresses, os.getpid(), restarts.total)
+                place = ClusterSlot(number, addresses, os.getpid(), restarts.total)
                 command = [sys.executable, "-m", "dataflows.cli.main", *arguments, "--place", str(place)]
                 cluster.add_process(f"process-{number}", f"exec {shlex.join(command)}")
             hung = (cluster, printer, settings.hung_seconds, over)

@@ -25,7 +25,7 @@ from dataflows.live.monitor import Monitor
 from dataflows.live.sinks import check_subjects, kafka_sinks
 from dataflows.live.supervision import beat
 from dataflows.recovery.engine_store import resume_epoch, size, tidy
-from dataflows.recovery.errors import faults_told
+from dataflows.recovery.errors import errors_explained
 from dataflows.recovery.guard import keep_private, private_files, refuse_code
 from dataflows.recovery.manifest import StoreLock, accept_topics, accepted_ids, manifest_of, open_store
 from dataflows.recovery.users import UserStores
@@ -51,7 +51,7 @@ STUCK_SECONDS = 30.0
 """How much longer than a delivery may take a flow may stand still before it counts as stuck."""
 
 
-class Place(NamedTuple):
+class ClusterSlot(NamedTuple):
     """A process's place in a local cluster: which one it is, where all of them listen, and who supervises it.
 
     `restarts` is how often its supervisor has started the cluster again.
@@ -66,7 +66,7 @@ class Place(NamedTuple):
         return f"{self.process}@{self.supervisor}@{','.join(self.addresses)}@{self.restarts}"
 
     @classmethod
-    def parse(cls, text: str) -> Place:
+    def parse(cls, text: str) -> ClusterSlot:
         """Return the place of a text form."""
         process, supervisor, addresses, restarts = text.split("@")
         return cls(int(process), tuple(addresses.split(",")), int(supervisor), int(restarts))
@@ -85,7 +85,7 @@ def run(
     workers: int = 1,
     stop_at_end: bool = False,
     stop: Flag | None = None,
-    place: Place | None = None,
+    place: ClusterSlot | None = None,
 ) -> Telemetry:
     """Run until stopped, or with `stop_at_end` until the input topics' present end.
 
@@ -144,7 +144,7 @@ def run(
         epoch = timedelta(seconds=store.epoch_interval_seconds)
         if store.directory is not None:
             watch.accept(accepted_ids(store.directory))
-        told = faults_told(store.directory, users)
+        told = errors_explained(store.directory, users)
         with monitor, told, users or nullcontext(), door or nullcontext(), watch:
             run_flow(flow, workers, epoch=epoch, recovery=recovery, process=process, addresses=addresses)
     return telemetry

@@ -30,7 +30,7 @@ from detectors.features.catalogue import NAMES
 from detectors.features.signals import key_of
 from detectors.profiles.results import Outcome
 from detectors.scoring.served import ServedBatch
-from detectors.scoring.shard import News, Publication
+from detectors.scoring.shard import ModelUpdate, Publication
 from schemas.codec.feature_rows import FeatureRowEncoder
 from schemas.codec.outputs import Decoder, Encoder
 from schemas.records.decisions import RiskEvent
@@ -167,7 +167,7 @@ def kafka_sinks(settings: Settings, telemetry: Telemetry | None = None, watch: T
         values = rows.encode_rows(matrix, *columns)
         return [Outgoing(_key(user_id), value, None) for user_id, value in zip(columns[0], values, strict=True)]
 
-    def encode_news(batch: list[News]) -> Iterable[Outgoing]:
+    def encode_model_update(batch: list[ModelUpdate]) -> Iterable[Outgoing]:
         for news in batch:
             for published in news.published:
                 yield Outgoing(_key(published.version.name), version.encode(published.version), None)
@@ -191,7 +191,7 @@ def kafka_sinks(settings: Settings, telemetry: Telemetry | None = None, watch: T
             on_left_out=None if telemetry is None else lambda why: telemetry.add("left_out", Counter([why])),
         ),
         features=DeliveredSink(settings.kafka, topics.risk_features, encode_served),
-        models=EncodedSink(sink(topics.risk_models), encode_news),
+        models=EncodedSink(sink(topics.risk_models), encode_model_update),
         rejects=RejectSink(settings.kafka, topics.dead_letters, reject.encode),
         late=EncodedSink(sink(topics.late), encode_lates),
         outcomes=NullSink[Outcome](),

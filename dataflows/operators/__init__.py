@@ -7,8 +7,8 @@ leaves as a Reject. States are snapshot as versioned bytes of plain data, never 
 from dataflows.operators.context import context
 from dataflows.operators.decode import decode
 from dataflows.operators.deliver import deliver
-from dataflows.operators.judge import judge
 from dataflows.operators.learn import learn
 from dataflows.operators.profile import profile
+from dataflows.operators.score import score
 
-__all__ = ["context", "decode", "deliver", "judge", "learn", "profile"]
+__all__ = ["context", "decode", "deliver", "learn", "profile", "score"]

@@ -14,19 +14,19 @@ from detectors.learning.learner import STATE_VERSION, Learner
 from detectors.models.catalogue import new_model
 from detectors.models.track_record import TrackRecord
 from detectors.policy.policy import Policy
-from detectors.profiles.results import Lesson
-from detectors.scoring.shard import News
+from detectors.profiles.results import TrainingEvent
+from detectors.scoring.shard import ModelUpdate
 from schemas.records.rejects import Reject
 
 
-class Lessons(NamedTuple):
+class TrainingEvents(NamedTuple):
     """A batch of lessons for one model."""
 
     model: str
-    lessons: list[Lesson]
+    lessons: list[TrainingEvent]
 
 
-class LearnLogic(StatefulBatchLogic[Lessons, News, bytes]):
+class LearnLogic(StatefulBatchLogic[TrainingEvents, ModelUpdate, bytes]):
     """One model's learner, made when its first lessons or its snapshot name the model."""
 
     def __init__(self, policy: Policy, snapshot: bytes | None) -> None:
@@ -43,13 +43,13 @@ class LearnLogic(StatefulBatchLogic[Lessons, News, bytes]):
             model, policy.learning, TrackRecord(policy) if policy.tracked else None, partial(new_model, model, policy)
         )
 
-    def on_batch(self, values: list[Lessons]) -> tuple[list[News], bool]:
+    def on_batch(self, values: list[TrainingEvents]) -> tuple[list[ModelUpdate], bool]:
         """Learn what is in order, and tell the lanes how far that went."""
         learner = self._learner
         if learner is None:
             learner = self._learner = self._new(values[0].model)
         published, reached = learner.take([lesson for bundle in values for lesson in bundle.lessons])
-        return [News(learner.name, published, dict(reached), learner.forgotten(), learner.fates())], False
+        return [ModelUpdate(learner.name, published, dict(reached), learner.forgotten(), learner.fates())], False
 
     def snapshot(self) -> bytes:
         """The learner's state as versioned bytes; the engine asks when an epoch is complete, with all its lessons."""
@@ -61,21 +61,21 @@ class LearnLogic(StatefulBatchLogic[Lessons, News, bytes]):
 @operator
 def learn(
     step_id: str,
-    lessons: Stream[Lesson],
+    lessons: Stream[TrainingEvent],
     rejects: Stream[Reject],
     policy: Policy,
     models: tuple[str, ...],
-) -> Stream[News]:
+) -> Stream[ModelUpdate]:
     """Teach every model the same lessons; none, where the model is pinned.
 
     A Reject teaches nothing, but its place in the order is accounted for.
     """
 
-    def place(batch: list[Reject]) -> list[Lesson]:
-        return [Lesson(reject.partition, reject.seq, "", -1, (), erased=False) for reject in batch]
+    def place(batch: list[Reject]) -> list[TrainingEvent]:
+        return [TrainingEvent(reject.partition, reject.seq, "", -1, (), erased=False) for reject in batch]
 
-    def to_models(batch: list[Lesson]) -> list[tuple[str, Lessons]]:
-        return [(model, Lessons(model, batch)) for model in models]
+    def to_models(batch: list[TrainingEvent]) -> list[tuple[str, TrainingEvents]]:
+        return [(model, TrainingEvents(model, batch)) for model in models]
 
     places = op.flat_map_batch("places", rejects, place)
     bundles = op.flat_map_batch("bundles", op.merge("lessons", lessons, places), to_models)

@@ -19,9 +19,9 @@ from dataflows.operators.decode import Decoded
 from dataflows.recovery.users import UserStore, UserStores
 from dataflows.runtime.telemetry import Telemetry
 from detectors.base.state import pack, unpack
-from detectors.profiles.results import LaneItem, Lesson, Outcome
-from detectors.profiles.user import Rulebook
-from detectors.profiles.users import LIVE, Taken, Users
+from detectors.profiles.results import LaneItem, Outcome, TrainingEvent
+from detectors.profiles.user import CompiledPolicy
+from detectors.profiles.users import LIVE, BatchResult, Users
 from schemas.records.base import CHAT, MODERATION, Position
 from schemas.records.events import ChatMessage, Event
 from schemas.records.rejects import Reject, RejectReason
@@ -44,7 +44,7 @@ class ProfileOut:
     """What every event came to: points, outcomes and erasures for the lanes, lessons, lates and rejects."""
 
     items: KeyedStream[list[LaneItem]]
-    lessons: Stream[Lesson]
+    lessons: Stream[TrainingEvent]
     lates: Stream[Late]
     rejects: Stream[Reject]
     outcomes: Stream[Outcome]
@@ -73,7 +73,7 @@ class Gathered(NamedTuple):
     """What a batch of many users' events came to: the items by lane, and all the rest."""
 
     items: dict[str, list[LaneItem]]
-    lessons: list[Lesson]
+    lessons: list[TrainingEvent]
     lates: list[Late]
     rejects: list[Reject]
     outcomes: list[Outcome]
@@ -86,7 +86,7 @@ class Bundle(NamedTuple):
     events: list[Decoded]
 
 
-class ProfileLogic(StatefulBatchLogic[Bundle, Taken, bytes]):
+class ProfileLogic(StatefulBatchLogic[Bundle, BatchResult, bytes]):
     """The users of one lane, made when its first events or its snapshot name the lane.
 
     With `stores` the users are kept there, and a snapshot says no more than what of it counts. `lanes` are those of
@@ -121,7 +121,7 @@ class ProfileLogic(StatefulBatchLogic[Bundle, Taken, bytes]):
             for user_id, state in self._store.read():
                 self.users.restore(user_id, state)
 
-    def on_batch(self, values: list[Bundle]) -> tuple[list[Taken], bool]:
+    def on_batch(self, values: list[Bundle]) -> tuple[list[BatchResult], bool]:
         """Count the events; see `Users.take`."""
         if self._lane is None:
             self._open(values[0].lane, 0)
@@ -182,7 +182,7 @@ def _number(user_id: str) -> int:
 def profile(
     step_id: str,
     up: Stream[list[Decoded]],
-    rules: Rulebook,
+    rules: CompiledPolicy,
     lanes: int,
     telemetry: Telemetry,
     stores: UserStores | None,
@@ -211,7 +211,7 @@ def profile(
     bundles = op.flat_map_batch("by_lane", up, by_lane)
     steps = op.stateful_batch("lanes", bundles, lambda snapshot: ProfileLogic(new_users, stores, logics, snapshot))
 
-    def gather(batch: list[tuple[str, Taken]]) -> list[Gathered]:
+    def gather(batch: list[tuple[str, BatchResult]]) -> list[Gathered]:
         found = Gathered({}, [], [], [], [])
         outcomes: Counter[str] = Counter()
         items = 0
@@ -233,7 +233,7 @@ def profile(
     def to_lanes(batch: list[Gathered]) -> Iterable[tuple[str, list[LaneItem]]]:
         return chain.from_iterable(found.items.items() for found in batch)
 
-    def to_lessons(batch: list[Gathered]) -> Iterable[Lesson]:
+    def to_training_events(batch: list[Gathered]) -> Iterable[TrainingEvent]:
         return chain.from_iterable(found.lessons for found in batch)
 
     def to_lates(batch: list[Gathered]) -> Iterable[Late]:
@@ -247,7 +247,7 @@ def profile(
 
     return ProfileOut(
         items=op.flat_map_batch("items", gathered, to_lanes),
-        lessons=op.flat_map_batch("lessons", gathered, to_lessons),
+        lessons=op.flat_map_batch("lessons", gathered, to_training_events),
         lates=op.flat_map_batch("lates", gathered, to_lates),
         rejects=op.flat_map_batch("rejects", gathered, to_rejects),
         outcomes=op.flat_map_batch("outcomes", gathered, to_outcomes),

@@ -28,7 +28,7 @@ def step_aside() -> None:
             os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + ASIDE)
 
 
-def fold(database: sqlite3.Connection, last: int) -> None:
+def compact(database: sqlite3.Connection, last: int) -> None:
     """Put the changes up to a generation where they belong.
 
     Raises:

@@ -26,7 +26,7 @@ UNREADABLE = frozenset({"UnpicklingError", "EOFError"})
 
 
 @contextmanager
-def faults_told(directory: Path | None, users: UserStores | None = None) -> Iterator[None]:
+def errors_explained(directory: Path | None, users: UserStores | None = None) -> Iterator[None]:
     """Raise `StoreError` for what is the store's fault: a disk that takes no more, and damage, which is looked for.
 
     The engine tells neither but by panicking; `users` note their own. Where it panicked because of an error that was

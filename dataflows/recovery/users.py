@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Self
 from zlib import crc32
 
-from dataflows.recovery.compaction import empty_log, fold, step_aside, user_text
+from dataflows.recovery.compaction import compact, empty_log, step_aside, user_text
 from dataflows.recovery.engine_store import NO_ROOM, RESTORE, listed, took_none
 from dataflows.recovery.guard import LIVING
 from dataflows.recovery.lock import StoreError
@@ -134,11 +134,11 @@ class UserStores:
                 database.execute("BEGIN IMMEDIATE")
                 database.execute("DELETE FROM changes WHERE generation > ?", (generation,))
                 database.execute("UPDATE about SET generation = ?", (generation,))
-                fold(database, generation)  # no later start goes behind this one
+                compact(database, generation)  # no later start goes behind this one
             empty_log(database)
             return UserStore(self, path, database, generation, turn)
 
-    def fold_later(self, settle: Callable[[int], None], last: int) -> Future[None]:
+    def compact_later(self, settle: Callable[[int], None], last: int) -> Future[None]:
         """Have a lane's changes folded up to a generation, in turn with those of others."""
         return self._folding.submit(settle, last)
 
@@ -259,7 +259,7 @@ class UserStore:
         last = self._generation - BEHIND
         if last >= self._next and self.free:
             self._next = last + TOGETHER
-            self._doing = self._stores.fold_later(self._settle, last)
+            self._doing = self._stores.compact_later(self._settle, last)
 
     def _settle(self, last: int) -> None:
         """Fold the changes up to a generation, and write what was in the log beside the file into it, once."""
@@ -267,7 +267,7 @@ class UserStore:
         with self._stores.telling(self._path):
             with database:
                 database.execute("BEGIN IMMEDIATE")
-                fold(database, last)
+                compact(database, last)
             empty_log(database)
 
 

@@ -26,7 +26,7 @@ from detectors.features.catalogue import NAMES
 from detectors.models.catalogue import freeze
 from detectors.policy.policy import Policy
 from detectors.profiles.results import Outcome, cause_of
-from detectors.scoring.shard import News, Publication
+from detectors.scoring.shard import ModelUpdate, Publication
 from detectors.text.scorer import TextScorer
 from schemas.codec.inputs import EARLIEST_TIME, Codec
 from schemas.codec.outputs import encode_json
@@ -118,7 +118,7 @@ def _replayed(
     risk = JsonlSink[Keyed](out / "risk-events.jsonl", _render_publication, lambda item: item[1].at.seq)
     rejects = JsonlSink[Reject](out / "rejects.jsonl", _render_record, lambda item: item.seq)
     late = JsonlSink[Late](out / "late.jsonl", _render_late, lambda item: item.at.seq)
-    features, models = FeatureTable(NAMES), MemorySink[News]()
+    features, models = FeatureTable(NAMES), MemorySink[ModelUpdate]()
     outcomes = JsonlSink[Outcome](
         out / "outcomes.jsonl",
         lambda item: _render_outcome(item, features.record_of(item.at)),
@@ -169,7 +169,7 @@ def _replayed(
     return summary, why_undrawn(out)
 
 
-def _write_models(news: list[News], pinned: ModelVersion | None, folder: Path) -> dict[str, ModelVersion]:
+def _write_models(news: list[ModelUpdate], pinned: ModelVersion | None, folder: Path) -> dict[str, ModelVersion]:
     """Every version in the order it came into force, one a line, and the last of each model as a file of its own."""
     published = [item for heard in news for item in heard.published]
     published.sort(key=lambda item: (item.seq, item.version.name))

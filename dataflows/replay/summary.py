@@ -12,12 +12,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from dataflows.replay.quality import figures, measure
-from dataflows.runtime.silence import silence_told
+from dataflows.runtime.silence import silence_sentences
 from dataflows.runtime.telemetry import Telemetry
 from detectors.policy.policy import Policy
 from detectors.profiles.results import Outcome, cause_of
 from detectors.scoring.shard import Publication
-from evaluation.labels import Told, label, period_of, upheld
+from evaluation.labels import OutcomeRecord, label, period_of, upheld
 from evaluation.metrics import average_precision, brier, roc_auc
 from schemas.records.decisions import ModelVersion, RiskEvent
 
@@ -90,7 +90,9 @@ def summarise(
     code = {user: number for number, user in enumerate(dict.fromkeys(users))}
     records = dict(zip(offsets[::-1].tolist(), places[::-1].tolist(), strict=True))  # the first place of each
     escalations = upheld(
-        Told(code[o.user_id], o.kind, o.as_of, o.at.seq, cause_of(o), min(o.at.seq, records.get(o.at.offset, o.at.seq)))
+        OutcomeRecord(
+            code[o.user_id], o.kind, o.as_of, o.at.seq, cause_of(o), min(o.at.seq, records.get(o.at.offset, o.at.seq))
+        )
         for o in outcomes
         if o.user_id in code
     )
@@ -151,6 +153,6 @@ def summarise(
             "budget": policy.warnings.budget,
         },
     }
-    summary["faults"] = silence_told(summary)
+    summary["faults"] = silence_sentences(summary)
     document: dict[str, Any] = orjson.loads(orjson.dumps(summary))
     return document

@@ -35,7 +35,7 @@ SILENT = {
 """Why no score could warn."""
 
 
-def silence_told(summary: Mapping[str, Any]) -> list[str]:
+def silence_sentences(summary: Mapping[str, Any]) -> list[str]:
     """Return what a replay's summary shows of scoring that stopped, shrank or degraded, a sentence each."""
     told = []
     points, unscored = summary["decision_points"], summary["unscored"]

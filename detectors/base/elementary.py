@@ -159,6 +159,6 @@ def logistic(log_odds: float) -> float:
     return 1.0 / (1.0 + exp(-log_odds))
 
 
-def squash(value: float) -> float:
+def symlog(value: float) -> float:
     """Return `sign(value) * log1p(|value|)`, with the sign of a zero or NaN."""
     return copysign(log1p(abs(value)), value)

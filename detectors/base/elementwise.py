@@ -187,7 +187,7 @@ exp = _for_arrays(one.exp, _exp)
 exp2 = _for_arrays(one.exp2, _exp2)
 log = _for_arrays(one.log, _log)
 log1p = _for_arrays(one.log1p, _log1p)
-squash = _for_arrays(one.squash, _squash)
+symlog = _for_arrays(one.symlog, _squash)
 logistic = _for_arrays(one.logistic, _logistic)
 
 

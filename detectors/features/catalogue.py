@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from detectors.features.declare import (
+    ChannelFeature,
     Decay,
     Feature,
-    Here,
     Ratio,
-    Recent,
     Session,
     Shift,
     Since,
     StrikeCount,
+    TokenNgram,
     Trend,
     Window,
 )
@@ -61,13 +61,13 @@ CATALOGUE: tuple[Feature, ...] = (
     Session("number"),
     Session("first"),
     # the channel, and the user in it; absent unless the policy has channels remembered
-    Here("rate"),
-    Here("share"),
-    Here("sanctions"),
+    ChannelFeature("rate"),
+    ChannelFeature("share"),
+    ChannelFeature("sanctions"),
     Window("excess", "mean", "24h"),
     Ratio("quick_answer", "24h"),
     # what happened last, in its order
-    Recent(4),
+    TokenNgram(4),
 )
 
 CANDIDATES: tuple[Feature, ...] = (
@@ -78,10 +78,10 @@ CANDIDATES: tuple[Feature, ...] = (
     Window("gap", "spread", "24h"),
     Shift("length", "1h", "24h"),
     Shift("toxicity", "1h", "24h"),
-    Here("age"),
-    Here("newcomers"),
-    Here("toxicity"),
-    Here("answered"),
+    ChannelFeature("age"),
+    ChannelFeature("newcomers"),
+    ChannelFeature("toxicity"),
+    ChannelFeature("answered"),
     Window("answer", "count", "24h"),
     Decay("answer", "7d"),
     Ratio("answer", "24h"),
@@ -91,7 +91,7 @@ CANDIDATES: tuple[Feature, ...] = (
 
 NAMES: tuple[str, ...] = tuple(feature.name for feature in CATALOGUE)
 """Column names of a feature vector, in order."""
-CODES: tuple[str, ...] = tuple(feature.name for feature in CATALOGUE if isinstance(feature, Recent))
+CODES: tuple[str, ...] = tuple(feature.name for feature in CATALOGUE if isinstance(feature, TokenNgram))
 """The columns that hold categories. They come last."""
 NUMBERS: tuple[str, ...] = tuple(name for name in NAMES if name not in CODES)
 """The columns that hold quantities, what all models but `sequence` read."""

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from detectors.features.declare import (
     HOPS,
+    ChannelFeature,
     Decay,
     Feature,
-    Here,
     Ratio,
-    Recent,
     Session,
     Shift,
     Since,
     StrikeCount,
+    TokenNgram,
     duration_ms,
 )
 from detectors.features.signals import DISTINCT_SIGNALS, LEDGER_SIGNALS, SIGNALS
@@ -25,11 +25,11 @@ def check(feature: Feature) -> None:
     Raises:
         ValueError: if its signal or span is unknown, or its aggregate does not fit its signal.
     """
-    if isinstance(feature, Recent):
+    if isinstance(feature, TokenNgram):
         if not 1 <= feature.length <= LONGEST:
             raise ValueError(f"feature {feature.name} is over {feature.length} tokens: choose 1 to {LONGEST}")
         return
-    if isinstance(feature, Session | Here):
+    if isinstance(feature, Session | ChannelFeature):
         return  # each is one of a few
     name, aggregate = feature.name, getattr(feature, "aggregate", "")
     signal = getattr(feature, "signal", "first")

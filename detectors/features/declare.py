@@ -162,7 +162,7 @@ class Session:
 
 
 @dataclass(frozen=True, slots=True)
-class Here:
+class ChannelFeature:
     """What the channel of the user's latest message was like when it came; see `detectors.features.context.Context`.
 
     >>> Here("age").name
@@ -188,7 +188,7 @@ class StrikeCount:
 
 
 @dataclass(frozen=True, slots=True)
-class Recent:
+class TokenNgram:
     """The code of the user's latest tokens, up to `length` of them and the triggering event's among them.
 
     A code is a category: it can be looked up, and neither added nor compared. See `detectors.features.tokens`.
@@ -205,4 +205,4 @@ class Recent:
         return f"sequence_{self.length}"
 
 
-Feature = Window | Decay | Since | Ratio | Trend | Shift | Session | Here | StrikeCount | Recent
+Feature = Window | Decay | Since | Ratio | Trend | Shift | Session | ChannelFeature | StrikeCount | TokenNgram

@@ -16,16 +16,16 @@ from detectors.features.check import check
 from detectors.features.context import Context
 from detectors.features.declare import (
     HOPS,
+    ChannelFeature,
     Decay,
     Feature,
     Happening,
-    Here,
     Ratio,
-    Recent,
     Session,
     Shift,
     Since,
     StrikeCount,
+    TokenNgram,
     Trend,
     Window,
     duration_ms,
@@ -202,7 +202,7 @@ class Plan:
                 slot = self._slot(name, nan)
                 self.session_reads = append(append(self.session_reads, slot), get_args(Happening).index(happening))
                 return slot
-            case Here(surrounding):
+            case ChannelFeature(surrounding):
                 slot = self._slot(name, nan)
                 self.here_reads = append(append(self.here_reads, slot), Context._fields.index(surrounding))
                 return slot
@@ -226,7 +226,7 @@ class Plan:
                 self.since_reads = append(append(self.since_reads, len(self.lasts)), slot)
                 self.lasts.append(signal)
                 return slot
-            case Recent(length):
+            case TokenNgram(length):
                 slot = self._slot(name, nan)
                 self.trail_reads = append(append(self.trail_reads, slot), (1 << 8 * length) - 1)
                 return slot

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from detectors.base.elementwise import squash
+from detectors.base.elementwise import symlog
 from detectors.base.vectors import Matrix
 from detectors.features.catalogue import CODES, NAMES, NUMBERS
 
 
-class Reads:
+class FeatureSelection:
     """Which features a model reads, in the order of the catalogue: quantities squashed, codes as they are."""
 
     __slots__ = ("_rows", "columns", "names")
@@ -32,20 +32,20 @@ class Reads:
         return readings
 
 
-QUANTITIES = Reads(NUMBERS)
+QUANTITIES = FeatureSelection(NUMBERS)
 """What a model reads that reckons with numbers."""
 
 
-CATEGORIES = Reads(CODES)
+CATEGORIES = FeatureSelection(CODES)
 """What a model reads that looks codes up."""
 
 
-EVERYTHING = Reads(NAMES)
+EVERYTHING = FeatureSelection(NAMES)
 """What a model reads that is made of others."""
 
 
 def columns_of(matrix: Matrix) -> Matrix:
     """What models may read of whole vectors, shape (features, points): quantities squashed, codes as they are."""
     columns: Matrix = matrix.T.copy()
-    columns[: len(NUMBERS)] = squash(columns[: len(NUMBERS)])
+    columns[: len(NUMBERS)] = symlog(columns[: len(NUMBERS)])
     return columns

@@ -29,14 +29,14 @@ from detectors.features.upgrade import stored_vector
 from detectors.labels.reservoir import Turn
 from detectors.learning.ahead import MOST, Ahead, example_of, plain_example
 from detectors.learning.order import InOrder, pass_over
-from detectors.models.base import OnlineModel, Remembers, publisher
+from detectors.models.base import OnlineModel, StoresExamples, publisher
 from detectors.models.catalogue import FAMILIES, MODELS, freeze
 from detectors.models.erasure import without_user
 from detectors.models.inputs import Reader, weighed
 from detectors.models.track_record import TrackRecord
 from detectors.models.version import FrozenModel
 from detectors.policy.sections import LearningPolicy
-from detectors.profiles.results import Asked, Lesson
+from detectors.profiles.results import TrackedPoint, TrainingEvent
 from schemas.records.decisions import ModelVersion
 
 STATE_VERSION = 4
@@ -108,16 +108,16 @@ class Learner:
     def _begin(self) -> None:
         """Begin with a model that has learnt nothing."""
         self._model = self._new_model()
-        self._memory = self._model if isinstance(self._model, Remembers) else None
+        self._memory = self._model if isinstance(self._model, StoresExamples) else None
         self._publish = publisher(self._model)
         self._learned_until = -1
         self._examples = 0
         self._positives = 0
 
-    def take(self, lessons: list[Lesson]) -> tuple[list[Published], dict[int, int]]:
+    def take(self, lessons: list[TrainingEvent]) -> tuple[list[Published], dict[int, int]]:
         """Learn what can be learnt in order; the versions published, and each partition's position reached."""
         published: list[Published] = []
-        watched: list[tuple[Lesson, int]] = []
+        watched: list[tuple[TrainingEvent, int]] = []
         clock, every, track = self._clock, self._learning.publish_every, self._track
         ready = self._order.take(lessons)
         rows = iter(self._reader.rows([example.vector for lesson in ready for example in lesson.examples]))
@@ -249,7 +249,7 @@ class Learner:
         if self._track is not None:
             self._in_force, self._scorer = version, freeze(version)
 
-    def _record(self, watched: list[tuple[Lesson, int]], track: TrackRecord) -> None:
+    def _record(self, watched: list[tuple[TrainingEvent, int]], track: TrackRecord) -> None:
         """Enter lessons into the record, their points with the scores of the version in force.
 
         Each has the log's clock beside it: a point dated further ahead than a warning takes to mature is left out.
@@ -335,9 +335,11 @@ class Learner:
         for partition, seq, user_id, time, examples, erased, *since_2 in state["waiting"]:  # turns since version 4
             taught = tuple(map(example_of, examples))
             point, told = since_2 or (None, None)
-            asked = None if point is None else Asked(point[0], stored_vector(point[1]))
+            asked = None if point is None else TrackedPoint(point[0], stored_vector(point[1]))
             turns = [(told, -1, time, seq)] if isinstance(told, str) else told or ()
-            waiting.append(Lesson(partition, seq, user_id, time, taught, erased, asked, tuple(map(Turn._make, turns))))
+            waiting.append(
+                TrainingEvent(partition, seq, user_id, time, taught, erased, asked, tuple(map(Turn._make, turns)))
+            )
         self._order = InOrder(dict(state["following"]), waiting)
         self._clock = LogClock.load(state["clock"])
         if "ahead" in state:  # since version 4
@@ -353,7 +355,7 @@ class Learner:
                 self._put_in_force(ModelVersion.model_validate(state["in_force"]))
 
 
-def _plain(lesson: Lesson) -> tuple[Any, ...]:
+def _plain(lesson: TrainingEvent) -> tuple[Any, ...]:
     """A lesson as plain data."""
     examples = [plain_example(example) for example in lesson.examples]
     asked = None if lesson.asked is None else (lesson.asked.as_of, lesson.asked.vector.tobytes())

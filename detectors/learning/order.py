@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from detectors.base.log_clock import LogClock
-from detectors.profiles.results import Lesson
+from detectors.profiles.results import TrainingEvent
 
 
 class InOrder:
     """Gives lessons back in the order of their dense positions within each partition."""
 
-    def __init__(self, following: dict[int, int] | None = None, waiting: list[Lesson] | None = None) -> None:
+    def __init__(self, following: dict[int, int] | None = None, waiting: list[TrainingEvent] | None = None) -> None:
         self.following = {} if following is None else following
-        self._waiting: dict[tuple[int, int], Lesson] = {}
+        self._waiting: dict[tuple[int, int], TrainingEvent] = {}
         for lesson in waiting or []:
             self._waiting[lesson.partition, lesson.seq] = lesson
 
-    def take(self, lessons: list[Lesson]) -> list[Lesson]:
+    def take(self, lessons: list[TrainingEvent]) -> list[TrainingEvent]:
         """Every lesson that nothing earlier of its partition is missing before."""
         waiting, following = self._waiting, self.following
         if lessons and not waiting and (stretch := _stretch(lessons, following)) is not None:
@@ -39,12 +39,12 @@ class InOrder:
             self.following[partition] = seq
 
     @property
-    def waiting(self) -> list[Lesson]:
+    def waiting(self) -> list[TrainingEvent]:
         """Lessons that came early, in order."""
         return [self._waiting[key] for key in sorted(self._waiting)]
 
 
-def pass_over(lessons: list[Lesson], at: int, clock: LogClock, low: int, high: int) -> int:
+def pass_over(lessons: list[TrainingEvent], at: int, clock: LogClock, low: int, high: int) -> int:
     """Advance the clock; return the index, from `at` on, of the next lesson with examples, an erasure, or an effect.
 
     A lesson has an effect if it brings the clock to `high` or below `low` (ms). The clock has seen the lesson returned,
@@ -61,7 +61,7 @@ def pass_over(lessons: list[Lesson], at: int, clock: LogClock, low: int, high: i
     return len(lessons)
 
 
-def _stretch(lessons: list[Lesson], following: dict[int, int]) -> list[Lesson] | None:
+def _stretch(lessons: list[TrainingEvent], following: dict[int, int]) -> list[TrainingEvent] | None:
     """The lessons in order, where they are the next of one partition and none is missing: the usual case."""
     partition = lessons[0].partition
     first, many = following.get(partition, 0), len(lessons)

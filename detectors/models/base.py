@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from schemas.records.decisions import Exemplar, Reason
 
 if TYPE_CHECKING:
-    from detectors.features.selection import Reads
+    from detectors.features.selection import FeatureSelection
 from detectors.base.points import DecisionPoint, Example
 from detectors.base.vectors import Matrix, Row
 
@@ -39,7 +39,7 @@ class OnlineModel(Protocol):
     """A model that learns example by example and is published as data."""
 
     family: str
-    reads: Reads
+    reads: FeatureSelection
 
     def class_weight(self, asked: float) -> float:
         """What a positive weighs against a negative in what this model learns, when `asked` is the policy's wish."""
@@ -63,7 +63,7 @@ class OnlineModel(Protocol):
 
 
 @runtime_checkable
-class Remembers(Protocol):
+class StoresExamples(Protocol):
     """What a model that keeps examples themselves has to hear of besides: time, and who is to be forgotten."""
 
     def advance(self, now: int) -> bool:
@@ -76,7 +76,7 @@ class Remembers(Protocol):
 
 
 @runtime_checkable
-class Withholds(Protocol):
+class PublishesSubset(Protocol):
     """What a model that keeps more than it publishes has besides."""
 
     def publish(self) -> dict[str, Any]:
@@ -86,4 +86,4 @@ class Withholds(Protocol):
 
 def publisher(model: OnlineModel) -> Callable[[], dict[str, Any]]:
     """What tells what of a model goes into its versions: all that it knows, unless it withholds some of that."""
-    return model.publish if isinstance(model, Withholds) else model.dump
+    return model.publish if isinstance(model, PublishesSubset) else model.dump

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any
 
-from detectors.features.selection import Reads
+from detectors.features.selection import FeatureSelection
 from detectors.models.additive.additive import Additive
 from detectors.models.base import OnlineModel
 from detectors.models.linear.logistic import Logistic
@@ -46,7 +46,7 @@ def new_model(name: str, policy: Policy) -> OnlineModel:
     else:
         model = MODELS[name if variant is None else variant.model](policy.learning)
     if variant is not None:
-        model.reads = Reads([name for name in model.reads.names if not variant.ignores(name)])
+        model.reads = FeatureSelection([name for name in model.reads.names if not variant.ignores(name)])
     return model
 
 

@@ -8,7 +8,7 @@ from math import nan
 from detectors.base.points import Example
 from detectors.base.vectors import Row, Vector, matrix_from
 from detectors.features.catalogue import NAMES
-from detectors.features.selection import EVERYTHING, Reads
+from detectors.features.selection import EVERYTHING, FeatureSelection
 
 PLACES = {name: place for place, name in enumerate(NAMES)}
 """By feature, its place in a row."""
@@ -21,7 +21,7 @@ class Reader:
 
     __slots__ = ("_unread",)
 
-    def __init__(self, reads: Reads) -> None:
+    def __init__(self, reads: FeatureSelection) -> None:
         read = frozenset(reads.columns)
         self._unread = [column for column in range(len(NAMES)) if column not in read]
 

@@ -11,7 +11,7 @@ import orjson
 from detectors.base.elementwise import exp, ordered_sum
 from detectors.base.points import DecisionPoint
 from detectors.base.vectors import Matrix, matrix_from
-from detectors.features.selection import Reads, columns_of
+from detectors.features.selection import FeatureSelection, columns_of
 from detectors.models.track_record import track_of
 from schemas.records.decisions import Exemplar, ModelVersion, Reason
 
@@ -75,7 +75,7 @@ class LinearTerms(NamedTuple):
 class Family(NamedTuple):
     """How versions of a family are read: what of a vector, and which terms a dumped state stands for."""
 
-    reads: Reads
+    reads: FeatureSelection
     terms: Callable[[dict[str, Any], tuple[str, ...]], Terms]
 
 
@@ -96,7 +96,7 @@ class FrozenModel:
         self.version = record.version
         self.learned_until = record.learned_until
         self.track = track_of(document["track"]) if "track" in document else None
-        self._reads = Reads(document["reads"]) if "reads" in document else family.reads
+        self._reads = FeatureSelection(document["reads"]) if "reads" in document else family.reads
         self._correction: float = document["sample"] / document["positive_weight"]
         self._terms = family.terms(document["model"], self._reads.names)
         seen = min(record.positives, record.examples - record.positives)

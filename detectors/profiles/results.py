@@ -7,7 +7,7 @@ from typing import NamedTuple
 from detectors.base.points import DecisionPoint, Example
 from detectors.base.vectors import Vector
 from detectors.labels.reservoir import Change, Turn
-from detectors.profiles.user import Step
+from detectors.profiles.user import EventResult
 from schemas.records.base import Position
 
 
@@ -44,14 +44,14 @@ def cause_of(outcome: Outcome) -> str:
     return f"{outcome.cause:016x}-{outcome.escalated_at}"
 
 
-class Asked(NamedTuple):
+class TrackedPoint(NamedTuple):
     """A decision point whose score goes into the track record: as of when (ms), and the vector as served."""
 
     as_of: int
     vector: Vector
 
 
-class Lesson(NamedTuple):
+class TrainingEvent(NamedTuple):
     """What one event teaches: its place in the source partition, and the examples it made known.
 
     `time` is the event time, or -1 where the record was no event. `erased` says that the user asked to be forgotten:
@@ -66,23 +66,23 @@ class Lesson(NamedTuple):
     time: int
     examples: tuple[Example, ...]
     erased: bool
-    asked: Asked | None = None
+    asked: TrackedPoint | None = None
     turns: tuple[Turn, ...] = ()
 
 
-def lesson_of(step: Step, tracked_from: int | None = None) -> Lesson:
+def training_event_of(step: EventResult, tracked_from: int | None = None) -> TrainingEvent:
     """What a user's step teaches; `tracked_from` is the number of events from which points go into the track record."""
     _, partition, _, seq = step.at
     point, erased = step.point, step.outcome == "erased"
     if tracked_from is None:
         # no frame of Python, as calling the class would make; there is one for every event
         plain = (partition, seq, step.user_id, step.time, step.examples, erased, None, ())
-        return tuple.__new__(Lesson, plain)
-    asked = Asked(point.as_of, point.vector) if point is not None and point.events >= tracked_from else None
-    return Lesson(partition, seq, step.user_id, step.time, step.examples, erased, asked, step.turns)
+        return tuple.__new__(TrainingEvent, plain)
+    asked = TrackedPoint(point.as_of, point.vector) if point is not None and point.events >= tracked_from else None
+    return TrainingEvent(partition, seq, step.user_id, step.time, step.examples, erased, asked, step.turns)
 
 
-def outcomes_of(step: Step) -> list[Outcome]:
+def outcomes_of(step: EventResult) -> list[Outcome]:
     """Return the outcomes of a user's step, in order."""
     found = []
     for kind, cause, time, seq in step.turns:

@@ -46,7 +46,7 @@ Outcome = Literal["seen", "late", "duplicate", "erased"]
 
 
 @final
-class Step:
+class EventResult:
     """What one event of one user came to. Every event gives exactly one step, whatever its outcome.
 
     `time` is the event time; `turns` are the escalations that this event made or overturned, in order.
@@ -87,7 +87,7 @@ class Step:
         return f"Step({', '.join(map(repr, told))})"
 
 
-class Rulebook:
+class CompiledPolicy:
     """What every user is treated by: the compiled features, target, lateness and profile TTL of a policy.
 
     `tracked_from` is the number of events from which a user's points go into the track record; None without one.
@@ -112,7 +112,7 @@ class User:
 
     def __init__(
         self,
-        rules: Rulebook,
+        rules: CompiledPolicy,
         partition: int = NOWHERE,
         profile: Profile | None = None,
         history: History | None = None,
@@ -122,7 +122,7 @@ class User:
         self.profile: Profile = Profile(rules.plan) if profile is None else profile
         self.history: History = History() if history is None else history
 
-    def step(self, event: Event, at: Position, context: Context | None = None) -> Step:
+    def step(self, event: Event, at: Position, context: Context | None = None) -> EventResult:
         """Take one event, with what a message finds in its channel where that is known.
 
         After an erasure the caller drops this object and with it all that was known.
@@ -131,10 +131,12 @@ class User:
         time: i64 = event.event_time
         user_id = event.user_id
         if not isinstance(event, ChatMessage) and event.kind == "erasure":
-            return Step(at, user_id, time, "erased")  # however late, and whatever its id: it is always carried out
+            return EventResult(
+                at, user_id, time, "erased"
+            )  # however late, and whatever its id: it is always carried out
         clock, rules = profile.clock, self.rules
         if is_late(time, clock, rules.lateness):
-            return Step(at, user_id, time, "late")
+            return EventResult(at, user_id, time, "late")
         if begins_anew(time, clock, rules.ttl):
             # Back after too long a silence. It is the user's own events that say so, and nothing else in the log, so
             # whoever keeps users may drop a silent one at any time from here on, or never.
@@ -142,7 +144,7 @@ class User:
             history = self.history = History()
         moderation = not isinstance(event, ChatMessage)
         if profile.is_duplicate(event_key(event.event_id, moderation=moderation)):
-            return Step(at, user_id, time, "duplicate")
+            return EventResult(at, user_id, time, "duplicate")
         learnt: list[Example] = []
         turns: list[Turn] = []
         if isinstance(event, ChatMessage):
@@ -167,13 +169,13 @@ class User:
             if event.reversal is not None:
                 profile.read_sanction_since(scratch)
         if not target.at_risk(history, profile.clock):
-            return Step(at, user_id, time, "seen", None, tuple(learnt), tuple(turns))
+            return EventResult(at, user_id, time, "seen", None, tuple(learnt), tuple(turns))
         served = (user_id, profile.clock, event.event_id, vector_of(profile, scratch), profile.events, at, moderation)
         point = tuple.__new__(DecisionPoint, served)  # without the frame of Python that calling the class would make
         negative = target.offer(history, point, point_key(user_id, profile.events))
         if negative is not None:
             learnt.append(negative)
-        return Step(at, user_id, time, "seen", point, tuple(learnt), tuple(turns))
+        return EventResult(at, user_id, time, "seen", point, tuple(learnt), tuple(turns))
 
     def _moderate(self, event: ModerationEvent, seq: int, learnt: list[Example], turns: list[Turn]) -> None:
         """Count a moderation event at place `seq` of the log; add what it teaches, and the turns it brings."""
@@ -218,7 +220,7 @@ class User:
         return clock, partition
 
     @staticmethod
-    def load(data: bytes, rules: Rulebook) -> User:
+    def load(data: bytes, rules: CompiledPolicy) -> User:
         """The user that was dumped, under the same catalogue or another.
 
         Raises:

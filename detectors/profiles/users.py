@@ -18,8 +18,8 @@ from detectors.features.context import Context
 from detectors.features.signals import event_key
 from detectors.profiles.delta import write_change
 from detectors.profiles.idle import DAY, NEVER, Idle
-from detectors.profiles.results import Erasure, LaneItem, Lesson, Outcome, lesson_of, outcomes_of
-from detectors.profiles.user import NOWHERE, Rulebook, User
+from detectors.profiles.results import Erasure, LaneItem, Outcome, TrainingEvent, outcomes_of, training_event_of
+from detectors.profiles.user import NOWHERE, CompiledPolicy, User
 from schemas.records.base import Position
 from schemas.records.events import ChatMessage, Event
 
@@ -34,7 +34,7 @@ WRITTEN: Final[i64] = 8_000_000
 
 
 @final
-class Taken:
+class BatchResult:
     """What events came to: items for the lane, lessons, outcomes, and the events that did not count.
 
     `lates` are events too far behind their user's clock, `broken` those that broke a step, with what was raised;
@@ -45,7 +45,7 @@ class Taken:
 
     def __init__(self) -> None:
         self.items: list[LaneItem] = []
-        self.lessons: list[Lesson] = []
+        self.lessons: list[TrainingEvent] = []
         self.outcomes: list[Outcome] = []
         self.lates: list[tuple[Event, Position]] = []
         self.broken: list[tuple[Event, Position, Exception]] = []
@@ -99,7 +99,7 @@ class Users:
         "_young",
     )
 
-    def __init__(self, rules: Rulebook, live: int = LIVE, *, recorded: bool = False) -> None:
+    def __init__(self, rules: CompiledPolicy, live: int = LIVE, *, recorded: bool = False) -> None:
         self._rules, self._recorded = rules, recorded
         self._most: i64 = live
         self._known: dict[str, _Slot] = {}
@@ -119,13 +119,13 @@ class Users:
         """Who is at hand as objects."""
         return [slot.user_id for slot in self._order if slot.user is not None]
 
-    def take(self, events: Iterable[tuple[Event, Position, Context | None]]) -> Taken:
+    def take(self, events: Iterable[tuple[Event, Position, Context | None]]) -> BatchResult:
         """Count events, each with what it found in its channel, and drop users who were silent for too long.
 
         Every event gives one lesson, or is broken: the learner must hear of every place in the order. Nothing of a user
         is kept after an erasure with nothing behind it.
         """
-        taken, known, tracked_from, many = Taken(), self._known, self._rules.tracked_from, 0
+        taken, known, tracked_from, many = BatchResult(), self._known, self._rules.tracked_from, 0
         for event, at, context in events:
             many += 1
             slot = known.get(event.user_id)
@@ -151,7 +151,7 @@ class Users:
                 if profile.events == 0 and not len(profile.seen):
                     self._drop(slot, user.partition, profile.clock)
                 continue
-            taken.lessons.append(lesson_of(step, tracked_from))
+            taken.lessons.append(training_event_of(step, tracked_from))
             time, outcome, point = step.time, step.outcome, step.point
             if step.turns:
                 # lanes hear of it too, before the point of the same event, which has not foretold it
@@ -270,7 +270,7 @@ class Users:
         if self._recorded:
             write_change(self._written, user_id, None)
 
-    def _drop_if_silent(self, user_id: str, since: int, taken: Taken) -> None:
+    def _drop_if_silent(self, user_id: str, since: int, taken: BatchResult) -> None:
         """Drop a user who is still there, if nothing was heard of them at `since` (ms) or later."""
         slot = self._known.get(user_id)
         if slot is None:

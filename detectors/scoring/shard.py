@@ -31,7 +31,7 @@ from detectors.rules.catalogue import ActiveRule, active_rules
 from detectors.scoring.batch import Batch, between
 from detectors.scoring.explain import explain
 from detectors.scoring.served import NONE_SERVED, ServedBatch, joined
-from detectors.scoring.tiers import CLEAR, Decider, Standing
+from detectors.scoring.tiers import CLEAR, Decider, WarningState
 from detectors.scoring.versions import Note, Run, Versions, probabilities_of, runs_of
 from detectors.scoring.waiting import item_of, plain
 from schemas.records.base import Position
@@ -49,7 +49,7 @@ _place = attrgetter("at.seq")
 """Where in the log an item belongs."""
 
 
-class News(NamedTuple):
+class ModelUpdate(NamedTuple):
     """A learner's update to the lanes: published versions, and its position in each partition.
 
     `forgotten` are users who are to be taken out of what versions keep of users, from the position of their erasure on.
@@ -84,7 +84,7 @@ class Lane:
         self._live = Live(policy)
         self._waiting: list[LaneItem] = []
         self._forgotten: list[tuple[str, Forgotten]] = []  # by model, in order: who is still in versions that wait
-        self._standings: dict[str, Standing] = {}
+        self._standings: dict[str, WarningState] = {}
         self._clock = LogClock(USERS)
         self._crowd = CROWD
         self._decider = Decider(policy)
@@ -95,7 +95,7 @@ class Lane:
         detectors = (self._champion, *(active.rule.name for active in self._rules))
         self._detector_set = "+".join([policy.name, *detectors])
 
-    def hear(self, news: News) -> None:
+    def hear(self, news: ModelUpdate) -> None:
         """Take in what a learner tells."""
         self._versions[news.model].hear(news.published)
         self._reached[news.model] = max(self._reached[news.model], *news.reached.values(), 0)
@@ -347,7 +347,7 @@ class Lane:
         self._reached.update({m: reached for m, reached in state["reached"].items() if m in self._reached})
         self._waiting = [item_of(kind, fields) for kind, fields in state["waiting"]]
         self._standings = {
-            user: Standing(Tier(tier), expires_at, entered_at, Tier(entered), Tier(floor))
+            user: WarningState(Tier(tier), expires_at, entered_at, Tier(entered), Tier(floor))
             for user, (tier, expires_at, entered_at, entered, floor) in state["standings"].items()
         }
         if isinstance(state["clock"], list):  # before version 4 it was the latest time of any user

@@ -17,7 +17,7 @@ from detectors.policy.policy import Policy
 from schemas.records.decisions import Tier
 
 
-class Standing(NamedTuple):
+class WarningState(NamedTuple):
     """Where a user stands: the tier, until when it holds, and which tier was last entered when (ms).
 
     `floor` is the tier a rule asked for: it holds until the expiry, because what a rule saw has happened.
@@ -30,7 +30,7 @@ class Standing(NamedTuple):
     floor: Tier
 
 
-CLEAR = Standing(Tier.NONE, 0, -1, Tier.NONE, Tier.NONE)
+CLEAR = WarningState(Tier.NONE, 0, -1, Tier.NONE, Tier.NONE)
 """Where everybody stands who was never warned of."""
 
 
@@ -108,7 +108,7 @@ class Decider:
         users: Sequence[str],
         as_of: Sequence[int],
         probabilities: Sequence[float],
-        standings: Mapping[str, Standing],
+        standings: Mapping[str, WarningState],
         thresholds: Thresholds,
         besides: Collection[int],
         tiers: list[Tier],
@@ -136,8 +136,8 @@ class Decider:
                 yield row
 
     def decide(
-        self, standing: Standing, as_of: int, probability: float | None, raised_to: Tier, thresholds: Thresholds
-    ) -> Standing:
+        self, standing: WarningState, as_of: int, probability: float | None, raised_to: Tier, thresholds: Thresholds
+    ) -> WarningState:
         """Where the user stands after a decision point.
 
         `raised_to` is the highest tier a fired rule asks for. What is to be published is a change of the tier in
@@ -152,14 +152,14 @@ class Decider:
             expires_at = as_of + self._expiry if asked.rank else 0
             return standing._replace(tier=asked, expires_at=expires_at, floor=floor)
         if asked.rank > current.rank and not self._cools(standing, as_of, asked):
-            return Standing(asked, as_of + self._expiry, as_of, asked, floor)
+            return WarningState(asked, as_of + self._expiry, as_of, asked, floor)
         return standing if lapsed or floor is standing.floor else standing._replace(floor=floor)
 
-    def settled(self, standing: Standing, now: int) -> bool:
+    def settled(self, standing: WarningState, now: int) -> bool:
         """Whether nothing of this standing matters any more, so that it can be forgotten."""
         return now >= standing.expires_at and now >= standing.entered_at + self._cooldown
 
-    def held_back(self, standing: Standing, as_of: int, probability: float | None, thresholds: Thresholds) -> bool:
+    def held_back(self, standing: WarningState, as_of: int, probability: float | None, thresholds: Thresholds) -> bool:
         """Whether it is the budget that keeps somebody who stands in no tier from being warned of."""
         if probability is None or as_of < standing.expires_at:
             return False
@@ -169,7 +169,7 @@ class Decider:
                 asked = tier
         return asked is not Tier.NONE and not self._cools(standing, as_of, asked)
 
-    def _cools(self, standing: Standing, as_of: int, asked: Tier) -> bool:
+    def _cools(self, standing: WarningState, as_of: int, asked: Tier) -> bool:
         cooling = standing.entered_at >= 0 and as_of < standing.entered_at + self._cooldown
         return cooling and asked.rank <= standing.entered.rank
 

@@ -38,9 +38,9 @@ from detectors.learning.learner import Learner
 from detectors.models.catalogue import new_model
 from detectors.policy.policy import Policy
 from detectors.profiles.channels import Channels
-from detectors.profiles.results import Erasure, LaneItem, Lesson, lesson_of, outcomes_of
-from detectors.profiles.user import Rulebook, Step, User
-from detectors.scoring.shard import Lane, News
+from detectors.profiles.results import Erasure, LaneItem, TrainingEvent, outcomes_of, training_event_of
+from detectors.profiles.user import CompiledPolicy, EventResult, User
+from detectors.scoring.shard import Lane, ModelUpdate
 from schemas.codec.inputs import Codec
 from schemas.records.rejects import Reject
 
@@ -102,7 +102,7 @@ def replayed(log: Path, mapping_file: Path | None, policy_file: Path, out: Path)
 
 def by_stage(items: Iterator[Item], policy: Policy) -> tuple[int, int, float, Stages]:
     """Run the log through every stage, batch by batch; events, decision points, bytes of a user's state, and times."""
-    stages, codec, rules = Stages(), Codec(), Rulebook(policy)
+    stages, codec, rules = Stages(), Codec(), CompiledPolicy(policy)
     users: dict[str, User] = {}
     names = (policy.learning.champion, *policy.learning.challengers)
     learners = [Learner(name, policy.learning, model=partial(new_model, name, policy)) for name in names]
@@ -125,14 +125,14 @@ def by_stage(items: Iterator[Item], policy: Policy) -> tuple[int, int, float, St
         with stages.stage("profile"):
             for (item, event), context in zip(decoded, contexts, strict=True):
                 if isinstance(event, Reject):
-                    lessons.append(Lesson(event.partition, event.seq, "", -1, (), erased=False))
+                    lessons.append(TrainingEvent(event.partition, event.seq, "", -1, (), erased=False))
                     continue
                 user = users.get(event.user_id)
                 if user is None:
                     user = users[event.user_id] = User(rules)
                 step = user.step(event, item.at, context)
                 erased = step.outcome == "erased"
-                lessons.append(lesson_of(step))
+                lessons.append(training_event_of(step))
                 due.extend(_due(step))
                 if erased:
                     del users[event.user_id]
@@ -140,7 +140,7 @@ def by_stage(items: Iterator[Item], policy: Policy) -> tuple[int, int, float, St
         for learner in learners:
             with stages.stage(f"learn {learner.name}"):
                 published, reached = learner.take(lessons)
-            lane.hear(News(learner.name, published, dict(reached)))
+            lane.hear(ModelUpdate(learner.name, published, dict(reached)))
         with stages.stage("judge"):
             _, served = lane.take(due)
         with stages.stage("keep features"):
@@ -148,7 +148,7 @@ def by_stage(items: Iterator[Item], policy: Policy) -> tuple[int, int, float, St
         points += len(served)
 
 
-def _due(step: Step) -> list[LaneItem]:
+def _due(step: EventResult) -> list[LaneItem]:
     """What a step brings its lane, as the flow's profile step gives it."""
     due: list[LaneItem] = [*outcomes_of(step)]
     if step.point is not None:

@@ -33,7 +33,7 @@ from dataflows.operators.profile import Bundle, ProfileLogic, lane_names, lane_o
 from dataflows.recovery.engine_store import size
 from dataflows.recovery.users import BEHIND, TOGETHER, UserStore, UserStores, make_users
 from detectors.profiles.delta import pack_changes, unpack_changes
-from detectors.profiles.user import Rulebook
+from detectors.profiles.user import CompiledPolicy
 from detectors.profiles.users import LIVE, Users
 from schemas.codec.inputs import Codec
 from schemas.records.base import Position, Raw
@@ -84,7 +84,7 @@ def clocks() -> tuple[float, float, float]:
     return time.perf_counter() * 1e3, time.thread_time() * 1e3, time.process_time() * 1e3
 
 
-def a_state(rules: Rulebook) -> bytes:
+def a_state(rules: CompiledPolicy) -> bytes:
     """The state of a user with a dozen events."""
     users = Users(rules, recorded=True)
     users.take(decoded(Workload(1, 12), 0))
@@ -105,7 +105,7 @@ def keep(lanes: dict[str, UserStore], users: Iterable[str], state: bytes) -> Non
 
 def measured(directory: Path, users: int, touched: int) -> Cost:
     """Fill a store, change some users in each epoch, and read everybody back."""
-    rules, names = Rulebook(load_policy(ROOT / "tests/bench/ubuntu_irc.toml")), lane_names(LANES)
+    rules, names = CompiledPolicy(load_policy(ROOT / "tests/bench/ubuntu_irc.toml")), lane_names(LANES)
     state = a_state(rules)
     make_users(directory, names)
     with UserStores(directory) as stores:
@@ -139,7 +139,7 @@ def measured(directory: Path, users: int, touched: int) -> Cost:
 
 def ended(directory: Path, users: int, of: int) -> End:
     """Make a worker's users, and end epochs of so many events after that."""
-    rules, names = Rulebook(load_policy(ROOT / "tests/bench/ubuntu_irc.toml")), lane_names(LANES)
+    rules, names = CompiledPolicy(load_policy(ROOT / "tests/bench/ubuntu_irc.toml")), lane_names(LANES)
     make_users(directory, names)
     lanes: list[ProfileLogic] = []
     ends: list[End] = []
@@ -173,7 +173,7 @@ def ended(directory: Path, users: int, of: int) -> End:
 
 def folded(directory: Path, users: int, touched: int) -> tuple[float, float]:
     """Seconds in which what a lane has kept is folded, beside nobody, and beside a thread that is always busy."""
-    state = a_state(Rulebook(load_policy(ROOT / "tests/bench/ubuntu_irc.toml")))
+    state = a_state(CompiledPolicy(load_policy(ROOT / "tests/bench/ubuntu_irc.toml")))
     make_users(directory, ["000"])
     took = []
     with UserStores(directory) as stores:

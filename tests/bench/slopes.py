@@ -28,7 +28,7 @@ from detectors.features.catalogue import CANDIDATES, CATALOGUE
 from detectors.features.declare import HOPS, Feature, Window
 from detectors.features.plan import compile_plan
 from detectors.policy.policy import Policy
-from detectors.profiles.user import Rulebook
+from detectors.profiles.user import CompiledPolicy
 from detectors.profiles.users import Users
 from schemas.codec.inputs import Codec
 from schemas.records.base import Position, Raw
@@ -98,7 +98,7 @@ def least(runs: int, measured: dict[int, Callable[[], float]]) -> dict[int, floa
 
 def counting(features: tuple[Feature, ...], arrived: list[tuple[Event, Position, None]], policy: Policy) -> float:
     """CPU microseconds for counting an event and making its vector."""
-    rules = Rulebook(policy)
+    rules = CompiledPolicy(policy)
     rules.plan = compile_plan(features, policy.strike_expiry)
     users, begun = Users(rules), time.process_time()
     for begin in range(0, len(arrived), BATCH):

@@ -20,7 +20,7 @@ from dataflows.detect import Sinks, build_flow
 from dataflows.runtime.engine import run_flow
 from dataflows.runtime.telemetry import Telemetry
 from dataflows.sinks.memory import NullSink
-from detectors.profiles.user import COMPILED, Rulebook, User
+from detectors.profiles.user import COMPILED, CompiledPolicy, User
 from schemas.codec.inputs import Codec
 from schemas.records.base import Position, Raw
 from schemas.records.rejects import Reject
@@ -67,7 +67,7 @@ def test_an_event_takes_no_more_calls_than_it_did() -> None:
 
 def test_a_users_state_takes_no_more_bytes_than_it_did() -> None:
     """As it is stored, and as most users are kept in memory; after 15 events each."""
-    rules, codec = Rulebook(load_policy(POLICY)), Codec()
+    rules, codec = CompiledPolicy(load_policy(POLICY)), Codec()
     users: dict[str, User] = {}
     for record in records():
         event = codec.decode(record)

@@ -13,7 +13,7 @@ from bytewax.operators import StatefulBatchLogic
 from bytewax.outputs import DynamicSink, FixedPartitionedSink, StatefulSinkPartition, StatelessSinkPartition
 
 from dataflows.kafka.topics import TopicError
-from dataflows.recovery.errors import faults_told
+from dataflows.recovery.errors import errors_explained
 from dataflows.runtime import errors as faults
 from dataflows.runtime.engine import run_flow
 
@@ -211,11 +211,11 @@ class PanicException(BaseException):
 def test_a_panic_is_answered_with_the_error_that_was_noted() -> None:
     """With a recovery directory or without; a panic without one is passed on as it came."""
     cause = faults.note(TopicError("gone"))
-    with pytest.raises(TopicError) as raised, faults_told(None):
+    with pytest.raises(TopicError) as raised, errors_explained(None):
         raise PanicException("Send thread panic: Any { .. }")
     assert raised.value is cause
     faults.clear()
-    with pytest.raises(PanicException), faults_told(None):
+    with pytest.raises(PanicException), errors_explained(None):
         raise PanicException("Send thread panic: Any { .. }")
 
 

@@ -13,8 +13,8 @@ from dataflows.operators.profile import Bundle, ProfileLogic
 from dataflows.testing import START, DriverResult, FlowDriver, hand_made_model, small_policy
 from detectors.base.log_clock import LogClock
 from detectors.profiles.idle import DAY, MARGIN, USERS
-from detectors.profiles.user import Rulebook
-from detectors.profiles.users import Taken
+from detectors.profiles.user import CompiledPolicy
+from detectors.profiles.users import BatchResult
 
 POLICY = small_policy(
     strike_expiry="30d",
@@ -22,7 +22,7 @@ POLICY = small_policy(
     allowed_lateness="1h",
     rules={"report_burst": {"tier": "high", "limit": 2}},
 )
-RULES = Rulebook(POLICY)
+RULES = CompiledPolicy(POLICY)
 KEPT = RULES.ttl + RULES.lateness + MARGIN
 """How long a user is kept who says nothing more (ms)."""
 KEPT_DAYS = KEPT // DAY + 2
@@ -43,7 +43,7 @@ class Alive:
 def alive(monkeypatch: pytest.MonkeyPatch) -> Alive:
     counted, take = Alive(), ProfileLogic.on_batch
 
-    def taken(self: ProfileLogic, values: list[Bundle]) -> tuple[list[Taken], bool]:
+    def taken(self: ProfileLogic, values: list[Bundle]) -> tuple[list[BatchResult], bool]:
         result = take(self, values)
         counted.peak = max(counted.peak, len(self.users))
         return result

@@ -17,18 +17,18 @@ from bytewax.testing import TestingSink, TestingSource, run_main
 from dataflows.operators import judge
 from dataflows.operators.context import ContextLogic
 from dataflows.operators.decode import Decoded
-from dataflows.operators.judge import JudgeLogic, Judgement
-from dataflows.operators.learn import LearnLogic, Lessons
+from dataflows.operators.learn import LearnLogic, TrainingEvents
 from dataflows.operators.profile import PART, Bundle, ProfileLogic, lane_names, lane_of, reject_of, without_text
+from dataflows.operators.score import JudgeLogic, Judgement
 from dataflows.recovery.users import BEHIND, TOGETHER, UserStores, make_users, path_of
 from dataflows.runtime.telemetry import Telemetry
 from dataflows.testing import START, small_policy
 from detectors.base.points import DecisionPoint
 from detectors.base.state import StateVersionError
-from detectors.profiles.results import Erasure, Lesson, lesson_of
-from detectors.profiles.user import Rulebook, Step, User
+from detectors.profiles.results import Erasure, TrainingEvent, training_event_of
+from detectors.profiles.user import CompiledPolicy, EventResult, User
 from detectors.profiles.users import Users
-from detectors.scoring.shard import Lane, News
+from detectors.scoring.shard import Lane, ModelUpdate
 from schemas.records.base import Position
 from schemas.records.decisions import RiskEvent, Tombstone
 from schemas.records.events import ChatMessage, ModerationEvent
@@ -38,7 +38,7 @@ POLICY = small_policy(
     learning={"publish_every": "1m", "min_positives": 2},
     rules={"report_burst": {"tier": "high", "limit": 3}},
 )
-RULES = Rulebook(POLICY)
+RULES = CompiledPolicy(POLICY)
 MINUTE = 60_000
 
 
@@ -84,7 +84,7 @@ def life_of(user_id: str, first: int, step: int) -> list[Decoded]:
     ]
 
 
-def steps_of(lives: Iterable[list[Decoded]]) -> list[Step]:
+def steps_of(lives: Iterable[list[Decoded]]) -> list[EventResult]:
     """What the users' events come to, in the order of the log."""
     out = []
     for life in lives:
@@ -93,17 +93,17 @@ def steps_of(lives: Iterable[list[Decoded]]) -> list[Step]:
     return sorted(out, key=lambda step: step.at.seq)
 
 
-def lessons_of(steps: Iterable[Step]) -> list[Lesson]:
-    return [lesson_of(step) for step in steps]
+def lessons_of(steps: Iterable[EventResult]) -> list[TrainingEvent]:
+    return [training_event_of(step) for step in steps]
 
 
 STEPS = steps_of([life_of("ann", 0, 2), life_of("bob", 1, 2), life_of("cid", 32, 2), life_of("dan", 33, 2)])
 LESSONS = lessons_of(STEPS)
 
 
-def news_of(batches: Iterable[list[Lesson]]) -> list[News]:
+def news_of(batches: Iterable[list[TrainingEvent]]) -> list[ModelUpdate]:
     logic = LearnLogic(POLICY, None)
-    return [news for batch in batches for news in logic.on_batch([Lessons("logistic", batch)])[0]]
+    return [news for batch in batches for news in logic.on_batch([TrainingEvents("logistic", batch)])[0]]
 
 
 def heard_and_seen() -> list[list[Any]]:
@@ -134,7 +134,7 @@ def whole_log() -> list[list[Decoded]]:
 KINDS: dict[str, tuple[Callable[[bytes | None], Any], list[list[Any]]]] = {
     "learn": (
         lambda snapshot: LearnLogic(POLICY, snapshot),
-        [[Lessons("bayes", LESSONS[n : n + 3][::-1])] for n in range(0, 64, 3)],
+        [[TrainingEvents("bayes", LESSONS[n : n + 3][::-1])] for n in range(0, 64, 3)],
     ),
     "judge": (lambda snapshot: JudgeLogic(lane(), snapshot), heard_and_seen()),
     "context": (
@@ -282,9 +282,9 @@ def test_a_user_has_the_same_lane_in_every_process() -> None:
 def test_a_learner_waits_for_what_is_missing_before_a_lesson() -> None:
     """Lessons that came early teach nothing until every earlier place is accounted for, then all of it in order."""
     logic = LearnLogic(POLICY, None)
-    early = [Lessons("logistic", LESSONS[1:])]
-    assert logic.on_batch(early) == ([News("logistic", [], {0: 0})], False)
-    (news,), _ = logic.on_batch([Lessons("logistic", LESSONS[:1])])
+    early = [TrainingEvents("logistic", LESSONS[1:])]
+    assert logic.on_batch(early) == ([ModelUpdate("logistic", [], {0: 0})], False)
+    (news,), _ = logic.on_batch([TrainingEvents("logistic", LESSONS[:1])])
     assert news.reached == {0: 64}
     assert news.published == [item for straight in news_of([LESSONS]) for item in straight.published]
     assert len(news.published) > 10
@@ -308,8 +308,8 @@ def test_a_lane_that_has_nothing_to_say_says_nothing() -> None:
     point = next(step.point for step in STEPS if step.point is not None)
     logic = JudgeLogic(lane(), None)
     assert logic.on_batch([[point]]) == ([], False)
-    assert logic.on_batch([News("logistic", [], {0: 0})]) == ([], False)
-    (judgement,), _ = logic.on_batch([News("logistic", [], {0: 1})])
+    assert logic.on_batch([ModelUpdate("logistic", [], {0: 0})]) == ([], False)
+    (judgement,), _ = logic.on_batch([ModelUpdate("logistic", [], {0: 1})])
     assert repr([row.point for row in judgement.served]) == repr([point])
 
 
@@ -339,16 +339,16 @@ def test_an_erasure_takes_its_turn_among_the_points_of_a_batch() -> None:
 def test_only_lanes_that_wait_hear_how_far_a_learner_has_come(wait: bool) -> None:
     """What was published every lane hears; a place that was reached is nothing to a lane that scores at once."""
     news = news_of([LESSONS])
-    heard: list[News] = []
+    heard: list[ModelUpdate] = []
 
     class Listening(Lane):
-        def hear(self, news: News) -> None:
+        def hear(self, news: ModelUpdate) -> None:
             heard.append(news)
             super().hear(news)
 
     flow = Dataflow("test")
     nothing: Any = op.input("nothing", flow, TestingSource([]))
-    told = op.input("told", flow, TestingSource([News("logistic", [], {0: 0}), *news]))
+    told = op.input("told", flow, TestingSource([ModelUpdate("logistic", [], {0: 0}), *news]))
     judge("judge", nothing, nothing, told, lambda: Listening(POLICY, wait=wait), 2, Telemetry(), "logistic", wait=wait)
     out: list[Judgement] = []
     op.output("out", told, TestingSink(out))

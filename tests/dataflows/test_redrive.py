@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from confluent_kafka import TIMESTAMP_CREATE_TIME, Message
 
 from dataflows.cli.main import main
-from dataflows.ingest.redrive import Origin, Selection, Survey, marked
+from dataflows.ingest.redrive import DeadLetterSummary, Origin, Selection, marked
 from dataflows.runtime.exit_codes import ExitCode
 from schemas.codec.outputs import Decoder, Encoder
 from schemas.records.rejects import Reject, RejectReason
@@ -47,14 +47,14 @@ def marker(topic: bytes, partition: bytes, offset: bytes) -> dict[str, str | byt
     return {"redriven-topic": topic, "redriven-partition": partition, "redriven-offset": offset}
 
 
-def surveyed(*letters: Message, selection: Selection | None = None) -> Survey:
-    survey = Survey(decoder.decode, INPUTS, Selection() if selection is None else selection)
+def surveyed(*letters: Message, selection: Selection | None = None) -> DeadLetterSummary:
+    survey = DeadLetterSummary(decoder.decode, INPUTS, Selection() if selection is None else selection)
     for item in letters:
         survey.add(item)
     return survey
 
 
-def offsets(survey: Survey) -> list[int]:
+def offsets(survey: DeadLetterSummary) -> list[int]:
     return sorted(origin.offset for origin in survey.selected)
 
 

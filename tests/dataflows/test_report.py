@@ -30,7 +30,7 @@ from detectors.base.vectors import vector_from
 from detectors.features.catalogue import NAMES
 from detectors.learning.learner import Learner
 from detectors.policy.sections import LearningPolicy
-from detectors.profiles.results import Lesson
+from detectors.profiles.results import TrainingEvent
 from schemas.records.base import MAX_TIME
 from schemas.records.decisions import RiskEvent
 from schemas.records.rejects import RejectReason
@@ -467,7 +467,7 @@ def test_the_weights_drawn_are_those_of_the_real_champion(run: Path) -> None:
     rows = [vector_from((vector | {"report_count_24h": float(reports)}).values()) for reports in (0, 7, 1, 9)]
     examples = tuple(Example("a", T0, row, label=row[NAMES.index("report_count_24h")] > 5, weight=1.0) for row in rows)
     learner = Learner("logistic", LearningPolicy())
-    learner.take([Lesson(0, 0, "a", T0, examples, erased=False)])
+    learner.take([TrainingEvent(0, 0, "a", T0, examples, erased=False)])
     learnt = learner.version()
     write_versions(run, [learnt.model_dump(mode="json")])
     html = page(run)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from dataflows.live.cluster import _Printer, _worst
 from dataflows.live.restarts import Restarts
-from dataflows.live.run import Place
+from dataflows.live.run import ClusterSlot
 from dataflows.live.supervision import BEAT, FAULT, LOG, Fault, read_fault, tell_beat, tell_fault
 
 
@@ -96,5 +96,5 @@ def test_of_several_faults_the_one_to_be_mended_is_told() -> None:
 
 def test_a_place_survives_the_command_line() -> None:
     """With how often the cluster was started again."""
-    place = Place(1, ("127.0.0.1:1", "127.0.0.1:2"), 42, 7)
-    assert Place.parse(str(place)) == place
+    place = ClusterSlot(1, ("127.0.0.1:1", "127.0.0.1:2"), 42, 7)
+    assert ClusterSlot.parse(str(place)) == place

@@ -15,7 +15,7 @@ import pytest
 from dataflows.operators.decode import Decoded, _ahead, _score
 from dataflows.replay.printing import print_replayed
 from dataflows.replay.replay import Replayed, replay
-from dataflows.runtime.silence import WINDOW, Watch, silence_told
+from dataflows.runtime.silence import WINDOW, Watch, silence_sentences
 from dataflows.runtime.telemetry import Telemetry
 from dataflows.sources.files.log import LogSource
 from dataflows.testing import START, FlowDriver, small_policy
@@ -61,8 +61,8 @@ NOTHING: dict[str, Any] = {
 )
 def test_every_fault_is_a_sentence_with_its_cause_and_share(found: dict[str, Any], sentence: str) -> None:
     """And a summary without one has none."""
-    assert silence_told(NOTHING) == []
-    assert silence_told({**NOTHING, **found}) == [sentence]
+    assert silence_sentences(NOTHING) == []
+    assert silence_sentences({**NOTHING, **found}) == [sentence]
 
 
 def replayed(policy: Policy, rows: list[dict[str, Any]], folder: Path) -> tuple[Replayed, str]:

@@ -11,7 +11,7 @@ from typing import TypeVar
 from detectors.base.points import DecisionPoint, Example, Origin
 from detectors.base.vectors import Row, Vector, vector_from
 from detectors.features.catalogue import NAMES, NUMBERS
-from detectors.features.selection import QUANTITIES, Reads
+from detectors.features.selection import QUANTITIES, FeatureSelection
 from detectors.features.signals import stable_hash
 from detectors.learning.learner import Learner
 from detectors.models.catalogue import new_model
@@ -19,9 +19,9 @@ from detectors.models.inputs import Reader
 from detectors.policy.policy import Policy
 from detectors.policy.sections import LearningPolicy
 from detectors.profiles import results as items
-from detectors.profiles.results import Erasure, LaneItem, Lesson
-from detectors.profiles.user import Rulebook, Step, User
-from detectors.scoring.shard import News
+from detectors.profiles.results import Erasure, LaneItem, TrainingEvent
+from detectors.profiles.user import CompiledPolicy, EventResult, User
+from detectors.scoring.shard import ModelUpdate
 from schemas.records.events import Event
 from tests.properties.streams import (
     DAY,
@@ -53,7 +53,7 @@ def point_of(vector: Vector, *, user: str = "ann", as_of: int = START, events: i
     return DecisionPoint(user, as_of, f"{user}-{seq}", vector, events, place(seq))
 
 
-def given(vector: Vector, reads: Reads = QUANTITIES) -> Row:
+def given(vector: Vector, reads: FeatureSelection = QUANTITIES) -> Row:
     """What a model is given of a vector."""
     [row] = Reader(reads).rows([vector])
     return row
@@ -84,13 +84,13 @@ def taught(name: str, examples: int = 120, seed: int = 1, **learning: object) ->
     return learner
 
 
-def lesson_of(seq: int, vector: Vector, label: bool, weight: float = 1.0) -> Lesson:
+def lesson_of(seq: int, vector: Vector, label: bool, weight: float = 1.0) -> TrainingEvent:
     """A lesson of one example."""
     time = START + seq * MINUTE
     user = f"{'bad' if label else 'ok'}{seq % 7}"
     origin = Origin(stable_hash(f"e{seq}"), time, time + 5 * MINUTE)
     example = Example(user, time, vector, label=label, weight=weight, origin=origin)
-    return Lesson(0, seq, user, time, (example,), erased=False)
+    return TrainingEvent(0, seq, user, time, (example,), erased=False)
 
 
 def community(seed: int, length: int, users: int = 12) -> list[Event]:
@@ -128,9 +128,9 @@ COMMUNITY = policy(
 )
 
 
-def steps_of(events: list[Event], rules: Policy = COMMUNITY) -> list[Step]:
+def steps_of(events: list[Event], rules: Policy = COMMUNITY) -> list[EventResult]:
     """What every event of a log comes to, in its order."""
-    rulebook = Rulebook(rules)
+    rulebook = CompiledPolicy(rules)
     users: dict[str, User] = {}
     steps = []
     for seq, event in enumerate(events):
@@ -141,12 +141,12 @@ def steps_of(events: list[Event], rules: Policy = COMMUNITY) -> list[Step]:
     return steps
 
 
-def lessons_of(steps: list[Step]) -> list[Lesson]:
+def lessons_of(steps: list[EventResult]) -> list[TrainingEvent]:
     """The lessons of a log, one for every event, with what a track record is made of."""
     return [items.lesson_of(step, 1) for step in steps]
 
 
-def items_of(steps: list[Step]) -> list[LaneItem]:
+def items_of(steps: list[EventResult]) -> list[LaneItem]:
     """What a lane is given of a log."""
     found: list[LaneItem] = []
     for step in steps:
@@ -158,15 +158,15 @@ def items_of(steps: list[Step]) -> list[LaneItem]:
     return found
 
 
-def news_of(batches: list[list[Lesson]], rules: Policy = COMMUNITY) -> dict[str, list[News]]:
+def news_of(batches: list[list[TrainingEvent]], rules: Policy = COMMUNITY) -> dict[str, list[ModelUpdate]]:
     """What the learner of each model tells, batch by batch."""
-    told: dict[str, list[News]] = {}
+    told: dict[str, list[ModelUpdate]] = {}
     for name in (rules.learning.champion, *rules.learning.challengers):
         learner = Learner(name, rules.learning, model=partial(new_model, name, rules))
         told[name] = []
         for batch in batches:
             published, reached = learner.take(batch)
-            told[name].append(News(name, published, dict(reached)))
+            told[name].append(ModelUpdate(name, published, dict(reached)))
     return told
 
 

@@ -12,11 +12,11 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from detectors.base.elementwise import squash
+from detectors.base.elementwise import symlog
 from detectors.base.points import Example
 from detectors.base.vectors import Vector
 from detectors.features.catalogue import CANDIDATES, CATALOGUE, NUMBERS
-from detectors.features.declare import Recent
+from detectors.features.declare import TokenNgram
 from detectors.features.selection import QUANTITIES
 from detectors.features.signals import key_of
 from detectors.learning.learner import Learner
@@ -26,11 +26,11 @@ from detectors.models.additive.knots import ABSENT, KNOTS, SLOTS, STEPS, Scale, 
 from detectors.models.additive.rehearsal import HEAD, NEGATIVES, PAIRS, POSITIVES, REACH, Rehearsal, read, row_of
 from detectors.models.catalogue import freeze, new_model
 from detectors.policy.sections import LearningPolicy
-from detectors.profiles.results import Lesson
+from detectors.profiles.results import TrainingEvent
 from tests.detectors.kit import START, given, random_vector, separable, taught, vector_of
 from tests.properties.streams import policy
 
-QUANTITY_FEATURES = [feature for feature in (*CATALOGUE, *CANDIDATES) if not isinstance(feature, Recent)]
+QUANTITY_FEATURES = [feature for feature in (*CATALOGUE, *CANDIDATES) if not isinstance(feature, TokenNgram)]
 
 
 def example_of(vector: Vector, *, label: bool, weight: float = 1.0, user: str = "ann") -> Example:
@@ -70,7 +70,7 @@ KINDS = ("waiting", "_positives", "_negatives")
 @pytest.mark.parametrize("feature", QUANTITY_FEATURES, ids=lambda feature: feature.name)
 def test_every_feature_that_can_be_declared_has_knots_that_fit(feature: Any) -> None:
     """Rising, two at least, and no more than there is room for."""
-    edges = squash(np.array(knots_of(feature), dtype=np.float64))
+    edges = symlog(np.array(knots_of(feature), dtype=np.float64))
     assert np.all(np.diff(edges) > 0)
     assert 2 <= len(edges) < SLOTS
     assert (len(edges) - 1) * STEPS < ABSENT
@@ -98,10 +98,10 @@ def test_a_function_is_linear_between_its_knots_and_constant_beyond() -> None:
     """Against `np.interp`, at, between and beyond the knots of every feature; NaN where absent."""
     rng = np.random.default_rng(3)
     scale, levels = Scale(NUMBERS), rng.normal(size=(len(NUMBERS), SLOTS))
-    columns = np.stack([squash(np.array([-1e9, *rng.normal(0, 50, 40), 1e9, nan, *KNOTS[n][:2]])) for n in NUMBERS])
+    columns = np.stack([symlog(np.array([-1e9, *rng.normal(0, 50, 40), 1e9, nan, *KNOTS[n][:2]])) for n in NUMBERS])
     parts, places = scale.parts(columns, levels), scale.places(columns)
     for row, name in enumerate(NUMBERS):
-        edges = squash(np.array(KNOTS[name], dtype=np.float64))
+        edges = symlog(np.array(KNOTS[name], dtype=np.float64))
         present = ~np.isnan(columns[row])
         wanted = np.interp(columns[row][present], edges, levels[row, : len(edges)])
         assert parts[row][present] == pytest.approx(wanted, rel=1e-9, abs=1e-12)
@@ -131,7 +131,7 @@ def test_it_learns_what_a_batch_fit_on_the_same_basis_does_and_the_linear_model_
     lessons = []
     for number, ((vector, _), label) in enumerate(zip(drawn, labels, strict=True)):
         examples = [example_of(vector, label=False), *([example_of(vector, label=True)] if label else [])]
-        lessons.append(Lesson(0, number, "ann", START + number, tuple(examples), erased=False))
+        lessons.append(TrainingEvent(0, number, "ann", START + number, tuple(examples), erased=False))
     said = {}
     fresh = [bent(rng) for _ in range(4_000)]
     matrix, truth = np.array([vector for vector, _ in fresh]), np.array([chance for _, chance in fresh])
@@ -145,7 +145,7 @@ def test_it_learns_what_a_batch_fit_on_the_same_basis_does_and_the_linear_model_
         columns = QUANTITIES.read(np.array(rows)).T
         tents = []
         for name in ("message_count_1h", "report_since", "repeat_ratio_24h"):
-            column, edges = columns[NUMBERS.index(name)], squash(np.array(KNOTS[name], dtype=np.float64))
+            column, edges = columns[NUMBERS.index(name)], symlog(np.array(KNOTS[name], dtype=np.float64))
             filled = np.nan_to_num(column)
             tents.extend(np.where(np.isnan(column), 0.0, np.interp(filled, edges, one)) for one in np.eye(len(edges)))
         return np.stack(tents, axis=1)
@@ -252,7 +252,7 @@ def test_a_model_that_was_dumped_in_the_middle_of_a_batch_goes_on_to_the_last_bi
         assert len(rows_of(first.dump(), "waiting")) == cut % BATCH
         second.load(orjson.loads(orjson.dumps(first.dump())))
         assert orjson.dumps(learn(second, *examples[cut:]).dump()) == orjson.dumps(straight.dump())
-    lessons = [Lesson(0, n, one.user_id, START + n, (one,), erased=False) for n, one in enumerate(examples)]
+    lessons = [TrainingEvent(0, n, one.user_id, START + n, (one,), erased=False) for n, one in enumerate(examples)]
     states = []
     for size in (1, 7, 3_000):
         learner = Learner("additive", LearningPolicy(publish_every=10_000))
@@ -317,12 +317,12 @@ def test_nothing_is_kept_of_an_erased_user() -> None:
     """Neither rows nor hash; all others stay; and what scores is not published anew."""
     examples = stream(1_203, users=9)
     learner = Learner("additive", LearningPolicy())
-    learner.take([Lesson(0, n, one.user_id, START + n, (one,), erased=False) for n, one in enumerate(examples)])
+    learner.take([TrainingEvent(0, n, one.user_id, START + n, (one,), erased=False) for n, one in enumerate(examples)])
     model = learner._model
     before = model.dump()
     user = (key_of("u4") & 0xFFFF_FFFF).to_bytes(4, "little")
     assert all(any(row.startswith(user) for row in rows_of(before, kind)) for kind in KINDS[1:])
-    learner.take([Lesson(0, len(examples), "u4", START + 1_203, (), erased=True)])
+    learner.take([TrainingEvent(0, len(examples), "u4", START + 1_203, (), erased=True)])
     after = model.dump()
     for kind in KINDS:
         assert rows_of(after, kind) == [row for row in rows_of(before, kind) if not row.startswith(user)]
@@ -343,7 +343,9 @@ def test_a_version_holds_what_scores_and_no_row_of_anybody() -> None:
     assert learner.state()["model"]["rehearsal"]["positives"]
     rules = policy(learning={"champion": "stack", "challengers": []}, stack={"members": ["logistic", "additive"]})
     stacked = Learner("stack", rules.learning, model=lambda: new_model("stack", rules))
-    stacked.take([Lesson(0, n, one.user_id, START + n, (one,), erased=False) for n, one in enumerate(stream(300))])
+    stacked.take(
+        [TrainingEvent(0, n, one.user_id, START + n, (one,), erased=False) for n, one in enumerate(stream(300))]
+    )
     members = orjson.loads(stacked.version().state)["model"]["members"]
     assert set(members["additive"]["model"]) == set(document)
     assert "rehearsal" in stacked.state()["model"]["members"]["additive"]["model"]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detectors.scoring.tiers import CLEAR, Decider, Standing
+from detectors.scoring.tiers import CLEAR, Decider, WarningState
 from schemas.records.decisions import Tier
 from tests.properties.streams import LAWFUL, policy
 
@@ -104,7 +104,7 @@ TABLES: dict[str, list[Row]] = {
 }
 
 
-def in_force(standing: Standing, as_of: int) -> Tier:
+def in_force(standing: WarningState, as_of: int) -> Tier:
     """The tier a subscriber believes in at a time."""
     return standing.tier if as_of < standing.expires_at else Tier.NONE
 
@@ -254,7 +254,7 @@ def test_a_settled_standing_can_be_forgotten(
 
 
 STANDINGS = st.builds(
-    Standing,
+    WarningState,
     st.sampled_from((N, W, E, H)),
     st.sampled_from((0, 400, 1_000)),
     st.sampled_from((-1, 300, 499)),
@@ -271,7 +271,7 @@ SCORES = st.sampled_from((nan, 0.0, 0.05, 0.1, 0.15, 0.2, 0.4, 0.45, 0.5, 0.79, 
     st.sampled_from(({}, {"budget": 10})),
 )
 def test_where_no_standing_is_said_to_move_deciding_would_leave_it_as_it_is(
-    rows: list[tuple[Standing | None, float]], tiers: list[Tier], budget: dict[str, int]
+    rows: list[tuple[WarningState | None, float]], tiers: list[Tier], budget: dict[str, int]
 ) -> None:
     """Rows that are passed over: the same standing, nobody held back, and the tier in force as it was told."""
     asked = {str(tier): TIERS[str(tier)] for tier in tiers}
@@ -292,8 +292,8 @@ def test_where_no_standing_is_said_to_move_deciding_would_leave_it_as_it_is(
 def test_nearly_nobody_moves() -> None:
     """Who is in no tier and scores below all, whose tier the score holds, and whose tier a rule holds."""
     judge, now = decider(), 500
-    at_rest = {"low": CLEAR, "held": Standing(E, 900, 400, E, N), "floored": Standing(W, 900, 400, W, W)}
-    lapsed, told = Standing(H, 400, 300, H, H), [N] * 5
+    at_rest = {"low": CLEAR, "held": WarningState(E, 900, 400, E, N), "floored": WarningState(W, 900, 400, W, W)}
+    lapsed, told = WarningState(H, 400, 300, H, H), [N] * 5
     standings, users = {**at_rest, "lapsed": lapsed}, [*at_rest, "lapsed", "new"]
     scores = [0.19, 0.4, 0.0, 0.19, 0.19]
     assert [*judge.moved(range(5), users, [now] * 5, scores, standings, FIXED, (), told)] == []

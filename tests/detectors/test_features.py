@@ -15,15 +15,15 @@ from detectors.features.catalogue import CANDIDATES, CATALOGUE, CODES, NAMES, NU
 from detectors.features.declare import (
     HOPS,
     Aggregate,
+    ChannelFeature,
     Decay,
     Feature,
-    Here,
     Ratio,
-    Recent,
     Session,
     Shift,
     Since,
     StrikeCount,
+    TokenNgram,
     Trend,
     Window,
     duration_ms,
@@ -33,7 +33,7 @@ from detectors.features.signals import RECENT_TEXTS, SIGNALS, read_message, read
 from detectors.features.strikes import LEDGER_CAP, Ledger
 from detectors.features.upgrade import BEFORE_CODES, stored_vector
 from detectors.features.window import DISTINCT_CAP, count_keys, forget_keys, raise_peak, row_at, see_key, trim
-from detectors.profiles.user import Rulebook, User
+from detectors.profiles.user import CompiledPolicy, User
 from schemas.records.events import Exposure, ModerationEvent
 from tests.properties.streams import DAY, HOUR, START, exposure, message, place, policy, report, reversal, sanction
 
@@ -52,9 +52,9 @@ from tests.properties.streams import DAY, HOUR, START, exposure, message, place,
         (Shift("toxicity", "1h", "24h"), "toxicity_shift_1h_24h"),
         (Session("since"), "session_since"),
         (Session("first"), "first_session_count"),
-        (Here("newcomers"), "channel_newcomers"),
+        (ChannelFeature("newcomers"), "channel_newcomers"),
         (StrikeCount(), "strike_count"),
-        (Recent(3), "sequence_3"),
+        (TokenNgram(3), "sequence_3"),
     ],
 )
 def test_a_features_name_derives_from_its_declaration(feature: Feature, name: str) -> None:
@@ -89,8 +89,8 @@ def test_the_catalogue_covers_every_kind_of_feature_under_distinct_names() -> No
         ([Ratio("repeat", "24h", per="mood")], "feature repeat_ratio_24h is per mood: choose one of message,"),
         ([Ratio("repeat", "2h")], "feature repeat_ratio_2h has span 2h: choose one of 5m, 1h, 24h, 7d, 30d"),
         ([Trend("message", "1h", "2d")], "feature message_trend_1h_2d has span 2d: choose one of"),
-        ([Recent(0)], "feature sequence_0 is over 0 tokens: choose 1 to 4"),
-        ([Recent(5)], "feature sequence_5 is over 5 tokens: choose 1 to 4"),
+        ([TokenNgram(0)], "feature sequence_0 is over 0 tokens: choose 1 to 4"),
+        ([TokenNgram(5)], "feature sequence_5 is over 5 tokens: choose 1 to 4"),
         ([Decay("message", "0h")], "feature message_decay_0h has no half-life: give one above zero"),
         ([Decay("message", "soon")], "'soon' is not a duration: write a whole number and a unit"),
     ],
@@ -245,7 +245,7 @@ def test_hashes_are_the_same_in_every_process() -> None:
 @pytest.mark.parametrize(("later", "covered"), [(DAY, True), (DAY + HOUR - 1, True), (DAY + HOUR, False)])
 def test_every_aggregate_of_a_window_covers_the_same_events(later: int, covered: bool) -> None:
     """An event on the edge of a tile is in a day's window until the tail passes it, in every aggregate."""
-    user = User(Rulebook(policy(target={"recurring": True})))
+    user = User(CompiledPolicy(policy(target={"recurring": True})))
     scores = [{"scorer": "a", "version": "1", "value": 0.75}]
     user.step(message("before", START - 1, text="y" * 90, recipients=["q"], channel="near"), place(0))
     user.step(message("m", START, text="x" * 40, recipients=["r"], channel="far", scores=scores), place(0))
@@ -273,7 +273,7 @@ SINCE = NAMES.index("sanction_since")
 
 def test_an_overturned_sanction_counts_for_nothing_from_its_reversal_on() -> None:
     """Strikes, severities, decays and the time since: all as if it had never been, at the reversal's own point too."""
-    user = User(Rulebook(policy(target={"recurring": True})))
+    user = User(CompiledPolicy(policy(target={"recurring": True})))
     events = [
         sanction("s", START, 3),
         sanction("t", START + HOUR, 4),
@@ -289,7 +289,7 @@ def test_an_overturned_sanction_counts_for_nothing_from_its_reversal_on() -> Non
 
 def test_a_strike_expires_but_its_sanction_is_still_known() -> None:
     """Strikes count for the policy's expiry, to the millisecond, and the time since runs on."""
-    user = User(Rulebook(policy(target={"recurring": True}, strike_expiry="2d")))
+    user = User(CompiledPolicy(policy(target={"recurring": True}, strike_expiry="2d")))
     user.step(sanction("s", START), place(0))
     for number, (time, strikes) in enumerate([(START + 2 * DAY, 1), (START + 2 * DAY + 1, 0)]):
         step = user.step(message(f"m{number}", time), place(number))

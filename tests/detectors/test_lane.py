@@ -12,7 +12,7 @@ from detectors.base.state import pack, unpack
 from detectors.models.catalogue import freeze
 from detectors.profiles.results import Erasure, LaneItem, Outcome
 from detectors.scoring.served import Served, ServedBatch
-from detectors.scoring.shard import STATE_VERSION, Lane, News, Publication
+from detectors.scoring.shard import STATE_VERSION, Lane, ModelUpdate, Publication
 from schemas.records.decisions import RiskEvent, Tombstone
 from tests.detectors.kit import (
     COMMUNITY,
@@ -33,7 +33,7 @@ Output = tuple[list[Publication], list[Served]]
 rngs = st.integers(0, 2**32).map(random.Random)
 
 
-def run(lane: Lane, actions: list[News | list[LaneItem]], hop: random.Random | None = None) -> Output:
+def run(lane: Lane, actions: list[ModelUpdate | list[LaneItem]], hop: random.Random | None = None) -> Output:
     """What a lane makes of news and batches in this order; with `hop` it is dumped and restored on the way."""
     published: list[Publication] = []
     served: list[Served] = []
@@ -43,7 +43,7 @@ def run(lane: Lane, actions: list[News | list[LaneItem]], hop: random.Random | N
             lane = Lane(COMMUNITY, wait=lane._wait, pinned=lane._pinned)
             lane.restore(unpack(state, STATE_VERSION, "lane")[1])
             assert pack(lane.state(), STATE_VERSION) == state
-        if isinstance(action, News):
+        if isinstance(action, ModelUpdate):
             lane.hear(action)
         else:
             events, rows = lane.take(action)
@@ -167,12 +167,12 @@ def test_points_that_wait_are_given_when_every_model_has_reached_them() -> None:
     lane = Lane(COMMUNITY, wait=True)
     point = point_of(vector_of(), seq=3)
     assert empty(lane.take([point]))
-    lane.hear(News("logistic", [], {0: 4}))
-    lane.hear(News("logistic", [], {0: 2}))  # old news does not take back what was reached
+    lane.hear(ModelUpdate("logistic", [], {0: 4}))
+    lane.hear(ModelUpdate("logistic", [], {0: 2}))  # old news does not take back what was reached
     assert empty(lane.take([]))
-    lane.hear(News("bayes", [], {0: 3}))
+    lane.hear(ModelUpdate("bayes", [], {0: 3}))
     assert empty(lane.take([]))
-    lane.hear(News("bayes", [], {0: 4}))
+    lane.hear(ModelUpdate("bayes", [], {0: 4}))
     _, [row] = lane.take([])
     assert row.point == point
 

@@ -13,7 +13,7 @@ from detectors.models.catalogue import freeze
 from detectors.models.version import FrozenModel
 from detectors.policy.policy import Policy
 from detectors.profiles.results import Erasure
-from detectors.scoring.shard import Lane, News
+from detectors.scoring.shard import Lane, ModelUpdate
 from schemas.records.decisions import RiskEvent, Tombstone
 from tests.detectors.kit import DAY, HOUR, START, community, lessons_of, news_of, point_of, steps_of, taught, vector_of
 from tests.properties.streams import policy
@@ -211,7 +211,7 @@ def test_a_point_for_which_no_kept_version_is_old_enough_says_so() -> None:
     for until, note in ((None, "insufficient_history"), (START, "insufficient_history"), (START + 1, "no_version")):
         if until is not None:
             version = record.model_copy(update={"learned_until": until})
-            lane.hear(News("logistic", [Published(version, 1, 0)], {1: 1}))
+            lane.hear(ModelUpdate("logistic", [Published(version, 1, 0)], {1: 1}))
         [publication], [row] = lane.take([point_of(vector_of(message_count_5m=99), user=f"u{note}{until}")])
         assert isinstance(publication.event, RiskEvent)
         assert (row.probability, row.model_version, publication.event.model_note) == (None, "", note)

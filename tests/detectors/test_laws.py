@@ -16,7 +16,7 @@ import detectors
 from detectors import checks as laws
 from detectors.base.points import DecisionPoint, Example, Score
 from detectors.base.vectors import Matrix, Row
-from detectors.checks import LAWS, LawBroken, Make, ModelUnderTest, candidates
+from detectors.checks import LAWS, CheckFailed, Make, ModelUnderTest, candidates
 from detectors.features.catalogue import NAMES
 from detectors.learning.learner import Learner
 from detectors.models.naive_bayes.bayes import Bayes
@@ -305,7 +305,7 @@ def test_a_lawful_detector_from_outside_passes_every_law(law: Callable[[Make], N
 @pytest.mark.parametrize(("law", "broken", "sentence"), BROKEN, ids=[broken.__name__ for _, broken, _ in BROKEN])
 def test_a_broken_detector_breaks_its_law(law: Callable[[Make], None], broken: type[Sound], sentence: str) -> None:
     """Each law sees the fault it is there for, and names the detector in its sentence."""
-    with pytest.raises(LawBroken, match=f"^sound .*{sentence}"):
+    with pytest.raises(CheckFailed, match=f"^sound .*{sentence}"):
         law(broken)
 
 
@@ -338,7 +338,7 @@ class Unguarded(ModelUnderTest):
 
 def test_a_model_without_the_guard_against_nan_is_caught() -> None:
     """One NaN poisons River's model for good, and the law sees it in what was learnt."""
-    with pytest.raises(LawBroken, match=r"^bayes has learnt nan from absent features"):
+    with pytest.raises(CheckFailed, match=r"^bayes has learnt nan from absent features"):
         laws.absent_features_do_no_lasting_harm(Unguarded)
 
 

@@ -23,7 +23,7 @@ from detectors.learning.order import InOrder
 from detectors.models.catalogue import MODELS, freeze
 from detectors.models.naive_bayes.bayes import Bayes
 from detectors.models.track_record import TrackRecord
-from detectors.profiles.results import Asked, Lesson
+from detectors.profiles.results import TrackedPoint, TrainingEvent
 from tests.detectors.kit import (
     COMMUNITY,
     HOUR,
@@ -45,9 +45,9 @@ OLDER = 1
 rngs = st.integers(0, 2**32).map(random.Random)
 
 
-def empty(partition: int, seq: int) -> Lesson:
+def empty(partition: int, seq: int) -> TrainingEvent:
     """A lesson that teaches nothing but its place."""
-    return Lesson(partition, seq, "u", START, (), erased=False)
+    return TrainingEvent(partition, seq, "u", START, (), erased=False)
 
 
 def told(published: list[Published]) -> list[tuple[str, int | None, int]]:
@@ -60,7 +60,7 @@ def new(name: str) -> Learner:
     return Learner(name, COMMUNITY.learning, TrackRecord(COMMUNITY))
 
 
-def learn(name: str, batches: list[list[Lesson]]) -> tuple[list[Published], Learner]:
+def learn(name: str, batches: list[list[TrainingEvent]]) -> tuple[list[Published], Learner]:
     """A fresh learner that took the batches."""
     learner = new(name)
     return [item for batch in batches for item in learner.take(batch)[0]], learner
@@ -193,7 +193,7 @@ def test_a_track_record_travels_with_the_versions_and_names_nobody() -> None:
     assert track.warnings.sum() > track.right.sum() > 0
     assert not any(f'"{lesson.user_id}"' in published[-1].version.state for lesson in lessons)
     gone = next(iter(learner.state()["track"]["users"]))
-    learner.take([Lesson(0, len(lessons), gone, lessons[-1].time, (), erased=True)])
+    learner.take([TrainingEvent(0, len(lessons), gone, lessons[-1].time, (), erased=True)])
     assert gone not in learner.state()["track"]["users"]
 
 
@@ -232,9 +232,9 @@ def test_a_version_appears_when_the_log_enters_a_new_interval_and_only_if_someth
     every = COMMUNITY.learning.publish_every
     vector = vector_of(report_count_24h=1)
 
-    def lesson(seq: int, user: str, time: int, *, teaches: bool) -> Lesson:
+    def lesson(seq: int, user: str, time: int, *, teaches: bool) -> TrainingEvent:
         examples = (Example(user, time, vector, label=False, weight=1.0),) if teaches else ()
-        return Lesson(0, seq, user, time, examples, erased=False)
+        return TrainingEvent(0, seq, user, time, examples, erased=False)
 
     base = START // every * every
     published, learner = learn(
@@ -267,15 +267,17 @@ def record_after(hours_ahead: int, known_at: int, *, asked: bool) -> dict[str, A
     vectors = [lesson.asked.vector for lesson in LESSONS if lesson.asked is not None]
     start = LESSONS[-1].time + MINUTE
     ahead = [
-        Lesson(1, n, f"u{n}", start + n * MINUTE, (), False, Asked(start + n * MINUTE, vector) if asked else None)
+        TrainingEvent(
+            1, n, f"u{n}", start + n * MINUTE, (), False, TrackedPoint(start + n * MINUTE, vector) if asked else None
+        )
         for n, vector in zip(range(60 * hours_ahead), cycle(vectors), strict=False)
     ]
     learner.take(ahead)
     example = Example("zed", known_at, vectors[0], label=False, weight=1.0)
-    learner.take([Lesson(0, len(LESSONS), "zed", known_at, (example,), erased=False)])
+    learner.take([TrainingEvent(0, len(LESSONS), "zed", known_at, (example,), erased=False)])
     later = ahead[-1].time + 2 * every
     many = len(ahead)  # as many as a quarter of all users, and more
-    [item] = learner.take([Lesson(1, many + n, f"z{n}", later, (), erased=False) for n in range(many)])[0]
+    [item] = learner.take([TrainingEvent(1, many + n, f"z{n}", later, (), erased=False) for n in range(many)])[0]
     document: dict[str, Any] = orjson.loads(item.version.state)
     return {"until": item.version.learned_until, **document["track"]}
 
@@ -296,7 +298,15 @@ def test_a_point_years_ahead_of_the_log_is_in_no_record() -> None:
     before = learner.state()["track"]["users"]
     vectors = [lesson.asked.vector for lesson in LESSONS if lesson.asked is not None]
     ahead = [
-        Lesson(0, len(LESSONS) + n, "mallory", start + (900 + n) * DAY, (), False, Asked(start + (900 + n) * DAY, one))
+        TrainingEvent(
+            0,
+            len(LESSONS) + n,
+            "mallory",
+            start + (900 + n) * DAY,
+            (),
+            False,
+            TrackedPoint(start + (900 + n) * DAY, one),
+        )
         for n, one in enumerate(vectors)
     ]
     learner.take(ahead)
@@ -305,7 +315,7 @@ def test_a_point_years_ahead_of_the_log_is_in_no_record() -> None:
 
 def test_a_record_that_was_no_event_moves_neither_the_clock_nor_the_model() -> None:
     """A Reject takes its place in the order, and that is all: as would a time that was seen already."""
-    with_gap = [lesson if n != 5 else Lesson(0, 5, "", -1, (), erased=False) for n, lesson in enumerate(LESSONS)]
+    with_gap = [lesson if n != 5 else TrainingEvent(0, 5, "", -1, (), erased=False) for n, lesson in enumerate(LESSONS)]
     without = [
         lesson if n != 5 else LESSONS[4]._replace(seq=5, examples=(), asked=None, turns=())
         for n, lesson in enumerate(LESSONS)
@@ -316,11 +326,11 @@ def test_a_record_that_was_no_event_moves_neither_the_clock_nor_the_model() -> N
 def test_an_erased_user_is_no_longer_named_nor_heard_by_the_clock() -> None:
     """A user is forgotten with the time nobody else has reached; nobody else's time is."""
     leading = [("ann", START), ("bob", START + HOUR), ("cid", START + 9 * HOUR)]
-    lessons = [Lesson(0, n, user, time, (), erased=False) for n, (user, time) in enumerate(leading)]
+    lessons = [TrainingEvent(0, n, user, time, (), erased=False) for n, (user, time) in enumerate(leading)]
     learner = learn("logistic", [lessons])[1]
-    learner.take([Lesson(0, 3, "cid", START, (), erased=True)])
+    learner.take([TrainingEvent(0, 3, "cid", START, (), erased=True)])
     assert "cid" not in repr(learner.state())
-    learner.take([Lesson(0, 4, "dan", START + 8 * HOUR, (), erased=False)])
+    learner.take([TrainingEvent(0, 4, "dan", START + 8 * HOUR, (), erased=False)])
     assert learner.state()["clock"][0] == START + HOUR
 
 
@@ -356,15 +366,17 @@ def test_what_waits_since_before_a_feature_was_declared_is_learnt_without_it() -
     assert old._model.dump()["codes"]
 
 
-def far_ahead(seq: int, user: str, time: int, *, label: bool = False, weight: float = 1.0, **features: float) -> Lesson:
+def far_ahead(
+    seq: int, user: str, time: int, *, label: bool = False, weight: float = 1.0, **features: float
+) -> TrainingEvent:
     """A lesson of one example of a time."""
     example = Example(user, time, vector_of(**features), label=label, weight=weight)
-    return Lesson(0, seq, user, time, (example,), erased=False)
+    return TrainingEvent(0, seq, user, time, (example,), erased=False)
 
 
-def passing(seq: int, user: str, time: int) -> Lesson:
+def passing(seq: int, user: str, time: int) -> TrainingEvent:
     """A lesson that teaches nothing but the time."""
-    return Lesson(0, seq, user, time, (), erased=False)
+    return TrainingEvent(0, seq, user, time, (), erased=False)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -439,7 +451,7 @@ def test_an_erasure_reaches_what_waits_for_the_clock_and_what_was_kept_from_the_
     usual = [far_ahead(n, f"u{n % 5}", START + n * MINUTE) for n in range(30)]
     learner = new("bayes")
     learner.take([*usual, far_ahead(30, "early", START + 9 * DAY), far_ahead(31, "u1", START + 9 * DAY)])
-    learner.take([Lesson(0, 32 + n, user, START, (), erased=True) for n, user in enumerate(("early", "u1"))])
+    learner.take([TrainingEvent(0, 32 + n, user, START, (), erased=True) for n, user in enumerate(("early", "u1"))])
     assert "'early'" not in repr(learner.state())
     assert "'u1'" not in repr(learner.state())
 

@@ -25,7 +25,7 @@ from detectors.models.lookalike.lookalike import HORIZONS, PARTS, Lookalike
 from detectors.models.lookalike.moments import FEW, Moments
 from detectors.models.lookalike.neighbours import FARTHEST, NEAREST, Metric, Neighbours
 from detectors.policy.sections import LearningPolicy
-from detectors.profiles.results import Lesson
+from detectors.profiles.results import TrainingEvent
 from tests.detectors.kit import DAY, HOUR, MINUTE, START, point_of, random_vector, separable, taught, vector_of
 from tests.properties.streams import LAWFUL
 
@@ -77,7 +77,7 @@ class Teacher:
         return self.learner._model.dump()
 
     def _take(self, user: str, time: int, examples: tuple[Example, ...], *, erased: bool = False) -> None:
-        self.learner.take([Lesson(0, self.seq, user, time, examples, erased=erased)])
+        self.learner.take([TrainingEvent(0, self.seq, user, time, examples, erased=erased)])
         self.seq += 1
 
 

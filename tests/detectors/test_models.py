@@ -10,7 +10,7 @@ import numpy as np
 import orjson
 import pytest
 
-from detectors.base.elementwise import squash
+from detectors.base.elementwise import symlog
 from detectors.base.points import Example
 from detectors.base.state import content_hash
 from detectors.base.vectors import Vector, vector_from
@@ -20,7 +20,7 @@ from detectors.models.catalogue import MODELS, freeze
 from detectors.models.naive_bayes.bayes import MOMENTS
 from detectors.models.naive_bayes.gaussians import LOUDEST, NARROWEST, say
 from detectors.policy.sections import LearningPolicy
-from detectors.profiles.results import Lesson
+from detectors.profiles.results import TrainingEvent
 from tests.detectors.kit import START, given, lesson_of, point_of, random_vector, separable, taught, vector_of
 
 FAMILIES = sorted(MODELS)
@@ -158,7 +158,7 @@ def test_published_probabilities_are_calibrated_whatever_the_sampling_and_the_cl
         time = START + number
         negative = [Example("u", time, vector, label=False, weight=1.0)] if rng.random() < sample else []
         positive = [Example("u", time, vector, label=True, weight=1.0)] if rng.random() < chance else []
-        lessons.append(Lesson(0, number, "u", time, (*negative, *positive), erased=False))
+        lessons.append(TrainingEvent(0, number, "u", time, (*negative, *positive), erased=False))
     learner.take(lessons)
     fresh = [calibration_stream(rng) for _ in range(4_000)]
     scores = freeze(learner.version()).probabilities(np.array([vector for vector, _ in fresh]))
@@ -194,7 +194,7 @@ def test_squashing_keeps_order_sign_zero_and_absence() -> None:
     """`sign(x) * log1p(|x|)`."""
     values = [-100.0, -1.0, 0.0, 0.5, 1.0, 99.0, nan]
     wanted = [-log(101), -log(2), 0.0, log(1.5), log(2), log(100), nan]
-    assert squash(np.array([values]))[0].tolist() == pytest.approx(wanted, rel=1e-15, nan_ok=True)
+    assert symlog(np.array([values]))[0].tolist() == pytest.approx(wanted, rel=1e-15, nan_ok=True)
 
 
 @pytest.mark.parametrize("name", FAMILIES)

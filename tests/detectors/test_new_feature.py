@@ -19,7 +19,7 @@ from detectors.models.inputs import PLACES
 from detectors.models.linear.logistic import Logistic
 from detectors.models.naive_bayes.bayes import Bayes
 from detectors.policy.sections import LearningPolicy
-from detectors.profiles.results import Lesson
+from detectors.profiles.results import TrainingEvent
 from tests.detectors.kit import START
 
 NEW = "exposure_count_7d"
@@ -51,11 +51,11 @@ def test_the_first_example_after_20_000_without_the_feature_moves_nobody_far(nam
     """Whoever has the feature, once or often, and whoever has not; by log-odds, before any probability is cut."""
     rng, learner = random.Random(4), Learner(name, LearningPolicy())
 
-    def lesson(number: int, of: Drawn, shown: float, label: bool) -> Lesson:
+    def lesson(number: int, of: Drawn, shown: float, label: bool) -> TrainingEvent:
         time = START + number * 60_000
         origin = Origin(rng.getrandbits(60), time, time + 600_000)
         example = Example(f"u{number % 500}", time, vector(of, shown), label, 1.0, origin)
-        return Lesson(0, number, example.user_id, time, (example,), erased=False)
+        return TrainingEvent(0, number, example.user_id, time, (example,), erased=False)
 
     def learn(numbers: range) -> None:
         bads = [rng.random() < 0.05 for _ in numbers]
@@ -110,7 +110,7 @@ def test_a_version_scores_standardised_features_within_the_bound() -> None:
         example = Example(
             "u", START, vector(drawn(rng, number % 3 == 0), float(number % 50 == 0)), number % 3 == 0, 1.0
         )
-        learner.take([Lesson(0, number, "u", START + number, (example,), erased=False)])
+        learner.take([TrainingEvent(0, number, "u", START + number, (example,), erased=False)])
     frozen, of = freeze(learner.version()), drawn(rng, True)
     far = matrix_from([vector(of, shown) for shown in (1e6, 1e9, 1e300)])
     parts = frozen._terms.logits(frozen._reads.of(columns_of(far)), ())

@@ -21,7 +21,7 @@ from detectors.models.catalogue import freeze
 from detectors.models.sequence.ngrams import DOUBT, FORGOTTEN, MOST, Sequence
 from detectors.models.version import FrozenModel
 from detectors.policy.sections import LearningPolicy
-from detectors.profiles.results import Lesson
+from detectors.profiles.results import TrainingEvent
 from tests.detectors.kit import START, given, point_of, vector_of
 
 MESSAGE, REPORT = 1, 1 + KINDS.index("report") * 8
@@ -43,7 +43,9 @@ def learnt(examples: list[tuple[Vector, bool, float]], **learning: float) -> Lea
     learner = Learner("sequence", LearningPolicy.model_validate({"min_positives": 1} | learning))
     learner.take(
         [
-            Lesson(0, n, "u", START + n, (Example("u", START + n, vector, label=label, weight=weight),), erased=False)
+            TrainingEvent(
+                0, n, "u", START + n, (Example("u", START + n, vector, label=label, weight=weight),), erased=False
+            )
             for n, (vector, label, weight) in enumerate(examples)
         ]
     )
@@ -115,8 +117,8 @@ def test_what_is_learnt_and_taken_back_leaves_no_trace() -> None:
     assert back.version().positives == straight.version().positives
 
 
-def _again(seq: int, vector: Vector) -> Lesson:
-    return Lesson(0, seq, "u", START, (Example("u", START, vector, label=False, weight=1.0),), erased=False)
+def _again(seq: int, vector: Vector) -> TrainingEvent:
+    return TrainingEvent(0, seq, "u", START, (Example("u", START, vector, label=False, weight=1.0),), erased=False)
 
 
 def read(code: float) -> Row:

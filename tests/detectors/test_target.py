@@ -10,7 +10,7 @@ from librt.strings import BytesWriter
 from detectors.base.packed import write_key, write_number, write_time, write_whole
 from detectors.features.signals import point_key, stable_hash
 from detectors.labels.target import ESCALATIONS_CAP, FACTS_CAP, TAUGHT_CAP
-from detectors.profiles.user import Rulebook, User
+from detectors.profiles.user import CompiledPolicy, User
 from schemas.records.events import Event
 from tests.properties.streams import DAY, HOUR, START, message, place, policy, report, reversal, sanction
 
@@ -169,7 +169,7 @@ SCENARIOS: dict[str, tuple[dict[str, Any], list[Row]]] = {
 @pytest.mark.parametrize(("target", "rows"), SCENARIOS.values(), ids=SCENARIOS)
 def test_a_golden_scenario_of_labels(target: dict[str, Any], rows: list[Row]) -> None:
     """Each row: an event, whether it escalates or takes back, whether it is served, and how many positives it gives."""
-    user = User(Rulebook(policy(target=target)))
+    user = User(CompiledPolicy(policy(target=target)))
     for number, row in enumerate(rows):
         step = user.step(row.event, place(number))
         positives = [example for example in step.examples if example.label]
@@ -182,7 +182,7 @@ def test_a_golden_scenario_of_labels(target: dict[str, Any], rows: list[Row]) ->
 
 def test_positives_carry_the_vectors_as_they_were_served() -> None:
     """The very vector of the point, not one recomputed at the time of the sanction; and so does what is taken back."""
-    user = User(Rulebook(policy(target={"when": [{"event": "sanction"}], "horizon": "7d"})))
+    user = User(CompiledPolicy(policy(target={"when": [{"event": "sanction"}], "horizon": "7d"})))
     events = [
         message("a", at(0)),
         message("b", at(0.5)),
@@ -200,7 +200,9 @@ def test_positives_carry_the_vectors_as_they_were_served() -> None:
 
 def test_the_reservoir_keeps_the_points_with_the_lowest_hashes() -> None:
     """A uniform sample without random numbers, and each kept point stands for the ones that were not kept."""
-    user = User(Rulebook(policy(target={"when": [{"event": "sanction"}], "horizon": "7d"}, learning={"pending": 8})))
+    user = User(
+        CompiledPolicy(policy(target={"when": [{"event": "sanction"}], "horizon": "7d"}, learning={"pending": 8}))
+    )
     for number in range(24):
         user.step(message(f"m{number}", START + number), place(number))
         lowest = sorted(point_key("ann", seen + 1) for seen in range(number + 1))[:8]
@@ -211,7 +213,9 @@ def test_the_reservoir_keeps_the_points_with_the_lowest_hashes() -> None:
 
 def test_a_kept_point_stands_for_four_at_most() -> None:
     """One example must not move a model far, however many points it stands for."""
-    user = User(Rulebook(policy(target={"when": [{"event": "sanction"}], "horizon": "7d"}, learning={"pending": 1})))
+    user = User(
+        CompiledPolicy(policy(target={"when": [{"event": "sanction"}], "horizon": "7d"}, learning={"pending": 1}))
+    )
     for number in range(40):
         user.step(message(f"m{number}", START + number), place(number))
     step = user.step(sanction("s", START + 50), place(50))
@@ -221,7 +225,7 @@ def test_a_kept_point_stands_for_four_at_most() -> None:
 @pytest.mark.parametrize("sample", [0.1, 0.5])
 def test_only_the_sampled_share_of_points_is_learnt_as_negative(sample: float) -> None:
     """Chosen by hash, so that every replay learns the same ones; positives are not thinned out."""
-    user = User(Rulebook(policy(target={"when": [{"event": "sanction"}]}, learning={"sample": sample})))
+    user = User(CompiledPolicy(policy(target={"when": [{"event": "sanction"}]}, learning={"sample": sample})))
     events = [message(f"m{number}", START + number) for number in range(2_000)]
     learnt = sum(len(user.step(event, place(number)).examples) for number, event in enumerate(events))
     assert learnt / 2_000 == pytest.approx(sample, abs=0.04)
@@ -230,7 +234,7 @@ def test_only_the_sampled_share_of_points_is_learnt_as_negative(sample: float) -
 
 def test_a_sanction_delivered_again_after_its_id_was_forgotten_is_no_second_strike() -> None:
     """Beyond the ids a profile remembers, the target and the ledger still know their own sanctions."""
-    user = User(Rulebook(policy(target=THREE)))
+    user = User(CompiledPolicy(policy(target=THREE)))
     events = [
         sanction("s", at(0)),
         *(message(f"m{n}", at(0) + n) for n in range(99)),
@@ -240,14 +244,14 @@ def test_a_sanction_delivered_again_after_its_id_was_forgotten_is_no_second_stri
     steps = [user.step(event, place(number)) for number, event in enumerate(events)]
     assert [step.outcome for step in steps[-2:]] == ["seen", "duplicate"]
     assert steps[-2].point is not None
-    assert steps[-2].point.vector[User(Rulebook(policy())).rules.plan.names.index("strike_count")] == 1
+    assert steps[-2].point.vector[User(CompiledPolicy(policy())).rules.plan.names.index("strike_count")] == 1
     more = [user.step(sanction(f"t{n}", at(1)), place(n)).escalated for n in range(2)]
     assert more == [False, True]
 
 
 def test_facts_are_bounded_and_the_latest_are_kept() -> None:
     """Of very many reports only the last few can still make a burst."""
-    user = User(Rulebook(policy(target={"when": [{"event": "report", "count": 32, "within": "31s"}]})))
+    user = User(CompiledPolicy(policy(target={"when": [{"event": "report", "count": 32, "within": "31s"}]})))
     for number in range(200):
         user.step(report(f"r{number}", START + number * 1_001, f"p{number}"), place(number))
     assert len(user.history.facts) == FACTS_CAP
@@ -263,7 +267,7 @@ BAN = {"when": [{"event": "sanction", "min_severity": 5}], "horizon": "1d"}
 
 def history_of(target: dict[str, Any], *events: Event) -> tuple[User, list[list[tuple[str, int]]], float]:
     """The user, each event's turns with the time of the escalation they are about, and the weight of positives left."""
-    user = User(Rulebook(policy(target=target)))
+    user = User(CompiledPolicy(policy(target=target)))
     turns, weight = [], 0.0
     for number, event in enumerate(events):
         user = User.load(user.dump(), user.rules)
@@ -340,7 +344,7 @@ def test_a_reversal_of_a_report_s_id_overturns_nothing() -> None:
 def test_what_can_be_taken_back_is_bounded_and_the_latest_is_kept() -> None:
     """Of very many escalations the oldest stand for good, and older ones take back no positives."""
     target = {**BAN, "horizon": "9d", "recurring": True}
-    user = User(Rulebook(policy(target=target, learning={"pending": 16})))
+    user = User(CompiledPolicy(policy(target=target, learning={"pending": 16})))
     for number in range(400):
         event = sanction(f"b{number}", at(number), 5) if number % 10 == 9 else message(f"m{number}", at(number - 0.5))
         user.step(event, place(number))
@@ -374,7 +378,7 @@ def test_who_reports_again_makes_no_further_escalation() -> None:
 
 def test_a_message_and_a_moderation_event_of_one_id_are_two_events() -> None:
     """Ids of two topics need not differ: neither is a duplicate of the other, and each makes a point of its own."""
-    user = User(Rulebook(policy(target=BAN)))
+    user = User(CompiledPolicy(policy(target=BAN)))
     steps = [user.step(event, place(n)) for n, event in enumerate([message("7", at(0)), sanction("7", at(1), 5)])]
     assert [step.outcome for step in steps] == ["seen", "seen"]
     assert steps[1].escalated
@@ -385,7 +389,7 @@ def test_a_message_and_a_moderation_event_of_one_id_are_two_events() -> None:
 @pytest.mark.parametrize("sample", [0.1, 0.5])
 def test_the_sample_is_uniform_where_ids_are_unique_per_user_only(sample: float) -> None:
     """Of everybody's first points such a share is learnt, and of everybody's second ones; and of each user's."""
-    rules = Rulebook(policy(target={"when": [{"event": "sanction"}]}, learning={"sample": sample}))
+    rules = CompiledPolicy(policy(target={"when": [{"event": "sanction"}]}, learning={"sample": sample}))
     learnt = []
     for number in range(200):
         user = User(rules)
@@ -402,7 +406,7 @@ def test_what_is_learnt_does_not_depend_on_what_ids_are_made_of() -> None:
     """The same log with ids that are unique per user, and with ids that are unique, teaches the same."""
 
     def taught(name: str) -> list[tuple[bool, float, bytes]]:
-        user = User(Rulebook(policy(target=BAN, learning={"sample": 0.3, "pending": 2})))
+        user = User(CompiledPolicy(policy(target=BAN, learning={"sample": 0.3, "pending": 2})))
         events = [*(message(name.format(n), START + n * HOUR) for n in range(20)), sanction("b", START + DAY, 5)]
         steps = [user.step(event, place(n)) for n, event in enumerate(events)]
         return [(one.label, one.weight, one.vector.tobytes()) for step in steps for one in step.examples]

@@ -10,7 +10,7 @@ import pytest
 from detectors.features.catalogue import NAMES
 from detectors.features.signals import read_message
 from detectors.features.tokens import FIRST, GAPS, KINDS, LONGEST, TRAIL, message_token, tokens
-from detectors.profiles.user import Rulebook, User
+from detectors.profiles.user import CompiledPolicy, User
 from schemas.records.events import Event
 from tests.properties.streams import DAY, HOUR, MINUTE, START, message, place, policy, report, reversal, sanction
 
@@ -19,7 +19,7 @@ POLICY = policy(target={"recurring": True})
 
 def told(*events: Event) -> list[tuple[str, int]] | None:
     """What the trail says after these events of one user."""
-    user = User(Rulebook(POLICY))
+    user = User(CompiledPolicy(POLICY))
     point = [user.step(event, place(number)) for number, event in enumerate(events)][-1].point
     assert point is not None
     return tokens(point.vector[NAMES.index("sequence_4")])

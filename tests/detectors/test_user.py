@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from detectors.features.profile import SEEN_CAP
-from detectors.profiles.user import NOWHERE, Rulebook, User
+from detectors.profiles.user import NOWHERE, CompiledPolicy, User
 from schemas.records.events import Event
 from tests.properties.streams import DAY, HOUR, START, TTL, erasure, message, place, policy, report, sanction
 
@@ -14,7 +14,7 @@ POLICY = policy(allowed_lateness="1h", profile_ttl=TTL)
 
 def outcomes(*events: Event) -> list[str]:
     """What each event of one user is."""
-    user = User(Rulebook(POLICY))
+    user = User(CompiledPolicy(POLICY))
     return [user.step(event, place(number)).outcome for number, event in enumerate(events)]
 
 
@@ -59,7 +59,7 @@ def test_an_id_is_recognised_among_the_latest_events() -> None:
 @pytest.mark.parametrize("kind", [report("x", START + 1), sanction("x", START + 1, 5), message("x", START + 1)])
 def test_a_duplicate_changes_nothing_at_all(kind: Event) -> None:
     """Delivered twice, an event leaves the very state it left when delivered once."""
-    user = User(Rulebook(POLICY))
+    user = User(CompiledPolicy(POLICY))
     user.step(message("m", START), place(0))
     user.step(kind, place(1))
     before = user.dump()
@@ -70,7 +70,7 @@ def test_a_duplicate_changes_nothing_at_all(kind: Event) -> None:
 
 def test_every_point_is_served_as_of_the_users_clock_with_the_event_counted() -> None:
     """An out-of-order event is scored as of now, not as of then, and counts among the user's events."""
-    user = User(Rulebook(POLICY))
+    user = User(CompiledPolicy(POLICY))
     user.step(message("a", START), place(0))
     step = user.step(message("b", START - HOUR), place(1))
     assert step.point is not None
@@ -80,7 +80,7 @@ def test_every_point_is_served_as_of_the_users_clock_with_the_event_counted() ->
 
 def test_an_erasure_gives_nothing_but_the_word() -> None:
     """No point, nothing to learn; the caller drops the user, and a new one knows nothing."""
-    user = User(Rulebook(POLICY))
+    user = User(CompiledPolicy(POLICY))
     user.step(message("a", START), place(0))
     step = user.step(erasure("x", START + 1), place(1))
     assert (step.outcome, step.point, step.examples) == ("erased", None, ())
@@ -94,7 +94,7 @@ def test_an_erasure_is_carried_out_however_late_and_whatever_its_id() -> None:
 
 def test_everything_a_step_says_is_about_the_users_own_event() -> None:
     """Its position, its user and its time, whatever the outcome."""
-    user = User(Rulebook(POLICY))
+    user = User(CompiledPolicy(POLICY))
     events = [message("a", START), message("a", START), message("b", START - DAY), erasure("c", START)]
     for number, event in enumerate(events):
         step = user.step(event, place(number))
@@ -103,7 +103,7 @@ def test_everything_a_step_says_is_about_the_users_own_event() -> None:
 
 def test_a_user_who_is_back_after_too_long_a_silence_begins_anew() -> None:
     """Nothing of before is left: not the counters, not the sanctions, not the escalation, not the ids."""
-    rules = Rulebook(policy(target={"when": [{"event": "sanction"}]}, profile_ttl=TTL))
+    rules = CompiledPolicy(policy(target={"when": [{"event": "sanction"}]}, profile_ttl=TTL))
     user, fresh = User(rules), User(rules)
     assert user.step(sanction("s", START, 5), place(0)).escalated
     assert user.step(message("m", START + TTL), place(1)).point is None  # as long as the TTL is not too long
@@ -122,7 +122,7 @@ def test_what_comes_from_before_the_silence_is_late() -> None:
 
 def test_a_dump_says_where_its_user_comes_from_and_when_they_were_heard_of() -> None:
     """Whoever keeps users lists them by both, without loading them."""
-    rules = Rulebook(POLICY)
+    rules = CompiledPolicy(POLICY)
     user = User(rules, 3)
     user.step(message("m", START), place(0))
     assert User.load(user.dump(), rules).partition == 3

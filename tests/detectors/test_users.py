@@ -13,14 +13,14 @@ from detectors.base.state import StateVersionError
 from detectors.features.context import Context
 from detectors.profiles.delta import unpack_changes
 from detectors.profiles.idle import DAY, LEAST, MARGIN
-from detectors.profiles.results import Outcome, lesson_of
-from detectors.profiles.user import COMPILED, Rulebook, Step, User
-from detectors.profiles.users import WRITTEN, Taken, Users
+from detectors.profiles.results import Outcome, training_event_of
+from detectors.profiles.user import COMPILED, CompiledPolicy, EventResult, User
+from detectors.profiles.users import WRITTEN, BatchResult, Users
 from schemas.records.base import Position
 from schemas.records.events import ChatMessage, Event, ModerationEvent
 
 POLICY = small_policy(rules={"report_burst": {"tier": "high", "limit": 3}})
-RULES = Rulebook(POLICY)
+RULES = CompiledPolicy(POLICY)
 KEPT = RULES.ttl + RULES.lateness + MARGIN
 """How long a user is kept who says nothing more (ms)."""
 MINUTE = 60_000
@@ -63,19 +63,19 @@ def life() -> list[Arrived]:
     ]
 
 
-def steps_of(events: list[Arrived]) -> list[Step]:
+def steps_of(events: list[Arrived]) -> list[EventResult]:
     user = User(RULES)
     return [user.step(*arrived) for arrived in events]
 
 
-def points(taken: Taken) -> list[DecisionPoint]:
+def points(taken: BatchResult) -> list[DecisionPoint]:
     return [item for item in taken.items if isinstance(item, DecisionPoint)]
 
 
 def test_every_event_gives_one_lesson_and_a_late_one_is_kept_beside_it() -> None:
     """Seen, late and duplicate alike: the learner must hear of every place in the order."""
     taken, steps = Users(RULES).take(life()), steps_of(life())
-    assert repr(taken.lessons) == repr([lesson_of(step) for step in steps])
+    assert repr(taken.lessons) == repr([training_event_of(step) for step in steps])
     assert [lesson.seq for lesson in taken.lessons] == list(range(11))
     assert repr(points(taken)) == repr([step.point for step in steps if step.point is not None])
     assert [item for item in taken.items if isinstance(item, Outcome)] == taken.outcomes
@@ -105,7 +105,7 @@ OTHERS = [f"other-{number}" for number in range(LEAST)]
 """So many users that their clocks are taken to be right."""
 
 
-def long_after(users: Users, *events: Arrived) -> Taken:
+def long_after(users: Users, *events: Arrived) -> BatchResult:
     """Others show that a user's silence has been long enough."""
     later = START + KEPT + 2 * DAY
     return users.take([*(message(90 + number, user, time=later) for number, user in enumerate(OTHERS)), *events])

@@ -10,10 +10,10 @@ import numpy as np
 import orjson
 import pytest
 
-from detectors.base.elementwise import squash
+from detectors.base.elementwise import symlog
 from detectors.base.vectors import Vector, vector_from
 from detectors.features.catalogue import NAMES, NUMBERS
-from detectors.features.selection import EVERYTHING, QUANTITIES, Reads
+from detectors.features.selection import EVERYTHING, QUANTITIES, FeatureSelection
 from detectors.learning.learner import Learner
 from detectors.models.catalogue import MODELS, freeze, made_of, new_model
 from detectors.models.version import FrozenModel
@@ -103,14 +103,14 @@ def test_readings_keep_the_order_of_the_catalogue_and_the_codes_as_they_are() ->
     """Patterns are those of the shell, and letters count as they are written."""
     row = np.arange(1.0, len(NAMES) + 1)[None, :]
     whole = EVERYTHING.read(row)[0]
-    assert whole[: len(NUMBERS)].tolist() == squash(row[0, : len(NUMBERS)]).tolist()
+    assert whole[: len(NUMBERS)].tolist() == symlog(row[0, : len(NUMBERS)]).tolist()
     assert whole[len(NUMBERS) :].tolist() == row[0, len(NUMBERS) :].tolist()
     asked = VariantPolicy(model="logistic", ignore=("message_*", "*_24?", "REPORT*"))
-    kept = Reads([name for name in NAMES if not asked.ignores(name)])
+    kept = FeatureSelection([name for name in NAMES if not asked.ignores(name)])
     wanted = [name for name in NAMES if not name.startswith("message_") and not name.endswith("_24h")]
     assert list(kept.names) == wanted
     assert kept.read(row)[0].tolist() == [whole[NAMES.index(name)] for name in wanted]
-    assert Reads(NUMBERS).names == QUANTITIES.names
+    assert FeatureSelection(NUMBERS).names == QUANTITIES.names
 
 
 def test_a_store_is_told_what_the_variants_in_use_are_made_of() -> None:

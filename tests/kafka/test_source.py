@@ -21,7 +21,7 @@ from confluent_kafka.admin import AdminClient
 from dataflows.config.settings import KafkaSettings, TopicSettings
 from dataflows.kafka.topics import BrokerError
 from dataflows.runtime.clock import Steps, now_ms
-from dataflows.sources.kafka.partition import FETCH, Input, Pace
+from dataflows.sources.kafka.partition import FETCH, Input, ReadOptions
 from dataflows.sources.kafka.rest import Rest
 from dataflows.sources.kafka.source import InputError, MergedKafkaSource, MergedPartition, input_partitions
 from schemas.records.base import CHAT, MODERATION, Raw
@@ -430,7 +430,9 @@ def test_an_offset_removed_while_running_stops_with_the_same_advice(
     chat = Input(inputs.topics.chat_messages, CHAT, 2, None)
     moderation = Input(inputs.topics.moderation_events, MODERATION, 0, None)
     config = MergedKafkaSource(*inputs)._consumer_config()
-    part = MergedPartition(config, 0, chat, moderation, 2, Pace(10, 20, 100, 100_000, None, Rest(), 300_000, Steps()))
+    part = MergedPartition(
+        config, 0, chat, moderation, 2, ReadOptions(10, 20, 100, 100_000, None, Rest(), 300_000, Steps())
+    )
     with pytest.raises(InputError, match="no longer holds offset 2, where this flow left off"):
         _until(part, lambda got: len(got) > 100)
     part.close()

@@ -8,15 +8,15 @@ from statistics import fmean, pstdev
 from detectors.features.context import QUICK
 from detectors.features.declare import (
     HOPS,
+    ChannelFeature,
     Decay,
     Feature,
-    Here,
     Ratio,
-    Recent,
     Session,
     Shift,
     Since,
     StrikeCount,
+    TokenNgram,
     Trend,
     Window,
     duration_ms,
@@ -182,7 +182,7 @@ def feature(declared: Feature, events: list[Event], strike_expiry: int) -> float
         case Session(happening):
             count, began, number, first = session(events)
             return {"count": count, "since": (now - began) / 1000, "number": number, "first": first}[happening]
-        case Here(surrounding):
+        case ChannelFeature(surrounding):
             contexts = [context for event in events if (context := found_by(event)) is not None]
             return float(getattr(contexts[-1], surrounding)) if contexts else nan
         case Ratio(signal, span, per):
@@ -204,7 +204,7 @@ def feature(declared: Feature, events: list[Event], strike_expiry: int) -> float
             current = [] if signal == "sanction" and not _is_sanction(events[-1]) else [events[-1]]
             before = [time for name, _, time in occurrences(events[: len(events) - len(current)]) if name == signal]
             return (now - max(before)) / 1000 if before else nan
-        case Recent(length):
+        case TokenNgram(length):
             places = range(max(0, len(events) - length), len(events))
             return sum(token(events, place) * 256 ** (len(events) - 1 - place) for place in places)
         case StrikeCount():

@@ -14,24 +14,24 @@ from detectors.features.catalogue import CATALOGUE
 from detectors.features.declare import (
     HOPS,
     Aggregate,
+    ChannelFeature,
     Decay,
     Feature,
     Happening,
-    Here,
     Ratio,
-    Recent,
     Session,
     Shift,
     Since,
     StrikeCount,
     Surrounding,
+    TokenNgram,
     Trend,
     Window,
 )
 from detectors.features.plan import compile_plan
 from detectors.features.signals import SIGNALS
 from detectors.features.tokens import LONGEST
-from detectors.profiles.user import Rulebook, User
+from detectors.profiles.user import CompiledPolicy, User
 from schemas.records.events import Event
 from tests.properties import oracle
 from tests.properties.streams import (
@@ -53,8 +53,8 @@ POLICY = policy(target={"recurring": True}, profile_ttl=TTL)  # everybody stays 
 
 def declarable() -> list[Feature]:
     """Everything that can be declared: every aggregate of every signal over every span that goes together."""
-    wanted: list[Feature] = [StrikeCount(), Since("first"), *map(Recent, range(1, LONGEST + 1))]
-    wanted += [*map(Session, get_args(Happening)), *map(Here, get_args(Surrounding))]
+    wanted: list[Feature] = [StrikeCount(), Since("first"), *map(TokenNgram, range(1, LONGEST + 1))]
+    wanted += [*map(Session, get_args(Happening)), *map(ChannelFeature, get_args(Surrounding))]
     for signal in SIGNALS:
         wanted += [Since(signal), Decay(signal, "90s"), Decay(signal, "30d")]
         wanted += [Window(signal, aggregate, span) for aggregate, span in product(_AGGREGATES, HOPS)]
@@ -82,7 +82,7 @@ def _goes_together(feature: Feature) -> bool:
 
 def exact(feature: Feature) -> bool:
     """Whether a feature is a whole number or a plain difference of times, and so agrees to the last bit."""
-    return isinstance(feature, Since | StrikeCount | Recent | Session | Here) or (
+    return isinstance(feature, Since | StrikeCount | TokenNgram | Session | ChannelFeature) or (
         isinstance(feature, Window) and feature.aggregate in ("count", "distinct", "max")
     )
 
@@ -98,7 +98,7 @@ def agree(feature: Feature, got: float, wanted: float) -> bool:
 
 def check(events: list[Event], features: tuple[Feature, ...] = CATALOGUE, every: int = 1) -> None:
     """Walk the events through a user, and compare each served vector with the oracle's."""
-    rules = Rulebook(POLICY)
+    rules = CompiledPolicy(POLICY)
     rules.plan = compile_plan(features, POLICY.strike_expiry)
     user, seen = User(rules), []
     for number, (event, (outcome, anew)) in enumerate(zip(events, oracle.outcomes(events, LATENESS, TTL), strict=True)):

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detectors.base.packed import unpack_vector
-from detectors.profiles.user import Rulebook, User
+from detectors.profiles.user import CompiledPolicy, User
 from schemas.records.events import Event
 from tests.properties import oracle
 from tests.properties.label_oracle import Naive
@@ -45,7 +45,7 @@ TARGETS: dict[str, dict[str, Any]] = {
 def walk(events: list[Event], target: dict[str, Any], learning: dict[str, Any]) -> tuple[int, int, int]:
     """Compare every step with the naive target; how many escalations, reversals of them, and kept-out points."""
     rules = policy(target=target, learning=learning, profile_ttl=TTL)
-    user, naive = User(Rulebook(rules)), Naive(rules)
+    user, naive = User(CompiledPolicy(rules)), Naive(rules)
     clock, counts = -1, [0, 0, 0]
     for number, (event, (outcome, anew)) in enumerate(zip(events, oracle.outcomes(events, LATENESS, TTL), strict=True)):
         if anew:

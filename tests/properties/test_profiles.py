@@ -20,7 +20,7 @@ from detectors.features.signals import read_message, read_moderation, stable_has
 from detectors.features.stored import move_columns, read_profile, write_profile
 from detectors.features.tokens import message_token, moderation_token
 from detectors.features.vector import vector_of
-from detectors.profiles.user import Rulebook, Step, User
+from detectors.profiles.user import CompiledPolicy, EventResult, User
 from schemas.records.events import ChatMessage, Event
 from tests.properties.streams import (
     DAY,
@@ -54,7 +54,7 @@ def walk(user: User, events: list[Event], start: int = 0) -> list[str]:
 @given(streams, st.data())
 def test_a_user_dumped_and_loaded_at_any_position_goes_on_bit_for_bit(events: list[Event], data: st.DataObject) -> None:
     """Splitting a stream anywhere, even after every event, gives the very steps and bytes of the unbroken one."""
-    rules, cut = Rulebook(POLICY), data.draw(st.integers(0, len(events)))
+    rules, cut = CompiledPolicy(POLICY), data.draw(st.integers(0, len(events)))
     whole = User(rules)
     straight = walk(whole, events)
     first = User(rules)
@@ -73,10 +73,10 @@ def test_a_user_dumped_and_loaded_at_any_position_goes_on_bit_for_bit(events: li
 @given(streams)
 def test_dumping_changes_nothing(events: list[Event]) -> None:
     """A dump may be taken at any time, and the same user gives the same bytes twice."""
-    user = User(Rulebook(POLICY))
+    user = User(CompiledPolicy(POLICY))
     walk(user, events)
     assert user.dump() == user.dump()
-    assert User.load(user.dump(), Rulebook(POLICY)).dump() == user.dump()
+    assert User.load(user.dump(), CompiledPolicy(POLICY)).dump() == user.dump()
 
 
 def adversary(rng: random.Random, cycles: int) -> list[Event]:
@@ -111,7 +111,7 @@ def test_no_stream_makes_a_profile_larger_than_its_bound() -> None:
         target={"horizon": "30d", "recurring": True, "when": [never, rare]},
         learning={"pending": 64},
     )
-    rng, rules = random.Random(5), Rulebook(generous)
+    rng, rules = random.Random(5), CompiledPolicy(generous)
     user, sizes = User(rules), []
     for number, event in enumerate(adversary(rng, 3)):
         user.step(event, place(number))
@@ -126,7 +126,7 @@ def test_no_stream_makes_a_profile_larger_than_its_bound() -> None:
 
 def test_nothing_but_late_events_and_duplicates_leaves_a_profile_as_it_was() -> None:
     """What is not counted costs no memory either."""
-    user = User(Rulebook(POLICY))
+    user = User(CompiledPolicy(POLICY))
     walk(user, [message("now", START)])
     before = user.dump()
     walk(user, [message(f"m{n}", START - 2 * DAY - n) for n in range(500)] + [message("now", START)] * 500)
@@ -158,25 +158,25 @@ def test_the_layout_that_states_are_dumped_under_is_released() -> None:
 
 def test_a_state_of_a_layout_that_is_unknown_is_refused_before_anybody_is_thawed() -> None:
     """As after going back to an earlier version: in a sentence, when a run resumes, not at the user's next event."""
-    user = User(Rulebook(POLICY))
+    user = User(CompiledPolicy(POLICY))
     user.step(message("m", START), place(0))
     dump = user.dump()
     name = bytes.fromhex(user.rules.plan.layout_id)
     later = dump.replace(name, name[::-1])
     assert later != dump
-    for read in (User.front, lambda data: User.load(data, Rulebook(POLICY))):
+    for read in (User.front, lambda data: User.load(data, CompiledPolicy(POLICY))):
         with pytest.raises(ValueError, match=f"user state has the layout {name[::-1].hex()}, which is unknown"):
             read(later)
 
 
 def test_a_state_under_a_layout_that_is_not_released_brings_it_along() -> None:
     """As it is while features are being tried."""
-    rules = Rulebook(POLICY)
+    rules = CompiledPolicy(POLICY)
     rules.plan = compile_plan([Window("message", "count", "24h"), Decay("length", "1h"), Since("report")], DAY)
     assert rules.plan.layout_id not in LAYOUTS
     user, events = User(rules), crowded(2, 90)
     walk(user, events[:60])
-    twin, wider = User.load(user.dump(), rules), User.load(user.dump(), Rulebook(POLICY))
+    twin, wider = User.load(user.dump(), rules), User.load(user.dump(), CompiledPolicy(POLICY))
     assert walk(twin, events[60:], 60) == walk(user, events[60:], 60)
     assert wider.profile.plan.names == NAMES
     column = NAMES.index("message_count_24h")
@@ -238,16 +238,16 @@ def test_a_feature_taken_from_the_catalogue_is_dropped_from_the_state() -> None:
 
 def test_bytes_of_another_version_are_refused_with_a_sentence() -> None:
     """A dump from the future, or nothing at all, is not read as if it were ours."""
-    dump = User(Rulebook(POLICY)).dump()
+    dump = User(CompiledPolicy(POLICY)).dump()
     with pytest.raises(ValueError, match="user state version 99 is unknown: this forewarn reads versions 6 to 7"):
-        User.load(bytes([99]) + dump[1:], Rulebook(POLICY))
+        User.load(bytes([99]) + dump[1:], CompiledPolicy(POLICY))
     with pytest.raises(ValueError, match="version nothing is unknown"):
         unpack(b"", 4, "user")
 
 
 def test_a_step_is_plain_data_whatever_the_outcome() -> None:
     """One event gives one step, with its time and its outcome."""
-    user = User(Rulebook(POLICY))
+    user = User(CompiledPolicy(POLICY))
     step = user.step(message("m", START), place(0))
-    assert isinstance(step, Step)
+    assert isinstance(step, EventResult)
     assert (step.outcome, step.time, step.at.seq) == ("seen", START, 0)

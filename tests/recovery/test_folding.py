@@ -12,7 +12,7 @@ from zlib import crc32
 
 import pytest
 
-from dataflows.recovery.compaction import ASIDE, fold, user_bytes
+from dataflows.recovery.compaction import ASIDE, compact, user_bytes
 from dataflows.recovery.users import ADD, TABLES, TOGETHER, UserStores, make_users
 from detectors.profiles.delta import pack_changes
 
@@ -36,7 +36,7 @@ def test_many_users_are_folded_in_few_statements(count: int) -> None:
         )
         database.execute(ADD, (1, 0, crc32(packed), packed))
         database.set_trace_callback(statements.append)
-        fold(database, 1)
+        compact(database, 1)
         database.set_trace_callback(None)
         after = dict(database.execute("SELECT user_id, state FROM users"))
     expected = {user: state for user, state in (before | changed | gone).items() if state is not None}

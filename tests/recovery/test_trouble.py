@@ -18,7 +18,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from dataflows.recovery.errors import faults_told
+from dataflows.recovery.errors import errors_explained
 from dataflows.recovery.manifest import StoreError
 from dataflows.runtime.exit_codes import ExitCode
 from tests.conftest import REQUIRE_VARIABLE
@@ -204,14 +204,14 @@ DAMAGED = PANIC % ("DatabaseCorrupt, extended_code: 11", '"database disk image i
 def test_what_the_engine_says_of_a_full_disk_becomes_a_sentence(tmp_path: Path) -> None:
     """SQLite has a word of its own for a disk without room."""
     took_none = r"took no further snapshot \(database or disk is full\): make room"
-    with pytest.raises(StoreError, match=took_none), faults_told(tmp_path):
+    with pytest.raises(StoreError, match=took_none), errors_explained(tmp_path):
         raise RuntimeError(FULL)
 
 
 @pytest.mark.parametrize("said", [pytest.param(DAMAGED, id="damage"), pytest.param("a bug", id="a bug")])
 def test_what_room_on_the_disk_does_not_cure_is_not_called_a_full_disk(tmp_path: Path, said: str) -> None:
     """It is passed on as it came."""
-    with pytest.raises(RuntimeError) as caught, faults_told(tmp_path):
+    with pytest.raises(RuntimeError) as caught, errors_explained(tmp_path):
         raise RuntimeError(said)
     assert str(caught.value) == said
 

@@ -21,7 +21,7 @@ from bytewax.testing import TestingSink
 
 from dataflows.recovery import engine_store as recovery_parts
 from dataflows.recovery.engine_store import of_other_times, resume_epoch, size, tidy
-from dataflows.recovery.errors import faults_told
+from dataflows.recovery.errors import errors_explained
 from dataflows.recovery.lock import StoreError
 from dataflows.runtime.engine import open_recovery, run_flow
 
@@ -229,7 +229,7 @@ def test_what_the_engine_says_of_the_store_is_answered_in_a_sentence(
 ) -> None:
     """Damage that shows when it is read, parts that do not belong together, a disk that takes no more."""
     open_recovery(tmp_path, 1)
-    with pytest.raises(StoreError, match=re.escape(said)), faults_told(tmp_path):
+    with pytest.raises(StoreError, match=re.escape(said)), errors_explained(tmp_path):
         raise error
 
 
@@ -237,7 +237,7 @@ def test_what_the_engine_says_of_the_store_is_answered_in_a_sentence(
 def test_what_is_not_the_stores_fault_is_let_through(tmp_path: Path, error: BaseException) -> None:
     """It keeps its own type and text."""
     open_recovery(tmp_path, 1)
-    with pytest.raises(type(error)) as raised, faults_told(tmp_path):
+    with pytest.raises(type(error)) as raised, errors_explained(tmp_path):
         raise error
     assert raised.value is error
 

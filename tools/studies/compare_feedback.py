@@ -29,13 +29,13 @@ from detectors.learning.learner import Learner, Published
 from detectors.models.catalogue import new_model
 from detectors.policy.policy import Policy
 from detectors.profiles.channels import Channels
-from detectors.profiles.results import Lesson, Outcome, cause_of, lesson_of, outcomes_of
-from detectors.profiles.user import Rulebook, User
+from detectors.profiles.results import Outcome, TrainingEvent, cause_of, outcomes_of, training_event_of
+from detectors.profiles.user import CompiledPolicy, User
 from detectors.scoring.batch import Batch
 from detectors.scoring.versions import Versions, probabilities_of
 from evaluation.calibration import reliability
 from evaluation.intervals import SAMPLES, Figure, compare_scores, draws, interval
-from evaluation.labels import Labels, Told, label, upheld
+from evaluation.labels import Labels, OutcomeRecord, label, upheld
 from schemas.codec.inputs import EARLIEST_TIME, Codec
 from schemas.records.rejects import Reject
 from tools.studies.evaluate_logs import asked, log_of, mapping_of, policy_of
@@ -59,7 +59,7 @@ SMALLER = 2.0**80
 class Listened:
     """A log as learners are told it, and the points that are scored."""
 
-    lessons: list[Lesson]
+    lessons: list[TrainingEvent]
     points: list[DecisionPoint]
     labels: Labels
     users: NDArray[np.int64]
@@ -67,21 +67,21 @@ class Listened:
 
 def told(log_file: Path, mapping: LogMapping | None, policy: Policy) -> Listened:
     """What every event of a log comes to, in its order."""
-    codec, rules, remembered = Codec(earliest_ms=EARLIEST_TIME), Rulebook(policy), policy.channels.remembered
+    codec, rules, remembered = Codec(earliest_ms=EARLIEST_TIME), CompiledPolicy(policy), policy.channels.remembered
     channels = None if remembered is None else Channels(remembered, policy.allowed_lateness, policy.profile_ttl)
     users: dict[str, User] = {}
-    lessons: list[Lesson] = []
+    lessons: list[TrainingEvent] = []
     points: list[DecisionPoint] = []
     outcomes: list[Outcome] = []
     for item in read_log(log_file, mapping):
         event = item if isinstance(item, Reject) else codec.decode(item)
         if isinstance(event, Reject):
-            lessons.append(Lesson(event.partition, event.seq, "", -1, (), erased=False))
+            lessons.append(TrainingEvent(event.partition, event.seq, "", -1, (), erased=False))
         if isinstance(item, Reject) or isinstance(event, Reject):
             continue
         context = None if channels is None else channels.see(event)
         step = users.setdefault(event.user_id, User(rules)).step(event, item.at, context)
-        lessons.append(lesson_of(step))
+        lessons.append(training_event_of(step))
         if step.point is not None:
             points.append(step.point)
         outcomes.extend(outcomes_of(step))
@@ -92,7 +92,7 @@ def told(log_file: Path, mapping: LogMapping | None, policy: Policy) -> Listened
     as_of = np.array([point.as_of for point in points], dtype=np.int64)
     places = np.array([point.at.seq for point in points], dtype=np.int64)
     escalations = upheld(
-        Told(code[one.user_id], one.kind, one.as_of, one.at.seq, cause_of(one))
+        OutcomeRecord(code[one.user_id], one.kind, one.as_of, one.at.seq, cause_of(one))
         for one in outcomes
         if one.user_id in code
     )
@@ -100,7 +100,7 @@ def told(log_file: Path, mapping: LogMapping | None, policy: Policy) -> Listened
     return Listened(lessons, points, labels, numbers)
 
 
-def waiting(lessons: list[Lesson], horizon: int) -> list[Lesson]:
+def waiting(lessons: list[TrainingEvent], horizon: int) -> list[TrainingEvent]:
     """The same lessons with every negative put off until its horizon is over, or left out if its user escalates."""
     clock = LogClock()
     held: list[tuple[int, int, int]] = []  # a heap, as one user's wrong clock must not hold up the others
@@ -128,7 +128,7 @@ def waiting(lessons: list[Lesson], horizon: int) -> list[Lesson]:
     return found
 
 
-def scored(told_log: Listened, lessons: list[Lesson], policy: Policy, smaller: float = 1.0) -> Values:
+def scored(told_log: Listened, lessons: list[TrainingEvent], policy: Policy, smaller: float = 1.0) -> Values:
     """Each point's probability by the champion that was in force at its place in the log; NaN where it said nothing.
 
     It is the odds of the model, divided by `smaller`, and cut at one.

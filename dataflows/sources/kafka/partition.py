@@ -89,7 +89,7 @@ class Input(NamedTuple):
     topic_id: str = ""
 
 
-class Pace(NamedTuple):
+class ReadOptions(NamedTuple):
     """How a source partition reads, alike for all.
 
     At most `batch_size` records are given at a time; after finding few it looks again within `poll_ms`; at most
@@ -203,7 +203,7 @@ class MergedPartition(StatefulSourcePartition[Raw, ResumeState]):
         chat: Input,
         moderation: Input,
         seq: int,
-        pace: Pace,
+        pace: ReadOptions,
     ) -> None:
         self._first, self._second = (
             _TopicFeed(part, partition, SlowClock(f"Topic {part.topic} partition {partition}", pace.skew_ms))

@@ -22,7 +22,7 @@ from dataflows.sources.kafka.partition import (
     STATE_VERSION,
     Input,
     MergedPartition,
-    Pace,
+    ReadOptions,
     ResumeState,
     cut,
     gone,
@@ -100,7 +100,7 @@ class MergedKafkaSource(FixedPartitionedSource[Raw, ResumeState]):
         self._stop_at_end = stop_at_end
         self._watch = watch
         most = kafka.queued_max_kbytes * 1_024
-        self._pace = Pace(
+        self._pace = ReadOptions(
             batch_size, poll_ms, read_ahead, most, stop, Rest(), skew_ms, Steps(), watch, on_lead, on_stall
         )
 

@@ -15,10 +15,10 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.base.elementwise import squash
+from detectors.base.elementwise import symlog
 from detectors.base.vectors import Matrix
 from detectors.features.catalogue import CATALOGUE
-from detectors.features.declare import Feature, Here, Ratio, Recent, Session, Shift, Since, Trend, Window
+from detectors.features.declare import ChannelFeature, Feature, Ratio, Session, Shift, Since, TokenNgram, Trend, Window
 
 Places = NDArray[np.uint8]
 """Places in steps of `STEPS` to a knot, rounded; `ABSENT` where there is no value."""
@@ -69,7 +69,7 @@ def knots_of(feature: Feature) -> Knots:
             return SHARES
         case Shift(signal=signal):
             return SHIFTS.get(signal, DIFFERENCES)
-        case Here(surrounding=surrounding):
+        case ChannelFeature(surrounding=surrounding):
             return SURROUNDINGS.get(surrounding, SHARES)
         case Window(signal=signal, aggregate="mean" | "max"):
             return MEANS.get(signal, COUNTS)
@@ -77,7 +77,9 @@ def knots_of(feature: Feature) -> Knots:
             return COUNTS
 
 
-KNOTS: dict[str, Knots] = {feature.name: knots_of(feature) for feature in CATALOGUE if not isinstance(feature, Recent)}
+KNOTS: dict[str, Knots] = {
+    feature.name: knots_of(feature) for feature in CATALOGUE if not isinstance(feature, TokenNgram)
+}
 """By feature, every quantity."""
 
 
@@ -89,7 +91,7 @@ class Scale:
         self.sizes = np.array([len(KNOTS[name]) for name in names])
         self._edges = np.full((len(names), SLOTS), np.inf)
         for row, name in enumerate(names):
-            self._edges[row, : self.sizes[row]] = squash(np.array(KNOTS[name], dtype=np.float64))
+            self._edges[row, : self.sizes[row]] = symlog(np.array(KNOTS[name], dtype=np.float64))
         inner = np.arange(SLOTS) < self.sizes[:, None] - 1
         self._inner = np.where(inner, self._edges, np.inf)[:, 1:, None]
         self._starts = np.arange(len(names))[:, None] * SLOTS

@@ -7,8 +7,8 @@ from typing import Any
 
 from detectors.base.points import Example
 from detectors.base.vectors import Row
-from detectors.features.selection import EVERYTHING, Reads
-from detectors.models.base import OnlineModel, Remembers, publisher
+from detectors.features.selection import EVERYTHING, FeatureSelection
+from detectors.models.base import OnlineModel, StoresExamples, publisher
 from detectors.models.inputs import Reader, weighed
 from detectors.models.stack.blend import Blend, Member
 from detectors.models.stack.meta_learner import Weighing, spreads
@@ -31,7 +31,7 @@ class Stack:
 
     def __init__(self, members: Mapping[str, OnlineModel], learning: LearningPolicy) -> None:
         self._members = dict(members)
-        self._remembering = [member for member in members.values() if isinstance(member, Remembers)]
+        self._remembering = [member for member in members.values() if isinstance(member, StoresExamples)]
         self._pupils = [(member, Reader(member.reads)) for member in members.values()]
         self._publish = {name: publisher(member) for name, member in members.items()}
         self._positive_weight = learning.positive_weight
@@ -91,7 +91,7 @@ def terms_among(families: Mapping[str, Family], state: dict[str, Any], names: tu
     moments = zip(weights, state["means"], spreads(state["counts"], state["squares"]), strict=True)
     members = []
     for member, (weight, mean, spread) in zip(state["members"].values(), moments, strict=True):
-        reads = Reads(set(member["reads"]).intersection(names))
+        reads = FeatureSelection(set(member["reads"]).intersection(names))
         terms = families[member["family"]].terms(member["model"], reads.names)
         rows = [names.index(name) for name in reads.names]
         members.append(Member(terms, rows, weight, mean, spread))

@@ -16,7 +16,7 @@ from detectors.monitoring.bins import BINS, bin_of
 from detectors.monitoring.quality import MILLION, SAMPLE, Live, keys_of
 from detectors.profiles.results import Erasure, LaneItem, Outcome
 from detectors.scoring.served import Served
-from detectors.scoring.shard import STATE_VERSION, Lane, News, Publication
+from detectors.scoring.shard import STATE_VERSION, Lane, ModelUpdate, Publication
 from schemas.records.decisions import RiskEvent, Tier
 from tests.detectors.kit import (
     DAY,
@@ -49,13 +49,13 @@ rngs = st.integers(0, 2**32).map(random.Random)
 Measured = dict[str, dict[str, int]]
 
 
-def run(lane: Lane, actions: list[News | list[LaneItem]], hop: random.Random | None = None) -> Measured:
+def run(lane: Lane, actions: list[ModelUpdate | list[LaneItem]], hop: random.Random | None = None) -> Measured:
     """What a lane measures in all, given news and batches in this order; with `hop` it is restored on the way."""
     return run_whole(lane, actions, hop)[2]
 
 
 def run_whole(
-    lane: Lane, actions: list[News | list[LaneItem]], hop: random.Random | None = None
+    lane: Lane, actions: list[ModelUpdate | list[LaneItem]], hop: random.Random | None = None
 ) -> tuple[list[Publication], list[Served], Measured]:
     published: list[Publication] = []
     served: list[Served] = []
@@ -66,7 +66,7 @@ def run_whole(
             lane = Lane(RULES, wait=lane._wait)
             lane.restore(unpack(state, STATE_VERSION, "lane")[1])
             assert pack(lane.state(), STATE_VERSION) == state
-        if isinstance(action, News):
+        if isinstance(action, ModelUpdate):
             lane.hear(action)
         else:
             events, rows = lane.take(action)
@@ -148,7 +148,7 @@ def test_batches_news_and_restarts_change_nothing_of_what_is_measured(rng: rando
     """However points, outcomes and news were cut and mixed, and wherever the lane was restored."""
     news = news_of(cut(LESSONS, rng, rng.choice((30, 400))), RULES)["logistic"]
     batches = cut(ITEMS, rng, rng.choice((3, 40, 400)))
-    actions: list[News | list[LaneItem]] = []
+    actions: list[ModelUpdate | list[LaneItem]] = []
     heads: list[list] = [batches, news]
     while heads[0] or heads[1]:
         queue = rng.choice([head for head in heads if head])

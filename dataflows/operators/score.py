@@ -18,7 +18,7 @@ from detectors.monitoring.quality import Counts
 from detectors.monitoring.scorers import Scored, ScoredBatch
 from detectors.profiles.results import LaneItem
 from detectors.scoring.served import ServedBatch
-from detectors.scoring.shard import STATE_VERSION, Lane, News, Publication
+from detectors.scoring.shard import STATE_VERSION, Lane, ModelUpdate, Publication
 
 
 @dataclass(frozen=True)
@@ -45,11 +45,11 @@ class JudgeLogic(StatefulBatchLogic[Any, Judgement, bytes]):
         if snapshot is not None:
             lane.restore(unpack(snapshot, STATE_VERSION, "lane")[1])
 
-    def on_batch(self, values: list[News | ScoredBatch | list[LaneItem]]) -> tuple[list[Judgement], bool]:
+    def on_batch(self, values: list[ModelUpdate | ScoredBatch | list[LaneItem]]) -> tuple[list[Judgement], bool]:
         """Hear the news and what scorers said, then take the points."""
         arrived: list[LaneItem] = []
         for value in values:
-            if isinstance(value, News):
+            if isinstance(value, ModelUpdate):
                 self._lane.hear(value)
             elif isinstance(value, ScoredBatch):
                 self._lane.scored(value.results)
@@ -65,11 +65,11 @@ class JudgeLogic(StatefulBatchLogic[Any, Judgement, bytes]):
 
 
 @operator
-def judge(
+def score(
     step_id: str,
     items: KeyedStream[list[LaneItem]],
     scored: Stream[list[Scored]],
-    news: Stream[News],
+    news: Stream[ModelUpdate],
     new_lane: Callable[[], Lane],
     lanes: int,
     telemetry: Telemetry,
@@ -84,7 +84,7 @@ def judge(
     """
     names = lane_names(lanes)
 
-    def broadcast(batch: list[News]) -> list[tuple[str, News]]:
+    def broadcast(batch: list[ModelUpdate]) -> list[tuple[str, ModelUpdate]]:
         telemetry.fates([item.fates for item in batch if item.model == champion])
         return [(lane, item) for item in batch if wait or item.published or item.forgotten for lane in names]
 
