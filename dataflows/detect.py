@@ -11,7 +11,7 @@ from bytewax.inputs import Source
 from bytewax.outputs import Sink
 
 from dataflows.kafka.placement import Placement
-from dataflows.operators import context, decode, deliver, learn, profile
+from dataflows.operators import context, decode, deliver, learn, profile, score
 from dataflows.operators.profile import Late
 from dataflows.recovery.users import UserStores
 from dataflows.runtime.telemetry import Telemetry
