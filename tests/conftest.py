@@ -15,7 +15,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from hypothesis import settings
 
 from hatch_build import stale
-from tests.kafka.broker import Broker, NoBrokerError, find_broker
+from tests.kit.kafka.broker import Broker, NoBrokerError, find_broker
 
 REQUIRE_VARIABLE = "FOREWARN_REQUIRE_KAFKA"
 report = pytest.StashKey[str]()

@@ -7,13 +7,12 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import pytest
 
+from tests.kit.paths import ROOT
 from tools.docs.source import Module, imports, modules, uses
 
-ROOT = Path(__file__).resolve().parent.parent
 ARROW = ("schemas", "detectors", "evaluation", "dataflows", "forewarn")
 """Each package may import itself and those before it."""
 

@@ -46,7 +46,7 @@ from detectors.rules.catalogue import RULES
 from schemas.records.decisions import RiskEvent
 from schemas.records.events import ModerationEvent
 from schemas.records.rejects import RejectReason
-from tests.pages import ROOT, first_cells, table, text
+from tests.kit.pages import ROOT, first_cells, table, text
 
 EXAMPLE = ROOT / "deploy/settings.example.toml"
 

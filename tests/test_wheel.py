@@ -11,7 +11,8 @@ from zipfile import ZipFile
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests.kit.paths import ROOT
+
 PACKAGES = ("schemas", "detectors", "evaluation", "dataflows", "forewarn")
 
 LOOK_AROUND = """

@@ -1,1 +1,1 @@
-"""The command `forewarn`: one module a group of subcommands."""
+"""The `forewarn` command: one module for each group of subcommands."""

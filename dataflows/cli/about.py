@@ -1,4 +1,4 @@
-"""The commands that show what forewarn is made of: its schemas and its dataflow."""
+"""The commands `schemas` and `topology`."""
 
 from __future__ import annotations
 

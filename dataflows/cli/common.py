@@ -1,7 +1,7 @@
-"""Shared parts of all commands: parameters, lazy loading, and sentences for expected errors.
+"""Shared parts of all commands: parameters, lazy loading, and the reporting of expected errors.
 
-`forewarn` loads the module of a command when that command is asked for, so that none pays for the libraries of another,
-or fails because of them.
+`forewarn` imports a command's module only when that command is used. No command pays the import time of another
+command's libraries, or fails because of them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from dataflows.runtime.times import iso_datetime
 
 
 class IsoTime(click.ParamType[datetime]):
-    """An ISO 8601 time, read as those of logs are; UTC where it names no zone."""
+    """An ISO 8601 time, parsed by the same rule as times in log files; UTC if it names no zone."""
 
     name = "time"
 
@@ -53,8 +53,8 @@ TEXT_MODEL = click.option(
 )
 
 
-class Failure(Exception):  # noqa: N818 - it is the answer, and no error of its own
-    """An expected error, answered with its sentences and exit code."""
+class Failure(Exception):  # noqa: N818 - reports another error, and is no error of its own
+    """An expected error as the sentences to print and the exit code."""
 
     def __init__(self, problems: Sequence[str], code: int) -> None:
         super().__init__("\n".join(problems))
@@ -64,7 +64,10 @@ class Failure(Exception):  # noqa: N818 - it is the answer, and no error of its 
 
 @contextmanager
 def answered(mend: int) -> Iterator[None]:
-    """Answer expected errors, also where the engine wrapped them; `mend` is the code for what has to be mended."""
+    """Convert expected errors, also those wrapped by the engine, into `Failure`.
+
+    `mend` is the exit code of errors that a retry cannot fix.
+    """
     try:
         yield
     except (click.ClickException, click.exceptions.Exit, click.Abort, Failure):
@@ -78,13 +81,13 @@ def answered(mend: int) -> Iterator[None]:
 
 
 def tell(problems: Sequence[str]) -> None:
-    """Print an error's sentences to standard error."""
+    """Print an error's sentences to standard error, one a line."""
     for number, problem in enumerate(problems):
         say(f"{'' if number else 'Error: '}{problem}", err=True)
 
 
 class Entry(NamedTuple):
-    """The module and attribute of a command, and its summary in listings."""
+    """A command's module and attribute, and its summary for listings."""
 
     module: str
     name: str
@@ -92,7 +95,7 @@ class Entry(NamedTuple):
 
 
 class Loading(MutableMapping[str, click.Command]):
-    """Commands by name, each loaded from its module when it is asked for."""
+    """Commands by name; each is imported on first access."""
 
     def __init__(self, places: Mapping[str, Entry]) -> None:
         self.places = dict(places)
@@ -119,9 +122,9 @@ class Loading(MutableMapping[str, click.Command]):
 
 
 class Commands(click.Group):
-    """Loads commands when they are asked for; tells expected errors in sentences.
+    """A group that imports commands on first use and prints expected errors as sentences.
 
-    The exit code of an expected error is 75 if a later try may succeed, else 1, and of `run` 3.
+    The exit code of an expected error is 75 if a later try may succeed, else 1, or 3 for `run`.
     """
 
     def __init__(self, *args: Any, places: Mapping[str, Entry], **kwargs: Any) -> None:
@@ -130,7 +133,7 @@ class Commands(click.Group):
         self.commands = self._loading
 
     def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the commands without loading them."""
+        """List the commands without importing them."""
         limit = formatter.width - 6 - max(map(len, self._loading.places))
         rows = [
             (name, click.Command(name, help=place.summary).get_short_help_str(limit))
@@ -147,9 +150,12 @@ class Commands(click.Group):
         standalone_mode: bool = True,
         **extra: Any,
     ) -> Any:
-        """Run a command and exit. Without `args` it is this process's own, and the process is prepared for it."""
+        """Run a command and exit; return its result instead if `standalone_mode` is false.
+
+        Without `args`, read this process's command line and set up its signal handlers and console first.
+        """
         if args is None:
-            # a run that has not begun has nothing to drain, and ends as one that was drained does
+            # a `run` that is stopped before it starts has nothing to drain: it exits with 0, as after draining
             end_when_asked(0 if sys.argv[1:2] == ["run"] else None)
             take_over()
         if not standalone_mode:
@@ -168,14 +174,17 @@ class Commands(click.Group):
         sys.exit(status if isinstance(status, int) else 0)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the subcommand."""
+        """Run the subcommand; raise `Failure` for an expected error."""
         configure_plain()
         with answered(ExitCode.BUG):
             return super().invoke(ctx)
 
 
 def _tell_refusal(error: click.ClickException) -> None:
-    """Print what click says of wrong arguments, usage first; a line break in an argument begins no line."""
+    """Print click's error for wrong arguments: the usage, then the message.
+
+    The message is printed as one line, also if an argument in it contains a line break.
+    """
     shown = io.StringIO()
     error.show(shown)
     message = error.format_message()

@@ -1,4 +1,4 @@
-"""The commands that say how good a replay's warnings were, and what a change did to them."""
+"""The commands `evaluate` and `compare`: the quality of a replay's warnings, and the effect of a change on it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands of a live deployment: to run it, and to send again what it refused."""
+"""The commands of a live deployment: `run`, `redrive` for its dead letters, and `recovery` for its store."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ def run_command(
 ) -> None:
     """Run live: read the input topics, publish risk events. SIGTERM or Ctrl-C drains and exits.
 
-    Several processes form a cluster; when one dies or hangs, all start again from the last snapshot. Exit codes: 0
-    stopped in order, 2 or 3 something has to be mended first, 75 a later start may do.
+    Several processes form a cluster; when one dies or hangs, all restart from the last snapshot. Exit codes: 0 stopped
+    in order; 2 or 3 something has to be fixed first; 75 a temporary error, a later start may succeed.
     """
     with answered(ExitCode.MEND):
         settings = Settings.load(settings_file)
@@ -87,7 +87,7 @@ def run_command(
 
 @contextmanager
 def _logged(settings: Settings) -> Iterator[None]:
-    """Log why a run ends where lines are objects: whoever reads only those is to see it too."""
+    """Log the error that ends a run if the log format is JSON, because such a log is often read without the console."""
     try:
         yield
     except Exception as error:
@@ -96,13 +96,16 @@ def _logged(settings: Settings) -> Iterator[None]:
             if cause is None:
                 log.exception("The run ends by an error that nobody expected.")
             else:
-                log.error("The run ends: %s", cause)  # noqa: TRY400 - it is no bug, so its trace is of no use
+                log.error("The run ends: %s", cause)  # noqa: TRY400 - an expected error needs no traceback
         raise
 
 
 @contextmanager
 def _told() -> Iterator[None]:
-    """Tell the supervisor why this process ends; that the engine gave up for another one is no news of this one."""
+    """Report to the supervisor why this process ends.
+
+    If the engine panicked only because another process ended, report nothing and raise `Failure` with exit code 75.
+    """
     try:
         yield
     except BaseException as error:
@@ -136,8 +139,8 @@ def redrive_command(
 ) -> None:
     """Send dead letters to their input topics again, once each, after what refused them was mended.
 
-    Times are those of rejection: when the dead letter was written. What was redriven before is never sent again,
-    whatever was killed in between. Rejects of stage profile go back as JSON; those of files have nowhere to go.
+    Times are those of rejection: when the dead letter was written. A dead letter is never sent twice, even if an
+    earlier redrive was killed. Rejects of stage profile are sent as JSON; rejects of files cannot be sent.
     """
     span = (None if time is None else epoch_ms(time) for time in (since, until))
     selection = Selection(frozenset(map(RejectReason, reasons)), frozenset(topics), *span)
@@ -156,9 +159,9 @@ def recovery_group() -> None:
 def recovery_accept(settings_file: Path | None) -> None:
     """Go on with topics that were deleted and made anew; profiles and models stay.
 
-    A run that finds another topic under a name of its store refuses to start, since offsets of before mean nothing in
-    it. This notes the topics there are now; the next run begins with the first record of each new one. Events it has
-    counted already are dropped by their ids, as far as each user's latest ids are remembered.
+    A run refuses to start if a topic named in its store was replaced, because the stored offsets mean nothing in the
+    new topic. This command stores the present topics; the next run begins with the first record of each new one. Events
+    that were counted before are dropped by their ids, as far as the store still holds each user's latest ids.
     """
     for line in accept(Settings.load(settings_file)):
         say(line)

@@ -1,4 +1,4 @@
-"""The command `forewarn`: each subcommand reads its files, runs one thing, and says in a sentence what went wrong."""
+"""The `forewarn` command: the table of subcommands, with their summaries, and the entry point."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ PLACES = {
 
 def _say_version(ctx: click.Context, _option: click.Parameter, asked: bool) -> None:
     if asked and not ctx.resilient_parsing:
-        from detectors.profiles.user import COMPILED  # noqa: PLC0415 - numpy and pydantic, for one word
+        from detectors.profiles.user import COMPILED  # noqa: PLC0415 - imports numpy and pydantic, needed for this option only
 
         say(f"forewarn {version('forewarn')}, {'' if COMPILED else 'not '}compiled")
         ctx.exit()

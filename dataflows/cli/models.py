@@ -1,4 +1,4 @@
-"""The commands that change which model decides."""
+"""The `models` commands: promote a challenger, roll back a promotion, show both."""
 
 from __future__ import annotations
 

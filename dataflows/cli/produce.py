@@ -1,4 +1,4 @@
-"""The commands that bring events: to make up a log, and to send one to the input topics."""
+"""The commands `simulate` and `produce`: generate a log, and send a log to the input topics."""
 
 from __future__ import annotations
 
@@ -87,9 +87,9 @@ def produce_command(
 
 
 def _send(items: Iterable[Item], settings: Settings, pace: Pace) -> None:
-    """Send records to the input topics and say how many arrived."""
+    """Send records to the input topics and print how many were delivered."""
     topics: dict[Subject, str] = {CHAT: settings.topics.chat_messages, MODERATION: settings.topics.moderation_events}
-    partition_counts(settings.kafka, topics.values())  # a login that fails is told at once
+    partition_counts(settings.kafka, topics.values())  # report a failed login before anything is sent
     with progress("producing") as advance:
         sent = produce(
             items,

@@ -1,4 +1,4 @@
-"""The command that replays a log."""
+"""The command `replay`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command that trains a text scorer."""
+"""The command `train-text`: train and test a text scorer."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def train_text_command(
 ) -> None:
     """Train a toxicity scorer on labelled messages (CSV, JSONL or Parquet), and measure it on messages it never saw.
 
-    The same file gives the same model. Nothing of a message is printed or stands in the model.
+    The same file gives the same model. No part of a message is printed or stored in the model.
     """
     found = train(Source(messages, text, label, frozenset(positive), group), test_share)
     save_text_model(found.scorer, out)

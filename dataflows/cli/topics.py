@@ -1,4 +1,4 @@
-"""The commands that look after the topics."""
+"""The `topics` commands: create the Kafka topics and compare their settings."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Standard scaling and logistic regression by AdaGrad, one example at a time, on packed numbers.
+"""Standard scaling and logistic regression with AdaGrad, one example at a time, on packed numbers.
 
-The operations, and their order, are those of River 0.26's `StandardScaler | LogisticRegression` with `AdaGrad`, for a
-small part of the time. Two things differ. Standardised values are bounded, so that one example of a feature that nearly
-nobody has shown moves nobody's score far. Exponentials and roots are those that every processor computes alike, where
-River takes `**` and the C library's `exp`.
+The operations and their order are those of River 0.26's `StandardScaler | LogisticRegression` with `AdaGrad`, in a
+small part of the time. Two things differ. Standardised values are bounded, so that one example of a feature that almost
+no user has shown does not move any score far. Exponentials and roots give the same bits on every processor, where River
+uses `**` and the C library's `exp`.
 """
 
 from __future__ import annotations
@@ -19,23 +19,24 @@ from detectors.base.vectors import Row
 EPSILON = 1e-8
 """Added to the sum of a weight's squared gradients (River's default)."""
 STEEPEST = 20.0
-"""Gradients are clipped here: no single weighted example moves a weight further than this times the learning rate."""
+"""Gradients are clipped to this: one weighted example moves no weight by more than this times the learning rate."""
 FARTHEST: Final = 4.0
-"""Standardised values are bounded to this many standard deviations, in learning and in scoring alike.
+"""Bound on standardised values, in standard deviations, in learning and scoring alike.
 
 A feature that was the same for n examples has a standard deviation near 1 / sqrt(n) when it first differs; without a
-bound that one value would outweigh all others. See docs/concepts.md for how the bound was chosen.
+bound, that one value would outweigh all others. See docs/concepts.md for the choice of the bound.
 """
 CERTAIN = 18.0
-"""From these log-odds on, e**-18 next to 1 is left out of the gradient (River's log loss)."""
+"""From these log-odds on, e**-18 is dropped next to 1 in the gradient (as in River's log loss)."""
 
 
 @final
 class AdaGradLogistic:
-    """The numbers of a model, a place in each for every value of a row.
+    """State of a scaler and a logistic regression, one entry per value of a row.
 
-    `counts`, `means` and `variances` are the scaler's (Welford), `weights` the regression's and `squares` the sums of
-    their squared gradients. The intercept's rate falls with the root of `steps`.
+    `counts`, `means` and `variances` belong to the scaler (Welford). `weights` belong to the regression, and `squares`
+    are the sums of their squared gradients. The intercept's learning rate is divided by the root of the number of
+    steps.
     """
 
     __slots__ = ("_l2", "_rate", "counts", "intercept", "means", "squares", "steps", "variances", "weights")
@@ -53,14 +54,14 @@ class AdaGradLogistic:
         self.steps = 0
 
     def learn(self, row: Row, label: bool, weight: float, scaler: bool) -> None:
-        """Learn an example's row, with its weight; whether the `scaler` learns too."""
+        """Learn an example's row with its weight; update the scaler too if `scaler` is true."""
         means, variances, weights, squares = self.means, self.variances, self.weights, self.squares
         places = range(len(row))
         if scaler:
             counts = self.counts
             for at in places:
                 value = row[at]
-                if value == value:  # noqa: PLR0124 - all but NaN equal themselves
+                if value == value:  # noqa: PLR0124 - only NaN differs from itself
                     count = counts[at] + 1.0
                     counts[at] = count
                     before = means[at]
@@ -92,7 +93,7 @@ class AdaGradLogistic:
         self.steps += 1
 
     def logit(self, row: Row) -> float:
-        """Return the log-odds of an example's row; changes nothing."""
+        """Return the log-odds of an example's row; state does not change."""
         found = self.intercept
         for at in range(len(row)):
             value, variance = row[at], self.variances[at]
@@ -113,11 +114,11 @@ class AdaGradSlope:
         self.steps = 0
 
     def logit(self, value: float) -> float:
-        """Return the log-odds of an input; changes nothing."""
+        """Return the log-odds of an input; state does not change."""
         return self.intercept + self.slope * value
 
     def learn(self, value: float, label: bool, weight: float) -> None:
-        """Learn an example's input, with its weight."""
+        """Learn an example's input with its weight."""
         steep = min(max(_slope(self.slope * value + self.intercept, label) * weight, -STEEPEST), STEEPEST)
         self.intercept -= self._rate / sqrt(float(self.steps + 1)) * steep
         gradient = value * steep
@@ -127,12 +128,12 @@ class AdaGradSlope:
 
 
 def bounded(standard: float) -> float:
-    """Return a standardised value within `FARTHEST` of zero."""
+    """Return a standardised value clipped to at most `FARTHEST` from zero."""
     return max(-FARTHEST, min(FARTHEST, standard))
 
 
 def _slope(logit: float, label: bool) -> float:
-    """The gradient of the log loss by the log-odds."""
+    """Return the derivative of the log loss with respect to the log-odds."""
     sign = 1.0 if label else -1.0
     margin = logit * sign
     if margin > CERTAIN:

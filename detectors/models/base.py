@@ -14,24 +14,24 @@ from detectors.base.vectors import Matrix, Row
 
 
 class Scorer(Protocol):
-    """A frozen model version: scores batches, explains single points, never learns.
+    """A frozen model version: it scores batches and explains single points, and never learns.
 
-    A row's probability does not depend on the rows beside it, to the last bit.
+    A row's probability is bitwise independent of the other rows in the batch.
     """
 
     def probabilities(self, matrix: Matrix, users: Sequence[str] = ()) -> Matrix:
-        """Calibrated probabilities, one per row; NaN where history is insufficient.
+        """Return calibrated probabilities, one per row; NaN where history is insufficient.
 
-        `users` are the rows' users, where that is known: nobody is compared with themselves.
+        `users` are the rows' users, if known, so that no user is compared with their own exemplars.
         """
         ...
 
     def explain(self, point: DecisionPoint, most: int) -> tuple[Reason, ...]:
-        """The features that moved the score most, with raw counters and contributions in log-odds."""
+        """Return at most `most` features that moved the score most, with raw counters and contributions in log-odds."""
         ...
 
     def exemplars(self, point: DecisionPoint, most: int) -> tuple[Exemplar, ...]:
-        """The users who escalated that the point is most like, nearest first; none, unless the model keeps any."""
+        """Return at most `most` escalated exemplars, the most similar first; empty if the model stores none."""
         ...
 
 
@@ -42,48 +42,51 @@ class OnlineModel(Protocol):
     reads: FeatureSelection
 
     def class_weight(self, asked: float) -> float:
-        """What a positive weighs against a negative in what this model learns, when `asked` is the policy's wish."""
+        """Return the weight of a positive relative to a negative in learning; `asked` is the policy's weight."""
         ...
 
     def score_one(self, row: Row, example: Example) -> float:
-        """Log-odds of an example, as a version made now would give them; NaN where it cannot say. Changes nothing."""
+        """Return an example's log-odds as a version made now would; NaN if it cannot be scored.
+
+        Scoring does not change the model's state.
+        """
         ...
 
     def learn_one(self, row: Row, example: Example) -> None:
-        """Learn one example: the row of its vector, its label and weight. The row is not kept, nor written on."""
+        """Learn one example: its row, label and weight. The row is neither stored nor modified."""
         ...
 
     def dump(self) -> dict[str, Any]:
-        """Everything the model knows as plain data."""
+        """Return the full model state as plain data."""
         ...
 
     def load(self, state: dict[str, Any]) -> None:
-        """Become the model that was dumped."""
+        """Replace the model's state with a dumped one."""
         ...
 
 
 @runtime_checkable
 class StoresExamples(Protocol):
-    """What a model that keeps examples themselves has to hear of besides: time, and who is to be forgotten."""
+    """Extra methods of models that store examples: expiry by time and erasure."""
 
     def advance(self, now: int) -> bool:
-        """Take in that event time is `now` (ms); whether that changes what it scores."""
+        """Advance the model's clock to event time `now` (ms); return whether that changes its scores."""
         ...
 
     def forget(self, user_id: str) -> bool:
-        """Keep nothing that names the user or holds their vector; whether that changes what it publishes."""
+        """Erase everything that names the user or holds their vector; return whether the published state changes."""
         ...
 
 
 @runtime_checkable
 class PublishesSubset(Protocol):
-    """What a model that keeps more than it publishes has besides."""
+    """A model whose published state is smaller than its training state."""
 
     def publish(self) -> dict[str, Any]:
-        """What of its dump scoring needs."""
+        """Return the part of the dump that scoring needs."""
         ...
 
 
 def publisher(model: OnlineModel) -> Callable[[], dict[str, Any]]:
-    """What tells what of a model goes into its versions: all that it knows, unless it withholds some of that."""
+    """Return the function that serialises a model's published state: `publish` if defined, else `dump`."""
     return model.publish if isinstance(model, PublishesSubset) else model.dump

@@ -28,9 +28,9 @@ MODELS: dict[str, Callable[[LearningPolicy], OnlineModel]] = {
     "stack": lambda learning: Stack({name: MODELS[name](learning) for name in StackPolicy().members}, learning),
 }
 READS: dict[str, tuple[str, ...]] = {name: new(LearningPolicy()).reads.names for name, new in MODELS.items()}
-"""The features that each model reads."""
+"""Names of the features that each model reads."""
 SHARED = 256
-"""Versions whose frozen form is kept for the next lane that hears of them."""
+"""Frozen versions kept in the cache, so that lanes share one object per version."""
 FAMILIES: dict[str, Family] = {
     model.family: Family(model.reads, model.terms) for model in (Logistic, Bayes, Additive, Sequence, Lookalike)
 }
@@ -38,7 +38,7 @@ FAMILIES[Stack.family] = Family(Stack.reads, partial(terms_among, FAMILIES))
 
 
 def new_model(name: str, policy: Policy) -> OnlineModel:
-    """A model that a policy names, or a variant of one, that has learnt nothing yet."""
+    """Return an untrained model for a name in the policy: a model, a stack or a variant."""
     variant = policy.variants.get(name)
     if policy.members(name):
         members = {member: new_model(member, policy) for member in policy.members(name)}
@@ -51,7 +51,7 @@ def new_model(name: str, policy: Policy) -> OnlineModel:
 
 
 def made_of(policy: Policy) -> dict[str, dict[str, Any]]:
-    """What the policy makes champion and challengers of, in plain data, where it has a say in that."""
+    """Return the variant and stack definitions behind the policy's champion and challengers, as plain data."""
     models = (policy.learning.champion, *policy.learning.challengers)
     asked = [name for model in models for name in (model, *policy.members(model))]
     found: dict[str, dict[str, Any]] = {}
@@ -65,7 +65,7 @@ def made_of(policy: Policy) -> dict[str, dict[str, Any]]:
 
 @lru_cache(maxsize=SHARED)
 def freeze(record: ModelVersion) -> FrozenModel:
-    """The version at work; the same object for the same record, because every lane asks for it.
+    """Return the frozen model of a version; cached, because every lane asks for the same record.
 
     Raises:
         ValueError: if the family is unknown here.

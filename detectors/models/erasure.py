@@ -1,4 +1,4 @@
-"""Taking a user's exemplars out of a published version."""
+"""Removal of a user's exemplars from a published version."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _EXEMPLARS = {"keys", "users", "known_at", "vectors"}
 
 
 def without_user(version: ModelVersion, user: int) -> ModelVersion:
-    """Return a version without the exemplars of the user of this hash; the very same, if it has none of theirs.
+    """Return a version without the exemplars of the user with this hash; the same object if it has none.
 
-    It keeps its name and hash: it is the one that was published, less what must not be kept.
+    The version keeps its name and hash: it is still the published version, minus the erased data.
     """
     if str(user) not in version.state:
         return version
@@ -27,12 +27,12 @@ def without_user(version: ModelVersion, user: int) -> ModelVersion:
 
 
 def _take_out(document: Any, user: int) -> bool:
-    """Take the user out of every table of exemplars, wherever it stands; return whether there was one."""
+    """Remove the user from every table of exemplars, at any depth; return whether there was an exemplar."""
     if isinstance(document, list):
         return sum(_take_out(item, user) for item in document) > 0
     if not isinstance(document, dict):
         return False
-    if "parts" in document and "waiting" in document:  # side by side
+    if "parts" in document and "waiting" in document:  # parallel lists
         told = zip(document["parts"], document["waiting"]["users"], strict=True)
         document["parts"] = [part for part, other in told if other != user]
     if not document.keys() >= _EXEMPLARS:

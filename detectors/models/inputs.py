@@ -1,4 +1,4 @@
-"""What models are given: rows, made of vectors as the model reads them, and examples that weigh what it asks for."""
+"""Model inputs: rows limited to the features a model reads, and examples scaled by the class weight."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from detectors.features.catalogue import NAMES
 from detectors.features.selection import EVERYTHING, FeatureSelection
 
 PLACES = {name: place for place, name in enumerate(NAMES)}
-"""By feature, its place in a row."""
+"""Row index by feature name."""
 BY_NAME = [PLACES[name] for name in sorted(NAMES)]
-"""Places by the names of their features, the order of dumps."""
+"""Row indices in the order of feature names, which is the order of dumps."""
 
 
 class Reader:
-    """Makes one model's rows."""
+    """Builds the rows of one model."""
 
     __slots__ = ("_unread",)
 
@@ -26,7 +26,7 @@ class Reader:
         self._unread = [column for column in range(len(NAMES)) if column not in read]
 
     def rows(self, vectors: Sequence[Vector]) -> list[Row]:
-        """The rows of these vectors, made at once."""
+        """Return the rows of these vectors, built in one batch; features this model does not read are NaN."""
         if not vectors:
             return []
         readings = EVERYTHING.read(matrix_from(vectors))
@@ -35,7 +35,7 @@ class Reader:
         return rows
 
     def of(self, row: Row) -> Row:
-        """Of a row of everything, the row of this model."""
+        """Return a copy of a full row in which features this model does not read are NaN."""
         given = row.copy()
         for column in self._unread:
             given[column] = nan
@@ -43,5 +43,5 @@ class Reader:
 
 
 def weighed(example: Example, positive: float) -> Example:
-    """The example as it weighs where a positive weighs so much against a negative."""
+    """Scale a positive example's weight by the class weight `positive`; return a negative unchanged."""
     return example._replace(weight=example.weight * positive) if example.label and positive != 1.0 else example

@@ -1,7 +1,7 @@
 """Logistic regression on a few inputs with a normal posterior, learnt one example at a time.
 
-Every example updates the posterior by a step of Newton's method (online Laplace approximation: Spiegelhalter and
-Lauritzen, Networks 20, 1990). Steps are large while little is known, so there is no learning rate.
+Each example updates the posterior by one step of Newton's method (online Laplace approximation: Spiegelhalter and
+Lauritzen, Networks 20, 1990). Steps are large while the posterior is wide, so there is no learning rate.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from detectors.base.elementary import logistic
 
 STEEPEST = 30.0
-"""Log-odds beyond this are as good as certain."""
+"""Log-odds are clipped to this magnitude; beyond it they are practically certain."""
 
 
 class Posterior:
-    """Means and covariance of the weights, which begin apart from each other, with these variances."""
+    """Means and covariance of the weights. The initial covariance is diagonal, with the given variances."""
 
     def __init__(self, weights: Sequence[float], variances: Sequence[float]) -> None:
         self.weights = list(weights)
@@ -23,11 +23,14 @@ class Posterior:
         self.covariance = [[variances[row] * (row == column) for column in places] for row in places]
 
     def log_odds(self, inputs: Sequence[float]) -> float:
-        """What the weights say of inputs."""
+        """Return the dot product of the mean weights and the inputs."""
         return _dot(self.weights, inputs)
 
     def update(self, inputs: Sequence[float], label: bool, weight: float) -> None:
-        """Learn from inputs that did not know the label; with a negative weight, take back, but no certainty."""
+        """Learn one example, whose inputs must not depend on its label.
+
+        A negative weight undoes the step of the means; the covariance stays as it is.
+        """
         certain = max(-STEEPEST, min(STEEPEST, self.log_odds(inputs)))
         probability = logistic(certain)
         if weight > 0:
@@ -36,7 +39,7 @@ class Posterior:
         self.weights = [one + miss * _dot(row, inputs) for one, row in zip(self.weights, self.covariance, strict=True)]
 
     def sharpen(self, inputs: Sequence[float], information: float) -> None:
-        """Add an example's information to the posterior: the inverse of its covariance (Sherman and Morrison, 1950)."""
+        """Add `information` times the inputs' outer product to the inverse covariance (Sherman and Morrison, 1950)."""
         known = [_dot(row, inputs) for row in self.covariance]
         share = information / (1.0 + information * _dot(known, inputs))
         self.covariance = [
@@ -46,7 +49,7 @@ class Posterior:
 
 
 def _dot(left: Sequence[float], right: Sequence[float]) -> float:
-    """Return the sum of the products in their order, which `sum` keeps in no version of Python after 3.11."""
+    """Return the dot product, added up in index order; after Python 3.11, `sum` does not keep that order."""
     total = 0.0
     for a, b in zip(left, right, strict=True):
         total += a * b

@@ -1,12 +1,12 @@
-"""A model's track record: how often warnings at each threshold would have been right, and how many an hour would bring.
+"""A model's track record: threshold statistics of how many warnings would have been right, and how many an hour.
 
-It is kept for every threshold of a grid at once, whether anybody is warned at it or not, so that a threshold can be
-chosen by what it has shown. A user is warned of at a level when a score reaches it, and not again before the warning
-has lapsed. A warning is right if the user escalates within the horizon after it, and counts once that is over, right
-or wrong: counting the right ones at once would flatter.
+The statistics cover every threshold of a grid, whether or not users are warned at it, so that a threshold can be chosen
+by its results. A user is warned at a level when a score reaches it, and again only after that warning has expired. A
+warning is right if the user escalates within the horizon after it. Both right and wrong warnings are counted only once
+they have matured: counting right ones at once would bias the precision upwards.
 
-A record is settled by a time, and holds nothing that was known only after it. A version is given its record settled by
-the time up to which it has learnt, so that a threshold is chosen by what the version that goes with it could know.
+A record is settled by a time and contains nothing that became known after it. A version gets the record settled by the
+time up to which the version has learnt, so that its threshold is chosen only from what was known by then.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from detectors.labels.target import ESCALATIONS_CAP
 from detectors.policy.policy import Policy
 
 STEP = 0.25
-"""Distance of neighbouring levels, in log-odds."""
+"""Distance between neighbouring levels, in log-odds."""
 LEVELS: Matrix = logistic(np.arange(-28, 17) * STEP)
-"""Thresholds that a record is kept for: 45 probabilities from 0.0009 to 0.982."""
+"""Thresholds of a record: 45 probabilities from 0.0009 to 0.982."""
 _LEVELS: list[float] = LEVELS.tolist()
-"""The same, where one score is looked up at a time."""
+"""The same as a list, for the lookup of single scores."""
 HOUR = 3_600_000
 HOURS = 24
-"""How many hours a budget looks back."""
+"""Hours of history that a budget covers."""
 
 
 class Track(NamedTuple):
-    """A record as a version carries it, a value for each of `LEVELS`.
+    """The track record in a version, with one value for each of `LEVELS`.
 
-    `warnings` and `right` count matured warnings, older ones for less; `busiest` is the most warnings that one of the
-    latest `HOURS` hours would have brought.
+    `warnings` and `right` count matured warnings, with decayed weight for older ones. `busiest` is the largest number
+    of warnings in any one of the latest `HOURS` hours.
     """
 
     warnings: Matrix
@@ -47,29 +47,29 @@ class Track(NamedTuple):
     busiest: Matrix
 
     def level_of(self, precision: float, confidence: float) -> float | None:
-        """The lowest level whose warnings are right at least so often, with such confidence; None if none is yet.
+        """Return the lowest level with at least this precision at this confidence; None if there is none yet.
 
-        The bound is Clopper and Pearson's (Biometrika 26, 1934), one-sided. Counts that have lost weight only make it
-        more careful.
+        The bound is the one-sided bound of Clopper and Pearson (Biometrika 26, 1934). Decayed counts only make it more
+        conservative.
         """
         for level, warnings, right in zip(_LEVELS, self.warnings.tolist(), self.right.tolist(), strict=True):
-            # the bound is at least the promise if Beta(right, wrong + 1) lies below the promise as seldom as may be
+            # the lower bound reaches `precision` if Beta(right, wrong + 1) lies below it with at most 1 - confidence
             if right >= FADED and beta_below(precision, right, warnings - right + 1.0) <= 1.0 - confidence:
                 return level
         return None
 
     def level_within(self, budget: int) -> float | None:
-        """The lowest level from which on no hour would have brought more warnings; None if there is none."""
+        """Return the lowest level from which on no hour exceeds the budget of warnings; None if there is none."""
         above = np.flatnonzero(self.busiest > budget)
         lowest = above[-1] + 1 if len(above) else 0
         return float(LEVELS[lowest]) if lowest < len(LEVELS) else None
 
 
 class _Warned:
-    """A user reached the levels of a bit mask; `hits` are the escalations within the horizon after that.
+    """A warning: a user reached the levels of a bit mask.
 
-    A hit is the escalation's cause and when it was overturned, -1 where it was not. `counted` says whether the hour of
-    the warning has counted it.
+    `hits` are the escalations within the horizon after it, each with its cause and the time it was overturned (-1 if it
+    was not). `counted` says whether the count of the warning's hour includes it.
     """
 
     __slots__ = ("counted", "hits", "mask", "time", "user")
@@ -79,15 +79,15 @@ class _Warned:
         self.hits: list[tuple[int, int]] = [(cause, since) for cause, since in hits or ()]
 
     def right(self, now: int) -> bool:
-        """Return whether an escalation stands, as far as is known at `now` (ms)."""
+        """Return whether a hit had not been overturned by `now` (ms)."""
         return any(overturned < 0 or overturned > now for _, overturned in self.hits)
 
 
 class TrackRecord:
-    """Keeps the record of one model from its scores and what became of them, in the order of the log.
+    """Maintains one model's track record from scores and outcomes, in the order of the log.
 
-    What it holds of users is those who reached the lowest level that matters and whose warning has not matured. It
-    matures by its own time: one that is dated ahead keeps no other from it. It takes `reach` (ms) to mature.
+    It stores only users who reached the lowest kept level and whose warning has not matured. Each warning matures by
+    its own time, so a warning dated ahead does not delay others. A warning takes `reach` (ms) to mature.
     """
 
     def __init__(self, policy: Policy) -> None:
@@ -98,14 +98,14 @@ class TrackRecord:
         self._floor = int(np.searchsorted(LEVELS, policy.lowest_threshold))
         self._users: dict[str, list[_Warned]] = {}
         self._number = 0
-        self._fresh: list[tuple[int, int, _Warned]] = []  # heap of those whose hour has not counted them, by time
-        self._open: list[tuple[int, int, _Warned]] = []  # heap of those that have not matured, by time
+        self._fresh: list[tuple[int, int, _Warned]] = []  # heap by time: not yet counted in their hour
+        self._open: list[tuple[int, int, _Warned]] = []  # heap by time: not yet matured
         self._hours: dict[int, list[int]] = {}
         self._counts = np.zeros((2, len(LEVELS)))
         self._settled = -1
 
     def see(self, user_id: str, as_of: int, probability: float) -> None:
-        """See a score; NaN says nothing."""
+        """Record a score: open a warning at the levels it newly reaches. NaN is ignored."""
         level = bisect_right(_LEVELS, probability) if probability == probability else 0  # noqa: PLR0124 - only NaN differs from itself
         if level <= self._floor:
             return
@@ -124,26 +124,27 @@ class TrackRecord:
             heappush(self._fresh, (one.time, self._number, one))
 
     def escalated(self, user_id: str, time: int, cause: int) -> None:
-        """Hear that a user escalated: whoever was warned of within the horizon before was so rightly."""
+        """Record an escalation as a hit of the user's warnings within the horizon before it."""
         for one in self._users.get(user_id, ()):
             if one.time <= time <= one.time + self._horizon:
                 one.hits.append((cause, -1))
                 del one.hits[:-ESCALATIONS_CAP]
 
     def overturned(self, user_id: str, time: int, cause: int) -> None:
-        """Hear that an escalation of a user was taken back at `time` (ms)."""
+        """Record that a user's escalation was overturned at `time` (ms)."""
         for one in self._users.get(user_id, ()):
             one.hits = [(known, time if known == cause and since < 0 else since) for known, since in one.hits]
 
     def forget(self, user_id: str) -> None:
-        """Forget a user, and what was still open about them; an hour that has counted them keeps the number."""
+        """Erase a user and their open warnings; hours that have counted them keep the number."""
         for one in self._users.pop(user_id, ()):
             one.user, one.mask, one.hits = "", 0, []
 
     def settle(self, now: int) -> None:
-        """Count what has matured by `now` (ms), after what was counted before has lost weight.
+        """Decay the counts, then add the warnings that have matured by `now` (ms).
 
-        A time before that of the last call changes nothing.
+        An hour counts a warning as soon as `now` has reached the warning's time. A `now` before that of the last call
+        changes nothing.
         """
         if now < self._settled:
             return
@@ -161,7 +162,7 @@ class TrackRecord:
         while self._open and self._open[0][0] + self.reach < now:
             _, _, due = heappop(self._open)
             if not due.mask:
-                continue  # forgotten
+                continue  # erased
             warned = self._users[due.user]
             warned.remove(due)
             if not warned:
@@ -174,14 +175,14 @@ class TrackRecord:
         self._hours = {hour: counts for hour, counts in self._hours.items() if hour >= first}
 
     def document(self) -> dict[str, Any]:
-        """The record as a version carries it: the lists of a `Track`, from the first level that is kept."""
+        """Return the record for a version: the lists of a `Track`, from the lowest kept level on."""
         counts = np.array([*self._hours.values()]).reshape(-1, len(LEVELS))
         busiest = counts.max(axis=0, initial=0)
         rows = {"warnings": self._counts[0], "right": self._counts[1], "busiest": busiest}
         return {"floor": self._floor, **{name: row[self._floor :].tolist() for name, row in rows.items()}}
 
     def state(self) -> dict[str, Any]:
-        """Everything as plain data."""
+        """Return the full state as plain data."""
         return {
             "users": {
                 user: [(one.time, one.mask, one.counted, one.hits) for one in warned]
@@ -193,10 +194,10 @@ class TrackRecord:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a state of any version.
+        """Restore a state of any version.
 
-        In the first, which listed what was open, the hours had counted every warning, and an escalation was known by
-        its time alone.
+        In the first version, which has the key `open`, the hours had counted every warning, and only the time of an
+        escalation was stored.
         """
         for user, warned in state["users"].items():
             for time, mask, *more in warned:
@@ -208,7 +209,7 @@ class TrackRecord:
 
 
 def track_of(document: dict[str, Any]) -> Track:
-    """The record in a version's document. Below the first level that is kept, nothing was shown."""
+    """Return the record in a version's document; below the lowest kept level counts are 0, `busiest` infinite."""
     floor = document["floor"]
     below = {"warnings": 0.0, "right": 0.0, "busiest": np.inf}
     rows = {name: np.concatenate([np.full(floor, value), document[name]]) for name, value in below.items()}

@@ -1,4 +1,4 @@
-"""A published model version: data that scores batches and explains single points, and never learns."""
+"""Published model versions: frozen state that scores batches and explains single points."""
 
 from __future__ import annotations
 
@@ -17,28 +17,31 @@ from schemas.records.decisions import Exemplar, ModelVersion, Reason
 
 
 class Terms(Protocol):
-    """A dumped model at work on squashed columns, shape (features, points)."""
+    """Scoring terms of a dumped model, on columns made by `columns_of`, shape (features, points)."""
 
     @property
     def ready(self) -> bool:
-        """Whether it holds what it takes to say anything."""
+        """Return whether the terms contain enough to score any point."""
         ...
 
     def logits(self, columns: Matrix, users: Sequence[str]) -> Matrix:
-        """Log-odds of every point; a point's bits do not depend on the points beside it. NaN where it cannot say."""
+        """Return the log-odds of every point; NaN where a point cannot be scored.
+
+        A point's log-odds are bitwise independent of the other points in the batch.
+        """
         ...
 
     def contributions(self, column: Matrix, user: str | None) -> Matrix:
-        """What each feature of a single point adds to its log-odds; NaN or 0 where nothing."""
+        """Return each feature's contribution to a single point's log-odds; NaN or 0 where it has none."""
         ...
 
     def exemplars(self, column: Matrix, user: str | None, most: int) -> tuple[Exemplar, ...]:
-        """The nearest exemplars that escalated, where it keeps any."""
+        """Return at most `most` escalated exemplars, nearest first; empty if the model stores none."""
         ...
 
 
 class LinearTerms(NamedTuple):
-    """A score as a sum: an intercept, and every feature's contribution, in log-odds.
+    """A score as a sum: an intercept and the contribution of every feature, in log-odds.
 
     `parts` maps the columns a family reads, shape (features, points), to contributions of the same shape; NaN or zero
     where the feature is absent.
@@ -49,44 +52,48 @@ class LinearTerms(NamedTuple):
 
     @property
     def ready(self) -> bool:
-        """A sum can always be added up."""
+        """Return True: a sum is always defined."""
         return True
 
-    def logits(self, columns: Matrix, users: Sequence[str]) -> Matrix:  # noqa: ARG002 - a sum knows no users
-        """Contributions accumulated feature by feature.
+    def logits(self, columns: Matrix, users: Sequence[str]) -> Matrix:  # noqa: ARG002 - a sum is the same for any user
+        """Return the intercept plus the contributions, added feature by feature.
 
-        A row's bits must not depend on how many rows stand beside it, which neither a matrix product nor a sum would
-        promise.
+        A point's bits must not depend on the number of points in the batch. Neither a matrix product nor numpy's own
+        sum guarantees that.
         """
         parts = self.parts(columns)
         present = np.where(np.isnan(parts), 0.0, parts)
         return ordered_sum(present) + self.intercept
 
-    def contributions(self, column: Matrix, user: str | None) -> Matrix:  # noqa: ARG002 - a sum knows no users
-        """What each feature adds; NaN where it is absent."""
+    def contributions(self, column: Matrix, user: str | None) -> Matrix:  # noqa: ARG002 - the same for any user
+        """Return each feature's contribution; NaN where the feature is absent."""
         parts: Matrix = self.parts(column)[:, 0]
         return parts
 
     def exemplars(self, column: Matrix, user: str | None, most: int) -> tuple[Exemplar, ...]:  # noqa: ARG002
-        """A sum keeps none."""
+        """Return no exemplars: a sum stores none."""
         return ()
 
 
 class Family(NamedTuple):
-    """How versions of a family are read: what of a vector, and which terms a dumped state stands for."""
+    """A model family: the features its versions read, and the function from a dumped state to scoring terms."""
 
     reads: FeatureSelection
     terms: Callable[[dict[str, Any], tuple[str, ...]], Terms]
 
 
 def aligned(names: tuple[str, ...], state: dict[str, Any], key: str, missing: float) -> Matrix:
-    """The numbers under `key` of a dumped model, in the order of `names`; `missing` for a feature it never saw."""
+    """Return a dumped model's numbers under `key` in the order of `names`; `missing` for features it never saw."""
     known = dict(zip(state["features"], state[key], strict=True))
     return np.array([known.get(name, missing) for name in names], dtype=np.float64)
 
 
 class FrozenModel:
-    """A version at work. `ready` is whether it has seen enough positives to say anything; `track` its track record."""
+    """A published version, ready to score.
+
+    `ready` is whether it has learnt enough positives and negatives to score; `track` is its track record, if it has
+    one.
+    """
 
     __slots__ = ("_correction", "_reads", "_terms", "learned_until", "name", "ready", "track", "version")
 
@@ -103,14 +110,14 @@ class FrozenModel:
         self.ready: bool = seen >= document["min_positives"] and self._terms.ready
 
     def probabilities(self, matrix: Matrix, users: Sequence[str] = ()) -> Matrix:
-        """Calibrated probabilities, one per row of raw features; NaN where the model is not ready.
+        """Return calibrated probabilities, one per row of raw features; NaN where the model is not ready.
 
-        `users` are the rows' users, where that is known: nobody is compared with themselves.
+        `users` are the rows' users, if known, so that no user is compared with their own exemplars.
         """
         return self.score(columns_of(matrix), users)
 
     def score(self, columns: Matrix, users: Sequence[str] = ()) -> Matrix:
-        """The probabilities of vectors that were read already, by `columns_of`, for whatever models."""
+        """Return the probabilities of columns already made by `columns_of`, which several models can share."""
         if not self.ready:
             return np.full(columns.shape[1], np.nan)
         logits = self._terms.logits(self._reads.of(columns), users)
@@ -119,9 +126,9 @@ class FrozenModel:
         return probabilities
 
     def explain(self, point: DecisionPoint, most: int, column: Matrix | None = None) -> tuple[Reason, ...]:
-        """The present features with the largest contributions, largest first, in log-odds.
+        """Return the present features with the largest contributions (log-odds), the largest first.
 
-        `column` is the point's own of the columns that `columns_of` made, where it did.
+        `column` is the point's own column from `columns_of`, if the caller has computed it.
         """
         vector, names = point.vector, self._reads.names
         values = [vector[place] for place in self._reads.columns]
@@ -140,12 +147,12 @@ class FrozenModel:
         )
 
     def exemplars(self, point: DecisionPoint, most: int, column: Matrix | None = None) -> tuple[Exemplar, ...]:
-        """The users who escalated that the point is most like, nearest first; none, unless the model keeps any.
+        """Return at most `most` escalated exemplars, the most similar first; empty if the model stores none.
 
         `column` is as in `explain`.
         """
         return self._terms.exemplars(self._column(point, column), point.user_id, most)
 
     def _column(self, point: DecisionPoint, column: Matrix | None) -> Matrix:
-        """What the model reads of a single point, shape (names, 1)."""
+        """Return the features that the model reads of a single point, shape (names, 1)."""
         return self._reads.of(columns_of(matrix_from([point.vector])) if column is None else column)

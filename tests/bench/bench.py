@@ -43,8 +43,8 @@ from detectors.profiles.user import CompiledPolicy, EventResult, User
 from detectors.scoring.shard import Lane, ModelUpdate
 from schemas.codec.inputs import Codec
 from schemas.records.rejects import Reject
+from tests.kit.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 UBUNTU = ROOT.parent / "shared/datasets/ubuntu_irc/events.csv.gz"
 OUT = ROOT / "out/bench/stages.json"
 GOAL = 20_000

@@ -39,8 +39,8 @@ from schemas.codec.inputs import Codec
 from schemas.records.base import Position, Raw
 from schemas.records.rejects import Reject
 from tests.bench.workload import START, Workload, events
+from tests.kit.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 OUT = ROOT / "out/bench/epochs.json"
 FILL = 50_000
 """Users of an epoch while a store is filled."""
@@ -156,7 +156,7 @@ def ended(directory: Path, users: int, of: int) -> End:
                     dealt.setdefault(lane_of(one.event.user_id, LANES), []).append(one)
                 for name, bundle in dealt.items():
                     lanes[names.index(name)].on_batch([Bundle(name, bundle)])
-            stores.fold_later(lambda _: None, 0).result()  # where epochs are seconds apart, all is folded by now
+            stores.compact_later(lambda _: None, 0).result()  # where epochs are seconds apart, all is folded by now
             begun = clocks()
             for lane in lanes:
                 lane.snapshot()

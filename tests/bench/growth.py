@@ -14,7 +14,6 @@ import resource
 import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import orjson
@@ -28,8 +27,8 @@ from dataflows.sinks.memory import NullSink
 from schemas.codec.inputs import Codec
 from schemas.records.base import Position, Raw
 from tests.bench.workload import Workload, events
+from tests.kit.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 POLICY = ROOT / "tests/bench/ubuntu_irc.toml"
 OUT = ROOT / "out/bench/growth.json"
 MOST_GROWTH, LEAST_SCALING = 1.5, 1.8

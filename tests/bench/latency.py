@@ -17,7 +17,7 @@ from confluent_kafka import Consumer
 from schemas.codec.outputs import Decoder
 from schemas.records.base import CHAT, MODERATION
 from tests.bench.workload import Workload
-from tests.recovery.deployment import PARTITIONS, ROOT, Deployment
+from tests.kit.deployment import PARTITIONS, ROOT, Deployment
 
 SETTLED = 2.0
 """Seconds without a risk event after which no more is under way."""

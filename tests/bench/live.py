@@ -31,9 +31,9 @@ import orjson
 from dataflows.config.settings import RecoverySettings
 from tests.bench.latency import Latency, spread
 from tests.bench.workload import START, Workload, write
-from tests.kafka.broker import Broker, find_broker
-from tests.kafka.broker_base import LOOPBACK, free_ports
-from tests.recovery.deployment import ROOT, Deployment, Life
+from tests.kit.deployment import ROOT, Deployment, Life
+from tests.kit.kafka.base import LOOPBACK, free_ports
+from tests.kit.kafka.broker import Broker, find_broker
 from tests.recovery.soak import total
 
 POLICY = ROOT / "tests/bench/ubuntu_irc.toml"

@@ -12,7 +12,6 @@ import argparse
 import gc
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,8 +34,8 @@ from schemas.records.base import Position, Raw
 from schemas.records.events import Event
 from schemas.records.rejects import Reject
 from tests.bench.workload import Workload, events
+from tests.kit.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 POLICY = ROOT / "tests/bench/ubuntu_irc.toml"
 OUT = ROOT / "out/bench/slopes.json"
 BATCH = 1_000

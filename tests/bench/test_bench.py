@@ -8,7 +8,7 @@ from pathlib import Path
 
 import orjson
 
-ROOT = Path(__file__).parents[2]
+from tests.kit.paths import ROOT
 
 
 def test_the_benchmark_prints_every_stage_and_scores_every_event(tmp_path: Path) -> None:

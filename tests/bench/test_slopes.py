@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from tests.bench.slopes import Curve, least
-
-ROOT = Path(__file__).parents[2]
+from tests.kit.paths import ROOT
 
 
 def test_the_slope_of_a_curve_is_what_each_more_costs() -> None:

@@ -15,7 +15,7 @@ from tests.bench.epochs import measured as epochs_measured
 from tests.bench.growth import flow_of
 from tests.bench.live import SHARES, measured
 from tests.bench.workload import Workload, events
-from tests.kafka.broker import Broker
+from tests.kit.kafka.broker import Broker
 
 
 def test_a_workload_is_the_same_every_time_and_every_event_is_valid() -> None:

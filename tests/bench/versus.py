@@ -16,7 +16,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from tests.kit.paths import ROOT
+
 BASE = ROOT / "out/bench/base"
 BENCH = [sys.executable, "tests/bench/bench.py", "--repeats", "1"]
 COMPILE = """

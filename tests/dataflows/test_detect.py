@@ -28,8 +28,8 @@ from schemas.records.decisions import Tombstone
 from schemas.records.events import ChatMessage, Event
 from schemas.records.rejects import Reject, RejectReason
 from schemas.registry.settings import RegistrySettings
-from tests.dataflows.essence import everything, told
-from tests.dataflows.small_platform import POLICY, USERS, life
+from tests.kit.essence import everything, told
+from tests.kit.small_platform import POLICY, USERS, life
 
 STRANGE: dict[str, Any] = {"event_id": "strange", "event_time": START, "user_id": "mallory", "channel": "lobby"}
 MESSAGE = ChatMessage.model_validate({**STRANGE, "text": "half of this"})

@@ -13,8 +13,8 @@ from detectors.policy.policy import Policy
 from schemas.codec.outputs import Encoder
 from schemas.records.base import CHAT
 from schemas.records.events import ChatMessage
-from tests.dataflows.essence import everything
-from tests.dataflows.small_platform import POLICY, life
+from tests.kit.essence import everything
+from tests.kit.small_platform import POLICY, life
 
 
 def test_the_example_in_the_kit_is_true() -> None:

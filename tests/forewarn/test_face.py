@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import forewarn
 from schemas.codec.outputs import Decoder
+from tests.kit.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 HEAVY = (
     "bytewax",
     "river",

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from dataflows.config.settings import KafkaSettings, TopicSettings
-from tests.kafka.logs import Inputs
+from tests.kit.kafka.logs import Inputs
 
 
 @pytest.fixture

@@ -14,13 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.kafka import broker as brokers
-from tests.kafka import broker_base
-from tests.kafka.broker import Broker, GivenBroker, NoBrokerError, find_broker
-from tests.kafka.broker_base import LOOPBACK, free_ports
-from tests.kafka.logs import Written, read_back, write
-
-ROOT = Path(__file__).parents[2]
+from tests.kit.kafka import base as broker_base
+from tests.kit.kafka import broker as brokers
+from tests.kit.kafka.base import LOOPBACK, free_ports
+from tests.kit.kafka.broker import Broker, GivenBroker, NoBrokerError, find_broker
+from tests.kit.kafka.logs import Written, read_back, write
+from tests.kit.paths import ROOT
 
 
 def test_an_address_that_is_given_is_taken_before_anything_else(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,7 +78,7 @@ def test_the_broker_dies_with_whoever_started_it() -> None:
     """However a test run ends, even by SIGKILL, no JVM is left behind."""
     starter = (
         "import os, subprocess, sys\n"
-        "from tests.kafka.broker_jvm import DIE_WITH_PARENT\n"
+        "from tests.kit.kafka.jvm import DIE_WITH_PARENT\n"
         "child = subprocess.Popen([sys.executable, '-c', DIE_WITH_PARENT, str(os.getpid()), 'sh', '-c', "
         "'echo up; exec sleep 600'], stdout=subprocess.PIPE)\n"
         "print(child.stdout.readline().decode().strip(), child.pid, flush=True)\n"

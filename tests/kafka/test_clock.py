@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.kit.deployment import Deployment
 from tests.recovery.chaos import Reference
-from tests.recovery.deployment import Deployment
 
 pytestmark = pytest.mark.kafka
 

@@ -13,8 +13,8 @@ from dataflows.kafka.connection import CONNECTION
 from dataflows.sinks.kafka.producer import CheckedProducer, Outgoing
 from dataflows.sources.kafka.source import MergedKafkaSource
 from schemas.records.base import Raw
-from tests.kafka.broker import Broker
-from tests.kafka.logs import Inputs, Written
+from tests.kit.kafka.broker import Broker
+from tests.kit.kafka.logs import Inputs, Written
 
 pytestmark = pytest.mark.kafka
 

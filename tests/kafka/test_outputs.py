@@ -26,7 +26,7 @@ from schemas.records.base import CHAT
 from schemas.records.rejects import Reject, RejectReason
 from schemas.registry.settings import RegistryError
 from schemas.released.catalogue import released
-from tests.schemas.scripted import Scripted, answering
+from tests.kit.scripted_registry import Scripted, answering
 
 pytestmark = pytest.mark.kafka
 

@@ -35,14 +35,14 @@ from schemas.records.rejects import Reject, RejectReason
 from schemas.registry.client import client
 from schemas.registry.settings import RegistrySettings
 from schemas.released.catalogue import released
-from tests.kafka.logs import read_back
+from tests.kit.kafka.logs import read_back
+from tests.kit.paths import ROOT
 
 pytestmark = pytest.mark.kafka
 
 IN_THE_CHANNEL = {"channel_rate", "channel_share", "channel_sanctions", "excess_mean_24h", "quick_answer_ratio_24h"}
 """Features of what others did there before."""
 
-ROOT = Path(__file__).parents[2]
 POLICY = ROOT / "deploy/policies/example.toml"
 PARTITIONS = 2
 MINUTE = 60_000

@@ -24,11 +24,11 @@ from dataflows.config.settings import Settings
 from dataflows.live.run import run
 from dataflows.runtime.clock import now_ms
 from schemas.codec.outputs import Decoder
-from tests.kafka.logs import read_back
+from tests.kit.kafka.logs import read_back
+from tests.kit.paths import ROOT
 
 pytestmark = pytest.mark.kafka
 
-ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "deploy/policies/example.toml"
 PARTITIONS = 4
 

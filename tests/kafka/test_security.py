@@ -28,13 +28,13 @@ from dataflows.config.settings import Settings, SettingsError, TopicSettings
 from dataflows.runtime.exit_codes import ExitCode
 from schemas.codec.outputs import Decoder
 from tests.conftest import REQUIRE_VARIABLE
-from tests.kafka.broker_base import LOOPBACK, NoBrokerError
-from tests.kafka.logs import read_back
-from tests.kafka.secure import OUTSIDER, SCOPE, SCRAM, USER, SecureBroker, find_secure_broker
+from tests.kit.kafka.base import LOOPBACK, NoBrokerError
+from tests.kit.kafka.logs import read_back
+from tests.kit.kafka.secure import OUTSIDER, SCOPE, SCRAM, USER, SecureBroker, find_secure_broker
+from tests.kit.paths import ROOT
 
 pytestmark = pytest.mark.kafka
 
-ROOT = Path(__file__).parents[2]
 POLICY = ROOT / "deploy/policies/example.toml"
 EVENTS = 400
 LOGINS = ("TLS", "mTLS", "PLAIN", *SCRAM, "OAUTHBEARER")

@@ -36,8 +36,8 @@ from detectors.scoring.served import ServedBatch
 from schemas.codec.outputs import Decoder
 from schemas.records.base import Position
 from schemas.records.decisions import Tier
-from tests.kafka.broker import Broker
-from tests.kafka.logs import read_back
+from tests.kit.kafka.broker import Broker
+from tests.kit.kafka.logs import read_back
 
 pytestmark = pytest.mark.kafka
 

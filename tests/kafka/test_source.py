@@ -25,7 +25,7 @@ from dataflows.sources.kafka.partition import FETCH, Input, ReadOptions
 from dataflows.sources.kafka.rest import Rest
 from dataflows.sources.kafka.source import InputError, MergedKafkaSource, MergedPartition, input_partitions
 from schemas.records.base import CHAT, MODERATION, Raw
-from tests.kafka.logs import Inputs, Written, write
+from tests.kit.kafka.logs import Inputs, Written, write
 
 pytestmark = pytest.mark.kafka
 

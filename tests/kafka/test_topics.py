@@ -13,7 +13,7 @@ from dataflows.config.settings import KafkaSettings, Settings, TopicSettings
 from dataflows.kafka.topics import BrokerError, create_topics, partition_counts
 from dataflows.sinks.kafka.producer import CheckedProducer, Outgoing
 from dataflows.sources.kafka.source import MergedKafkaSource, input_partitions
-from tests.kafka.logs import read_back
+from tests.kit.kafka.logs import read_back
 
 pytestmark = pytest.mark.kafka
 

@@ -16,7 +16,7 @@ from detectors.features.context import Context
 from detectors.features.signals import stable_hash
 from detectors.profiles.channels import HOUR, MONTH, POSTERS, STATE_VERSION, UNPUNISHED, Channels
 from schemas.records.events import ChatMessage, Event
-from tests.properties.streams import LAWFUL, MINUTE, START, erasure, message, report, reversal, sanction
+from tests.kit.streams import LAWFUL, MINUTE, START, erasure, message, report, reversal, sanction
 
 LATENESS, TTL = HOUR, 12 * 24 * HOUR
 """So short that a log of two months has late events, and users who begin anew."""

@@ -33,8 +33,8 @@ from detectors.features.signals import SIGNALS
 from detectors.features.tokens import LONGEST
 from detectors.profiles.user import CompiledPolicy, User
 from schemas.records.events import Event
-from tests.properties import oracle
-from tests.properties.streams import (
+from tests.kit import feature_oracle as oracle
+from tests.kit.streams import (
     HOUR,
     LATENESS,
     LAWFUL,

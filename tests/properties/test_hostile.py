@@ -21,7 +21,7 @@ from detectors.learning.learner import slack_of
 from detectors.policy.policy import Policy
 from schemas.records.base import CHAT, MODERATION, Subject
 from schemas.records.decisions import ModelVersion
-from tests.properties.streams import DAY, HOUR, LAWFUL, MINUTE
+from tests.kit.streams import DAY, HOUR, LAWFUL, MINUTE
 
 USERS = 80
 EVENTS = 480

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from detectors.base.packed import unpack_vector
 from detectors.profiles.user import CompiledPolicy, User
 from schemas.records.events import Event
-from tests.properties import oracle
-from tests.properties.label_oracle import Naive
-from tests.properties.streams import LATENESS, LAWFUL, TTL, crowded, place, policy, streams
+from tests.kit import feature_oracle as oracle
+from tests.kit.label_oracle import Naive
+from tests.kit.streams import LATENESS, LAWFUL, TTL, crowded, place, policy, streams
 
 TARGETS: dict[str, dict[str, Any]] = {
     "three strikes for ever": {"when": [{"event": "sanction", "count": 3}], "horizon": "8d"},

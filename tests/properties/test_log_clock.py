@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from detectors.base.log_clock import HALF_DAY, SHARE, STEP, LogClock
 from detectors.base.state import pack, unpack
-from tests.properties.streams import DAY, HOUR, LAWFUL, MINUTE, START
+from tests.kit.streams import DAY, HOUR, LAWFUL, MINUTE, START
 
 SEEN = st.lists(st.tuples(st.sampled_from("abcdefghijkl"), st.integers(0, 40), st.sampled_from("ssssssf")), max_size=60)
 

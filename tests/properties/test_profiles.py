@@ -22,7 +22,7 @@ from detectors.features.tokens import message_token, moderation_token
 from detectors.features.vector import vector_of
 from detectors.profiles.user import CompiledPolicy, EventResult, User
 from schemas.records.events import ChatMessage, Event
-from tests.properties.streams import (
+from tests.kit.streams import (
     DAY,
     HOUR,
     LAWFUL,

@@ -19,8 +19,8 @@ import pyarrow.parquet as pq
 
 from dataflows.cli.main import main as forewarn
 from schemas.codec.outputs import Decoder
-from tests.kafka.broker import Broker, find_broker
-from tests.recovery.deployment import PARTITIONS, ROOT, Deployment, Life
+from tests.kit.deployment import PARTITIONS, ROOT, Deployment, Life
+from tests.kit.kafka.broker import Broker, find_broker
 from tests.recovery.reporter import Found, Row, Scenario, judge, table
 
 LONGEST_LIFE_SECONDS = 5.0

@@ -5,9 +5,9 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from tests.kafka.broker import find_broker
+from tests.kit.deployment import Deployment
+from tests.kit.kafka.broker import find_broker
 from tests.recovery.chaos import Reference
-from tests.recovery.deployment import Deployment
 from tests.recovery.test_live import EVENTS, EXPECTED, said
 
 if __name__ == "__main__":

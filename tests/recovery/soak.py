@@ -24,10 +24,10 @@ import orjson
 
 from dataflows.config.policy import load_policy
 from detectors.profiles.idle import DAY, MARGIN
-from tests.kafka.broker import Broker, find_broker
-from tests.kafka.broker_base import free_ports
+from tests.kit.deployment import ROOT, Deployment, Feeding, Life
+from tests.kit.kafka.base import free_ports
+from tests.kit.kafka.broker import Broker, find_broker
 from tests.recovery.chaos import cli
-from tests.recovery.deployment import ROOT, Deployment, Feeding, Life
 
 DAYS = 250
 """Of event time, whatever the length of the run; four times what a user is kept."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kafka.broker import Broker
+from tests.kit.kafka.broker import Broker
 from tests.recovery.chaos import Reference, torment
 from tests.recovery.reporter import Scenario, table
 

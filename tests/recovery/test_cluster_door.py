@@ -9,15 +9,14 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
 from dataflows.live.cluster_door import held_ports
+from tests.kit.paths import ROOT
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="who is at the other end is what Linux knows")
 
-ROOT = Path(__file__).resolve().parents[2]
 NOBODY = 65_534
 GREETING = 0xC2F1FB770118ADD9
 """What the engine's processes greet each other with, before their number."""

@@ -14,8 +14,8 @@ from dataflows.model_registry.promote import changed_champion, edited
 from dataflows.runtime.exit_codes import ExitCode
 from schemas.codec.outputs import Decoder
 from schemas.records.decisions import RiskEvent
+from tests.kit.deployment import Deployment, Feeding
 from tests.recovery.chaos import Reference
-from tests.recovery.deployment import Deployment, Feeding
 
 pytestmark = pytest.mark.kafka
 

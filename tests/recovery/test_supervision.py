@@ -18,12 +18,12 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 from dataflows.kafka.topics import partition_counts
 from dataflows.runtime.exit_codes import ExitCode
 from schemas.codec.inputs import RegistrySettings
-from tests.kafka.broker import Broker
-from tests.kafka.broker_base import free_ports
+from tests.kit.deployment import Deployment, Life
+from tests.kit.kafka.base import free_ports
+from tests.kit.kafka.broker import Broker
+from tests.kit.scripted_registry import Scripted, answering, by_id
+from tests.kit.trouble import frozen
 from tests.recovery.chaos import Reference
-from tests.recovery.deployment import Deployment, Life
-from tests.recovery.trouble import frozen
-from tests.schemas.scripted import Scripted, answering, by_id
 
 pytestmark = pytest.mark.kafka
 

@@ -30,8 +30,8 @@ from dataflows.live.run import run
 from dataflows.replay.replay import load_model
 from dataflows.runtime.telemetry import Telemetry
 from dataflows.sources.kafka.watch import InputError
+from tests.kit.deployment import PARTITIONS, Deployment
 from tests.recovery.chaos import Reference, cli
-from tests.recovery.deployment import PARTITIONS, Deployment
 
 pytestmark = pytest.mark.kafka
 

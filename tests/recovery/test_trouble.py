@@ -22,12 +22,12 @@ from dataflows.recovery.errors import errors_explained
 from dataflows.recovery.manifest import StoreError
 from dataflows.runtime.exit_codes import ExitCode
 from tests.conftest import REQUIRE_VARIABLE
-from tests.kafka.broker import Broker
-from tests.kafka.broker_base import NoBrokerError
-from tests.kafka.logs import Written, write
+from tests.kit.deployment import Deployment, Life
+from tests.kit.kafka.base import NoBrokerError
+from tests.kit.kafka.broker import Broker
+from tests.kit.kafka.logs import Written, write
+from tests.kit.trouble import MIB, TwoDisks, find_two_disks, frozen, killed, let_no_file_grow, memory, watch
 from tests.recovery.chaos import Reference
-from tests.recovery.deployment import Deployment, Life
-from tests.recovery.trouble import MIB, TwoDisks, find_two_disks, frozen, killed, let_no_file_grow, memory, watch
 
 EVENTS = 6_000
 BATCH_SIZE = 20

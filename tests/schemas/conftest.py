@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from schemas.codec.inputs import Codec, RegistrySettings
-from tests.schemas.scripted import Scripted, answering
+from tests.kit.scripted_registry import Scripted, answering
 
 
 @pytest.fixture

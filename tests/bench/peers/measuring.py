@@ -25,9 +25,9 @@ from dataflows.sources.files.log import read_log
 from schemas.codec.inputs import encode_json
 from schemas.records.base import CHAT, MODERATION
 from tests.bench.peers.agreement import POLICY
-from tests.kafka.logs import read_back
+from tests.kit.kafka.logs import read_back
+from tests.kit.paths import ROOT
 
-ROOT = Path(__file__).parents[3]
 HERE = Path(__file__).parent
 SUBREAPER = 36
 SECONDS = 900.0

@@ -25,9 +25,9 @@ from schemas.codec.inputs import Codec, encode_json
 from schemas.records.rejects import Reject
 from tests.bench.peers.agreement import Agreed, DisagreementError, agree
 from tests.bench.peers.measuring import Deployment, environment, forewarn_command, peer_command, spent
-from tests.kafka.broker import find_broker
+from tests.kit.kafka.broker import find_broker
+from tests.kit.paths import ROOT
 
-ROOT = Path(__file__).parents[3]
 OUT = ROOT / "out/peers"
 UBUNTU = ROOT.parent / "shared/datasets/ubuntu_irc/events.csv.gz"
 MAPPING = ROOT / "deploy/mappings/ubuntu_irc.toml"
