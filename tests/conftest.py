@@ -7,7 +7,7 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from typing import Any
 
 import pytest
 from confluent_kafka import KafkaException, TopicCollection
@@ -16,8 +16,11 @@ from hypothesis import settings
 
 from hatch_build import stale
 from tests.kit.kafka.broker import Broker, NoBrokerError, find_broker
+from tests.kit.paths import ROOT
 
 REQUIRE_VARIABLE = "FOREWARN_REQUIRE_KAFKA"
+WAITING = ("kafka", "recovery", "bench")
+"""Folders of tests that spend most of their time waiting."""
 report = pytest.StashKey[str]()
 missing = pytest.StashKey[bool]()
 
@@ -29,15 +32,36 @@ settings.load_profile("same")
 
 def pytest_configure() -> None:
     """Test what is written: a compiled module that is older than its source would be imported in its place."""
-    if stale(Path(__file__).parents[1]):
+    if stale(ROOT):
         raise pytest.UsageError("compiled modules are older than their sources: run make, which compiles them again")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whatever asks for the broker is marked `kafka`, so that `-m "not kafka"` leaves nothing behind that needs it."""
+    """Mark what needs a broker, and say what is to run in one process: a file, or all that share the simulated log.
+
+    Tests that wait for a broker or for other processes come first: what only computes fills the gaps at the end.
+    """
     for item in items:
-        if "broker" in getattr(item, "fixturenames", ()):
+        asked = set(getattr(item, "fixturenames", ()))
+        if "broker" in asked:
             item.add_marker(pytest.mark.kafka)
+        shared = asked & {"replays", "simulated"}
+        item.add_marker(pytest.mark.xdist_group("simulated" if shared else item.path.relative_to(ROOT).as_posix()))
+    items.sort(key=lambda item: item.path.parent.name not in WAITING)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Tell the process that reports which broker this one used."""
+    if (line := session.config.stash.get(report, None)) is not None and hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["kafka"] = (line, session.config.stash.get(missing, False))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Keep what a process said of its broker; that there was none counts more."""
+    said = getattr(node, "workeroutput", {}).get("kafka")
+    if said is not None and not node.config.stash.get(missing, False):
+        node.config.stash[report], node.config.stash[missing] = said
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

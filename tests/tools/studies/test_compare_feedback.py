@@ -19,7 +19,7 @@ from evaluation.calibration import calibration_error, reliability
 from evaluation.metrics import brier
 from tests.kit.simulated import Simulated
 from tools.studies.compare_feedback import (
-    Told,
+    OutcomeRecord,
     Values,
     calibrated,
     compared,
@@ -39,13 +39,13 @@ def policy(simulated: Simulated) -> Policy:
 
 
 @pytest.fixture(scope="module")
-def log(simulated: Simulated, policy: Policy) -> Told:
+def log(simulated: Simulated, policy: Policy) -> OutcomeRecord:
     """The simulated log as learners are told it."""
     return told(simulated.log, None, policy)
 
 
 def test_fake_negatives_are_scored_as_the_product_scores(
-    log: Told, policy: Policy, simulated: Simulated, tmp_path: Path
+    log: OutcomeRecord, policy: Policy, simulated: Simulated, tmp_path: Path
 ) -> None:
     """To the last bit, point by point."""
     replay(LogSource(simulated.log), policy, tmp_path, log_name="log.jsonl")
@@ -55,7 +55,7 @@ def test_fake_negatives_are_scored_as_the_product_scores(
     assert np.array_equal(scores, served["score"].to_numpy(zero_copy_only=False), equal_nan=True)
 
 
-def test_who_waits_learns_no_negative_before_its_horizon_is_over(log: Told, policy: Policy) -> None:
+def test_who_waits_learns_no_negative_before_its_horizon_is_over(log: OutcomeRecord, policy: Policy) -> None:
     """And never one whose user escalates within it; every other one that matures is learnt once."""
     horizon, clock = policy.target.horizon, LogClock()
     learnt: dict[bytes, int] = {}
@@ -74,7 +74,7 @@ def test_who_waits_learns_no_negative_before_its_horizon_is_over(log: Told, poli
     assert len(positive & learnt.keys()) < 0.02 * len(positive)
 
 
-def test_calibration_knows_no_label_of_the_future(log: Told, policy: Policy) -> None:
+def test_calibration_knows_no_label_of_the_future(log: OutcomeRecord, policy: Policy) -> None:
     """With labels from the middle on turned round, what was calibrated before any of them was known is the same."""
     values = scored(log, log.lessons, policy)
     half = len(log.points) // 2
@@ -87,7 +87,7 @@ def test_calibration_knows_no_label_of_the_future(log: Told, policy: Policy) -> 
     assert not np.array_equal(first, second, equal_nan=True)
 
 
-def test_an_intercept_alone_moves_all_log_odds_of_a_moment_alike(log: Told, policy: Policy) -> None:
+def test_an_intercept_alone_moves_all_log_odds_of_a_moment_alike(log: OutcomeRecord, policy: Policy) -> None:
     """Points scored while no label became known keep their distances; with a slope they do not."""
     values = scored(log, log.lessons, policy)
 
@@ -101,7 +101,7 @@ def test_an_intercept_alone_moves_all_log_odds_of_a_moment_alike(log: Told, poli
         assert (same > 0.2) == alike
 
 
-def test_who_waits_may_be_surer_than_even(log: Told, policy: Policy) -> None:
+def test_who_waits_may_be_surer_than_even(log: OutcomeRecord, policy: Policy) -> None:
     """The odds of fake negatives are a probability and cut at one; those of who waits are odds."""
     found = waited(log, policy)
     cut = scored(log, waiting(log.lessons, policy.target.horizon), policy)
@@ -111,7 +111,7 @@ def test_who_waits_may_be_surer_than_even(log: Told, policy: Policy) -> None:
     assert np.max(found[known]) > 0.5
 
 
-def test_errors_are_those_that_evaluation_measures(log: Told, policy: Policy) -> None:
+def test_errors_are_those_that_evaluation_measures(log: OutcomeRecord, policy: Policy) -> None:
     """Of all points; and a way's lead over itself is nothing, in every sample."""
     values = scored(log, log.lessons, policy)
     rows = ~np.isnan(values)
@@ -123,7 +123,7 @@ def test_errors_are_those_that_evaluation_measures(log: Told, policy: Policy) ->
     assert squared.low < squared.value < squared.high
 
 
-def test_the_table_has_a_row_for_each_way_before_and_after(log: Told, policy: Policy) -> None:
+def test_the_table_has_a_row_for_each_way_before_and_after(log: OutcomeRecord, policy: Policy) -> None:
     """Choices are made on the first part only; the leads say nothing of the first way."""
     ways = ways_of(log, policy)
     lines = compared(log, ways)
