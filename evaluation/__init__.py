@@ -1,1 +1,1 @@
-"""How good the warnings of a replay were, measured on its outputs alone and beside trivial scores."""
+"""Evaluation of the warnings of a replay, from its outputs alone, next to trivial scores as baselines."""

@@ -1,4 +1,4 @@
-"""Warnings as somebody acts on them: one for a user at a time, so many a day, each right or wrong, early or late."""
+"""Warnings from their recipient's view: one per user at a time, a number per day, right or wrong, early or late."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ DAY = 86_400_000
 
 
 class Lead(NamedTuple):
-    """How long before the escalation the first warning came.
+    """Lead times: the time from the first warning to the escalation.
 
-    `at_least` maps spans (ms) to the share of warned escalations that left at least as much.
+    Times are in ms; events are the user's decision points in between. `p10` is the 10 % quantile. `at_least` maps spans
+    (ms) to the share of warned escalations with at least that lead time.
     """
 
     median_ms: float | None
@@ -30,11 +31,11 @@ class Lead(NamedTuple):
 
 
 class Warnings(NamedTuple):
-    """What a way of warning came to.
+    """The results of one way of warning.
 
     `per_budget` is warnings per 1,000 active users and day. `precision` is the share of matured warnings whose user
-    escalated within the horizon, `recall` the share of escalations that a warning in force, or one within the horizon
-    before, had announced; None where there is nothing to divide by.
+    escalated within the horizon. `recall` is the share of escalations with a warning within the horizon before them.
+    Both are None if the denominator is zero.
     """
 
     threshold: float | None
@@ -47,9 +48,10 @@ class Warnings(NamedTuple):
 
 
 class Follow:
-    """Follows warnings through a run: `rows` are warned at once, and for `expiry` nobody is warned again.
+    """A simulation of warnings through a run: after a warning, its user is not warned again for the run's `expiry`.
 
-    `answered` are the points there is a yes or a no for; an escalation is announced at least `ahead` ms before.
+    `answered` marks the points with a known label. An escalation counts as announced only at least `ahead` ms before
+    it.
     """
 
     SPANS = (300_000, 3_600_000, DAY)
@@ -61,11 +63,11 @@ class Follow:
         self.active_days = len(np.unique(run.user * 100_000 + run.as_of // DAY - run.as_of.min() // DAY))
 
     def budget(self, warnings: int) -> float | None:
-        """So many warnings, per 1,000 active users and day."""
+        """Return a number of warnings per 1,000 active users and day; None without active days."""
         return warnings / self.active_days * 1_000 if self.active_days else None
 
     def warned_at(self, score: Values, threshold: float) -> NDArray[np.int64]:
-        """The rows at which a threshold on a score warns: each user once, and again when the last warning lapsed."""
+        """Return the rows at which a threshold on a score warns: once per user, and again once the last one lapsed."""
         run = self._run
         rows = self._order[score[self._order] >= threshold]
         users, times = run.user[rows].tolist(), run.as_of[rows].tolist()
@@ -77,13 +79,13 @@ class Follow:
         return rows[np.array(kept, dtype=np.int64)]
 
     def right(self, row: int) -> bool | None:
-        """Whether a warning at this row came in time before an escalation of its user; None where that is not said."""
+        """Return whether a warning at this row came in time before an escalation of its user; None without a label."""
         if not self._answered[row]:
             return None
         return any(self.announces(row, one) for one in self._run.escalations.get(int(self._run.user[row]), ()))
 
     def outcome(self, rows: NDArray[np.int64], threshold: float | None = None) -> Warnings:
-        """What warnings at these rows came to."""
+        """Return the results of warnings at these rows."""
         run = self._run
         by_user: dict[int, list[int]] = {}
         for row in rows[np.argsort(run.seq[rows], kind="stable")].tolist():
@@ -113,10 +115,10 @@ class Follow:
         )
 
     def at_budget(self, score: Values, budget: float) -> Warnings:
-        """The outcome of the threshold that warns at most `budget` times per 1,000 active users and day."""
+        """Return the results of the threshold that warns at most `budget` times per 1,000 active users and day."""
         most = round(budget * self.active_days / 1_000)
         ranked = np.unique(score[~np.isnan(score)])
-        low, high = 0, len(ranked)  # the lowest threshold that keeps to the budget lies at `high` or below
+        low, high = 0, len(ranked)  # the lowest threshold within the budget is at index `high` or below
         while low < high:
             middle = (low + high) // 2
             if len(self.warned_at(score, ranked[middle])) <= most:
@@ -128,9 +130,10 @@ class Follow:
         return self.outcome(self.warned_at(score, ranked[high]), float(ranked[high]))
 
     def at_precision(self, score: Values, precision: float, tried: int = 80) -> Warnings | None:
-        """The outcome with the highest recall among thresholds whose warnings were right so often; None if none was.
+        """Return the results with the highest recall among thresholds of at least this precision; None without one.
 
-        The threshold is chosen in hindsight: it says what a score could do, not what a policy would have done.
+        `tried` thresholds are tested. The threshold is chosen in hindsight: it shows the limit of a score, not the
+        result of a policy.
         """
         ranked = np.sort(score[~np.isnan(score)])
         shares = 1.0 - exp(np.linspace(log(1e-5), 0.0, tried))
@@ -142,14 +145,14 @@ class Follow:
         return best
 
     def _between(self, user: int, row: int, escalation: Escalation) -> int:
-        """Points of the user after the warning and before the escalation."""
+        """Return the number of the user's points after the warning and before the escalation."""
         run = self._run
         first, last = (int(np.searchsorted(self._ordered_users, user, side=side)) for side in ("left", "right"))
         own = self._order[first:last]
         return int(np.sum((run.seq[own] > run.seq[row]) & (run.seq[own] < escalation.since)))
 
     def announces(self, row: int, escalation: Escalation) -> bool:
-        """Whether a warning at this row came in time before the escalation and within the horizon of it."""
+        """Return whether a warning at this row came in time before the escalation and within the horizon of it."""
         waited = escalation.as_of - int(self._run.as_of[row])
         return int(self._run.seq[row]) < escalation.since and self._ahead <= waited <= self._run.horizon
 

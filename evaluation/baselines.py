@@ -1,7 +1,8 @@
-"""Trivial scores that a model has to beat: what any of them reaches is no merit of the model.
+"""Baselines: trivial scores that a model has to beat. A result that a baseline reaches is no merit of the model.
 
-All are read off the features as served, so that they know no more than the model did. A decaying count only ever falls
-between two events, so what it gained at a point is what happened there; that gives counts since a user's first event.
+All are computed from the features as served, so they use no more information than the model. A decaying count only
+falls between two events. Its gain at a point is therefore the count of events there, which gives counts since a user's
+first event.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ from detectors.base.elementwise import exp2
 from evaluation.runs import Outputs, Values
 
 HALF_LIFE = 7 * 86_400_000
-"""Of the features `*_decay_7d` (ms)."""
+"""Half-life of the features `*_decay_7d` (ms)."""
 
 
 def floors(run: Outputs) -> dict[str, Values]:
-    """Each floor's score for every point; higher means more likely to escalate."""
+    """Return the score of each baseline for every point; higher means more likely to escalate."""
     order = np.lexsort((run.seq, run.user))
     back = np.argsort(order)
     user, as_of = run.user[order], run.as_of[order]
@@ -42,13 +43,13 @@ def floors(run: Outputs) -> dict[str, Values]:
 
 
 def _share(part: Values, whole: Values) -> Values:
-    """The share of a decayed sum in another; 0 where nothing is left of it."""
+    """Return the ratio of a decayed sum to another; 0 where the other is 0."""
     share: Values = np.divide(part, whole, out=np.zeros_like(whole), where=whole > 0)
     return share
 
 
 def violated(run: Outputs) -> NDArray[np.bool_]:
-    """At which points a report or a sanction was counted."""
+    """Return a mask of the points at which a report or a sanction was counted."""
     order = np.lexsort((run.seq, run.user))
     first = np.diff(run.user[order], prepend=-1) != 0
     gained = sum(
@@ -61,7 +62,7 @@ def violated(run: Outputs) -> NDArray[np.bool_]:
 
 
 def _gained(decayed: Values, as_of: NDArray[np.int64], first: NDArray[np.bool_]) -> Values:
-    """What a decaying sum of ones gained at each row; negative where something was taken back."""
+    """Return the gain of a decaying sum of ones at each row; negative where a count was reversed."""
     before = np.where(first, 0.0, np.roll(decayed, 1))
     waited = np.where(first, 0, as_of - np.roll(as_of, 1))
     gained: Values = np.round(decayed - before * exp2(-waited / HALF_LIFE))
@@ -69,7 +70,7 @@ def _gained(decayed: Values, as_of: NDArray[np.int64], first: NDArray[np.bool_])
 
 
 def _counted(gained: Values, first: NDArray[np.bool_]) -> Values:
-    """Running sums that start anew with each user."""
+    """Return running sums that restart with each user."""
     total = np.cumsum(gained)
     before_user = np.where(first, total - gained, 0.0)
     counted: Values = total - before_user[np.flatnonzero(first)][np.cumsum(first) - 1]
@@ -77,7 +78,7 @@ def _counted(gained: Values, first: NDArray[np.bool_]) -> Values:
 
 
 def _last_severity(summed: Values, sanctions: Values, first: NDArray[np.bool_]) -> Values:
-    """The severity of the user's last sanction; 0 before the first."""
+    """Return the severity of the user's last sanction; 0 before the first."""
     grown = np.where(first, summed, summed - np.roll(summed, 1))
     marks = (sanctions > 0) & (grown > 0) | first
     places = np.maximum.accumulate(np.where(marks, np.arange(len(summed)), 0))

@@ -1,7 +1,7 @@
-"""The strongest floor: a batch gradient-boosted model, refitted every day of the log on the same features.
+"""The strongest baseline: a batch gradient-boosted model, refitted every day of the log on the same features.
 
-It may look at all matured points again and again, which no online model can; it may not look ahead. Trails of
-tokens are left out: their codes are no numbers, and too many for a tree to tell apart one by one.
+It may use all matured points repeatedly, which no online model can. It may not look ahead. Recent tokens are left out:
+their codes are not numeric, and too many for a tree to separate one by one.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from evaluation.runs import Outputs, Values
 
 DAY = 86_400_000
 LEAST = 10
-"""Positives and negatives that it takes to fit a model at all."""
+"""Fewest positives, and fewest negatives, with which a model is fitted."""
 MOST_NEGATIVES = 100_000
-"""Negatives to fit on, drawn anew each day; ranking needs no more, and a day's fit stays within seconds."""
+"""Most negatives to fit on, drawn anew each day; ranking needs no more, and a day's fit takes only seconds."""
 
 
 def boosted(run: Outputs, labels: Labels) -> Values:
-    """The score of every point by the model of its day; 0 before there was one."""
+    """Return the score of every point by the model of its day; 0 without one."""
     matrix = np.column_stack([values for name, values in run.features.items() if name not in CODES])
     scores = np.zeros(len(run))
     day = run.as_of // DAY
@@ -40,7 +40,7 @@ def boosted(run: Outputs, labels: Labels) -> Values:
         )
         seen = np.array([_varies(matrix[rows, column]) for column in range(matrix.shape[1])])
         due = np.flatnonzero(day == today)
-        # one thread: several that wait for each other beside other work take many times as long
+        # one thread: on a busy machine, several threads that wait for each other take many times as long
         with threadpool_limits(limits=1, user_api="openmp"):
             model.fit(matrix[rows][:, seen], labels.positive[rows])
             scores[due] = model.predict_proba(matrix[due][:, seen])[:, 1]
@@ -48,6 +48,6 @@ def boosted(run: Outputs, labels: Labels) -> Values:
 
 
 def _varies(column: Values) -> bool:
-    """Whether a feature tells points apart at all; the library cannot fit one that does not."""
+    """Return whether a feature has at least two known values; the library cannot fit a constant one."""
     known = column[~np.isnan(column)]
     return len(known) > 0 and bool(known.min() < known.max())

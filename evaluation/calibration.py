@@ -1,4 +1,4 @@
-"""Whether a probability means what it says."""
+"""Calibration of probabilities: the reliability curve and its error."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BINS = 15
 
 
 class Bin(NamedTuple):
-    """Points of similar probability: the range, how many, their mean probability, and the share that came true."""
+    """Points of similar probability: their range, number, mean probability, and share of positives."""
 
     low: float
     high: float
@@ -23,7 +23,7 @@ class Bin(NamedTuple):
 
 
 def reliability(positive: Flags, probability: Values, bins: int = BINS) -> list[Bin]:
-    """The reliability curve over bins of equal number, lowest probability first; equal probabilities stay together.
+    """Return the reliability curve over bins of equal number, lowest probability first; ties stay in one bin.
 
     Bins of equal width would put nearly all points of a rare target into the first.
     """
@@ -42,7 +42,7 @@ def reliability(positive: Flags, probability: Values, bins: int = BINS) -> list[
 
 
 def calibration_error(curve: list[Bin]) -> float | None:
-    """Expected calibration error: the mean distance of what was predicted and what came true, weighed by points.
+    """Return the expected calibration error: the mean distance of prediction and observation, weighted by points.
 
     Naeini, Cooper and Hauskrecht, AAAI 2015, here over bins of equal number. None without points.
 

@@ -1,4 +1,4 @@
-"""Lays two replays of one log side by side: what a change of policy, features or model gained and lost."""
+"""Comparison of two replays of one log: gains and losses of a change of policy, features or model."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from evaluation.runs import EvaluationError, Outputs, Warned
 from schemas.records.decisions import Tier
 
 Announced = dict[tuple[str, int], Warned]
-"""Escalations that were announced, by user and time, each with the first warning that did."""
+"""Announced escalations by user and time (ms), each with the first warning that announced it."""
 EXAMPLES = 10
-"""Counterexamples of each kind: enough to read, few enough that somebody does."""
+"""Most counterexamples of each kind: enough to be useful, few enough to be read."""
 
 
 def compare(before: Outputs, after: Outputs, protocol: Protocol) -> dict[str, Any]:
-    """Figures of both with intervals, warnings gained and lost, users of another tier, and what is worth reading.
+    """Return the figures of both runs with intervals, gained and lost warnings, tier changes, and examples to read.
 
-    Figures are over the points that both scored, and their difference over the same draws of users. Where the runs'
-    targets differ, each is held against its own, and no difference is given.
+    Figures are over the points that both runs scored; their difference is over the same draws of users. If the runs'
+    targets differ, each run is evaluated against its own target, and no difference is given.
 
     Raises:
-        EvaluationError: if the runs are of different logs.
+        EvaluationError: if the runs are of different logs, or no point can be compared.
     """
     if before.name != after.name:
         raise EvaluationError(
@@ -74,19 +74,19 @@ def compare(before: Outputs, after: Outputs, protocol: Protocol) -> dict[str, An
 
 
 def _joined(before: Outputs, after: Outputs) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Rows of the same points in both runs, side by side."""
+    """Return the rows of the same points in both runs, shape (points, 2)."""
     rows = {_place(before, row): row for row in range(len(before))}
     pairs = [(rows[place], row) for row in range(len(after)) if (place := _place(after, row)) in rows]
     return np.array(pairs, dtype=np.int64).reshape(-1, 2)
 
 
 def _place(run: Outputs, row: int) -> tuple[str, int, str]:
-    """Return what tells a point from all others of a log: its user, its place, and its event's id."""
+    """Return the identity of a point in a log: its user, its place, and its event's id."""
     return run.users[run.user[row]], int(run.seq[row]), run.event_id[row]
 
 
 def _same_points(before: Outputs, after: Outputs) -> bool:
-    """Whether both runs asked about the same users at the same times, and on the same features, to the last bit."""
+    """Return whether both runs have the same users, points and times, and the same features to the last bit."""
     return (
         before.users == after.users
         and before.event_id == after.event_id
@@ -134,13 +134,13 @@ def _difference(
 
 
 def _warnings(before: Outputs, after: Outputs) -> dict[str, int]:
-    """Warnings are the same where they have the same trigger and tier."""
+    """Count warnings of both runs; they are the same if they have the same trigger and tier."""
     was, now = ({(_place(run, one.row), one.tier) for one in run.warnings} for run in (before, after))
     return {"before": len(was), "after": len(now), "gained": len(now - was), "lost": len(was - now)}
 
 
 def _tiers(before: Outputs, after: Outputs) -> dict[str, Any]:
-    """Users by the highest tier they had, where it is another one now."""
+    """Count users whose highest tier differs between the runs, in total and by move."""
     was, now = _highest(before), _highest(after)
     moved = Counter(
         f"{was.get(user, 'none')} -> {now.get(user, 'none')}"
@@ -161,7 +161,7 @@ def _highest(run: Outputs) -> dict[str, str]:
 
 
 def _announced(run: Outputs, follow: Follow) -> Announced:
-    """Escalations that a warning announced, by user and time, each with the first such warning."""
+    """Return the escalations that a warning announced, by user and time, each with the first such warning."""
     by_user: dict[int, list[Warned]] = {}
     for one in sorted(run.warnings, key=lambda warned: int(run.seq[warned.row])):
         by_user.setdefault(one.user, []).append(one)
@@ -175,7 +175,7 @@ def _announced(run: Outputs, follow: Follow) -> Announced:
 
 
 def _nameable(run: Outputs, other: Outputs) -> set[int]:
-    """Return the rows whose user may be named: neither run holds an erasure of that user later in the log."""
+    """Return the rows of warnings whose user may be named: no erasure of that user later in the log, in either run."""
     gone = {run.users[user]: place for user, place in run.erased.items()}
     for user, place in other.erased.items():
         name = other.users[user]
@@ -193,7 +193,7 @@ def _only_first(mine: Announced, theirs: Announced, nameable: set[int]) -> list[
 
 
 def _wrong_only_in(run: Outputs, other: Outputs, labels: Labels) -> list[dict[str, Any]]:
-    """Warnings with an answer of users who did not escalate that the other run did not give."""
+    """Return wrong warnings with a known label that the other run did not give, strongest first."""
     theirs, nameable = {_place(other, one.row) for one in other.warnings}, _nameable(run, other)
     found = [
         {"user_id": run.users[one.user], **_shown(one)}

@@ -1,4 +1,4 @@
-"""How soon a score knows, how soon it forgives, and how steady it is."""
+"""Curves of a score: its earliness, its recovery after good conduct, and its stability."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ CLEAN_DAYS = (1, 3, 7)
 
 
 class Early(NamedTuple):
-    """What a score knows when only a user's first `events` events are known.
+    """Performance of a score on a user's first `events` events.
 
-    `roc_auc` is over users who had so many; `recall` the share of all escalations warned of by then.
+    `roc_auc` is over users with at least that many events. `recall` is the share of all escalations warned of by then.
     """
 
     events: int
@@ -32,7 +32,7 @@ class Early(NamedTuple):
 
 
 def numbered(run: Outputs) -> NDArray[np.int64]:
-    """Each point's number among its user's points, from 1."""
+    """Return each point's number among its user's points, from 1."""
     order = np.lexsort((run.seq, run.user))
     starts = np.flatnonzero(np.diff(run.user[order], prepend=-1))
     number = np.empty(len(run), dtype=np.int64)
@@ -43,7 +43,7 @@ def numbered(run: Outputs) -> NDArray[np.int64]:
 def earliness(
     run: Outputs, score: Values, labels: Labels, usable: Flags, follow: Follow, threshold: float | None
 ) -> list[Early]:
-    """The curve over a user's first events; `threshold` is the score at which a warning would be given."""
+    """Return the curve over a user's first events; `threshold` is the score at which a warning is given."""
     number = numbered(run)
     found = []
     for events in FIRST_EVENTS:
@@ -58,10 +58,10 @@ def earliness(
 
 
 def recovery(run: Outputs, score: Values) -> dict[str, dict[str, float | int | None]]:
-    """How far a score has fallen after good conduct: the median share that is left of what it was at a violation.
+    """Return how far a score falls after good conduct: the median share left of its value at a violation.
 
-    A violation is a point at which a report or sanction was counted; conduct is good until the next one. By events,
-    and by days, since; each with how many such stretches lasted so long.
+    A violation is a point at which a report or sanction was counted; conduct is good until the next one. Shares are
+    given by events and by days since the violation, each with the number of stretches that lasted so long.
     """
     order = np.lexsort((run.seq, run.user))
     user, as_of, value, bad = run.user[order], run.as_of[order], score[order], violated(run)[order]
@@ -84,14 +84,14 @@ def recovery(run: Outputs, score: Values) -> dict[str, dict[str, float | int | N
 
 
 def _next(marks: Flags, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """For each row the next one that is marked, or the end."""
+    """Return for each row the next marked row after it, or the number of rows if there is none."""
     marked = np.append(np.flatnonzero(marks), len(marks))
     after: NDArray[np.int64] = marked[np.searchsorted(marked, rows, side="right")]
     return after
 
 
 def stability(run: Outputs, active_days: int) -> dict[str, Any]:
-    """How often tiers change: per user who ever had one, and per 1,000 active users and day."""
+    """Return how often tiers change: per user with a change, and per 1,000 active users and day."""
     changes = run.tier_changes[run.tier_changes > 0]
     return {
         "users_with_changes": len(changes),

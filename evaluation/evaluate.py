@@ -1,4 +1,4 @@
-"""Evaluates a replay: one document with every figure, its interval and its floors, and no wall-clock value."""
+"""Evaluation of a replay: one document with every figure, its interval and its baselines, and no wall-clock value."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ BOOSTED = "boosted trees"
 
 
 class Where(NamedTuple):
-    """Only points at which a feature has this value; None where it is to be absent."""
+    """A filter: only points at which a feature has this value; None means absent."""
 
     feature: str
     value: float | None
@@ -38,9 +38,10 @@ class Where(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
-    """What is asked, and of which points: those between quantiles of the points' times, without users' first points.
+    """The question of an evaluation, and the points it is evaluated on.
 
-    With `where` only those at which features have these values. Only escalations at least `ahead` ms away count.
+    Points lie between quantiles of the points' times. `skip_first` leaves out users' first points. `where` keeps only
+    points at which features have these values. Only escalations at least `ahead` ms away count.
     """
 
     question: Question = "horizon"
@@ -52,22 +53,26 @@ class Protocol:
     where: tuple[Where, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse what does not go together."""
+        """Raise `EvaluationError` if `ahead` is combined with the question *next*."""
         if self.ahead and self.question == "next":
             raise EvaluationError("What comes next is asked whenever it comes: leave out either --ahead or --question.")
 
     def label(self, run: Outputs) -> Labels:
-        """The labels of a run's points, as asked."""
+        """Return the labels of a run's points under this protocol.
+
+        Raises:
+            EvaluationError: if `ahead` is longer than the run's horizon.
+        """
         if self.ahead > run.horizon:
             raise EvaluationError("Nothing within the horizon is further ahead than the horizon: ask for less.")
         return label(self.question, run.user, run.as_of, run.seq, run.escalations, run.horizon, self.ahead)
 
     def warned(self, run: Outputs) -> Labels:
-        """Return the labels that warnings are measured by: a warning speaks of the horizon, whatever is asked."""
+        """Return the labels by which warnings are measured: a warning is about the horizon, whatever the question."""
         return replace(self, question="horizon").label(run)
 
     def told(self) -> dict[str, Any]:
-        """What a document says of it."""
+        """Return the protocol as plain data for a document."""
         return {
             "question": self.question,
             "from_quantile": self.from_quantile,
@@ -79,12 +84,13 @@ class Protocol:
 
 
 def evaluate(run: Outputs, protocol: Protocol, attributes: Slices | None = None) -> dict[str, Any]:
-    """Return everything that is measured, as a document; the same outputs give the same bytes.
+    """Return all figures as one document; the same outputs give the same bytes.
 
-    `attributes` are further slices of the points, as of channels, locales and age bands: figures are given for each.
+    `attributes` are further slices of the points, for example of channels, locales and age bands. Figures are given for
+    each.
 
     Raises:
-        EvaluationError: if no point is left to evaluate, or none of them positive.
+        EvaluationError: if no point is left to evaluate, or none of them is positive.
     """
     labels = protocol.label(run)
     usable = usable_rows(run, labels, protocol)
@@ -145,10 +151,10 @@ def evaluate(run: Outputs, protocol: Protocol, attributes: Slices | None = None)
 
 
 def usable_rows(run: Outputs, labels: Labels, protocol: Protocol) -> Flags:
-    """Which points are evaluated: those with an answer, and that the protocol asks for.
+    """Return a mask of the points to evaluate: those with a known label that the protocol selects.
 
     Raises:
-        EvaluationError: if it asks for a feature that there is not.
+        EvaluationError: if the protocol names a feature that does not exist.
     """
     usable = labels.answered
     if protocol.from_quantile:
@@ -166,7 +172,7 @@ def usable_rows(run: Outputs, labels: Labels, protocol: Protocol) -> Flags:
 
 
 def _scores(run: Outputs, labels: Labels, scored: Flags, trivial: dict[str, Values]) -> dict[str, Any]:
-    """The figures of each model and floor on the same rows: those the champion scored."""
+    """Return the figures of each model and baseline on the same rows: those the champion scored."""
     models = {name: np.nan_to_num(values[scored]) for name, values in run.scores.items()}
     everything = models | {name: values[scored] for name, values in trivial.items()}
     positive = labels.positive[scored]

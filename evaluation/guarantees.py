@@ -1,4 +1,4 @@
-"""Were promises kept: the precision promised for a tier, and the budget of warnings, over the whole of a run."""
+"""Precision guarantees: the precision guaranteed for a tier, and the budget of warnings, checked over a whole run."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ from evaluation.runs import Outputs
 from schemas.records.decisions import Tier
 
 EXPECTED = 30
-"""A promise can be measured in a window of so many warnings that this number of them should be right at least."""
+"""Right warnings in a window if a guarantee is just kept. The window's size is this number divided by the guarantee,
+rounded up."""
 SURPRISE = 0.05
-"""A window refutes a promise that was kept with at most this probability."""
+"""A window refutes a guarantee if its result has at most this probability under a guarantee that is kept."""
 HOUR = 3_600_000
 
 
 def promises(run: Outputs, follow: Follow) -> dict[str, Any]:
-    """For each promised tier how the promise fared, and how many users an hour were newly warned of.
+    """Return for each guaranteed tier how its guarantee held, and how many users per hour were newly warned.
 
-    Only warnings by score are looked at, since a rule promises nothing. A user counts for a tier when a warning takes
-    them from below it to it or above. Windows are consecutive: as many matured warnings as make `EXPECTED` right ones
-    if the promise is just kept. A window keeps the promise if at least so many were right, and refutes it if so few
-    would be a surprise.
+    Only warnings by score count, since a rule guarantees nothing. A user counts for a tier when a warning takes them
+    from below it to it or above. Windows are consecutive. Each has as many matured warnings as hold `EXPECTED` right
+    ones if the guarantee is just kept. A window keeps the guarantee if its precision is at least the guaranteed one. It
+    refutes the guarantee if a result at most as good has a probability of at most `SURPRISE`.
     """
     policy = run.summary["policy"]
     return {
@@ -53,14 +54,14 @@ def _kept(run: Outputs, follow: Follow, tier: Tier, promised: float) -> dict[str
 
 
 def _at_most(right: int, size: int, chance: float) -> Fraction:
-    """Return how likely at most `right` of `size` are right where each is with a chance, exactly."""
+    """Return the exact probability that at most `right` of `size` are right, each with probability `chance`."""
     hits, all_in = chance.as_integer_ratio()
     ways = sum(comb(size, n) * hits**n * (all_in - hits) ** (size - n) for n in range(right + 1))
     return Fraction(ways, all_in**size)
 
 
 def _within(run: Outputs, budget: int, held_back: int) -> dict[str, Any]:
-    """Hours of the log in which more users were newly warned of than the budget allows; `most` in any of them."""
+    """Count the hours of the log with more newly warned users than the budget; `most` is the maximum of an hour."""
     hours = [w.as_of // HOUR for w in run.warnings if not w.by_rule and w.previous is Tier.NONE]
     _, counts = np.unique(np.array(hours, dtype=np.int64), return_counts=True)
     in_order = np.argsort(run.seq, kind="stable")

@@ -1,8 +1,8 @@
 """Figures with intervals: the same statistic on samples of users drawn with replacement.
 
-Points of one user are not independent, so users are drawn and not points (the cluster bootstrap: Davison and Hinkley,
-"Bootstrap Methods and their Application", 1997, chapter 3.8). Two scores are compared within each sample, which is much
-sharper than comparing their intervals.
+Points of one user are not independent, so users are drawn instead of points (the cluster bootstrap: Davison and
+Hinkley, "Bootstrap Methods and their Application", 1997, chapter 3.8). Two scores are compared within each sample,
+which is much sharper than comparing their intervals.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Figure(NamedTuple):
 
 
 class Ranking:
-    """Rows sorted by a score once, to be weighed many times: by groups of equal score that hold positives."""
+    """Rows sorted by a score once, for repeated weighting; stored as groups of equal score that hold positives."""
 
     def __init__(self, positive: Flags, score: Values) -> None:
         self._order = np.argsort(-score, kind="stable")
@@ -42,9 +42,9 @@ class Ranking:
         self._starts, self._ends = starts[groups], np.append(starts[1:], len(ranked))[groups]
 
     def figures(self, weight: Values) -> tuple[float, float]:
-        """ROC-AUC (ties half) and average precision of the rows so weighed; NaN where a class is missing.
+        """Return ROC-AUC (ties half) and average precision of the weighted rows; NaN where a class is missing.
 
-        Average precision is the step-wise sum over distinct scores.
+        `weight` has one value per row. Average precision is the step-wise sum over distinct scores.
         """
         weight = weight[self._order]
         above = np.concatenate([[0.0], np.cumsum(weight)])
@@ -60,12 +60,12 @@ class Ranking:
             return np.nan, average
         before = above[self._starts] - (hits - gained)
         tied = alarms - above[self._starts] - gained
-        # whole numbers and halves are added exactly
+        # the terms are whole numbers and halves, so the sum is exact
         return float((gained * (negatives - before - tied / 2)).sum() / (hits[-1] * negatives)), average
 
 
 def draws(user: NDArray[np.int64], samples: int = SAMPLES) -> Iterator[Values]:
-    """How often each row counts, sample by sample; the same on every call."""
+    """Yield the count of each row in each sample; every call yields the same samples."""
     _, member = np.unique(user, return_inverse=True)
     users = int(member.max(initial=-1)) + 1
     rng = np.random.default_rng(SEED)
@@ -75,7 +75,7 @@ def draws(user: NDArray[np.int64], samples: int = SAMPLES) -> Iterator[Values]:
 
 
 def interval(value: float | None, sampled: NDArray[np.float64]) -> Figure:
-    """The value with the percentile interval of its samples; undefined where a tenth of the samples are."""
+    """Return the value with the percentile interval of its samples; no interval if over a tenth are undefined."""
     defined = sampled[~np.isnan(sampled)]
     if value is None or np.isnan(value):
         return Figure(None, None, None)
@@ -86,7 +86,7 @@ def interval(value: float | None, sampled: NDArray[np.float64]) -> Figure:
 
 
 class Compared(NamedTuple):
-    """What several scores reach on the same rows, and how far the first is above each of the others."""
+    """The figures of several scores on the same rows, and the lead of the first over each of the others."""
 
     roc_auc: dict[str, Figure]
     average_precision: dict[str, Figure]
@@ -97,7 +97,7 @@ class Compared(NamedTuple):
 def compare_scores(
     positive: Flags, user: NDArray[np.int64], scores: dict[str, Values], samples: int = SAMPLES
 ) -> Compared:
-    """Both figures of every score with their intervals, and the first score's lead over each other one."""
+    """Return ROC-AUC and average precision of every score with intervals, and the first score's lead over each."""
     rankings = {name: Ranking(positive, score) for name, score in scores.items()}
     ones = np.ones(len(positive))
     whole = {name: ranking.figures(ones) for name, ranking in rankings.items()}

@@ -1,4 +1,4 @@
-"""Labels as evaluation sees them: only what happened after a point, and only when its horizon has passed."""
+"""Labels for evaluation: only events after a point count, and only when the point's horizon has passed."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ Times = NDArray[np.int64]
 DAY = 86_400_000
 
 Question = Literal["horizon", "next"]
-"""What a score is asked: does the user escalate within the horizon; or before anything else of theirs is seen."""
+"""The question that a score answers: does the user escalate within the horizon (`horizon`), or before any other event
+of theirs is seen (`next`)."""
 
 
 class Escalation(NamedTuple):
-    """An escalation that was not overturned later: when (ms), and its place in the log.
+    """An escalation that was not overturned later: its time (ms), and its place in the log.
 
-    `record` is the first place of the record that its event was made from, if that is not its own place: a row of a log
-    may be made into several events.
+    `record` is the first place of the record from which its event was made, if it differs from the event's own place:
+    one row of a log may become several events.
     """
 
     as_of: int
@@ -33,14 +34,14 @@ class Escalation(NamedTuple):
 
     @property
     def since(self) -> int:
-        """The place before which a point must lie to come before the escalation."""
+        """Return the place before which a point must lie to precede the escalation."""
         return self.seq if self.record is None else self.record
 
 
 class OutcomeRecord(NamedTuple):
-    """An outcome of a user: its kind, as of when (ms), its place in the log, and the escalation it is about.
+    """An outcome of a user: its kind, its time (ms), its place in the log, and the escalation it belongs to.
 
-    An overturned escalation has the `cause` of the one it takes back; where there is none it is the user's latest.
+    A reversal has the `cause` of the escalation that it overturns; without a cause it overturns the user's latest.
     """
 
     user: int
@@ -52,11 +53,12 @@ class OutcomeRecord(NamedTuple):
 
 
 class Labels(NamedTuple):
-    """For every point whether the answer is yes, whether the log is long enough to know it, and when it was known (ms).
+    """For every point: the label, whether the log is long enough to know it, and when it was known (ms).
 
-    A point whose horizon reaches beyond the log is censored whatever happened in between: to count its positives and
-    drop its negatives would flatter every score. At a `late` point what escalates within the horizon is nearer than was
-    asked for, or came with the point's own record: neither the yes of a warning in time nor a no.
+    A point whose horizon reaches beyond the log is censored, whatever happened in between: counting its positives and
+    dropping its negatives would flatter every score. A `late` point has an escalation within the horizon that is nearer
+    than `ahead`, or that came with the point's own record. Its label is neither positive, since no warning was in time,
+    nor negative.
     """
 
     positive: Flags
@@ -66,12 +68,12 @@ class Labels(NamedTuple):
 
     @property
     def answered(self) -> Flags:
-        """Which points there is a yes or a no for."""
+        """Return a mask of the points with a known label."""
         return self.mature & ~self.late
 
 
 def upheld(outcomes: Iterable[tuple[Any, ...]]) -> dict[int, list[Escalation]]:
-    """Return escalations by user, without those that were overturned, whenever that was.
+    """Return escalations by user, without those that were overturned at any later time.
 
     `outcomes` are the fields of `OutcomeRecord`, in the order of the log.
     """
@@ -97,13 +99,13 @@ def label(
     horizon: int,
     ahead: int = 0,
 ) -> Labels:
-    """The labels of points in the order of the log; `escalations` are those upheld, by user.
+    """Return the labels of points; `escalations` are those upheld, by user.
 
-    With `ahead` (ms) only escalations that are at least so far away count for the question *horizon*.
+    With `ahead` (ms) only escalations at least this far away count for the question *horizon*.
 
-    An escalation is told from what came before it in the log, not from a point of its own record. The end
-    of the log is where its clock has come in the end (`LogClock`), as a few wrong clocks must not make it longer. The
-    question *next* is the one that papers on ban prediction ask; every row of a log answers it: none is censored.
+    An escalation is predicted from earlier points of the log, not from a point of its own record. The end of the log is
+    the final time of its clock (`LogClock`), so that a few wrong clocks do not make it longer. The question *next* is
+    the one that papers on ban prediction ask. Every row of a log answers it, so no point is censored.
     """
     positive = np.zeros(len(user), dtype=np.bool_)
     late = np.zeros(len(user), dtype=np.bool_)
@@ -136,7 +138,7 @@ def label(
 
 
 def end_of_log(user: NDArray[np.int64], as_of: Times) -> int:
-    """Return the time (ms) that the log's clock has reached after these points, in the order of the log."""
+    """Return the time (ms) of the log's clock after these points, in the order of the log."""
     clock = LogClock()
     for one, time in zip(user.tolist(), as_of.tolist(), strict=True):
         clock.advance(str(one), time)
@@ -144,9 +146,10 @@ def end_of_log(user: NDArray[np.int64], as_of: Times) -> int:
 
 
 def period_of(user: NDArray[np.int64], as_of: Times) -> tuple[int, int] | None:
-    """Return the first and the last time (ms) of points in the order of the log, without what a few users claim.
+    """Return the first and the last time (ms) of points in the order of the log, ignoring wrong times of a few users.
 
-    A time counts if it is no more than a day outside of what the log's clock has gone through, forwards and backwards.
+    A time counts if it is at most a day outside the range of the log's clock, run forwards and backwards. None without
+    points.
     """
     if not len(as_of):
         return None

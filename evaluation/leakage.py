@@ -1,4 +1,4 @@
-"""Features that know too much: one that tells positives from negatives by itself has probably seen the answer."""
+"""Leakage checks: a feature that separates positives from negatives by itself probably contains the label."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from evaluation.metrics import roc_auc
 from evaluation.runs import Flags, Values
 
 TOO_GOOD = 0.99
-"""A single honest feature does not rank this well, in either direction."""
+"""ROC-AUC, in either direction, that a single feature does not reach without leakage."""
 LEAST_POSITIVES = 20
 
 
 def suspects(features: dict[str, Values], positive: Flags) -> list[str]:
-    """The features that alone rank better than a feature can, and those that are absent only where the answer is known.
+    """Return the features that rank too well by themselves, by their value or by their absence.
 
-    With fewer than 20 positives anything may look good, and none is suspected.
+    With fewer than 20 positives any feature may rank well by chance, so none is returned.
     """
     if positive.sum() < LEAST_POSITIVES:
         return []

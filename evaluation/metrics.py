@@ -1,6 +1,6 @@
-"""How good scores are, given labels that have matured. Exact, over arrays; ties count half.
+"""Exact metrics of scores against matured labels, over arrays; ties count half.
 
-Sums of fractions are added without rounding (`fsum`), so that they are the same in any order.
+Fractions are summed without rounding (`fsum`), so that sums are the same in any order.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ Scores = NDArray[np.float64]
 
 
 def roc_auc(labels: Labels, scores: Scores) -> float | None:
-    """Probability that a positive scores above a negative (Mann-Whitney, ties half); None without both classes.
+    """Return the probability that a positive scores above a negative (Mann-Whitney); None without both classes.
+
+    Ties count half.
 
     >>> roc_auc(np.array([False, True, True]), np.array([0.1, 0.1, 0.9]))
     0.75
@@ -31,7 +33,9 @@ def roc_auc(labels: Labels, scores: Scores) -> float | None:
 
 
 def average_precision(labels: Labels, scores: Scores) -> float | None:
-    """Area under the precision-recall curve as the step-wise sum over distinct scores; None without positives.
+    """Return the area under the precision-recall curve; None without positives.
+
+    The area is the step-wise sum over distinct scores.
 
     >>> average_precision(np.array([False, True, True]), np.array([0.1, 0.2, 0.9]))
     1.0
@@ -48,7 +52,7 @@ def average_precision(labels: Labels, scores: Scores) -> float | None:
 
 
 def brier(labels: Labels, probabilities: Scores) -> float | None:
-    """Mean squared difference of probability and outcome; None without points."""
+    """Return the mean squared difference of probability and outcome; None without points."""
     if not len(labels):
         return None
     misses = probabilities - labels

@@ -1,13 +1,16 @@
-"""The marker of a run directory whose files are being moved in."""
+"""The marker of a run directory into which files are being moved."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 UNFINISHED = ".forewarn-unfinished"
-"""The folder in which files that belong together are written, and from which they are moved."""
+"""The folder in which files that belong together are written, and from which they are moved into the run directory."""
 
 
 def unfinished(directory: Path, last: str) -> bool:
-    """Return whether files were being moved into a directory when their writer was killed, so that some may be new."""
+    """Return whether a writer was killed while it moved files into a directory, so that only some may be new.
+
+    `last` is the file that is moved last.
+    """
     return (directory / UNFINISHED).exists() and not (directory / last).exists()

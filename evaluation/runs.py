@@ -1,4 +1,4 @@
-"""What a replay wrote, as arrays: its decision points, escalations and warnings."""
+"""The outputs of a replay as arrays: decision points, escalations and warnings."""
 
 from __future__ import annotations
 
@@ -24,12 +24,15 @@ Flags = NDArray[np.bool_]
 
 
 class EvaluationError(ExpectedError, ValueError):
-    """A run that cannot be evaluated, in a sentence."""
+    """A run cannot be evaluated; the text is one sentence."""
 
 
 @dataclass(frozen=True, slots=True)
 class Warned:
-    """A risk event that raised its user's tier: at which row of the points, as of when (ms), by a rule or a score."""
+    """A risk event that raised its user's tier, by a rule or by a score.
+
+    `row` is the row of its decision point. `as_of` is in ms.
+    """
 
     row: int
     user: int
@@ -45,11 +48,11 @@ class Warned:
 class Outputs:
     """A replay's outputs. Points are rows in the order of the log; `user` indexes `users`.
 
-    Everything is joined by its place in the log, `seq`: ids of events are unique for each user only.
+    Everything is joined by its place in the log, `seq`: event ids are unique only within a user.
 
-    `scores` holds the champion's and the challengers' probabilities by model, NaN where absent. `features` holds the
-    columns as served. `escalations` are by index of the user. `erased` has the place of the latest erasure of users who
-    asked to be forgotten.
+    `scores` holds the probabilities of the champion and the challengers by model, NaN where absent. `features` holds
+    the columns as served. `escalations` are by index of the user. `erased` holds the place of the latest erasure of
+    each erased user, by index of the user.
     """
 
     name: str
@@ -69,12 +72,12 @@ class Outputs:
 
     @property
     def horizon(self) -> int:
-        """How far ahead the target looks (ms)."""
+        """Return the prediction horizon of the target (ms)."""
         return int(self.summary["policy"]["horizon_ms"])
 
     @property
     def expiry(self) -> int:
-        """How long a warning holds (ms)."""
+        """Return the duration of a warning (ms)."""
         return int(self.summary["policy"]["expiry_ms"])
 
     def __len__(self) -> int:
@@ -82,14 +85,14 @@ class Outputs:
 
 
 KEPT = ("user_id", "as_of", "event_id", "seq", "score", "insufficient_history", "tier", "model_version")
-"""Columns of features.parquet that are no features."""
+"""Columns of features.parquet that are not features."""
 
 
 def read_outputs(run_dir: Path) -> Outputs:
-    """The outputs of a replay.
+    """Return the outputs of a replay.
 
     Raises:
-        EvaluationError: if the directory holds none, or those of an older forewarn.
+        EvaluationError: if the directory holds none, incomplete ones, those of an older forewarn, or no points.
     """
     try:
         if unfinished(run_dir, "summary.json"):
@@ -116,7 +119,7 @@ def read_outputs(run_dir: Path) -> Outputs:
     champion = summary["models"]["champion"]
     scores = {champion: _floats(served, "score")}
     scores |= {name: _floats(shadow, name) for name in summary["models"]["challengers"]}
-    outcomes = [outcome for outcome in outcomes if outcome["user_id"] in code]  # others never had a decision point
+    outcomes = [outcome for outcome in outcomes if outcome["user_id"] in code]  # other users never had a decision point
     seq: Times = served["seq"].to_numpy()
     if not all("seq" in line for line in risk):
         raise EvaluationError(f"{run_dir}: written by an older forewarn: replay the log again.")
@@ -152,7 +155,7 @@ def _floats(table: pa.Table, name: str) -> Values:
 
 
 def _risk(lines: list[dict[str, Any]], code: dict[str, int], rows: dict[int, int]) -> tuple[list[Warned], Times]:
-    """The warnings, and how often each user's tier changed; `rows` are the points' rows by their place in the log."""
+    """Return the warnings and each user's number of tier changes; `rows` maps a point's place in the log to its row."""
     warned: list[Warned] = []
     changes = np.zeros(len(code), dtype=np.int64)
     ranks = {tier.value: tier.rank for tier in Tier}

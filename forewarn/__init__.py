@@ -1,7 +1,7 @@
-"""The public face of forewarn: what other people's code imports.
+"""The public interface of forewarn: the names that other code may import.
 
-Everything else may move between releases. Names are loaded when they are first used, so that a subscriber that decodes
-risk events does not load the stream engine.
+Everything else may move between releases. Names are loaded on first use, so that a subscriber that decodes risk events
+does not load the stream engine.
 """
 
 from __future__ import annotations

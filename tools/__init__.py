@@ -1,1 +1,1 @@
-"""What keeps the repository honest: checks of its documents, sources and files. Not part of the distribution."""
+"""Checks of the repository's documents, sources and files, and studies. Not part of the distribution."""

@@ -1,10 +1,11 @@
-"""Writes `detectors/text/unicode_tables.py` from the Unicode Consortium's own files, which it is given by path.
+"""Generator of `detectors/text/unicode_tables.py` from the files of the Unicode Consortium, given by path.
 
     python -m tools.unicode_tables UCD [CONFUSABLES]
 
 UCD is a folder with UnicodeData.txt, DerivedCoreProperties.txt, PropList.txt, Scripts.txt, DerivedAge.txt and
-IndicSyllabicCategory.txt; Debian's package unicode-data puts them into /usr/share/unicode. CONFUSABLES is the file
-confusables.txt of UTS 39, of which `tools/confusables.txt` keeps the rows that matter; without it those are read again.
+IndicSyllabicCategory.txt; Debian's package unicode-data installs them into /usr/share/unicode. CONFUSABLES is the file
+confusables.txt of UTS 39; its relevant rows are stored in `tools/confusables.txt`. Without CONFUSABLES the stored rows
+are read.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ KEPT = ROOT / "tools/confusables.txt"
 TARGET = ROOT / "detectors/text/unicode_tables.py"
 LAST = 0x10FFFF
 REPLACED = frozenset({0xFFFC, 0xFFFD})
-"""Characters that stand for what could not be shown; a client or a decoder may put them anywhere."""
+"""Characters that replace what could not be shown; a client or a decoder may insert them anywhere."""
 BLANK = frozenset({0x2800, 0x1D159})
 """Symbols whose glyph is empty: the braille pattern without dots, and the null notehead."""
 UNWRITTEN = frozenset({"Hangul", "Han", "Hiragana", "Katakana", "Bopomofo"})
-"""Scripts of which no letter is read as a Latin one."""
+"""Scripts without a letter that is read as a Latin one."""
 DRESSED = re.compile(
     r"(?:MODIFIER LETTER|LATIN LETTER) SMALL CAPITAL (?P<small>[A-Z])"
     r"|LATIN SMALL CAPITAL LETTER (?P<middle>[A-Z])(?: WITH .*)?"
@@ -37,14 +38,15 @@ DRESSED = re.compile(
     r"(?: (?:DOTLESS|SCRIPT|BARRED|INSULAR|AFRICAN|OPEN|BLACKLETTER))? (?P<plain>[A-Z])(?: WITH .*)?"
     r"|LATIN LETTER SMALL CAPITAL (?:BARRED )?(?P<barred>[A-Z])(?: WITH .*)?"
 )
-"""Names of characters that are a Latin letter in another dress: no confusables, because they are that letter."""
+"""Names of characters that are a styled Latin letter. They are not confusables, because they are that letter."""
 REGIONAL = re.compile(r"REGIONAL INDICATOR SYMBOL LETTER (?P<letter>[A-Z])")
 BY_HAND = {"\N{GREEK SMALL LETTER BETA}": "b", "\N{LATIN SMALL LETTER KRA}": "k"}
-"""Beta is a b to everybody, and an eszett to UTS 39; kra is what it calls the class of the small capital k."""
+"""Letters whose class in UTS 39 is not their reading. Beta is read as b, but UTS 39 maps it to an eszett. Kra is the
+UTS 39 name of the class of the small capital k."""
 
 
 def main() -> None:
-    """Write the tables from the files that the arguments name."""
+    """Write the tables from the files named in the arguments."""
     if len(sys.argv) not in (2, 3):
         raise SystemExit("say where the Unicode files are: python -m tools.unicode_tables UCD [CONFUSABLES]")
     ucd = Path(sys.argv[1])
@@ -54,7 +56,7 @@ def main() -> None:
 
 
 def kept_rows(ucd: Path, confusables: Path) -> str:
-    """Return the rows that say of a character that it looks like a Latin letter, below the file's own head."""
+    """Return the rows for characters that look like a Latin letter, below the file's own header."""
     text = _read(confusables)
     alphabets, others = look_alikes(ucd, confusables)
     rows = dict(_confusables(confusables))
@@ -78,7 +80,7 @@ def _digest(text: str) -> str:
 
 
 def module(ucd: Path, confusables: Path) -> str:
-    """Return the text of the module."""
+    """Return the text of the generated module."""
     version = re.search(r"DerivedCoreProperties-([0-9.]+)\.txt", _read(ucd / "DerivedCoreProperties.txt"))
     listed = _read(confusables)
     listed_version = re.search(r"^# Version: ([0-9.]+)", listed, re.MULTILINE)
@@ -122,9 +124,9 @@ def module(ucd: Path, confusables: Path) -> str:
 
 
 def invisible(ucd: Path) -> set[int]:
-    """Return the code points to leave out of text: marks, format and control characters, private and ignorable ones.
+    """Return the code points to remove from text: marks, format and control characters, private and ignorable ones.
 
-    White space is not among them, whatever its category.
+    White space is not included, whatever its category.
     """
     category = categories(ucd)
     kinds = {"Mn", "Me", "Cf", "Cc", "Co", "Cs"}
@@ -140,10 +142,10 @@ def white_space(ucd: Path) -> set[int]:
 
 
 def spelling_marks(ucd: Path) -> tuple[set[int], str]:
-    """Return the nonspacing marks that a word of their script is spelt with, and those scripts' code points.
+    """Return the nonspacing marks that are part of the spelling in their script, and those scripts' code points.
 
-    Those are the marks of syllabic scripts (they have an Indic syllabic category) and the voicing marks of kana.
-    Harakat, niqqud and the accents of alphabets can be left out, so they are not among them.
+    They are the marks of syllabic scripts (which have an Indic syllabic category) and the voicing marks of kana.
+    Harakat, niqqud and the accents of alphabets can be left out in writing, so they are not included.
     """
     category, script_of = categories(ucd), values(ucd / "Scripts.txt")
     indic = values(ucd / "IndicSyllabicCategory.txt")
@@ -167,9 +169,9 @@ def spacing_marks(ucd: Path) -> set[int]:
 
 
 def newer(ucd: Path) -> dict[int, str]:
-    """Return the decompositions of characters that came after Unicode 14, where the Python that writes knows them not.
+    """Return the decompositions of characters newer than Unicode 14, which the Python that runs this may lack.
 
-    They are taken from the files, not from Python, so that every Python writes and reads the same.
+    They are read from the files, not from Python, so that every Python version writes and reads the same.
     """
     age = values(ucd / "DerivedAge.txt")
     return {
@@ -180,7 +182,7 @@ def newer(ucd: Path) -> dict[int, str]:
 
 
 def dressed(ucd: Path) -> tuple[dict[int, str], dict[int, str]]:
-    """Return the Latin letters in another dress with what they are, and the regional indicators with theirs."""
+    """Return the plain letter of each styled Latin letter, and that of each regional indicator."""
     letters: dict[int, str] = {}
     indicators: dict[int, str] = {}
     decomposed = decompositions(ucd)
@@ -189,18 +191,19 @@ def dressed(ucd: Path) -> tuple[dict[int, str], dict[int, str]]:
             indicators[point] = match["letter"].lower()
         elif (match := DRESSED.fullmatch(name)) is not None and point > 0x7F:
             letter = next(group for group in match.groups() if group).lower()
-            parenthesised = name.startswith("PARENTHESIZED")  # whose decomposition keeps the signs around the letter
+            parenthesised = name.startswith("PARENTHESIZED")  # its decomposition keeps the parentheses
             if parenthesised or point not in decomposed:
                 letters[point] = letter
     return letters, indicators
 
 
 def look_alikes(ucd: Path, confusables: Path) -> tuple[dict[int, str], dict[int, str]]:
-    """Return folded letters of other scripts that UTS 39 calls confusable with Latin ones, of alphabets and all others.
+    """Return case-folded letters that UTS 39 calls confusable with Latin ones: those of alphabets, and all others.
 
-    The others are letters of syllabic scripts, digits and signs, which spell no word of their own that looks Latin.
+    Each has the Latin letter it looks like. The others are letters of syllabic scripts, digits and signs; they spell no
+    word of their own that looks Latin.
 
-    Right-to-left letters are left out: among Latin letters they do not stand where they would have to.
+    Right-to-left letters are left out: among Latin letters they are not displayed in their place.
     """
     script_of, indic = values(ucd / "Scripts.txt"), values(ucd / "IndicSyllabicCategory.txt")
     syllabic = {script_of.get(point) for point in indic}
@@ -210,7 +213,7 @@ def look_alikes(ucd: Path, confusables: Path) -> tuple[dict[int, str], dict[int,
     decomposed = decompositions(ucd)
     targets = dict(_confusables(confusables))
     classes: dict[str, str] = {}
-    for source, (target, _) in targets.items():  # a class is called after any of its members that is a Latin letter
+    for source, (target, _) in targets.items():  # a class is named after any member that is a Latin letter
         letter = letters.get(ord(source)) if len(source) == 1 else None
         if letter is not None and not _latin(target, letters):
             classes.setdefault(target, letter)
@@ -228,7 +231,7 @@ def look_alikes(ucd: Path, confusables: Path) -> tuple[dict[int, str], dict[int,
         if kind not in "LNS":
             continue
         letter = BY_HAND.get(source) or BY_HAND.get(target) or classes.get(target) or _latin(target, letters)
-        if first == "I":  # UTS 39 has one class for I and l, and says of which of the two its members are the picture
+        if first == "I":  # UTS 39 has one class for I and l; `first` shows which of them a member looks like
             letter = "i"
         if letter and (folded == source or ord(folded) not in alphabets):
             (alphabets if kind == "L" and script not in syllabic else others)[ord(folded)] = letter
@@ -236,14 +239,14 @@ def look_alikes(ucd: Path, confusables: Path) -> tuple[dict[int, str], dict[int,
 
 
 def _latin(target: str, letters: dict[int, str]) -> str | None:
-    """The one ASCII letter in a target, without its marks."""
+    """Return the one ASCII letter in a target, without its marks; None if it is anything else."""
     bare = "".join(c for c in unicodedata.normalize("NFKD", target) if not unicodedata.category(c).startswith("M"))
     bare = "".join(letters.get(ord(c), c) for c in bare).casefold()
     return bare if len(bare) == 1 and "a" <= bare <= "z" else None
 
 
 def _confusables(path: Path) -> Iterator[tuple[str, tuple[str, str]]]:
-    """Every source with its target, and the first character of the way from one to the other."""
+    """Yield every source with its target and the first character on the path between them."""
     for line in _read(path).splitlines():
         fields = line.partition("#")[0].split(";")
         if len(fields) == 3:
@@ -263,7 +266,7 @@ def names(ucd: Path) -> dict[int, str]:
 
 
 def decompositions(ucd: Path) -> dict[int, tuple[int, ...]]:
-    """Return the decompositions, canonical and compatible, one step deep."""
+    """Return the decompositions, canonical and compatibility, one step deep."""
     found = {}
     for point, fields in _unicode_data(ucd):
         if fields[5]:
@@ -285,12 +288,12 @@ def _unicode_data(ucd: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def values(path: Path) -> dict[int, str]:
-    """Return what a file of properties says of each code point it lists."""
+    """Return the value of each code point that a property file lists."""
     return dict(_listed(path))
 
 
 def properties(path: Path, name: str) -> set[int]:
-    """Return the code points of which a file lists a property of that name."""
+    """Return the code points for which a file lists a property of that name."""
     return {point for point, value in _listed(path) if value == name}
 
 
@@ -307,7 +310,7 @@ def _read(path: Path) -> str:
 
 
 def _ranges(points: Iterable[int]) -> str:
-    """Code points as hexadecimal ranges: `0-8 e-1f ad`."""
+    """Return code points as hexadecimal ranges: `0-8 e-1f ad`."""
     found: list[list[int]] = []
     for point in sorted(points):
         if found and found[-1][1] == point - 1:
@@ -318,7 +321,7 @@ def _ranges(points: Iterable[int]) -> str:
 
 
 def _pairs(table: dict[int, str]) -> str:
-    """What is read as what: `a 1d00 1f150`, each after what they are read as; several characters joined by `+`."""
+    """Format code points, grouped after what they are read as: `a 1d00 1f150`; join several characters by `+`."""
     sources: dict[str, list[int]] = defaultdict(list)
     for point, read in table.items():
         sources["+".join(f"{ord(one):x}" if not one.isascii() else one for one in read)].append(point)
@@ -326,7 +329,7 @@ def _pairs(table: dict[int, str]) -> str:
 
 
 def _text(name: str, content: str, doc: str) -> list[str]:
-    """A constant whose text is laid over as many lines as it takes."""
+    """Return the source lines of a constant with its doc; wrap its text over as many lines as needed."""
     words, lines, line = content.split(" "), [], ""
     for word in words:
         if len(line) + len(word) > 110:

@@ -87,7 +87,7 @@ def run_command(
 
 @contextmanager
 def _logged(settings: Settings) -> Iterator[None]:
-    """Log the error that ends a run if the log format is JSON, because such a log is often read without the console."""
+    """Log the error that ends a run if the log format is JSON, for readers who see only the log."""
     try:
         yield
     except Exception as error:

@@ -1,4 +1,4 @@
-"""The `topics` commands: create the Kafka topics and compare their settings."""
+"""The `topics` commands: create the Kafka topics, report or alter settings that differ."""
 
 from __future__ import annotations
 

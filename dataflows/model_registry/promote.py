@@ -1,7 +1,7 @@
-"""Makes a challenger the champion of a policy file, on evidence only, and takes that back.
+"""Promotes a challenger of a policy file to champion, on evidence only, and rolls promotions back.
 
-The evidence is the document of `forewarn compare` of two replays of one log: one under the policy as it is, one under
-the policy as it would be. Beside the policy file stands what was done to it.
+The evidence is the document of `forewarn compare` on two replays of one log: one under the present policy, one under
+the policy with the new champion. The changes made to a policy file are recorded in a JSON Lines file beside it.
 """
 
 from __future__ import annotations
@@ -28,13 +28,16 @@ from detectors.rules.catalogue import RULES
 
 What = Literal["promoted", "rolled back"]
 HEADER = re.compile(r"^[ \t]*\[[ \t]*learning[ \t]*\][ \t]*(#[^\r\n]*)?(?=\r?$)", re.MULTILINE)
-"""The line that begins the section of a policy file that names the models."""
+"""The header line of the `[learning]` section of a policy file, which names the models."""
 DOTTED = re.compile(r"^[ \t]*learning[ \t]*\.", re.MULTILINE)
-"""What a line of that section begins with where it is written without a header."""
+"""The start of a line that sets a `learning` key as a dotted key, without a section header."""
 
 
 class Change(NamedTuple):
-    """A champion was promoted, or a promotion rolled back: when (ms), from which model to which, on what evidence."""
+    """A promotion or a rollback: its time (ms), champion and policy version before and after, and the evidence.
+
+    `evidence` is None for a rollback.
+    """
 
     at: int
     what: What
@@ -49,11 +52,11 @@ CHANGE = TypeAdapter(Change)
 
 
 def promote(policy_file: Path, name: str, evidence_file: Path, by: By = "average_precision") -> Change:
-    """Make a challenger the champion, and the champion a challenger, if the evidence says that it ranks better.
+    """Make a challenger the champion, and the champion a challenger, if the evidence shows that it ranks better.
 
     Raises:
         PolicyError: if the policy file cannot be used.
-        PromotionError: if the model is no challenger, or the evidence is of something else or not enough.
+        PromotionError: if the model is no challenger, or the evidence is about another change or insufficient.
     """
     policy = load_policy(policy_file)
     wanted = changed_champion(policy, name)
@@ -61,13 +64,14 @@ def promote(policy_file: Path, name: str, evidence_file: Path, by: By = "average
 
 
 def roll_back(policy_file: Path) -> Change:
-    """Bring back the champion before the latest promotion that has not been rolled back yet.
+    """Restore the champion before the latest promotion that has not been rolled back yet.
 
-    Whatever else was changed in the policy since stays: a rollback must be possible when it is needed.
+    Keep all other changes made to the policy since then: a rollback must be possible when it is needed.
 
     Raises:
         PolicyError: if the policy file cannot be used.
-        PromotionError: if there is nothing to roll back, or the champions are not those of the promotion any more.
+        PromotionError: if there is nothing to roll back, the champion was changed by hand, or the champion before is no
+            challenger any more.
     """
     policy = load_policy(policy_file)
     champion, standing = policy.learning.champion, list[Change]()
@@ -93,10 +97,10 @@ def roll_back(policy_file: Path) -> Change:
 
 
 def changes(policy_file: Path) -> list[Change]:
-    """What was done to a policy file, oldest first.
+    """Return the recorded changes of a policy file, oldest first; none if there is no record.
 
     Raises:
-        PromotionError: if the record beside it cannot be read.
+        PromotionError: if the record cannot be read.
     """
     path = _record(policy_file)
     try:
@@ -108,16 +112,17 @@ def changes(policy_file: Path) -> list[Change]:
 
 
 def took_effect(recorded: list[Change], champion: str) -> list[Change]:
-    """Those of the changes on record that were carried out and not undone by hand, with the champion there is now.
+    """Return the recorded changes that were carried out and not undone by hand; `champion` is the present one.
 
-    A change is recorded before it is made. Where what came next found the champion of before, it was cut short.
+    A change is recorded before it is made. It was not carried out if the next change, or the present policy, still has
+    the champion from before it.
     """
     found = [*(change.before for change in recorded), champion][1:]
     return [change for change, then in zip(recorded, found, strict=True) if then != change.before]
 
 
 def changed_champion(policy: Policy, name: str) -> Policy:
-    """The policy with a challenger as champion, and the champion in its place.
+    """Return the policy with the challenger `name` as champion and the old champion in its place.
 
     Raises:
         PromotionError: if the model is the champion already, or no challenger.
@@ -141,7 +146,7 @@ def _change(
     what: What,
     evidence: dict[str, Any] | None,
 ) -> Change:
-    """Note what is about to be done to the policy, then do it: see `took_effect`."""
+    """Record the change, then write the policy file; `took_effect` depends on this order."""
     try:
         text = edited(read_text(path), policy, wanted)
     except (OSError, ValueError):
@@ -161,10 +166,12 @@ def _change(
 
 
 def edited(text: str, policy: Policy, wanted: Policy) -> str:
-    """A policy file's text with another champion, and otherwise as it is: comments, order and line ends.
+    """Return a policy file's text with the champion and challengers of `wanted`.
+
+    Comments, order and line ends stay as they are. The result is parsed again as a check.
 
     Raises:
-        ValueError: if that cannot be had; the result is read again to see.
+        ValueError: if the text cannot be edited, or if the result does not parse as `wanted`.
     """
     learning = policy.learning
     stated = tomllib.loads(text).get("learning", {})

@@ -1,6 +1,6 @@
-"""Weighs the evidence for a change of champion: the document of `forewarn compare --json`.
+"""Checks the evidence for a change of champion: the document of `forewarn compare --json`.
 
-It has to be of two replays that differ in nothing but the champion, and to show that the new one is better.
+The two replays must differ in nothing but the champion, and must show that the new champion is better.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from detectors.policy.policy import Policy
 from schemas.errors import ExpectedError
 
 LEAST_USERS = 30
-"""Evidence on fewer users who escalate decides nothing: users are what its intervals are drawn from."""
+"""Minimum number of users who escalate: the intervals are a bootstrap over users, so fewer decide nothing."""
 CALIBRATED = 0.02
-"""A calibration error up to this is good enough; above it, the new champion's must not be larger than the old one's."""
+"""A calibration error up to this is accepted; above it, the new champion's must not be larger than the old one's."""
 By = Literal["average_precision", "roc_auc"]
 WORDS: dict[By, str] = {"average_precision": "average precision", "roc_auc": "the area under the ROC curve"}
 
 
 class PromotionError(ExpectedError, ValueError):
-    """A champion that is not changed, in a sentence."""
+    """A change of champion that cannot be made; the text is a sentence."""
 
 
 class _Part(BaseModel):
@@ -69,7 +69,7 @@ class _Protocol(_Part):
 
 
 class _Compared(_Part):
-    """What is read of the document."""
+    """The fields of the document that are checked."""
 
     log: str
     protocol: _Protocol
@@ -80,10 +80,12 @@ class _Compared(_Part):
 
 
 def weigh(path: Path, policy: Policy, wanted: Policy, by: By) -> dict[str, Any]:
-    """What the evidence in a file says, if it is about this change and says yes.
+    """Return the main figures of the evidence in a file, if it supports the change from `policy` to `wanted`.
+
+    The whole interval of the new champion's lead by the figure `by` must lie above zero.
 
     Raises:
-        PromotionError: if it is no evidence, of something else, or not enough.
+        PromotionError: if the file is no such document, is about another change, or its evidence is insufficient.
     """
     try:
         data = path.read_bytes()

@@ -1,4 +1,4 @@
-"""Text models as files."""
+"""Text models as JSON files."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ ADVICE = "take one that `forewarn train-text` wrote"
 
 
 class TextModelError(ExpectedError, ValueError):
-    """A text model that cannot be used; the text is one sentence with the file and what to do."""
+    """A text model that cannot be written or used; the text is one sentence with the file and what to do."""
 
 
 def save_text_model(scorer: TextScorer, path: Path) -> None:
-    """Write a text model as JSON, whole or not at all.
+    """Write a text model as JSON, atomically.
 
     Raises:
         TextModelError: if it cannot be written.
@@ -33,10 +33,10 @@ def save_text_model(scorer: TextScorer, path: Path) -> None:
 
 
 def load_text_model(path: Path) -> TextScorer:
-    """The text model in a file.
+    """Return the text model in a file.
 
     Raises:
-        TextModelError: if there is none in it, or one that this version cannot use.
+        TextModelError: if the file cannot be read, contains no text model, or one that this version cannot use.
     """
     try:
         return TextScorer.of(orjson.loads(decode_text(path.read_bytes())))

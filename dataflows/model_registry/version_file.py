@@ -1,4 +1,4 @@
-"""Model versions as files: what a replay writes, to be pinned."""
+"""Model versions as files: written by a replay, loaded to be pinned."""
 
 from __future__ import annotations
 
@@ -15,21 +15,22 @@ from schemas.records.decisions import ModelVersion
 
 
 class ReplayError(ExpectedError, ValueError):
-    """A replay that cannot be run, in a sentence."""
+    """A replay that cannot be run; the text is a sentence."""
 
 
 def load_model(path: Path, policy: Policy) -> ModelVersion:
-    """A model version from a file that a replay wrote, to be pinned under a policy.
+    """Return the model version in a file that a replay wrote, to be pinned under `policy`.
 
     Raises:
-        ReplayError: if there is none in it, or it lacks the track record that the policy decides by.
+        ReplayError: if the file contains no model version, a changed one, or one made for other features, or if the
+            version lacks the track record (threshold statistics) that the policy decides by.
     """
     try:
         version = ModelVersion.model_validate_json(decode_text(path.read_bytes()))
         track = freeze(version).track
     except OSError as error:
         raise ReplayError(f"{path}: cannot be read ({error.strerror}); a replay writes models/<name>.json.") from None
-    except (ArithmeticError, LookupError, TypeError, ValueError):  # whatever its state may hold instead of a model
+    except (ArithmeticError, LookupError, TypeError, ValueError):  # a state that is no model may raise any of these
         raise ReplayError(f"{path}: not a model version; a replay writes models/<name>.json.") from None
     if not MODEL_NAME.fullmatch(version.name):
         raise ReplayError(

@@ -1,1 +1,1 @@
-"""The recovery store: who may use it, what it was written by, and the users it holds."""
+"""The recovery store: locking, access checks, compatibility with a run, and the states of users."""

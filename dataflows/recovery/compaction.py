@@ -1,4 +1,4 @@
-"""Folding: the changes of a lane's file go where they belong in its table of users, and leave no trace elsewhere."""
+"""Compaction of a lane's file: merge its changes into its table of users, and remove them everywhere else."""
 
 from __future__ import annotations
 
@@ -13,15 +13,18 @@ from zlib import crc32
 from detectors.profiles.delta import unpack_changes
 
 MANY = 1_000
-"""Users for each statement. While one runs, Python's lock is free; after it, it is waited for again behind whoever else
-is busy. With a statement for each user, folding beside a busy flow was not over before the next epoch was."""
+"""Users per statement.
+
+Python's global lock is free while a statement runs; after it, the thread queues for the lock behind other busy threads.
+With one statement per user, compaction beside a busy flow did not end before the next epoch did.
+"""
 OVER = "ON CONFLICT (user_id) DO UPDATE SET state = excluded.state"
 ASIDE = 10
-"""How much nicer than others a thread is that folds: it has seconds, and the flow beside it milliseconds."""
+"""Niceness added to the compaction thread: it has seconds to finish, while the flow has milliseconds."""
 
 
 def step_aside() -> None:
-    """Let other threads have a busy processor first, where the system tells threads apart and lets us ask."""
+    """Lower the priority of the current thread, if the system has priorities per thread (Linux) and permits it."""
     if sys.platform == "linux":
         with suppress(OSError):
             thread = threading.get_native_id()
@@ -29,10 +32,10 @@ def step_aside() -> None:
 
 
 def compact(database: sqlite3.Connection, last: int) -> None:
-    """Put the changes up to a generation where they belong.
+    """Merge the changes up to and including a generation into the table of users, and delete them.
 
     Raises:
-        ValueError: if they are not what was written.
+        ValueError: if the checksum of a change does not match.
     """
     changes: dict[str, bytes | None] = {}
     query = "SELECT generation, sum, packed FROM changes WHERE generation <= ? ORDER BY generation, part"
@@ -45,26 +48,26 @@ def compact(database: sqlite3.Connection, last: int) -> None:
     for start in range(0, len(dropped), MANY):
         gone = dropped[start : start + MANY]
         places = ", ".join(["?"] * len(gone))
-        database.execute(f"DELETE FROM users WHERE user_id IN ({places})", gone)  # noqa: S608 - places, no values
+        database.execute(f"DELETE FROM users WHERE user_id IN ({places})", gone)  # noqa: S608 - placeholders, no values
     for start in range(0, len(kept), MANY):
         some = kept[start : start + MANY]
         places = ", ".join(["(?, ?)"] * len(some))
-        query = f"INSERT INTO users VALUES {places}"  # noqa: S608 - places, no values
+        query = f"INSERT INTO users VALUES {places}"  # noqa: S608 - placeholders, no values
         database.execute(f"{query} {OVER}", [*chain.from_iterable(some)])
     database.execute("DELETE FROM changes WHERE generation <= ?", (last,))
     database.execute("UPDATE about SET folded = ?", (last,))
 
 
 def empty_log(database: sqlite3.Connection) -> None:
-    """Bring what was written where it belongs in the file, and leave nothing in the log beside it."""
+    """Checkpoint and truncate the WAL."""
     database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
 def user_bytes(user_id: str) -> bytes:
-    """A user's id as the table holds it."""
+    """Return a user id as stored in the table."""
     return user_id.encode("utf-8", "surrogatepass")
 
 
 def user_text(user_id: bytes) -> str:
-    """A user's id, from what the table holds."""
+    """Return a user id from its stored form."""
     return user_id.decode("utf-8", "surrogatepass")

@@ -1,10 +1,10 @@
-"""The parts of a recovery store: the SQLite files in which the engine keeps snapshots, looked at before it reads them.
+"""The recovery partitions: the SQLite files of the engine's snapshots, checked before the engine reads them.
 
-The engine writes the snapshots of an epoch part by part, and last of all how far each worker has come. A run that is
-killed in between leaves snapshots of an epoch that was never finished. The engine begins that epoch anew but leaves
-them where they are, and an epoch of the second life that is over before it touches a key again makes the first life's
-snapshot of that key count: what is read after another crash has then happened twice. So whatever a start does not
-resume from is taken out before the engine sees it.
+The engine writes the snapshots of an epoch partition by partition, and the progress of each worker last. A run that is
+killed in between leaves snapshots of an unfinished epoch. The engine restarts that epoch but does not delete them. If
+an epoch of the second run ends before it touches a key again, the first run's snapshot of that key becomes valid, and
+after another crash the state contains some records twice. Therefore every snapshot from which a start does not resume
+is deleted before the engine reads the store.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dataflows.recovery.lock import StoreError
 log = logging.getLogger(__name__)
 
 ENGINE_TABLES = ("exs", "fronts", "commits", "snaps")
-"""What the engine writes to in a part; all empty until a flow has run."""
+"""Tables of a partition that the engine writes to; all are empty until a flow has run."""
 
 NEW = "start with a new recovery directory"
 RESTORE = f"restore the backup, or {NEW}."
@@ -31,18 +31,18 @@ DELETE_GONE = """
         SELECT step_id, state_key FROM snaps AS last WHERE ser_change IS NULL AND snap_epoch = (
             SELECT MAX(snap_epoch) FROM snaps WHERE (step_id, state_key) = (last.step_id, last.state_key)))
 """
-"""All snapshots of keys whose last snapshot is empty: older ones may be there still, and must not come back."""
+"""Delete all snapshots of keys whose last snapshot is empty: older ones may remain, and must not become valid again."""
 NO_ROOM = ("SQLITE_FULL", "SQLITE_READONLY", "SQLITE_IOERR")
-"""How the errors begin with which SQLite says that the disk, and not the part, is at fault."""
+"""Prefixes of the SQLite error names for problems of the disk rather than of the partition."""
 APART = 2
-"""Epochs that parts may be apart after a kill: the engine commits each part a moment after the others."""
+"""Epochs by which partitions may differ after a kill, because the engine commits them one after the other."""
 
 BEGUN = "SELECT ex_num, worker_count, resume_epoch FROM exs"
 REACHED = "SELECT ex_num, worker_index, worker_frontier FROM fronts"
 
 
 def unused(part: Path) -> bool:
-    """Whether no flow ever wrote to a part; one that cannot be read may have been written to."""
+    """Return whether no flow ever wrote to a partition; an unreadable partition counts as written to."""
     try:
         with closing(opened(part)) as database:
             made = {name for (name,) in database.execute("SELECT name FROM sqlite_master")}
@@ -52,10 +52,10 @@ def unused(part: Path) -> bool:
 
 
 def damages(directory: Path, partitions: int) -> list[str]:
-    """What is wrong with the files of a store that has so many parts, a sentence each.
+    """Return the problems with the files of a store of this many partitions, a sentence each.
 
-    Whether a part is whole is not looked at, because that takes as long as reading all of it: it has to be one that
-    SQLite opens at its full length, and whose tables begin as they should.
+    The integrity of a partition is not checked, because that takes as long as reading all of it. SQLite has to open it
+    at its full length, and the first rows of its tables have to be readable.
     """
     wanted = [f"part-{index}.sqlite3" for index in range(partitions)]
     found = {path.name for path in directory.glob("*.sqlite3")}
@@ -79,7 +79,7 @@ def damages(directory: Path, partitions: int) -> list[str]:
 
 
 def decay(directory: Path) -> list[str]:
-    """What is wrong inside the parts, a sentence each; it reads all of them."""
+    """Return the integrity problems inside the partitions, a sentence each; this reads all their data."""
     problems = []
     for part in part_files(directory):
         try:
@@ -93,9 +93,9 @@ def decay(directory: Path) -> list[str]:
 
 
 def resume_epoch(directory: Path) -> int | None:
-    """The epoch that the engine will begin with: what no worker of the last execution had left behind.
+    """Return the epoch from which the engine will resume; None if nothing has run yet.
 
-    None where nothing has run yet.
+    This is the lowest epoch that a worker of the last execution had reached.
     """
     begun: dict[int, tuple[int, int]] = {}
     reached: dict[tuple[int, int], int] = {}
@@ -111,7 +111,10 @@ def resume_epoch(directory: Path) -> int | None:
 
 
 def of_other_times(directory: Path) -> list[str]:
-    """Parts older than the newest, a sentence each: not copied with the rest, and the engine might not notice."""
+    """Report partitions that lag behind the newest, a sentence each.
+
+    They come from a partial restore, which the engine may not detect.
+    """
     reached: dict[Path, int] = {}
     with _told(directory):
         for part in part_files(directory):
@@ -128,11 +131,13 @@ def of_other_times(directory: Path) -> list[str]:
 
 
 def tidy(directory: Path) -> tuple[int, int]:
-    """Make the store what the engine resumes from; how many snapshots were unfinished, and how many of the gone.
+    """Delete snapshots of an unfinished epoch and of dropped keys; return the number of each.
 
-    A key that was dropped leaves a last, empty snapshot behind, which the engine never removes by itself.
+    A dropped key leaves a last, empty snapshot, which the engine never removes. The caller has to hold the store's
+    lock.
 
-    Only whoever holds the store's lock may call this. Errors: `StoreError`, when a part cannot be read or written.
+    Raises:
+        StoreError: if a partition cannot be read or written.
     """
     unfinished = gone = 0
     with _told(directory):
@@ -147,10 +152,10 @@ def tidy(directory: Path) -> tuple[int, int]:
 
 
 def size(directory: Path) -> int:
-    """Bytes on disk of the parts and of the users' files, with what SQLite keeps beside each."""
+    """Return the bytes on disk of the partitions and of the lanes' user files, including SQLite's auxiliary files."""
     total = 0
     for file in chain(directory.glob("part-*.sqlite3*"), directory.glob("users/lane-*.sqlite3*")):
-        with suppress(FileNotFoundError):  # SQLite removes its log when the last reader leaves
+        with suppress(FileNotFoundError):  # SQLite deletes its log when the last connection closes
             total += file.stat().st_size
     return total
 
@@ -169,7 +174,7 @@ def _told(directory: Path) -> Iterator[None]:
 
 
 def took_none(directory: Path, why: object) -> str:
-    """What is told when the disk of a recovery directory takes no snapshot."""
+    """Return the error sentence for a recovery directory whose disk takes no more snapshots."""
     return (
         f"Recovery directory {directory} took no further snapshot ({why}): make room on its disk, or repair it, then "
         "start again; nothing is lost, the next start goes on from the last snapshot."
@@ -177,7 +182,7 @@ def took_none(directory: Path, why: object) -> str:
 
 
 def listed(names: list[str]) -> str:
-    """Names in a sentence; of many, the first."""
+    """Return names as part of a sentence; of more than eight, the first eight and the number of the rest."""
     shown = ", ".join(names[:8]) or "none"
     return shown if len(names) <= 8 else f"{shown} and {len(names) - 8} more"
 
@@ -187,14 +192,14 @@ def _unreadable(part: Path, why: object) -> str:
 
 
 def part_files(directory: Path) -> list[Path]:
-    """Return the engine's part files in a recovery directory."""
+    """Return the engine's partition files in a recovery directory, sorted by name."""
     return sorted(directory.glob("part-*.sqlite3"))
 
 
 def opened(part: Path) -> sqlite3.Connection:
-    """Return a connection that reads a part."""
+    """Return a read-only connection to a partition."""
     return sqlite3.connect(f"{part.absolute().as_uri()}?mode=ro", uri=True)
 
 
 def _holds_rows(database: sqlite3.Connection, table: str) -> bool:
-    return database.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone() is not None  # noqa: S608 - names of ours
+    return database.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone() is not None  # noqa: S608 - the names are constants

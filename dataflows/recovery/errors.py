@@ -1,4 +1,4 @@
-"""Answers what goes wrong while the engine runs, the recovery store's faults above all: with what to do."""
+"""Explanation of errors raised while the engine runs, above all those of the recovery store, with advice."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from dataflows.recovery.users import UserStores
 from dataflows.runtime.errors import first
 
 REFUSED_SNAPSHOT = re.compile(r'code: (?:DiskFull|SystemIoFailure|ReadOnly|CannotOpen)\b[^}]*\}, Some\("([^"]*)"\)')
-"""What the engine says of a write to the recovery store that the disk did not take, and in it what SQLite says."""
+"""The engine's message for a write to the recovery store that the disk refused; the group is SQLite's message."""
 PROBE_BYTES = 1 << 20
-"""More than SQLite writes at a time: a disk that takes it has room again, or had it all along."""
+"""Size of a probe write, larger than any write of SQLite: a disk that takes it has room now."""
 UNFIT = (InconsistentPartitionsError, MissingPartitionsError, NoPartitionsError)
-"""What the engine raises where parts do not belong together."""
+"""Errors that the engine raises for partitions that do not belong together."""
 UNREADABLE = frozenset({"UnpicklingError", "EOFError"})
-"""The classes, by name, of what it raises where it cannot read a snapshot of its own."""
+"""Class names of the errors that the engine raises for a snapshot that it cannot read."""
 
 
 @contextmanager
 def errors_explained(directory: Path | None, users: UserStores | None = None) -> Iterator[None]:
-    """Raise `StoreError` for what is the store's fault: a disk that takes no more, and damage, which is looked for.
+    """Raise `StoreError` for an error caused by the store: a disk that takes no more, or damage, which is searched for.
 
-    The engine tells neither but by panicking; `users` note their own. Where it panicked because of an error that was
-    noted (`dataflows.runtime.errors`), that one is raised. Anything else is let through.
+    The engine reports both only by a panic; `users` records its own errors. If the engine panicked because of an error
+    that was noted (`dataflows.runtime.errors`), that error is raised. Any other error passes unchanged.
     """
     try:
         yield
@@ -57,12 +57,12 @@ def errors_explained(directory: Path | None, users: UserStores | None = None) ->
 
 
 def _refused(error: BaseException, directory: Path) -> str | None:
-    """What the disk said if it refused a snapshot; None if it was something else that went wrong."""
+    """Return the reason why the disk refused a snapshot; None if the error has another cause."""
     if (said := REFUSED_SNAPSHOT.search(str(error))) is not None:
         return said[1]
     if not panicked(error):
         return None
-    # Of several workers, or processes, the engine does not say why one panicked; so the disk is asked.
+    # With several workers or processes, the engine does not report why one panicked; so probe the disk.
     try:
         with TemporaryFile(dir=directory) as probe:
             probe.write(bytes(PROBE_BYTES))
@@ -76,7 +76,7 @@ def _from_store(error: BaseException) -> bool:
 
 
 def panicked(error: BaseException) -> bool:
-    """Return whether a thread of the engine's died; the class of that has no public name."""
+    """Return whether a thread of the engine panicked; the exception class has no public name."""
     return type(error).__name__ == "PanicException"
 
 

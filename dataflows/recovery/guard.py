@@ -1,10 +1,10 @@
-"""Guards a recovery store before the engine reads it: who may write to it, and whether what it holds is plain data.
+"""Checks of a recovery store before the engine reads it: only its user may write to it, and it contains plain data.
 
-The engine keeps snapshots as pickles, and to read a pickle is to run whatever it says. So nobody else may write to the
-directory, and each snapshot is looked through first, opcode by opcode, without running it: what the flow's states are
-made of (numbers, text, bytes, and tuples, lists, dictionaries and sets of those) needs none of the opcodes that name,
-import or call anything, and a snapshot with any other is refused. That needs no key and so none can be stolen. It does
-not tell a forged number from a true one: who may write to the directory may still make the flow forget or invent users.
+The engine stores snapshots as pickles, and unpickling can run any code. Therefore no other user may write to the
+directory, and each snapshot is scanned first, opcode by opcode, without running it. The flow's states consist of
+numbers, text, bytes, and tuples, lists, dictionaries and sets of those. They need none of the opcodes that name,
+import or call anything, and a snapshot with such an opcode is refused. The scan needs no key, so none can be stolen. It
+does not detect false values: a user who may write to the directory can still make the flow forget or invent users.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ PLAIN = frozenset(
         *("EMPTY_DICT", "SETITEM", "SETITEMS", "EMPTY_SET", "ADDITEMS", "FROZENSET"),
     }
 )
-"""Opcodes that make plain data and nothing else."""
+"""Opcodes that create only plain data."""
 SNAPSHOTS = "SELECT step_id, typeof(ser_change), ser_change FROM snaps WHERE ser_change IS NOT NULL"
 LIVING = "SELECT type, name FROM sqlite_master WHERE type IN ('view', 'trigger') OR sql LIKE 'CREATE VIRTUAL%'"
-"""Database objects that can return other rows than those checked."""
+"""Query for database objects that can return other rows than those checked."""
 
 
 @contextmanager
 def private_files() -> Iterator[None]:
-    """Let every file that this process makes be its user's alone."""
+    """Deny other users access to files that this process creates within the block."""
     before = os.umask(0o077)
     try:
         yield
@@ -49,10 +49,11 @@ def private_files() -> Iterator[None]:
 
 
 def keep_private(directory: Path) -> None:
-    """See that nobody else may write to a recovery directory, and let nobody else read it.
+    """Check that no other user may write to a recovery directory, and deny others read access.
 
     Raises:
-        StoreError: if somebody else owns a part of it or may write to it; then nothing is changed.
+        StoreError: if an entry belongs to a user other than this one or root, may be written by others, or is neither
+            file nor directory; then nothing is changed.
     """
     found = [(path, path.lstat()) for path in (directory.resolve(), *sorted(directory.resolve().rglob("*")))]
     owners = {0, os.geteuid()}
@@ -83,10 +84,10 @@ def keep_private(directory: Path) -> None:
 
 
 def refuse_code(directory: Path) -> None:
-    """See that the snapshots in a store are plain data, before the engine reads them.
+    """Check that the snapshots in a store are plain data, before the engine reads them.
 
     Raises:
-        StoreError: if one of them is not; the store is left as it is.
+        StoreError: if one of them is not, or a partition cannot be read; the store is unchanged.
     """
     problems = []
     for part in part_files(directory):
@@ -104,7 +105,7 @@ def refuse_code(directory: Path) -> None:
 
 
 def _hazard(database: sqlite3.Connection) -> str | None:
-    """Return what in a part is not plain data."""
+    """Return a description of the first content of a partition that is not plain data; None if there is none."""
     for kind, name in database.execute(LIVING):
         return f"a {kind} {name!r}"
     for step, kind, change in database.execute(SNAPSHOTS):
@@ -116,7 +117,9 @@ def _hazard(database: sqlite3.Connection) -> str | None:
 
 
 def strange_opcode(pickled: bytes) -> str | None:
-    r"""Return the first opcode of a pickle that plain data does not need; None where there is none.
+    r"""Return the first opcode of a pickle that plain data does not need; None if there is none.
+
+    The result for bytes that are no complete pickle is a description instead of an opcode.
 
     >>> strange_opcode(b"\x80\x04K\x01.")
     >>> strange_opcode(b"cos\nsystem\n.")

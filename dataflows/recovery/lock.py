@@ -1,4 +1,4 @@
-"""Keeps a second run off a recovery store: two that write the same snapshots would each undo the other's."""
+"""Exclusive lock on a recovery store: two runs that write the same snapshots would overwrite each other's."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ class StoreError(ExpectedError, ValueError):
 
 
 class StoreLock:
-    """Holds a recovery directory for as long as the `with` block lasts: for itself, or as one process of a cluster.
+    """Lock on a recovery directory for the duration of a `with` block, for a single run or one process of a cluster.
 
-    Whoever holds it alone holds the file `lock`, and has seen that nobody holds one of the files `lock-1`, `lock-2` and
-    so on. `process` N of a cluster holds `lock-N`, and the first of them, 0, `lock`: so nothing starts beside what is
-    left of a cluster whose first process, or whose supervisor, has died.
+    A single run locks the file `lock`, and checks that no process holds one of the files `lock-1`, `lock-2` and so on.
+    `process` N of a cluster locks `lock-N`, and process 0 locks `lock`. Therefore no run starts while any process
+    remains of a cluster whose first process or supervisor has died.
 
-    The kernel holds the lock, not the file: it ends with the process however that ends, and a file left behind is no
-    obstacle. A child that inherits `fileno()` holds it too, until it ends. Other hosts are kept off only where the
-    file system carries locks between them.
+    The kernel keeps the lock, not the file: the lock ends with the process, for any reason, and a leftover file is no
+    obstacle. A child that inherits `fileno()` also holds the lock until it ends. Other hosts are excluded only if the
+    file system shares locks between hosts.
 
-    Errors: `StoreError`, when another process holds the lock or the directory cannot be used.
+    Raises:
+        StoreError: if another process holds the lock, or the directory cannot be used.
     """
 
     def __init__(self, directory: Path, process: int | None = None) -> None:
@@ -53,7 +54,7 @@ class StoreLock:
         return self
 
     def _take(self, name: str) -> int:
-        """The descriptor that holds one of the files."""
+        """Lock one of the files and return the descriptor that holds the lock."""
         descriptor = os.open(self._directory / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -69,20 +70,24 @@ class StoreLock:
         return descriptor
 
     def __exit__(self, *_: object) -> None:
-        # closing is enough, and an unlock would take the lock from the children that share it;
-        # the file stays, because unlinking it would let two runs lock two files of the same name
+        # Closing is enough, and an unlock would also release the lock of children that share it.
+        # The file stays, because after an unlink two runs could lock two files of the same name.
         os.close(self.fileno())
         self._descriptor = None
 
     def fileno(self) -> int:
-        """The descriptor that holds the lock; to be passed on to children that must not outlive it."""
+        """Return the descriptor that holds the lock, to pass to children that must not run without the lock.
+
+        Raises:
+            ValueError: if the lock is not held.
+        """
         if self._descriptor is None:
             raise ValueError("the lock is not held")
         return self._descriptor
 
 
 def unusable(directory: Path, error: OSError) -> StoreError:
-    """What is told when the system refuses something in the recovery directory."""
+    """Return the error for a recovery directory in which a file operation failed."""
     return StoreError(
         f"Recovery directory {directory} cannot be used ({error.strerror}): "
         "it takes a directory that this user may write, on a disk with room left."
@@ -90,6 +95,6 @@ def unusable(directory: Path, error: OSError) -> StoreError:
 
 
 def _holder(descriptor: int) -> str:
-    """The process that wrote its number into the file; nothing, if it has not come to that yet."""
+    """Return the number of the process written in a lock file, as text for a sentence; empty if there is none yet."""
     number = os.pread(descriptor, 32, 0).strip()
     return f" (process {number.decode()})" if number.isdigit() else ""

@@ -1,8 +1,8 @@
-"""The manifest beside a recovery store: what the store was written by and for.
+"""The manifest of a recovery store: a description of the run that wrote it.
 
-The engine resumes whatever it finds. It drops the state of a step that was renamed, deals users over other lanes, and
-says nothing. So every start compares what it would run with the manifest of the store, refuses what the store does not
-fit, and says what changed and what to do. What an upgrade may change is let through.
+The engine resumes from any store. It silently drops the state of a renamed step, and silently distributes users over
+another number of lanes. Therefore every start compares the planned run with the store's manifest, refuses a run that
+does not fit, and reports the differences and what to do. Changes that an upgrade may make are accepted.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ log = logging.getLogger(__name__)
 
 FILE_NAME = "manifest.json"
 VERSION = 2
-"""The newest form of the manifest that is read. Version 1 had no topic ids."""
+"""The newest version of the manifest that this code reads. Version 1 had no topic ids."""
 STATE_VERSIONS = {
     "user": user.STATE_VERSION,
     "users": USERS_VERSION,
@@ -56,41 +56,41 @@ STATE_VERSIONS = {
     "source": SOURCE_VERSION,
     "risk sink": SINK_VERSION,
 }
-"""The versions of the states in a snapshot, by what they are of; each reads those before it, as far as `OLDEST`."""
+"""The versions of the states in a snapshot, by component; older versions are read too, down to `OLDEST`."""
 OLDEST = {"users": 2}
-"""The oldest version that is read, where that is not the first."""
+"""The oldest version that is read, by component, if it is not version 1."""
 POSITIONED = ("chat_messages", "moderation_events", "risk_events")
-"""The topics, by their settings, of which a store holds offsets."""
+"""The settings of the topics whose offsets a store contains."""
 STATELESS = frozenset({"_noop", "branch", "flat_map_batch", "inspect_debug", "merge", "redistribute"})
-"""The engine's operators that keep nothing. One that is not known here counts as stateful."""
+"""The engine's operators without state. An operator that is not listed here counts as stateful."""
 CHANNELS = f"{FLOW_ID}.context.channels"
-"""The step that a policy may have or not: without its state, channels have no history yet."""
+"""The step that only some policies have. If its state is missing, channels start without history."""
 ITS_WRITER = f"run the version of forewarn that wrote it, or {NEW}."
 
 Count = Annotated[int, Field(gt=0)]
 
 
 class Manifest(BaseModel):
-    """What a store was written by and for. `version` is that of the manifest's own form."""
+    """Description of the run that wrote a store. `version` is the version of the manifest's format."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 
     version: Literal[1, 2] = 2
     steps: tuple[str, ...]
-    """The ids under which the engine keeps state."""
+    """Ids under which the engine stores state."""
     state_versions: dict[str, int]
     target: dict[str, Any]
     """The policy's target; durations in ms."""
     models: tuple[str, ...]
-    """Champion and challengers, or the pinned one."""
+    """Champion and challengers, or the pinned model."""
     made_of: dict[str, dict[str, Any]] = {}
-    """What the policy makes each variant of that has ever run: another one of the name has learnt something else."""
+    """The policy's definition of each variant that has ever run, because another definition learns another model."""
     lanes: Count
     input_partitions: Count
     topics: dict[str, str]
-    """The inputs and the risk topic, by their settings."""
+    """Names of the input topics and the risk topic, by setting."""
     topic_ids: dict[str, str] = {}
-    """The ids of all topics, by their settings, as far as Kafka gave them."""
+    """Ids of all topics, by setting, as far as Kafka returned them."""
     features: tuple[str, ...]
     recovery_partitions: Count
 
@@ -103,9 +103,9 @@ def manifest_of(
     pinned: str | None = None,
     found: Mapping[str, Found] | None = None,
 ) -> Manifest:
-    """The manifest of a run that is about to start; `pinned` names the model where nothing is learnt.
+    """Return the manifest of a run that is about to start.
 
-    `found` is what Kafka says of the topics, by name.
+    `pinned` names the model of a run that does not learn. `found` is Kafka's description of the topics, by name.
     """
     topics, learning = settings.topics, policy.learning
     return Manifest(
@@ -129,7 +129,7 @@ def _ids(topics: TopicSettings, found: Mapping[str, Found]) -> dict[str, str]:
 
 
 def stateful_steps(flow: Dataflow) -> tuple[str, ...]:
-    """The ids under which the engine keeps a flow's state, sorted."""
+    """Return the ids under which the engine stores a flow's state, sorted."""
     return tuple(sorted(step.step_id for step in _walk(flow.substeps) if _keeps_state(step)))
 
 
@@ -140,7 +140,7 @@ def _walk(steps: Iterable[Operator]) -> Iterator[Operator]:
 
 
 def _keeps_state(step: Operator) -> bool:
-    if not getattr(step, "core", False):  # it is made of others, and they keep it
+    if not getattr(step, "core", False):  # it is composed of other steps, which hold the state
         return False
     match type(step).__name__:
         case "input":
@@ -152,12 +152,13 @@ def _keeps_state(step: Operator) -> bool:
 
 
 def open_store(directory: Path, manifest: Manifest) -> None:
-    """Check that the store in a directory fits the run that `manifest` describes, and note that run beside it.
+    """Check that the store in a directory fits the run that `manifest` describes, and write the manifest beside it.
 
-    Where nothing has run yet, the store is made. What an execution that was cut short left unfinished is taken out.
-    Only whoever holds its `StoreLock` may call this.
+    If nothing has run yet, the store is created. Snapshots that an interrupted execution left unfinished are deleted.
+    The caller has to hold the `StoreLock`.
 
-    Errors: `StoreError`, with a sentence for each thing that does not fit; nothing is changed then.
+    Raises:
+        StoreError: with a sentence for each mismatch; then nothing is changed.
     """
     path = directory / FILE_NAME
     try:
@@ -181,7 +182,7 @@ def open_store(directory: Path, manifest: Manifest) -> None:
 
 
 def differences(stored: Manifest, now: Manifest, directory: Path) -> list[str]:
-    """What in a run does not fit the store it would go on from, a sentence each."""
+    """Return the mismatches between a run and the store from which it would resume, a sentence each."""
     store = f"the recovery store in {directory}"
     problems = []
     gone = sorted({*stored.steps} - {*now.steps} - {CHANNELS})
@@ -240,18 +241,19 @@ def differences(stored: Manifest, now: Manifest, directory: Path) -> list[str]:
 
 
 def _made_anew(stored: Manifest, now: Manifest) -> list[str]:
-    """Return the settings of the topics of which the store holds offsets, and which have another id now."""
+    """Return the settings of topics whose offsets the store contains, and whose id has changed under the same name."""
     known = stored.topic_ids.keys() & now.topic_ids.keys()
     same = [name for name in POSITIONED if name in known and stored.topics.get(name) == now.topics.get(name)]
     return [name for name in same if stored.topic_ids[name] != now.topic_ids[name]]
 
 
 def accept_topics(directory: Path, settings: Settings, found: Mapping[str, Found]) -> list[str]:
-    """Make a store go on with topics that were made anew, and return a line on each; `found` is what Kafka says.
+    """Make a store accept topics that were deleted and created again, and return a line on each.
 
-    Only whoever holds its `StoreLock` may call this.
+    `found` is Kafka's description of the topics, by name. The caller has to hold the `StoreLock`.
 
-    Errors: `StoreError` where there is no store, and where a topic is not there or has too few partitions.
+    Raises:
+        StoreError: if there is no store, or a topic does not exist, has another name or has too few partitions.
     """
     path = directory / FILE_NAME
     if not path.exists():
@@ -281,13 +283,13 @@ def accept_topics(directory: Path, settings: Settings, found: Mapping[str, Found
 
 
 def accepted_ids(directory: Path) -> dict[str, str]:
-    """Return the ids of the topics, by name, of which a store holds offsets: those it was written for or accepted."""
+    """Return the ids, by topic name, of the topics whose offsets a store contains: as first recorded or as accepted."""
     stored = _read(directory / FILE_NAME)
     return {stored.topics[name]: topic_id for name, topic_id in stored.topic_ids.items() if name in stored.topics}
 
 
 def _changes(stored: Manifest, now: Manifest) -> Iterator[str]:
-    """What an upgrade or another policy changed that the store can live with, a line each."""
+    """Yield a line for each difference that the store accepts, from an upgrade or another policy."""
     if {*stored.models} != {*now.models}:
         yield f"The models were {', '.join(stored.models)} and are {', '.join(now.models)}; a new one starts untaught."
     if stored.models[0] != now.models[0]:
@@ -309,7 +311,7 @@ def _changes(stored: Manifest, now: Manifest) -> Iterator[str]:
 
 
 def _filled(target: Mapping[str, Any]) -> dict[str, Any]:
-    """A stored target with the defaults of what policies could not say when it was stored."""
+    """Return a stored target with the defaults of fields that did not exist when it was stored."""
     try:
         return TargetPolicy.model_validate(target).model_dump(mode="json")
     except ValidationError:
@@ -337,12 +339,16 @@ def _write(path: Path, manifest: Manifest) -> None:
 
 
 def _make(directory: Path, manifest: Manifest) -> None:
-    """Make a store, anew where a first start was cut short before it had written the manifest."""
+    """Create a store, replacing one whose first start was interrupted before it had written the manifest.
+
+    Raises:
+        StoreError: if a flow has written to a store without a manifest.
+    """
     if not all(map(unused, directory.glob("*.sqlite3"))):
         raise StoreError(
             f"Recovery directory {directory} has no {FILE_NAME} beside its store to say what wrote it: {RESTORE}"
         )
-    for file in directory.glob("part-*.sqlite3*"):  # with what SQLite keeps beside each
+    for file in directory.glob("part-*.sqlite3*"):  # including SQLite's auxiliary files
         file.unlink()
     open_recovery(directory, manifest.recovery_partitions)
     make_users(directory, lane_names(manifest.lanes))

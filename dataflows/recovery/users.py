@@ -1,12 +1,12 @@
-"""The users in a recovery store: a file of each lane, in which an epoch writes the users it has touched and no others.
+"""The users in a recovery store: one file per lane, in which an epoch writes only the users it has changed.
 
-The engine keeps a state for each key, looks through all keys at the end of every epoch, and reads them back one by one.
-With a key for each user that is most of what a run with many users does. So a lane's users are one key to the engine,
-and what it snapshots of them is a *generation*: the number of the last time that the lane has written its changes here.
+The engine keeps a state for each key, scans all keys at the end of every epoch, and reads them back one by one. With
+one key per user this would be most of the work of a run with many users. Therefore a lane's users are one key of the
+engine, and its snapshot holds only a *generation*: the number of times that the lane has written its changes here.
 
-Changes are appended, in parts while an epoch lasts, so that its end waits for the last of them only; a run that resumes
-from generation n takes back all that was written after it. Once no resume can go behind a generation any more, its
-changes are folded into the table of users: at a start, and beside a run.
+Changes are appended, in parts during an epoch, so that its end waits only for the last part. A run that resumes from
+generation n deletes all changes written after it. Once no resume can need an earlier generation, changes are compacted
+into the table of users: at a start, and in the background of a run.
 """
 
 from __future__ import annotations
@@ -26,19 +26,25 @@ from dataflows.recovery.lock import StoreError
 from detectors.profiles.delta import Change, pack_changes
 
 FOLDER = "users"
-"""Where in a recovery directory the files of the lanes are."""
+"""The folder of a recovery directory that contains the lanes' files."""
 LAYOUT = 3
 """The version of the files' tables."""
 BEHIND = 4
-"""Generations that are not folded yet. A lane writes one in an epoch at most, and the engine lets no worker begin an
-epoch before all have written the one before the last; so it resumes from two generations before the latest at most."""
+"""Latest generations that are not compacted yet.
+
+A lane writes at most one per epoch, and the engine lets no worker begin an epoch before all have written the one before
+the last. Therefore a run resumes from at most two generations before the latest.
+"""
 TOGETHER = 8
-"""Generations that are folded at a time beside a run: who spoke in several of them is written once, and whoever is near
-in the file with them. Lanes take turns, so that each epoch's end is followed by as much folding."""
+"""Generations that are compacted at a time during a run.
+
+A user who was active in several of them is written once, together with users nearby in the file. Lanes take turns, so
+that the end of each epoch is followed by the same amount of compaction.
+"""
 KEEPING = 4
-"""Lanes whose changes are written at a time: the disk takes its time for each of them."""
+"""Number of lanes whose changes are written concurrently, because the disk takes time for each."""
 BUSY_SECONDS = 60.0
-"""How long a file that another thread writes to is waited for."""
+"""Time-out of waiting for a file to which another thread writes."""
 
 TABLES = """
     CREATE TABLE about (lane TEXT NOT NULL, generation INTEGER NOT NULL, folded INTEGER NOT NULL);
@@ -52,12 +58,12 @@ ADD = "INSERT INTO changes VALUES (?, ?, ?, ?)"
 
 
 def path_of(directory: Path, lane: str) -> Path:
-    """The file of a lane in a recovery directory."""
+    """Return the path of a lane's file in a recovery directory."""
     return directory / FOLDER / f"lane-{lane}.sqlite3"
 
 
 def make_users(directory: Path, lanes: Iterable[str]) -> None:
-    """Make the files of all lanes in a recovery directory, anew where there are some already."""
+    """Create the files of all lanes in a recovery directory, replacing any that exist."""
     (directory / FOLDER).mkdir(parents=True, exist_ok=True)
     for file in (directory / FOLDER).glob("lane-*.sqlite3*"):
         file.unlink()
@@ -69,7 +75,7 @@ def make_users(directory: Path, lanes: Iterable[str]) -> None:
 
 
 def damaged_users(directory: Path, lanes: Iterable[str]) -> list[str]:
-    """What is wrong with the files of the lanes, a sentence each; whether a file is whole is not looked at."""
+    """Return the problems with the files of the lanes, a sentence each; the integrity of a file is not checked."""
     wanted = {path_of(directory, lane): lane for lane in lanes}
     missing = [path.name for path in wanted if not path.exists()]
     problems = []
@@ -92,10 +98,10 @@ def damaged_users(directory: Path, lanes: Iterable[str]) -> list[str]:
 
 
 class UserStores:
-    """The files of a recovery directory in which the lanes of this process keep their users.
+    """The user files of this process's lanes in a recovery directory; threads may share it.
 
-    Threads may share it. `fault` is what went wrong with a file, because the engine does not tell. Leaving the `with`
-    block waits for what is being folded.
+    `fault` is the first error of a file, because the engine does not report it. Leaving the `with` block waits for
+    pending writes and compactions.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -115,10 +121,10 @@ class UserStores:
             database.close()
 
     def open(self, lane: str, generation: int) -> UserStore:
-        """A lane's users as of a generation, 0 being none; what was written later is taken back.
+        """Return a lane's users as of a generation (0: no users); later changes are deleted.
 
         Raises:
-            StoreError: if the file does not hold that generation, or cannot be read.
+            StoreError: if the file does not contain that generation, or cannot be read.
         """
         path = path_of(self._directory, lane)
         with self.telling(path):
@@ -134,23 +140,23 @@ class UserStores:
                 database.execute("BEGIN IMMEDIATE")
                 database.execute("DELETE FROM changes WHERE generation > ?", (generation,))
                 database.execute("UPDATE about SET generation = ?", (generation,))
-                compact(database, generation)  # no later start goes behind this one
+                compact(database, generation)  # no later start resumes from an earlier generation
             empty_log(database)
             return UserStore(self, path, database, generation, turn)
 
     def compact_later(self, settle: Callable[[int], None], last: int) -> Future[None]:
-        """Have a lane's changes folded up to a generation, in turn with those of others."""
+        """Compact a lane's changes up to a generation on the thread that compacts one lane after the other."""
         return self._folding.submit(settle, last)
 
     @contextmanager
     def telling(self, path: Path) -> Iterator[None]:
-        """Raise `StoreError` for what goes wrong with a file, and note it as the `fault`."""
+        """Raise `StoreError` for any error of a file, and record the first one as `fault`."""
         try:
             yield
         except StoreError as error:
             self.fault = self.fault or error
             raise
-        except Exception as error:  # whatever a file may hold instead of what was written
+        except Exception as error:  # damaged content may raise any error
             if getattr(error, "sqlite_errorname", "").startswith(NO_ROOM):
                 told = StoreError(took_none(self._directory, error))
             else:
@@ -160,24 +166,24 @@ class UserStores:
 
 
 class UserStore:
-    """A lane's users on disk. One thread at a time may use it."""
+    """A lane's users on disk; only one thread at a time may use it."""
 
     def __init__(
         self, stores: UserStores, path: Path, database: sqlite3.Connection, generation: int, turn: int
     ) -> None:
         self._stores, self._path, self._database = stores, path, database
         self._generation = generation
-        self._parts = 0  # of the next generation
+        self._parts = 0  # written of the next generation
         self._next = generation + TOGETHER - turn
-        self._doing: Future[None] | None = None  # what a thread does to the file
+        self._doing: Future[None] | None = None  # the pending operation on the file
 
     @property
     def generation(self) -> int:
-        """How often changes were kept."""
+        """Return the number of the latest generation written."""
         return self._generation
 
     def read(self) -> Iterator[tuple[str, bytes]]:
-        """Everybody who was kept when the file was opened, with their state, in no order."""
+        """Yield the users stored when the file was opened, with their states, in no order."""
         with self._stores.telling(self._path):
             for user_id, state in self._database.execute("SELECT user_id, state FROM users"):
                 if not isinstance(state, bytes):
@@ -185,50 +191,50 @@ class UserStore:
                 yield user_text(user_id), state
 
     def keep(self, changes: Iterable[Change]) -> int:
-        """Keep what has changed, for good when this returns; the number of the new generation.
+        """Write changes durably and return the number of the new generation.
 
-        A state of None says that nothing is kept of a user any more.
+        A state of None deletes the user.
 
         Raises:
-            StoreError: if the file takes no more.
+            StoreError: if the file cannot be written.
         """
         generation = self.keep_later(pack_changes(changes)).result()
         self.settle_later()
         return generation
 
     def keep_later(self, packed: bytes) -> Future[int]:
-        """The same of changes that are packed already, on a thread, beside those of other lanes."""
+        """Write packed changes durably on a thread, concurrently with other lanes; return the future generation."""
         return self._stores.keeping.submit(self._keep, packed)
 
     def keep_part_later(self, packed: bytes) -> None:
-        """Write some of the changes of the next generation on a thread: what is kept then counts behind them.
+        """Write some changes of the next generation on a thread; changes written after them override them.
 
-        Only while the store is `free`.
+        Call this only while the store is `free`.
         """
         self._doing = self._stores.keeping.submit(self._keep_part, packed, self._generation + 1, self._parts)
         self._parts += 1
 
     @property
     def parts(self) -> int:
-        """How many of the next generation were written."""
+        """Return the number of parts written of the next generation."""
         return self._parts
 
     @property
     def free(self) -> bool:
-        """Whether no thread is doing anything to the file.
+        """Return whether no operation on the file is pending.
 
         Raises:
-            StoreError: if what it did last went wrong.
+            StoreError: if the last operation failed.
         """
         if self._doing is not None and self._doing.done():
             self.wait()
         return self._doing is None
 
     def wait(self) -> None:
-        """Wait for what a thread does to the file.
+        """Wait for the pending operation on the file.
 
         Raises:
-            StoreError: if it went wrong; told once.
+            StoreError: if it failed; each failure is raised once.
         """
         if self._doing is not None:
             doing, self._doing = self._doing, None
@@ -238,7 +244,7 @@ class UserStore:
         self.wait()
         with self._stores.telling(self._path):
             generation, database = self._generation + 1, self._database
-            database.execute("PRAGMA synchronous = FULL")  # on disk when it is over, and all parts with it
+            database.execute("PRAGMA synchronous = FULL")  # the commit also makes all earlier parts durable
             with database:
                 database.execute("BEGIN IMMEDIATE")
                 database.execute(ADD, (generation, self._parts, crc32(packed), packed))
@@ -252,9 +258,9 @@ class UserStore:
             self._database.execute(ADD, (generation, part, crc32(packed), packed))
 
     def settle_later(self) -> None:
-        """Fold what no resume goes behind any more on a thread, if it is the lane's turn: it takes its time.
+        """If it is this lane's turn, compact generations that no resume can need, in the background.
 
-        To be asked once all lanes have kept their changes, or those who still do would wait for it.
+        Call this once all lanes have written their changes; a lane that still writes would wait for the compaction.
         """
         last = self._generation - BEHIND
         if last >= self._next and self.free:
@@ -262,7 +268,7 @@ class UserStore:
             self._doing = self._stores.compact_later(self._settle, last)
 
     def _settle(self, last: int) -> None:
-        """Fold the changes up to a generation, and write what was in the log beside the file into it, once."""
+        """Compact the changes up to a generation, then checkpoint and truncate the WAL once."""
         database = self._database
         with self._stores.telling(self._path):
             with database:
@@ -272,22 +278,26 @@ class UserStore:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    """A connection that does no checkpoints by itself."""
+    """Return a connection without automatic checkpoints."""
     database = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode=rw",
         uri=True,
         timeout=BUSY_SECONDS,
         isolation_level=None,
         check_same_thread=False,
-        cached_statements=0,  # each would keep the thousand states it was given last
+        cached_statements=0,  # a cached statement would keep the last thousand states bound to it
     )
     database.execute("PRAGMA wal_autocheckpoint = 0")
-    database.execute("PRAGMA secure_delete = ON")  # no free page remembers an erased user
+    database.execute("PRAGMA secure_delete = ON")  # free pages must not keep the data of an erased user
     return database
 
 
 def _about(database: sqlite3.Connection) -> tuple[str, int, int]:
-    """Whose file it is, its latest generation, and the last that was folded."""
+    """Return the lane of a file, its latest generation, and the last compacted generation.
+
+    Raises:
+        ValueError: if the version of its layout is not `LAYOUT`.
+    """
     ((layout,),) = database.execute("PRAGMA user_version").fetchall()
     if layout != LAYOUT:
         raise ValueError(f"its layout has version {layout}, and this forewarn reads {LAYOUT}")

@@ -1,4 +1,4 @@
-"""Slices of a run by attributes of its messages, read from the log that was replayed."""
+"""Slices of a run by message attributes, which are read from the replayed log."""
 
 from __future__ import annotations
 
@@ -16,11 +16,14 @@ from schemas.records.base import Raw
 from schemas.records.events import ChatMessage
 
 MOST_VALUES = 20
-"""Values of one attribute that are looked at, the most frequent first."""
+"""Maximum number of values of one attribute that become slices, the most frequent first."""
 
 
 def by_attribute(run: Outputs, log: Path, mapping: LogMapping | None) -> Slices:
-    """Slices by channel, locale and age band, read from the log that was replayed; points of messages only."""
+    """Return slices of the run's points by channel, locale and age band, read from the replayed log.
+
+    A slice contains points of messages only. A value that all points share is left out.
+    """
     rows = {place: row for row, place in enumerate(run.seq.tolist())}
     values: dict[str, dict[str, list[int]]] = {"channel": {}, "locale": {}, "age band": {}}
     for row, message in _messages(log, mapping, rows):

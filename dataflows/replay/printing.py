@@ -1,4 +1,4 @@
-"""Print the summary of a finished replay."""
+"""Terminal output of a finished replay."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from schemas.records.decisions import RiskEvent
 
 
 def print_replayed(out: Path, done: Replayed, read: LogCounts, top: int) -> None:
-    """Print counts, outcomes, the strongest warnings with reasons, and the report's path."""
+    """Print counts, outcomes, the `top` strongest warnings with reasons, and the report's path."""
     summary = done.summary
     events: dict[str, int] = summary["events"]
     kinds = ", ".join(f"{count:,} {_plural(kind, count)}" for kind, count in events.items()) or "no events"

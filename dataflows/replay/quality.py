@@ -1,7 +1,7 @@
-"""The live evaluation of a replay: the same measures over the same log, as one lane that had all users would count.
+"""Live evaluation of a replay: the measures of a live run, computed as if one lane scored all users.
 
-A replay has as many lanes as workers, and clocks and windows are a lane's own. So the figures are not those of the
-run's lanes but measured once more from what it wrote, in the order of the log: the same for any number of workers.
+A replay has one lane per worker, and each lane has its own clocks and windows. So the figures are not taken from the
+run's lanes. They are computed again from its outputs, in the order of the log: the same for any number of workers.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ def measure(
     publications: list[Publication],
     outcomes: list[Outcome],
 ) -> Counts:
-    """Measure a replay as a single lane would.
+    """Return the counts of a replay as a single lane would measure them.
 
-    `places` are the places in the log of the points, row by row, `offsets` those of the records they were made from.
+    `places` are the log positions of the points in `served`, row by row; `offsets` are the offsets of their records.
     """
     log = next((outcome.at.topic for outcome in outcomes), "")
     live = Live(policy)
     keys = np.array(keys_of(places.tolist()), np.int64)
-    # what a lane takes before the point of the same event, and what comes of that point
+    # outcomes and tombstones sort before the decision point of the same event, risk events after it
     others: list[tuple[int, bool, Outcome | Publication]] = [(outcome.at.seq, False, outcome) for outcome in outcomes]
     others += [(item.at.seq, isinstance(item.event, RiskEvent), item) for item in publications]
     others.sort(key=lambda other: other[:2])
@@ -73,7 +73,7 @@ def _take(live: Live, other: Outcome | Publication) -> None:
 
 
 def figures(measured: Counts, telemetry: Telemetry) -> dict[str, Any]:
-    """Counts as figures: calibration over matured points, precision of matured warnings by tier, and what drifted."""
+    """Return figures from counts: calibration of matured points, precision of matured warnings by tier, and drift."""
     nothing = Counter[str]()
     points, positives = measured.get("matured_points", nothing), measured.get("matured_positives", nothing)
     millionths = measured.get("matured_probability_millionths", nothing)
@@ -114,7 +114,7 @@ def figures(measured: Counts, telemetry: Telemetry) -> dict[str, Any]:
 
 
 def _calibration_error(points: Counter[str], positives: Counter[str], millionths: Counter[str]) -> float | None:
-    """Mean distance of predicted and observed over the bins, weighted by their points; None without points."""
+    """Return the mean distance of predicted and observed rates over bins, weighted by points; None without points."""
     total = sum(points.values())
     if not total:
         return None

@@ -1,4 +1,4 @@
-"""Replays a log through the dataflow and writes what came of it, in the order of the log."""
+"""Replays a log through the dataflow and writes the outputs in the order of the log."""
 
 from __future__ import annotations
 
@@ -36,21 +36,21 @@ from schemas.records.rejects import Reject
 __all__ = ["ReplayError", "Replayed", "load_model", "replay"]
 
 SUMMARY = "summary.json"
-"""The file without which nobody reads the others."""
+"""The file that is moved into place last: without it, no other file of the run is read."""
 EVALUATION = ("evaluation.json", "evaluation.html")
-"""Files of `forewarn evaluate` in the run directory."""
+"""Files that `forewarn evaluate` writes into the run directory."""
 Keyed = tuple[str, Publication]
-"""A publication behind its user, as the flow keys it."""
+"""A user id and a publication, keyed as in the flow."""
 
 
 @dataclass(frozen=True)
 class Replayed:
-    """What a replay found, and where it wrote it."""
+    """The summary of a replay and the path of its report."""
 
     summary: dict[str, Any]
     report: Path
     undrawn: str | None = None
-    """Why the report has no pictures, where it has none."""
+    """The reason why the report has no pictures; None if it has them."""
 
 
 def replay(
@@ -67,11 +67,11 @@ def replay(
 ) -> Replayed:
     """Run the dataflow over a log and write its outputs into the directory `out`, all of them or none.
 
-    Files of an earlier replay there are replaced, and an evaluation of it removed. Channels are remembered as a run
-    over `partitions` would.
+    Files of an earlier replay in `out` are replaced, and its evaluation is removed. Channel state is kept as in a run
+    over `partitions` source partitions. `on_stage` is called with the name of each stage after the dataflow.
 
     Raises:
-        ReplayError: if the directory cannot be written.
+        ReplayError: if the directory cannot be written, or another process is writing there.
         LogError: if the log turns out to be damaged; then nothing is written.
     """
     begun = False
@@ -113,7 +113,7 @@ def _replayed(
     partitions: int,
     on_stage: Callable[[str], None],
 ) -> tuple[dict[str, Any], str | None]:
-    """Replay into an empty directory."""
+    """Replay into an empty directory; return the summary and why the report has no pictures (None if it has)."""
     (out / "models").mkdir()
     risk = JsonlSink[Keyed](out / "risk-events.jsonl", _render_publication, lambda item: item[1].at.seq)
     rejects = JsonlSink[Reject](out / "rejects.jsonl", _render_record, lambda item: item.seq)
@@ -170,7 +170,10 @@ def _replayed(
 
 
 def _write_models(news: list[ModelUpdate], pinned: ModelVersion | None, folder: Path) -> dict[str, ModelVersion]:
-    """Every version in the order it came into force, one a line, and the last of each model as a file of its own."""
+    """Write all versions to `versions.jsonl`, in the order they came into force, and each model's last to its own file.
+
+    Return the last versions by model name.
+    """
     published = [item for heard in news for item in heard.published]
     published.sort(key=lambda item: (item.seq, item.version.name))
     records = [item.version for item in published] + ([] if pinned is None else [pinned])
@@ -201,7 +204,7 @@ def _render_late(item: Late) -> dict[str, Any]:
 
 
 def _render_outcome(item: Outcome, record: int) -> dict[str, Any]:
-    """Return an outcome as it is written: `cause` is the same in an escalation and in what overturns it."""
+    """Return an outcome as written; an escalation and the outcome that overturns it have the same `cause`."""
     return {
         "user_id": item.user_id,
         "as_of": item.as_of,

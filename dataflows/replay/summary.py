@@ -1,4 +1,4 @@
-"""What a replay came to, in numbers. Holds no wall-clock value, so that two runs can be compared byte for byte."""
+"""The summary of a replay in figures. It contains no wall-clock value, so that two runs compare byte for byte."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Times = NDArray[np.int64]
 
 
 def _progressive(labels: NDArray[np.bool_], scores: NDArray[np.float64], matured: NDArray[np.bool_]) -> dict[str, Any]:
-    """How good scores were that were given before their labels: over matured points that had a score."""
+    """Return the quality of scores given before their labels, over matured points that have a score."""
     usable = matured & ~np.isnan(scores)
     labels, scores = labels[usable], scores[usable]
     return {
@@ -38,7 +38,11 @@ def _progressive(labels: NDArray[np.bool_], scores: NDArray[np.float64], matured
 
 
 def _lead(publications: list[Publication], outcomes: list[Outcome], points: dict[str, Times]) -> dict[str, Any]:
-    """Which escalations had been warned of, and how long before: since the user's previous escalation, if any."""
+    """Count the escalations that a warning preceded, and measure how long before.
+
+    Only warnings since the user's previous escalation count. The lead runs from the first of them to the escalation: in
+    ms, and in decision points.
+    """
     warnings: dict[str, list[tuple[int, int]]] = defaultdict(list)
     for at, event in publications:
         if isinstance(event, RiskEvent) and event.tier.rank > event.previous_tier.rank:
@@ -81,14 +85,14 @@ def summarise(
     versions: dict[str, ModelVersion],
     pinned: bool,
 ) -> dict[str, Any]:
-    """The summary of a replay; `places` are the places in the log of the points `served`, row by row.
+    """Return the summary of a replay as a JSON document.
 
-    `offsets` are those of the records they were made from.
+    `places` are the log positions of the points in `served`, row by row; `offsets` are the offsets of their records.
     """
     users: list[str] = served["user_id"].to_pylist()
     as_of: Times = served["as_of"].cast(pa.int64()).to_numpy()
     code = {user: number for number, user in enumerate(dict.fromkeys(users))}
-    records = dict(zip(offsets[::-1].tolist(), places[::-1].tolist(), strict=True))  # the first place of each
+    records = dict(zip(offsets[::-1].tolist(), places[::-1].tolist(), strict=True))  # each record's first position
     escalations = upheld(
         OutcomeRecord(
             code[o.user_id], o.kind, o.as_of, o.at.seq, cause_of(o), min(o.at.seq, records.get(o.at.offset, o.at.seq))

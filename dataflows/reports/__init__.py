@@ -1,9 +1,9 @@
-"""The report of a replay: one HTML page that stands alone, written from the files a replay left behind.
+"""The report of a replay: one self-contained HTML page, made from the replay's output files.
 
-`read` turns the files into plain values, `ranking` says who is most at risk, `pictures` and `timelines` draw, `page`
-puts words and tables around them. Nothing here reads a clock, and the same files give the same bytes. User ids are
-hostile input: they are made visible (`dataflows.runtime.escaping.visible`), never drawn into a picture, and escaped by
-the template.
+`read` turns the files into plain values, `ranking` selects the users most at risk, `replay_charts` and `timelines`
+draw, and `replay_page` adds text and tables. Nothing here reads a clock, and the same files give the same bytes. User
+ids are untrusted input: they are made visible (`dataflows.runtime.escaping.visible`), never drawn into a picture, and
+escaped by the template.
 """
 
 from dataflows.reports.ranking import strongest_warnings

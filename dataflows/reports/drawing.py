@@ -1,8 +1,9 @@
-"""Drawing with Matplotlib so that the same data always gives the same SVG, fit to stand inside a page.
+"""Drawing with Matplotlib: the same data always gives the same SVG, ready to be embedded in a page.
 
-Matplotlib is imported here, by `pen`, when the first picture is drawn: it needs a directory that it may write, and
-reads variables and files that others set. It gets a private directory and sees none of those. Figures are made without
-pyplot, so nothing is shared between calls. Text stays text: it takes the page's font and can be read out.
+`pen` imports Matplotlib when the first picture is drawn, because the import needs a writable directory and reads
+environment variables and settings files. Matplotlib gets a private directory instead and reads no foreign settings.
+Figures are made without pyplot, so calls share no state. Text stays text: it takes the page's font, and screen readers
+can read it.
 """
 
 from __future__ import annotations
@@ -33,12 +34,12 @@ P = ParamSpec("P")
 
 INK, MUTED, LINE = "#23272e", "#5d646e", "#dcd8cf"
 TIER_INK = {"none": "#8a919c", "watch": "#d9a520", "elevated": "#cf5f1e", "high": "#8c1d3f"}
-"""Darker with every tier, so that they differ in print and to every eye."""
+"""Colours of the tiers, darker with every tier, so that they differ in print and for colour-blind readers."""
 RAISES, LOWERS = "#b4531a", "#2b6a8f"
 SERIES = ("#2b6a8f", "#b4531a", "#4d7c3a", "#7a4c8f", "#a07d1c", "#3b3f46")
 
 LAST_DRAWN = 253_370_764_800_000
-"""The first millisecond of the year 9999 (ms): beyond it a calendar axis has nowhere to put its next tick."""
+"""The first millisecond of the year 9999 (ms): beyond it a calendar axis cannot place its next tick."""
 
 _SETTINGS: dict[RcKeyType, Any] = {
     "svg.fonttype": "none",
@@ -78,7 +79,7 @@ class CannotDrawError(Exception):
 
 
 class Pen(NamedTuple):
-    """The parts of Matplotlib that pictures are made of."""
+    """The parts of Matplotlib that drawing needs."""
 
     Figure: type[Figure]
     dates: Any
@@ -86,9 +87,9 @@ class Pen(NamedTuple):
 
 
 def pen(scratch: Path | None = None) -> Pen:
-    """Return Matplotlib, imported when this is first called.
+    """Return Matplotlib; import it on the first call.
 
-    The private directory is one in the system's place for temporary files, or else in `scratch`; it is removed again.
+    The import uses a private directory in the system's temporary directory, or else in `scratch`, and removes it.
 
     Raises:
         CannotDrawError: if neither can be written, or Matplotlib does not start.
@@ -106,7 +107,7 @@ def pen(scratch: Path | None = None) -> Pen:
 
 
 def why_undrawn(scratch: Path | None = None) -> str | None:
-    """Return the sentence that says why no picture can be drawn; None where they can."""
+    """Return a sentence with the reason why no picture can be drawn; None if pictures can be drawn."""
     try:
         pen(scratch)
     except CannotDrawError as error:
@@ -115,7 +116,7 @@ def why_undrawn(scratch: Path | None = None) -> str | None:
 
 
 def drawn(draw: Callable[P, Markup | None], *args: P.args, **kwargs: P.kwargs) -> Markup | None:
-    """Return what `draw` does, or that it could not be drawn."""
+    """Return the result of `draw`, or `NOT_DRAWN` if Matplotlib cannot be used."""
     try:
         return draw(*args, **kwargs)
     except CannotDrawError:
@@ -139,7 +140,7 @@ def _private(scratch: Path | None) -> Iterator[Path]:
 
 
 def _imported() -> Pen:
-    import matplotlib.backends.backend_svg  # noqa: PLC0415 - see the module's text
+    import matplotlib.backends.backend_svg  # noqa: PLC0415 - see the module docstring
     import matplotlib.dates  # noqa: PLC0415
     import matplotlib.figure  # noqa: PLC0415
     import matplotlib.ticker  # noqa: PLC0415
@@ -149,13 +150,13 @@ def _imported() -> Pen:
 
 @contextmanager
 def settings() -> Iterator[Pen]:
-    """Give Matplotlib, with its own defaults and the report's look for as long as a figure is being drawn.
+    """Yield Matplotlib, with its own defaults and the report's style until the block ends.
 
     Raises:
         CannotDrawError: if Matplotlib cannot be used here.
     """
     tools = pen()
-    import matplotlib as mpl  # noqa: PLC0415 - see the module's text
+    import matplotlib as mpl  # noqa: PLC0415 - see the module docstring
 
     with mpl.rc_context():
         mpl.rcdefaults()
@@ -164,15 +165,16 @@ def settings() -> Iterator[Pen]:
 
 
 def svg(figure: Figure, key: str, title: str) -> Markup:
-    """The figure as an SVG element named `title`, its ids prefixed with `key` so that several fit on one page.
+    """Return the figure as an SVG element named `title`, its ids prefixed with `key` so that several fit on one page.
 
-    `title` and all text in the figure must be ours: Matplotlib escapes it, but keeps characters that XML forbids.
+    `title` and all text in the figure must be this package's own or have passed `label`: Matplotlib escapes text, but
+    keeps characters that XML forbids.
     """
     out = StringIO()
     figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     text = out.getvalue()
     text = text[text.index("<svg") :]
-    # a style element would rule the whole page
+    # a style element would apply to the whole page
     text = re.sub(r"\s*<style\b.*?</style>", "", text, flags=re.DOTALL)
     text = re.sub(r'\bid="', f'id="{key}-', text)
     text = re.sub(r'(url\(|href=")#', rf"\1#{key}-", text)
@@ -182,13 +184,13 @@ def svg(figure: Figure, key: str, title: str) -> Markup:
 
 
 def calendar(times: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Milliseconds as Matplotlib counts dates: days since 1970-01-01."""
+    """Return times (ms) as Matplotlib dates: days since 1970-01-01, clipped to 0 and `LAST_DRAWN`."""
     days: NDArray[np.float64] = np.clip(times, 0, LAST_DRAWN) / 86_400_000
     return days
 
 
 def time_axis(axes: Axes, first: int, last: int, most: int = 14) -> None:
-    """Let the x axis run from `first` to `last` (ms) with at most about `most` ticks, written as ISO dates in UTC."""
+    """Set the x axis to run from `first` to `last` (ms), with at most about `most` ticks as ISO dates in UTC."""
     dates = pen().dates
     locator = dates.AutoDateLocator(tz=UTC, minticks=min(3, most), maxticks=most)
     formatter = dates.ConciseDateFormatter(
@@ -205,11 +207,14 @@ def time_axis(axes: Axes, first: int, last: int, most: int = 14) -> None:
 
 
 def plain_numbers() -> Any:
-    """Tick labels as whole numbers with thousands separated."""
+    """Return a formatter of tick labels as plain numbers with thousands separated."""
     return pen().ticker.FuncFormatter(lambda value, _: quantity(value))
 
 
 def label(text: str, longest: int = 60) -> str:
-    """Text fit for a picture: what the picture's font cannot show becomes a question mark, what is long is cut."""
+    """Return text fit for a picture.
+
+    Characters other than printable ASCII become question marks, and text of more than `longest` characters is cut.
+    """
     plain = "".join(character if " " <= character <= "~" else "?" for character in text)
     return plain if len(plain) <= longest else f"{plain[: longest - 3]}..."

@@ -1,4 +1,4 @@
-"""The pictures of an evaluation: figures beside their floors, what a probability means, and how early it is known."""
+"""The pictures of an evaluation: scores beside baselines, the reliability curve, and the curve of earliness."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ WIDE = 9.2
 """Width of a picture (inches), as in a replay's report."""
 FIGURES = (("roc_auc", "area under the ROC curve"), ("average_precision", "average precision"))
 LINEAR_FROM = 0.3
-"""Probabilities that reach so far are drawn on plain axes; rarer ones would all lie in a corner of them."""
+"""If the largest rate is below this, axes are logarithmic: on linear axes all dots would lie in one corner."""
 
 
 def ranking(scores: dict[str, Any]) -> Markup:
-    """Each score's figures as dots with their intervals, models above floors."""
+    """Draw each score's figures as dots with their intervals, models above baselines."""
     names = list(scores)
     with settings() as pen:
         figure = pen.Figure(figsize=(WIDE, 0.9 + 0.27 * len(names)), layout="constrained")
@@ -46,7 +46,7 @@ def ranking(scores: dict[str, Any]) -> Markup:
 
 
 def left_out(bins: list[dict[str, Any]]) -> int:
-    """How many bins the reliability curve cannot show: on logarithmic axes, those of which nothing came true."""
+    """Return the number of bins that the reliability curve omits: on logarithmic axes, those with a rate of zero."""
     return len(bins) - sum(_positive(one) for one in bins) if _logarithmic(bins) else 0
 
 
@@ -60,7 +60,7 @@ def _logarithmic(bins: list[dict[str, Any]]) -> bool:
 
 
 def reliability(bins: list[dict[str, Any]]) -> Markup | None:
-    """What was predicted against what came true, a dot for each bin that is not left out; None without bins."""
+    """Draw predicted against observed rates, a dot for each bin that is not left out; return None without bins."""
     if not bins:
         return None
     logarithmic = _logarithmic(bins)
@@ -74,7 +74,7 @@ def reliability(bins: list[dict[str, Any]]) -> Markup | None:
         if logarithmic:
             axes.set_xscale("log")
             axes.set_yscale("log")
-            for axis in (axes.xaxis, axes.yaxis):  # the default is written in mathematical text, which is switched off
+            for axis in (axes.xaxis, axes.yaxis):  # the default uses math text, which is switched off
                 axis.set_major_formatter(pen.ticker.FuncFormatter(lambda value, _: f"{value:g}"))
                 axis.set_minor_formatter(pen.ticker.NullFormatter())
         low, high = min(predicted.min(), observed.min()), max(predicted.max(), observed.max())
@@ -86,7 +86,7 @@ def reliability(bins: list[dict[str, Any]]) -> Markup | None:
 
 
 def earliness(curve: list[dict[str, Any]]) -> Markup | None:
-    """How well users are told apart by their first events, with intervals, and who was warned of by then."""
+    """Draw ROC-AUC, with intervals, and recall by the number of a user's first events; return None without a figure."""
     known = [early for early in curve if early["roc_auc"]["value"] is not None]
     if not known:
         return None

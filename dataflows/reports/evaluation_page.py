@@ -1,4 +1,4 @@
-"""The page of an evaluation: what decides in words, then pictures and tables, in the order a reader asks."""
+"""The HTML page of an evaluation: the verdict in sentences, then pictures and tables."""
 
 from __future__ import annotations
 
@@ -24,12 +24,10 @@ from evaluation.slices import LEAST_POINTS, LEAST_POSITIVES
 
 
 def write_evaluation(document: dict[str, Any], run_dir: Path) -> Path:
-    """Write `evaluation.json` and `evaluation.html` beside the outputs they are about, both or neither.
-
-    Returns the path of the page.
+    """Write `evaluation.json` and `evaluation.html` into the run directory, both or neither; return the page's path.
 
     Raises:
-        EvaluationError: if they cannot be written; what was there is then as it was.
+        EvaluationError: if they cannot be written; older files then stay unchanged.
     """
     try:
         with written_together(run_dir, "evaluation.json") as folder:
@@ -46,7 +44,7 @@ def write_evaluation(document: dict[str, Any], run_dir: Path) -> Path:
 
 
 def write_page(document: dict[str, Any], run_dir: Path) -> Path:
-    """Write `evaluation.html` beside the outputs it is about; its path.
+    """Write `evaluation.html` into `run_dir`; return its path.
 
     The page needs no network, and the same document gives the same bytes.
     """
@@ -78,7 +76,7 @@ def render(document: dict[str, Any], scratch: Path | None = None) -> str:
 
 
 def verdict(document: dict[str, Any]) -> list[str]:
-    """Whether the champion is better than the best trivial score, in a sentence for each way to ask."""
+    """Compare the champion with the best baseline, in one sentence by ROC-AUC and one by average precision."""
     champion, scores = document["models"]["champion"], document["scores"]
     sentences = []
     for key, what in (("roc_auc", "By area under the ROC curve"), ("average_precision", "By average precision")):
@@ -108,7 +106,7 @@ def verdict(document: dict[str, Any]) -> list[str]:
 
 
 def asked(document: dict[str, Any]) -> str:
-    """The question and the points it was asked of."""
+    """Return the evaluated question and its points in sentences."""
     policy, protocol, points = document["policy"], document["protocol"], document["points"]
     at = f"{quantity(points['evaluated'])} decision points of {quantity(points['users'])} users{limits(protocol)}"
     return (
@@ -120,7 +118,7 @@ def asked(document: dict[str, Any]) -> str:
 
 
 def mute(scores: dict[str, Any]) -> list[str]:
-    """The scores of which no threshold keeps to a budget."""
+    """Return the names of scores for which no threshold keeps to the budget."""
     return [name for name, found in scores.items() if not found["warnings"]]
 
 

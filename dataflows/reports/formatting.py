@@ -1,8 +1,8 @@
-"""How features, numbers and durations read in words: `report_count_24h` of 7 reads "7 reports in 24 h".
+"""Formatting of features, numbers and durations as text: `report_count_24h` of 7 becomes "7 reports in 24 h".
 
-Feature names are derived from declarations (`detectors.features.declare`), so they are read back by the same grammar;
-a name that does not follow it is shown as it stands. Nothing here raises: it is called where a page or a terminal is
-being written, with whatever an older model called its columns.
+Feature names are derived from declarations (`detectors.features.declare`), so they are parsed by the same grammar. A
+name that does not follow it is shown with spaces for underscores. No function here raises, because pages and terminal
+output also contain column names of older models.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _SINCE = re.compile(r"(?P<signal>\w+)_since", re.ASCII)
 
 _SEQUENCE = re.compile(r"sequence_(?P<length>\d+)", re.ASCII)
 
-# Signals that are counted: one of them, several of them.
+# Counted signals: singular and plural.
 _COUNTED = {
     "message": ("message", "messages"),
     "report": ("report", "reports"),
@@ -31,17 +31,17 @@ _COUNTED = {
     "reversal": ("sanction taken back", "sanctions taken back"),
 }
 
-# Signals of which the different values are counted: one, several, and the plural as a title.
+# Signals whose distinct values are counted: singular, plural, and the plural as a label.
 _DISTINCT = {
     "reporter": ("reports from {} person", "reports from {} people", "people reporting"),
     "recipient": ("{} person addressed", "{} people addressed", "people addressed"),
     "channel": ("{} channel used", "{} channels used", "channels used"),
 }
 
-# Signals that are measured: what, and in which unit.
+# Measured signals: quantity and unit.
 _MEASURED = {"length": ("message length", " characters")}
 
-# Features whose names say too little: what they measure, what a value is multiplied by, and how it reads.
+# Features whose names are not descriptive enough: label, factor for the value, and text with the value.
 _OWN_WORDS = {
     "strike_count": ("strikes", 1, "{} strikes"),
     "session_number": ("sessions so far", 1, "{} sessions so far"),
@@ -63,7 +63,7 @@ _DURATIONS = ((86_400_000, "day"), (3_600_000, "h"), (60_000, "min"), (1_000, "s
 
 
 def describe_feature(name: str, value: float | None) -> str:
-    """One feature's value in words; a value of None is an absent one, which is not zero.
+    """Return a feature's value in words; None is an absent value, which is not zero.
 
     >>> describe_feature("report_count_24h", 7.0)
     '7 reports in 24 h'
@@ -95,7 +95,7 @@ def describe_feature(name: str, value: float | None) -> str:
 
 
 def name_feature(name: str) -> str:
-    """What a feature measures, without a value, as the label of a bar or a line.
+    """Return a feature's name in words, without a value, as the label of a bar or a line.
 
     >>> name_feature("toxicity_mean_1h")
     'mean toxicity over 1 h'
@@ -114,7 +114,7 @@ def name_feature(name: str) -> str:
 
 
 def describe_reason(reason: Reason) -> str:
-    """A reason in words: the raw counter, then what it contributed in log-odds, or which rule looked at it.
+    """Return a reason in words: the feature's raw value, then its contribution in log-odds, or the rule that used it.
 
     >>> describe_reason(Reason(detector="champion", feature="report_count_24h", value=7.0, contribution=1.316))
     '7 reports in 24 h (+1.32)'
@@ -199,7 +199,7 @@ def _plainly(name: str) -> str:
 
 
 def quantity(value: float) -> str:
-    """A number to about three significant digits, with thousands separated and no needless decimals.
+    """Return a number to about three significant digits, with thousands separated and no needless decimals.
 
     >>> quantity(7.0), quantity(0.4166), quantity(157474)
     ('7', '0.417', '157,474')
@@ -217,7 +217,7 @@ def quantity(value: float) -> str:
 
 
 def signed(value: float) -> str:
-    """A contribution in log-odds with its sign, to two decimals: above zero it speaks for an escalation.
+    """Return a contribution in log-odds with its sign, to two decimals; above zero it raises the probability.
 
     >>> signed(1.316)
     '+1.32'
@@ -226,7 +226,7 @@ def signed(value: float) -> str:
 
 
 def duration(ms: float) -> str:
-    """A length of time in its two largest units.
+    """Return a duration (ms) in its two largest units.
 
     >>> duration(7_500_000)
     '2 h 5 min'

@@ -1,4 +1,4 @@
-"""The headline numbers of a run in words. What was not recorded is said to be so, and is never taken for zero."""
+"""The headline numbers of a run in words. A number that was not recorded is shown as such, never as zero."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dataflows.runtime.escaping import visible
 from schemas.records.decisions import Tier
 
 NOT_RECORDED = "not recorded"
-_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - everything is UTC here, and is said to be
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - all times are in UTC and labelled so
 _FIRST_YEAR = 31_536_000_000
 
 EVENT_WORDS = {
@@ -27,7 +27,7 @@ EVENT_WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """A headline number: what it counts, the number, and what it means."""
+    """A headline number: its label, the formatted number, and a note on its meaning."""
 
     label: str
     value: str
@@ -35,12 +35,12 @@ class Tile:
 
 
 def number(value: float | None) -> str:
-    """A number in words, or that it was not recorded."""
+    """Return a formatted number, or `NOT_RECORDED` for None."""
     return NOT_RECORDED if value is None else quantity(value)
 
 
 def percent(share: float | None) -> str:
-    """A probability or a share as a percentage with two or three significant digits.
+    """Return a probability or a share as a percentage with two or three significant digits.
 
     >>> percent(0.8234), percent(0.00042), percent(None)
     ('82.3 %', '0.042 %', 'not recorded')
@@ -49,7 +49,7 @@ def percent(share: float | None) -> str:
 
 
 def moment(ms: float | None) -> str:
-    """A time as an ISO date and time in UTC, to the second.
+    """Return a time (ms) as an ISO date and time in UTC, to the second.
 
     >>> moment(1_704_268_800_000)
     '2024-01-03 08:00:00'
@@ -63,12 +63,12 @@ def moment(ms: float | None) -> str:
 
 
 def span(ms: float | None) -> str:
-    """A length of time, or that it was not recorded."""
+    """Return a formatted duration (ms), or `NOT_RECORDED` for None."""
     return NOT_RECORDED if ms is None else duration(ms)
 
 
 def count(many: int, one: str) -> str:
-    """A count with its noun.
+    """Return a count with its noun.
 
     >>> count(1, "warning"), count(1_200, "warning")
     ('1 warning', '1,200 warnings')
@@ -77,25 +77,28 @@ def count(many: int, one: str) -> str:
 
 
 def warnings_raised(summary: Summary) -> float | None:
-    """How many warnings were raised over all tiers; None where no tier was recorded."""
+    """Return the number of warnings raised over all tiers; None if tiers were not recorded."""
     raised = summary.get("risk_events", "raised")
     return sum(summary.numbers("risk_events", "raised").values()) if isinstance(raised, dict) else None
 
 
 def events_read(summary: Summary) -> float | None:
-    """How many events were read; `moderation_event` counts reports, sanctions and their like together."""
+    """Return the number of events read; None if it was not recorded.
+
+    A count of `moderation_event`, if present, already includes reports, sanctions and the like.
+    """
     kinds = summary.numbers("events")
     parts = [kind for kind in kinds if kind in ("chat_message", "moderation_event") or "moderation_event" not in kinds]
     return sum(kinds[kind] for kind in parts) if parts else None
 
 
 def share(part: float | None, whole: float | None) -> float | None:
-    """A part of a whole; None where either is missing or the whole is nothing."""
+    """Return a part of a whole as a fraction; None if either is missing or the whole is zero."""
     return part / whole if part is not None and whole else None
 
 
 def tiles(summary: Summary) -> list[Tile]:
-    """The headline numbers, in the order data flows."""
+    """Return the headline numbers, in the order of the data flow."""
     warned = share(summary.number("escalated_warned_before"), summary.number("escalations"))
     rejects = summary.number("rejects", "total")
     median = summary.number("lead_time", "median_ms")
@@ -120,12 +123,12 @@ def tiles(summary: Summary) -> list[Tile]:
 
 
 def headline(summary: Summary, warned: int | None = None) -> list[str]:
-    """What happened, in sentences; `warned` is how many users a warning was raised about, if that is known."""
+    """Return the headline in sentences; `warned` is the number of users that warnings were raised about, if known."""
     return [_period(summary), _volume(summary), _warnings(summary, warned), _ahead(summary), _losses(summary)]
 
 
 def faults(summary: Summary) -> list[str]:
-    """Return what the summary says of scoring that stopped, shrank or degraded, a sentence each."""
+    """Return the summary's sentences on scoring that stopped, shrank or degraded."""
     told = summary.get("faults")
     return [visible(fault) for fault in told if isinstance(fault, str)] if isinstance(told, list) else []
 
@@ -202,7 +205,7 @@ _AMOUNT = re.compile(r"(?<=\d) (?=(?:ms|s|min|h|days?|%)(?!\w))")
 
 
 def bound(text: str) -> str:
-    """Text in which no line can break between a number and its unit."""
+    """Return text in which no line can break between a number and its unit."""
     return _AMOUNT.sub("\N{NO-BREAK SPACE}", text)
 
 

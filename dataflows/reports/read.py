@@ -1,4 +1,4 @@
-"""Reading a replay's output directory. A file that is not there is empty, a key that is not there is None."""
+"""Reading of a replay's output directory. A missing file counts as empty, a missing key as None."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Flags = NDArray[np.bool_]
 
 
 class Summary:
-    """`summary.json`, every key of which is optional.
+    """The contents of `summary.json`; every key is optional.
 
     >>> Summary({"users": 3}).number("users"), Summary({}).number("risk_events", "total")
     (3, None)
@@ -32,24 +32,24 @@ class Summary:
         self._document = document
 
     def get(self, *path: str) -> Any:
-        """What lies at a path of keys, or None."""
+        """Return the value at a path of keys, or None."""
         found: Any = self._document
         for key in path:
             found = found.get(key) if isinstance(found, dict) else None
         return found
 
     def number(self, *path: str) -> float | None:
-        """The number at a path; None where there is none. A flag is not a number."""
+        """Return the number at a path; None if there is none. A boolean is not a number."""
         found = self.get(*path)
         return found if isinstance(found, int | float) and not isinstance(found, bool) else None
 
     def text(self, *path: str) -> str | None:
-        """The text at a path; None where there is none."""
+        """Return the text at a path; None if it is missing or empty."""
         found = self.get(*path)
         return found if isinstance(found, str) and found else None
 
     def numbers(self, *path: str) -> dict[str, float]:
-        """The numbers of the object at a path, by key; empty where there is none."""
+        """Return the numbers of the object at a path, by key; empty if there is none."""
         found = self.get(*path)
         keys = found if isinstance(found, dict) else {}
         return {key: number for key in keys if (number := self.number(*path, key)) is not None}
@@ -57,11 +57,12 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class Risk:
-    """The risk events in file order, and for every erased user the time up to which nothing may name them (ms).
+    """The risk events in file order, and the erased users.
 
-    That is the time of the latest erasure, or of the latest risk event before it in the log, if that is later.
+    `erased` contains, for every erased user, the time (ms) up to which nothing may name them. It is the time of the
+    latest erasure, or of the latest risk event before it in the log, if that is later.
 
-    `recorded` is whether there was a file: none at all does not mean that nobody was warned.
+    `recorded` is false if there was no file, which does not mean that nobody was warned.
     """
 
     events: tuple[RiskEvent, ...]
@@ -70,17 +71,17 @@ class Risk:
 
     @property
     def named(self) -> list[RiskEvent]:
-        """The events whose user may still be named: an erasure takes with it everything up to its time."""
+        """Return the events whose user may still be named: those after the time in `erased`."""
         return [event for event in self.events if event.as_of > self.erased.get(event.user_id, -1)]
 
     @property
     def raised(self) -> list[RiskEvent]:
-        """The warnings: events that lifted a user to a higher tier."""
+        """Return the warnings: events that raised a user to a higher tier."""
         return [event for event in self.events if is_raise(event)]
 
 
 def is_raise(event: RiskEvent) -> bool:
-    """Whether a risk event lifts its user to a higher tier."""
+    """Return whether a risk event raises its user to a higher tier."""
     return event.tier.rank > event.previous_tier.rank
 
 
@@ -88,7 +89,7 @@ def is_raise(event: RiskEvent) -> bool:
 class Points:
     """The decision points as columns: `user` indexes `users`, `tier` indexes `tiers`; an absent score is NaN.
 
-    `recorded` is whether there was a file.
+    `recorded` is false if there was no file.
     """
 
     users: list[str]
@@ -101,7 +102,7 @@ class Points:
     recorded: bool = True
 
     def named(self, erased: dict[str, int]) -> Flags:
-        """Which rows may still be shown under their user's name."""
+        """Return a flag per row, true if the row may still be shown under its user's name."""
         since = np.array([erased.get(user, -1) for user in self.users], dtype=np.int64)
         shown: Flags = self.as_of > since[self.user] if len(since) else np.ones(len(self.as_of), dtype=np.bool_)
         return shown
@@ -109,7 +110,7 @@ class Points:
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One version of a model, its state still unread."""
+    """One version of a model; `state` is its JSON text, not yet parsed."""
 
     family: str
     version: str
@@ -121,7 +122,7 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Everything the report needs of a replay."""
+    """The data of a replay that the report needs."""
 
     summary: Summary
     risk: Risk
@@ -130,10 +131,10 @@ class Run:
 
 
 def read_run(directory: Path) -> Run:
-    """A replay's output directory as plain values.
+    """Read a replay's output directory into plain values.
 
     Raises:
-        ValueError: in one sentence, if the directory does not exist or one of its files cannot be read.
+        ValueError: if the directory does not exist or one of its files is invalid; the text is one sentence.
     """
     if not directory.is_dir():
         raise ValueError(f"{directory} is not a directory: give the one a replay wrote to with --out")
@@ -141,7 +142,7 @@ def read_run(directory: Path) -> Run:
 
 
 def read_summary(directory: Path) -> Summary:
-    """`summary.json`."""
+    """Read `summary.json`."""
     path = directory / "summary.json"
     if not path.exists():
         return Summary({})
@@ -153,7 +154,7 @@ def read_summary(directory: Path) -> Summary:
 
 
 def read_risk(directory: Path) -> Risk:
-    """`risk-events.jsonl`: risk events and the tombstones of erased users."""
+    """Read `risk-events.jsonl`: risk events and the tombstones of erased users."""
     events: list[RiskEvent] = []
     erased: dict[str, int] = {}
     latest: dict[str, int] = {}
@@ -174,7 +175,7 @@ def read_risk(directory: Path) -> Risk:
 
 
 def read_versions(directory: Path) -> dict[str, list[Version]]:
-    """`models/versions.jsonl` by name of the model; where it is missing, the last versions in `models/*.json`."""
+    """Read `models/versions.jsonl` by model name or, if it is missing, the last versions in `models/*.json`."""
     versions: dict[str, list[Version]] = {}
     path = directory / "models" / "versions.jsonl"
     for number, document in _lines(path):
@@ -226,7 +227,7 @@ def _object(data: bytes, where: str) -> dict[str, Any]:
 
 
 def read_points(directory: Path) -> Points:
-    """The columns of `features.parquet` that pictures need; the features themselves stay on disk."""
+    """Read the columns of `features.parquet` that pictures need, without the features themselves."""
     path = directory / "features.parquet"
     wanted = ["user_id", "as_of", "score", "insufficient_history", "tier"]
     if not path.exists():
@@ -251,7 +252,7 @@ def read_points(directory: Path) -> Points:
 
 
 def _codes(column: pa.ChunkedArray) -> tuple[list[str], NDArray[np.int64]]:
-    """A text column as its distinct values and, for every row, the index of its own."""
+    """Return the distinct values of a text column and, for every row, the index of its value."""
     if not len(column):
         return [], np.empty(0, dtype=np.int64)
     encoded: Any = column.cast(pa.string()).dictionary_encode().combine_chunks()

@@ -1,4 +1,4 @@
-"""The pictures of a whole run. Each is None where there is nothing to draw."""
+"""The pictures of a whole run. Each function returns None if there is nothing to draw."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _MANY_TICKS = (1e-6, 1e-5, 1e-4, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.25, 0.
 
 
 def bin_width(first: int, last: int) -> int:
-    """The narrowest round width (ms) that cuts a stretch of time into a readable number of bins.
+    """Return the narrowest round width (ms) that divides a period into a readable number of bins.
 
     >>> bin_width(0, 86_400_000)
     1800000
@@ -55,10 +55,10 @@ def bin_width(first: int, last: int) -> int:
 
 
 def warnings_over_time(risk: Risk, ends: list[int]) -> tuple[Markup, str] | None:
-    """Warnings raised per bin of time, stacked by tier, and the width of a bin in words.
+    """Draw the warnings raised per time bin, stacked by tier; return the picture and the bin width in words.
 
-    `ends` are the first and last event of the log (ms), as far as they are known: quiet stretches count too. Where both
-    are, a warning outside of them, by a wrong clock, is drawn at the nearer end.
+    `ends` are the times of the log's first and last event (ms), as far as they are known, so that quiet periods are
+    drawn too. If both are known, a warning outside of them, due to a wrong clock, is drawn at the nearer end.
     """
     raised = risk.raised
     if not raised:
@@ -102,7 +102,7 @@ def _over_time(raised: list[RiskEvent], start: int, end: int, width: int) -> Mar
 
 
 def score_distribution(points: Points) -> Markup | None:
-    """How many decision points got which probability, by the tier the user was in; counts and odds on log scales."""
+    """Draw a histogram of decision points by probability and by the user's tier, with counts and odds on log scales."""
     known = ~np.isnan(points.score)
     if not known.any():
         return None
@@ -136,7 +136,7 @@ def score_distribution(points: Points) -> Markup | None:
 
 
 def _odds_ticks(lowest: float, highest: float) -> list[float]:
-    """Round probabilities between the two, or the two nearest to their middle where fewer fit."""
+    """Return round probabilities between the two, or the two nearest to their middle if fewer than two fit."""
     low, high = _log_odds(np.array([lowest, highest]))
     ticks = _FEW_TICKS if high - low > 12 else _MANY_TICKS
     inside = [tick for tick in ticks if lowest <= tick <= highest]
@@ -156,7 +156,7 @@ def _short_percent(share: float) -> str:
 
 
 def driving_features(weights: Weights) -> Markup | None:
-    """The heaviest weights on standardised features as signed bars, the heaviest on top."""
+    """Draw the heaviest weights on standardised features as signed bars, the heaviest on top."""
     heaviest = [index for index in weights.by_size() if weights.values[index] != 0][:MOST_BARS]
     if not heaviest:
         return None
@@ -191,7 +191,7 @@ def driving_features(weights: Weights) -> Markup | None:
 
 
 def learning_progress(versions: list[Version]) -> Markup | None:
-    """Examples and positives learnt, and the heaviest weights, over the event time a model had learnt until."""
+    """Draw examples and positives learnt, and the heaviest weights, over the event time the model had learnt until."""
     drawn = drawn_versions(versions)
     if not drawn:
         return None
@@ -225,7 +225,7 @@ def learning_progress(versions: list[Version]) -> Markup | None:
 
 
 def _weight_lines(drawn: list[Version]) -> list[tuple[str, NDArray[np.float64]]]:
-    """The features heaviest at the end, with their weights at every drawn version, in the order they end in."""
+    """Return the features heaviest at the end, with a weight per drawn version, the largest final weight first."""
     read = [read_weights(version) for version in drawn]
     final = read[-1]
     if final is None:

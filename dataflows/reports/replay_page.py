@@ -1,4 +1,4 @@
-"""The page: headline in words, pictures, tables, rendered by a template that escapes everything."""
+"""The HTML page of a replay: headline, pictures and tables, rendered by a template that escapes everything."""
 
 from __future__ import annotations
 
@@ -23,18 +23,19 @@ from dataflows.runtime.escaping import visible
 from schemas.records.base import MAX_TIME
 
 STRONGEST = 20
-"""Rows in the table of warnings."""
+"""Maximum number of rows in the table of warnings."""
 SHOWN = 8
-"""Users whose timelines are drawn."""
+"""Maximum number of users whose timelines are drawn."""
 
 
 def write_report(run_dir: Path) -> Path:
-    """Write `report.html` into a replay's output directory, from the files in it; the path written.
+    """Write `report.html` into a replay's output directory, from the files in it; return its path.
 
-    The page needs no network, and the same files give the same bytes. Where nothing can be drawn, it says so instead.
+    The page needs no network, and the same files give the same bytes. If pictures cannot be drawn, it contains the
+    reason instead.
 
     Raises:
-        ValueError: in one sentence, if the directory does not exist or one of its files cannot be read.
+        ValueError: if the directory does not exist or one of its files is invalid; the text is one sentence.
     """
     path = run_dir / "report.html"
     path.write_text(render(read_run(run_dir), run_dir), encoding="utf-8", newline="\n")
@@ -132,7 +133,7 @@ def _timelines(run: Run) -> list[dict[str, Any]]:
 
 
 def _said(line: Timeline) -> str:
-    """What a timeline shows, for those who cannot see it."""
+    """Return a timeline in words, for readers who cannot see the picture."""
     points = words.count(len(line.as_of), "decision point")
     raised = [event for event in line.events if is_raise(event)]
     if not raised:

@@ -52,7 +52,7 @@ _METRICS = {
 
 @dataclass(frozen=True, slots=True)
 class Why:
-    """A reason in words, its contribution, and whether it spoke for or against, or is a rule's."""
+    """A reason in words, its contribution, and its side: `for`, `against` or `rule`."""
 
     said: str
     contribution: str
@@ -73,7 +73,7 @@ class Warned:
 
 
 def strongest_rows(events: list[RiskEvent]) -> list[Warned]:
-    """The strongest warnings with their reasons in words."""
+    """Return the rows of the strongest warnings, with their reasons in words."""
     return [
         Warned(
             user=event.user_id,
@@ -96,7 +96,7 @@ def _why(reason: Reason) -> Why:
 
 
 def tier_counts(run: Run) -> list[Row]:
-    """For every tier, the highest first: warnings raised, users warned, decision points spent in it and their share."""
+    """Return a row per tier, highest first: warnings raised, users warned, decision points in it and their share."""
     raised = run.risk.raised
     rows: list[Row] = []
     for tier in reversed(Tier):
@@ -112,14 +112,14 @@ def tier_counts(run: Run) -> list[Row]:
 
 
 def events(summary: Summary) -> list[Row]:
-    """Events read, by kind, as far as kinds were recorded."""
+    """Return the number of events read by kind, for the kinds that were recorded."""
     read = summary.numbers("events")
     kinds = {kind: f"{noun}s" for kind, noun in EVENT_WORDS.items()} | {"moderation_event": "all moderation events"}
     return [(said, quantity(read[kind])) for kind, said in kinds.items() if kind in read]
 
 
 def losses(summary: Summary) -> list[Row]:
-    """Records that became no event, and events that were not counted: reason, meaning, how many."""
+    """Return rows on rejected records and on events that were not counted or were mended: reason, meaning, count."""
     rejects = summary.numbers("rejects")
     words = {str(reason): said for reason, said in _REJECT_WORDS.items()}
     rows = [
@@ -137,7 +137,7 @@ def losses(summary: Summary) -> list[Row]:
 
 
 def _mended(summary: Summary) -> list[Row]:
-    """Optional parts that were left out, clipped or replaced so that their records could be counted."""
+    """Return rows on optional parts that were left out, clipped or replaced so that their records could be counted."""
     parts = summary.numbers("mended_parts")
     return [
         (
@@ -151,7 +151,10 @@ def _mended(summary: Summary) -> list[Row]:
 
 
 def models(summary: Summary, versions: dict[str, list[Version]]) -> tuple[list[str], list[Row]]:
-    """Column names and a row for every model, the champion first; a column for every progressive metric recorded."""
+    """Return column names of the progressive metrics recorded, and a row for every model, the champion first.
+
+    The metrics are the last columns of a row.
+    """
     names, roles = _models(summary)
     recorded = [summary.get("models", name, "progressive") for name in names]
     metrics = list(dict.fromkeys(metric for found in recorded if isinstance(found, dict) for metric in found))
@@ -179,7 +182,7 @@ def models(summary: Summary, versions: dict[str, list[Version]]) -> tuple[list[s
 
 
 def _measure(value: float | None) -> str:
-    """A measure to four significant digits, since models differ in the third; a count as it is."""
+    """Return a metric to four significant digits, because models differ in the third; return a count in full."""
     return f"{value:.4g}" if isinstance(value, float) and abs(value) < 1_000 else number(value)
 
 
@@ -196,7 +199,7 @@ def _models(summary: Summary) -> tuple[list[str], dict[str, str]]:
 
 
 def policy(summary: Summary) -> list[Row]:
-    """Which policy decided."""
+    """Return the rows on the policy of the run."""
     said = {key: visible(summary.text("policy", key) or NOT_RECORDED) for key in ("name", "version", "target")}
     return [
         ("policy", said["name"]),

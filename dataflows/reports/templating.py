@@ -1,4 +1,4 @@
-"""Templates that escape whatever is put into them, and fail on a name that nobody gave them."""
+"""HTML templates that escape every value and raise an error for an undefined name."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 
 def template(name: str, filters: dict[str, Callable[..., object]]) -> Template:
-    """A template of ours, with these filters."""
+    """Return a template of this package, with these filters."""
     environment = Environment(
         loader=PackageLoader("dataflows.reports", "templates"),
         autoescape=True,

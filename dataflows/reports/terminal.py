@@ -1,4 +1,4 @@
-"""An evaluation and a comparison in lines for a terminal."""
+"""An evaluation and a comparison as lines of text for a terminal."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataflows.reports.formatting import describe_feature, quantity
 
 
 def evaluated_lines(document: dict[str, Any]) -> list[str]:
-    """The figures that decide, each beside its floors."""
+    """Return the main figures of an evaluation, each beside its baselines."""
     points, policy = document["points"], document["policy"]
     lines = [
         f"{document['log']}: {policy['target']} {when(document)}, policy {policy['name']}",
@@ -44,7 +44,7 @@ def evaluated_lines(document: dict[str, Any]) -> list[str]:
 
 
 def compared_lines(document: dict[str, Any]) -> list[str]:
-    """What a change gained and lost."""
+    """Return the lines of a comparison: figures of both runs, warnings gained and lost, and counterexamples."""
     lines = [f"{document['log']}: {quantity(document['points'])} points scored by both{limits(document['protocol'])}"]
     for which, run in document["runs"].items():
         lines.append(
@@ -89,7 +89,7 @@ def compared_lines(document: dict[str, Any]) -> list[str]:
 
 
 def when(document: dict[str, Any]) -> str:
-    """By when the target is to be reached, as the question asks."""
+    """Return in words the time limit for reaching the target."""
     if document["protocol"]["question"] == "next":
         return "before anything else of theirs is seen"
     ahead = document["protocol"]["ahead_ms"]
@@ -101,7 +101,7 @@ def _too_late(points: int) -> str:
 
 
 def limits(protocol: dict[str, Any]) -> str:
-    """Which points are asked of, behind a comma; nothing where it is all of them."""
+    """Return the restrictions on evaluated points, each after a comma; empty if all points are evaluated."""
     parts = []
     if protocol["from_quantile"]:
         parts.append(f"from the {protocol['from_quantile']:g} quantile of their times on")
@@ -146,7 +146,7 @@ def _promises(found: dict[str, Any]) -> list[str]:
 
 
 def kept(one: dict[str, Any]) -> str:
-    """In how many windows a promise was kept, in words."""
+    """Return in words the number of windows in which a precision guarantee was kept."""
     windows = len(one["windows"])
     if not windows:
         return f"too few to measure it, which takes {quantity(one['window'])}"
@@ -154,14 +154,14 @@ def kept(one: dict[str, Any]) -> str:
 
 
 def within(one: dict[str, Any]) -> str:
-    """How a budget was kept, in words."""
+    """Return in words how far the warning budget was kept."""
     above, hours, most, held = (quantity(one[key]) for key in ("hours_above", "hours", "most", "held_back"))
     budget = f"budget of {quantity(one['budget'])} newly warned users an hour"
     return f"{budget}: {above} of {hours} hours above it, at most {most}; held back at {held} points"
 
 
 def figure(found: dict[str, float | None], digits: int, sign: str = "") -> str:
-    """A figure with its interval, or that it is not defined."""
+    """Return a figure with its interval, or `not defined`."""
     value, low, high = found["value"], found["low"], found["high"]
     if value is None:
         return "not defined"
@@ -170,17 +170,17 @@ def figure(found: dict[str, float | None], digits: int, sign: str = "") -> str:
 
 
 def share(value: float | None) -> str:
-    """A share in percent, or why there is none."""
+    """Return a share in percent, or `none`."""
     return "none" if value is None else f"{value:.1%}"
 
 
 def number(value: float | None) -> str:
-    """A number with one decimal, or none."""
+    """Return a number with one decimal, or `none`."""
     return "none" if value is None else f"{value:,.1f}"
 
 
 def span(ms: float) -> str:
-    """A stretch of time (ms) in its largest unit."""
+    """Return a duration (ms) in its largest unit."""
     for length, unit in ((86_400_000, "d"), (3_600_000, "h"), (60_000, "min")):
         if ms >= length:
             return f"{ms / length:.1f} {unit}".replace(".0 ", " ")
@@ -188,5 +188,5 @@ def span(ms: float) -> str:
 
 
 def events(many: float) -> str:
-    """How many events, in words."""
+    """Return a number of events with its noun."""
     return f"{many:g} event{'' if many == 1 else 's'}"

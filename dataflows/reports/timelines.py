@@ -1,4 +1,4 @@
-"""Timelines of single users: the score over time, the tier it put them in, warnings and their expiry."""
+"""Timelines of single users: score and tier over time, warnings and their expiry."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MOST_POINTS = 400
-"""More decision points than this are thinned to the highest of each stretch: peaks are what a timeline is for."""
+"""More decision points than this are thinned to the highest of each stretch, because a timeline must show the peaks."""
 _HOUR = 3_600_000
 _BAND_STRENGTH = {"watch": 0.22, "elevated": 0.3, "high": 0.38}
 
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """One user's decision points in time order (absent scores are NaN) and risk events in time order."""
+    """One user's decision points and risk events, both in time order; an absent score is NaN."""
 
     user_id: str
     as_of: Times
@@ -33,17 +33,17 @@ class Timeline:
 
     @property
     def first(self) -> int:
-        """The earliest time there is something to show (ms)."""
+        """Return the time of the earliest decision point or risk event (ms)."""
         return min([int(at) for at in self.as_of[:1]] + [event.as_of for event in self.events[:1]])
 
     @property
     def last_seen(self) -> int:
-        """The latest decision point or risk event (ms)."""
+        """Return the time of the latest decision point or risk event (ms)."""
         return max([int(at) for at in self.as_of[-1:]] + [event.as_of for event in self.events[-1:]])
 
 
 def timelines(points: Points, named: Flags, events: list[RiskEvent], users: list[str]) -> list[Timeline]:
-    """The timelines of `users` in that order; users with nothing to show are left out."""
+    """Return the timelines of `users` in that order; users with nothing to show are left out."""
     codes = {user: code for code, user in enumerate(points.users)}
     found = []
     for user in users:
@@ -56,7 +56,7 @@ def timelines(points: Points, named: Flags, events: list[RiskEvent], users: list
 
 
 def thinned(as_of: Times, score: Values) -> tuple[Times, Values]:
-    """At most about `MOST_POINTS` scored points: the first, the last, and the highest of every stretch between."""
+    """Return at most about `MOST_POINTS` scored points: the first, the last, and the highest of every stretch."""
     known = np.flatnonzero(~np.isnan(score))
     as_of, score = as_of[known], score[known]
     if len(score) <= MOST_POINTS:
@@ -67,7 +67,7 @@ def thinned(as_of: Times, score: Values) -> tuple[Times, Values]:
 
 
 def tier_bands(events: list[RiskEvent]) -> list[tuple[str, int, int]]:
-    """Tier, start and end (ms) of every stretch under a warning: until the next risk event, or until it lapses."""
+    """Return tier, start and end (ms) of every period under a warning; it ends at the next risk event or at expiry."""
     bands = []
     for event, following in zip_longest(events, events[1:]):
         end = event.expires_at if following is None else min(event.expires_at, following.as_of)
@@ -77,18 +77,18 @@ def tier_bands(events: list[RiskEvent]) -> list[tuple[str, int, int]]:
 
 
 def highest_probability(lines: list[Timeline]) -> float:
-    """The highest probability in any timeline, which all of them share as their scale."""
+    """Return the highest probability in any timeline, which sets their common scale; 1.0 if there is none."""
     peaks = [float(np.nanmax(line.score)) for line in lines if not np.isnan(line.score).all()]
     peaks += [event.probability for line in lines for event in line.events if event.probability is not None]
     return max(peaks, default=1.0)
 
 
 def draw_timeline(line: Timeline, key: str, ceiling: float) -> Markup:
-    """One user's timeline with probabilities up to `ceiling`; the user's id is for the page to say."""
+    """Draw one user's timeline with probabilities up to `ceiling`; the page, not the picture, shows the user's id."""
     as_of, score = thinned(line.as_of, line.score)
     bands = tier_bands(line.events)
     lapse = bands[-1][2] if bands else line.last_seen
-    # a warning may hold for days after minutes of activity: show a stretch of that, not all of it
+    # a warning may hold for days after minutes of activity: show only a part of that time
     end = min(max(lapse, line.last_seen), line.last_seen + max((line.last_seen - line.first) * 2 // 5, _HOUR))
     margin = max((end - line.first) // 40, 1_000)
     with settings() as pen:

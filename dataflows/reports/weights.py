@@ -1,4 +1,4 @@
-"""What drives a linear model: its weights on standardised features, read from a version's state."""
+"""The weights of a linear model on standardised features, read from a version's state."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import orjson
 from dataflows.reports.read import Values, Version
 
 LINEAR = "logistic_regression"
-"""The family whose weights can be read as what one standard deviation more of a feature does to the log-odds."""
+"""The model family whose weights are the change in log-odds for one standard deviation more of a feature."""
 MOST_VERSIONS = 160
-"""More versions than this are thinned before they are drawn: a line has no more points than a picture has room for."""
+"""More versions than this are thinned before they are drawn, because a picture has no room for more points."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,17 +23,17 @@ class Weights:
     values: Values
 
     def by_size(self) -> list[int]:
-        """Indices from the heaviest to the lightest weight of either sign, ties by name."""
+        """Return indices from the heaviest to the lightest weight of either sign, ties by name."""
         return sorted(range(len(self.names)), key=lambda index: (-abs(self.values[index]), self.names[index]))
 
 
 def read_weights(version: Version) -> Weights | None:
-    """The weights of a linear model's version; None for another family or a state that does not hold them."""
+    """Return the weights of a linear model's version; None for another family or a state without valid weights."""
     if version.family != LINEAR:
         return None
     try:
         document = orjson.loads(version.state)
-        state = document.get("model", document)  # the learner puts the model's own state beside its settings
+        state = document.get("model", document)  # the learner stores the model's own state beside its settings
         weights = Weights([str(name) for name in state["features"]], np.array(state["weights"], dtype=np.float64))
     except (AttributeError, KeyError, TypeError, ValueError):
         return None
@@ -42,7 +42,7 @@ def read_weights(version: Version) -> Weights | None:
 
 
 def drawn_versions(versions: list[Version]) -> list[Version]:
-    """Versions that have learnt something, evenly thinned, the first and the last always among them."""
+    """Return the versions that have learnt something, thinned evenly; the first and the last are always kept."""
     learnt = [version for version in versions if version.learned_until is not None]
     if len(learnt) <= MOST_VERSIONS:
         return learnt

@@ -1,1 +1,1 @@
-"""What any process here needs: clock, engine, logs, metrics, files, exit codes."""
+"""Infrastructure common to all processes: clock, engine, logs, metrics, files, exit codes."""

@@ -1,8 +1,8 @@
-"""Files that are there whole or not at all, alone or together.
+"""Atomic writes of a single file or of several files together.
 
-Several files that mean something only together are written into a folder inside their directory and then moved up, the
-one that makes them readable first out and last in. Inside, because a directory may be a mount point, and whoever may
-write in it may still not write beside it.
+Several files that are valid only together are written into a folder inside their directory and then moved up. The file
+that makes them readable is moved out first and moved in last. The folder lies inside the directory because the
+directory may be a mount point, and permission to write in it does not imply permission to write beside it.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ class BusyError(Exception):
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Put a file in place whole or not at all, whenever the power goes; an older one's permissions stay.
+    """Write a file atomically, even across a power failure; an existing file keeps its permissions.
 
     Raises:
-        OSError: if it cannot be written; what was there is then as it was.
+        OSError: if it cannot be written; an existing file is then unchanged.
     """
     with whole_file(path) as file:
         file.write(data)
@@ -35,9 +35,9 @@ def write_whole(path: Path, data: bytes) -> None:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[IO[bytes]]:
-    """Give a file to write to, and put it in place when the block ends, whole; if it fails, nothing is changed.
+    """Yield a file to write to, and move it into place when the block ends; if the block fails, nothing changes.
 
-    What is no regular file, such as a named pipe, is written to as it is.
+    A path that is not a regular file, such as a named pipe, is written to directly.
 
     Raises:
         OSError: if it cannot be written.
@@ -65,11 +65,11 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def written_together(directory: Path, last: str, gone: Iterable[str] = ()) -> Iterator[Path]:
-    """Give an empty folder, and move what is in it into `directory` when the block ends; if it fails, nothing changes.
+    """Yield an empty folder, and move its content into `directory` when the block ends; if it fails, nothing changes.
 
     Files and folders replace those of the same name; those named in `gone` are removed. `last` is the file without
-    which nobody reads the others: it is taken away before the first of them changes and comes back after all, so that
-    whoever is killed in between leaves old files, new files, or none that are read.
+    which no reader uses the others. It is removed before the first of them changes and moved in after all of them, so
+    a process killed in between leaves the old files, the new files, or files that are not read.
 
     Raises:
         BusyError: if another process is writing there too.
@@ -101,12 +101,16 @@ def written_together(directory: Path, last: str, gone: Iterable[str] = ()) -> It
 
 
 def _hold(folder: Path) -> int:
-    """Return a descriptor that locks an empty folder; what a killed process left in it is removed."""
+    """Lock a folder, remove what a killed process left in it, and return the descriptor that holds the lock.
+
+    Raises:
+        BusyError: if another process holds the lock.
+    """
     while True:
         folder.mkdir(mode=0o700, exist_ok=True)
         try:
             descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except FileNotFoundError:  # its owner has just finished
+        except FileNotFoundError:  # its owner has just removed it
             continue
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -126,7 +130,7 @@ def _hold(folder: Path) -> int:
 
 
 def _move(fresh: Path, old: Path, directory: Path, last: str, gone: Iterable[str]) -> None:
-    """Move everything into place, or back if something cannot be moved."""
+    """Move all entries into place, or back if one of them cannot be moved."""
     names = sorted(path.name for path in fresh.iterdir() if path.name != last)
     try:
         for name in dict.fromkeys([last, *gone, *names]):
@@ -146,7 +150,7 @@ def _move(fresh: Path, old: Path, directory: Path, last: str, gone: Iterable[str
 
 
 def _missing(directory: Path) -> list[Path]:
-    """Return the directories that have to be made for this one, innermost first."""
+    """Return the directories to create for this one, innermost first."""
     return [path for path in (directory, *directory.parents) if not path.exists()]
 
 

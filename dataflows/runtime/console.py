@@ -1,7 +1,7 @@
-"""The one place that prints. Whatever is said goes through `say`, which makes it fit for any terminal.
+"""Printing to the terminal; no other module prints.
 
-User ids, file names, topic names and the values of a policy come from outside: control characters, marks of direction
-and line breaks in them are shown as escapes, and nothing in them is read as markup.
+User ids, file names, topic names and the values of a policy come from outside. Control characters, bidirectional marks
+and line breaks in them are shown as escapes, and nothing in them is interpreted as markup.
 """
 
 from __future__ import annotations
@@ -28,58 +28,59 @@ if TYPE_CHECKING:
 
 
 class OutputError(ExpectedError):
-    """Standard output or standard error takes no more."""
+    """Standard output or standard error cannot be written."""
 
 
 def say(text: str = "", *, err: bool = False, style: str = "") -> None:
-    """Print a line, to standard error with `err`; `style` is one of rich's, for terminals that have it.
+    """Print a line, to standard error with `err`; `style` is a rich style, used only on a terminal.
 
     Raises:
-        OutputError: if the stream takes no more; `BrokenPipeError` if nobody reads it any more.
+        OutputError: if the stream cannot be written.
+        BrokenPipeError: if the reader of the stream is gone.
     """
     stream = sys.stderr if err else sys.stdout
-    if stream is not None:  # None: the process was started without it
+    if stream is not None:  # None if the process was started without the stream
         _write(stream, visible(text), style)
 
 
 def log_line(text: str) -> None:
-    """Print a line of the log to standard error; what it quotes has been made visible."""
+    """Print a log line to standard error; the caller has escaped its text."""
     if sys.stderr is not None:
         _write(sys.stderr, text, "")
 
 
 def say_json(document: Any) -> None:
-    """Print a document as JSON that is also fit for a terminal."""
+    """Print a document as JSON, with characters that are unsafe on a terminal escaped."""
     if sys.stdout is not None:
         text = orjson.dumps(document, option=orjson.OPT_INDENT_2).decode()
         _write(sys.stdout, visible_json(text, sys.stdout.encoding or "utf-8"), "")
 
 
 def take_over() -> None:
-    """Let what others print go the same way: tracebacks, and the log for as long as nobody configured it."""
+    """Escape the output of other code too: tracebacks, and the log until it is configured."""
     sys.excepthook = _tell_bug
     if any(option.startswith("error") for option in sys.warnoptions):
-        # PYTHONWARNINGS=error makes an error of every hint that one library gives another
+        # PYTHONWARNINGS=error would turn every warning between libraries into an error
         warnings.resetwarnings()
         warnings.simplefilter("default")
-    # where not even /dev/shm can be written, a library below River says so at each start; nothing here asks it for more
+    # if /dev/shm is not writable, a dependency of River warns at each start; we do not use its parallel mode
     warnings.filterwarnings("ignore", message=".*joblib will operate in serial mode")
     if logging.lastResort is not None:
         logging.lastResort.setFormatter(VisibleFormatter())
 
 
 class VisibleFormatter(logging.Formatter):
-    """Formats log records like its base, with what is not fit for a terminal shown as escapes."""
+    """Log formatter that shows characters unsafe on a terminal as escapes."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the record's text; only the lines of a traceback are lines of their own."""
+        """Return the record's text; line breaks are kept only in a record with a traceback."""
         message = super().format(record)
         return "\n".join(map(visible, message.split("\n"))) if record.exc_info else visible(message)
 
 
 @contextmanager
 def progress(label: str, total: float | None = None) -> Iterator[Callable[[float], None]]:
-    """Show a bar on standard error, where that is a terminal, and give what sets how far it has come."""
+    """Show a progress bar if standard error is a terminal; yield a function that sets the completed amount."""
     if sys.stderr is None or not sys.stderr.isatty():
         yield lambda _completed: None
         return
@@ -109,15 +110,15 @@ def _write(stream: TextIO, text: str, style: str) -> None:
 
 
 def _console(stream: TextIO) -> Console:
-    from rich.console import Console  # noqa: PLC0415 - a tenth of a second that only some commands need
+    from rich.console import Console  # noqa: PLC0415 - the import takes 0.1 s, and few commands need it
 
-    # rich takes a variable COLUMNS of 0 at its word, and prints nothing
+    # with COLUMNS=0 rich would print nothing
     width = shutil.get_terminal_size().columns
     return Console(file=stream, width=width, markup=False, highlight=False, emoji=False)
 
 
 def _give_up(stream: TextIO) -> None:
-    """Let what is still buffered go nowhere, or Python would fail at it once more when it ends."""
+    """Redirect a stream to the null device, or Python would fail again when it flushes the buffer at exit."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)

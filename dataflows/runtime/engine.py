@@ -1,4 +1,4 @@
-"""Starts a flow on the engine in this process, with the settings every way of running it needs."""
+"""Execution of a flow on the engine in this process, with the settings common to all kinds of runs."""
 
 from __future__ import annotations
 
@@ -13,16 +13,19 @@ from bytewax.testing import cluster_main, run_main
 
 from dataflows.config.settings import engine_apart
 
-_run_main: Callable[..., None] = run_main  # the engine's native functions carry no types
+_run_main: Callable[..., None] = run_main  # the engine's native functions have no types
 _cluster_main: Callable[..., None] = cluster_main
 _init_db_dir: Callable[..., None] = init_db_dir
 _recovery_config: Callable[..., RecoveryConfig] = RecoveryConfig
 
 NO_EPOCHS = timedelta(days=365)
-"""For a run that is not recovered: nothing may depend on when an epoch ends."""
+"""Epoch interval of a run without recovery, where nothing may depend on the end of an epoch."""
 FEW = 1_000_000
-"""Allocations between garbage collections. Python's default of 700 spends a sixth of the time looking at tuples, and
-100,000 a tenth of a run with many users; nothing here makes garbage that only a collection finds."""
+"""Allocations between garbage collections.
+
+Python's default of 700 spends a sixth of the time traversing tuples, and 100,000 a tenth of a run with many users. Our
+code creates no reference cycles, which are all that a collection would free.
+"""
 
 
 def run_flow(
@@ -34,10 +37,10 @@ def run_flow(
     process: int = 0,
     addresses: Sequence[str] = (),
 ) -> None:
-    """Run a flow to its end on this process's worker threads, or as one `process` of those at `addresses`.
+    """Run a flow to its end on this process's worker threads, or as number `process` of the processes at `addresses`.
 
-    Where a single worker fails, the engine prints a stack trace beside the error it raises: what can be foreseen should
-    end a source and be raised after the run instead.
+    If a single worker fails, the engine prints a stack trace in addition to raising the error. An error that can be
+    foreseen should therefore end a source and be raised after the run.
     """
     before = gc.get_threshold()
     gc.set_threshold(FEW, 20, 20)
@@ -59,7 +62,7 @@ def run_flow(
 
 
 def open_recovery(directory: Path, partitions: int) -> RecoveryConfig:
-    """The recovery store in a directory; made with this many partitions, for good, if there is none yet."""
+    """Return the recovery store in a directory; create it with this permanent number of partitions if there is none."""
     directory.mkdir(parents=True, exist_ok=True)
     if not any(directory.glob("part-*.sqlite3")):
         _init_db_dir(directory, partitions)

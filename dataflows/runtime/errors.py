@@ -1,7 +1,7 @@
-"""The first error of this process that ended the flow, whatever the engine makes of it.
+"""The first error that ended the flow in this process, noted before the engine can hide it.
 
-With several workers or processes the engine answers an error in any step by a panic that has neither a cause nor a
-sentence. So every callback that the engine gets is watched: what it raises is noted here before the engine sees it.
+With several workers or processes, the engine turns an error in any step into a panic without a cause or a message.
+Therefore every callback passed to the engine is wrapped, and an error it raises is noted here first.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from bytewax.dataflow import Dataflow, Operator
 
 E = TypeVar("E", bound=BaseException)
 
-SOURCE_PART = ("next_batch", "next_awake", "snapshot")  # what closing one raises, the engine passes over
+SOURCE_PART = ("next_batch", "next_awake", "snapshot")  # not `close`: the engine ignores errors raised there
 SINK_PART = ("write_batch", "snapshot", "close")
 LOGIC = ("on_batch", "on_notify", "on_eof", "notify_at", "snapshot")
 BUILDERS = ("list_parts", "build_part", "build")
@@ -25,20 +25,20 @@ class Turns(Protocol):
     """Receiver of progress notifications of the flow."""
 
     def built(self) -> None:
-        """A sink was built in this process."""
+        """Note that a sink was built in this process."""
 
     def began(self) -> None:
-        """A source partition was built in this process."""
+        """Note that a source partition was built in this process."""
 
     def turned(self) -> None:
-        """A source partition was asked for records."""
+        """Note that the engine polled a source partition."""
 
     def ended(self) -> None:
-        """A source partition has come to its end."""
+        """Note that a source partition reached its end."""
 
 
 class _Slot:
-    """Holds the first error noted; threads may share it."""
+    """Holder of the first error noted; thread-safe."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -57,7 +57,7 @@ _slot = _Slot()
 
 
 def note(error: E) -> E:
-    """Note an error that ends the flow, unless one was noted before; return it, to be raised."""
+    """Note an error that ends the flow, unless one was noted before, and return it for raising."""
     _slot.note(error)
     return error
 
@@ -68,12 +68,12 @@ def first() -> BaseException | None:
 
 
 def clear() -> None:
-    """Forget what was noted: a flow begins."""
+    """Clear the noted error, before a flow starts."""
     _slot.clear()
 
 
 def watch(flow: Dataflow, turns: Turns | None = None) -> None:
-    """Note whatever the callbacks of a flow's steps raise, and tell `turns` that the flow moves."""
+    """Wrap the callbacks of a flow's steps to note their errors and to notify `turns` of progress."""
     for step in _steps(flow.substeps):
         if not getattr(step, "core", False):
             continue
@@ -86,7 +86,7 @@ def watch(flow: Dataflow, turns: Turns | None = None) -> None:
                 _replace(step, "builder", _noting(step.builder, _logic))  # type: ignore[attr-defined]
             case "flat_map_batch":
                 _replace(step, "mapper", _noting(_whole(step.mapper)))  # type: ignore[attr-defined]
-            case _:  # the others call nothing of ours
+            case _:  # the engine's other operators call none of our code
                 pass
 
 
@@ -97,7 +97,7 @@ def _steps(steps: Iterable[Operator]) -> Iterable[Operator]:
 
 
 def _replace(step: Operator, name: str, value: object) -> None:
-    object.__setattr__(step, name, value)  # a step is frozen, and made anew for every run
+    object.__setattr__(step, name, value)  # a step is frozen, but every run builds its own
 
 
 def _source_part(made: Any, *, turns: Turns | None) -> None:
@@ -120,7 +120,7 @@ def _logic(made: Any) -> None:
 
 
 def _whole(mapper: Callable[[Any], Iterable[Any]]) -> Callable[[Any], list[Any]]:
-    """Have a mapper do its work when it is called, and not when the engine takes what it gave."""
+    """Make a mapper do its work when called, not when the engine iterates over its result."""
 
     def mapped(batch: Any) -> list[Any]:
         made = mapper(batch)
@@ -130,7 +130,7 @@ def _whole(mapper: Callable[[Any], Iterable[Any]]) -> Callable[[Any], list[Any]]
 
 
 def _guard(target: Any, names: Iterable[str], on_made: Callable[[Any], None] | None = None) -> None:
-    """Watch methods of one object; the engine looks them up by name at each call."""
+    """Wrap methods of one object in place; the engine looks them up by name at each call."""
     for name in names:
         if (method := getattr(target, name, None)) is not None:
             setattr(target, name, _noting(method, on_made))
@@ -143,7 +143,7 @@ def _noting(call: Callable[..., Any], on_made: Callable[[Any], None] | None = No
             made = call(*args, **kwargs)
             if on_made is not None:
                 on_made(made)
-        except StopIteration:  # how a source says that it has come to its end
+        except StopIteration:  # the end of a source, not an error
             raise
         except Exception as error:
             note(error)

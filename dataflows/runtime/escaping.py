@@ -1,4 +1,4 @@
-r"""Text from outside, made fit to be read: nothing in it steers a terminal, hides, or starts a line of its own."""
+r"""Escaping of text from outside, so that it cannot control a terminal, hide characters or start a new line."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Callable
 
 _HIDDEN = {"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"}
-"""Unicode categories that show nothing of their own: controls, marks of direction, surrogates, line separators."""
+"""Unicode categories without a glyph: control, format, unassigned, private use, surrogate, line separators."""
 
 _PLAIN = str.maketrans({"\N{MINUS SIGN}": "-"})
 """ASCII replacements for the non-ASCII characters in our own output."""
@@ -16,7 +16,7 @@ _PLAIN = str.maketrans({"\N{MINUS SIGN}": "-"})
 def visible(text: str) -> str:
     r"""Return text with every control, format and unassigned character written as an escape.
 
-    A user id may hold terminal escapes, or marks that reverse the text around it.
+    A user id may contain terminal escapes, or marks that reverse the surrounding text.
 
     >>> visible("a\u202eb\x1b[31m")
     'a\\u202eb\\u001b[31m'
@@ -27,14 +27,14 @@ def visible(text: str) -> str:
 
 
 def visible_json(text: str, encoding: str = "utf-8") -> str:
-    r"""Return a JSON document with such characters, and those that an encoding cannot carry, escaped as JSON does it.
+    r"""Return a JSON document with the same characters, and those that an encoding cannot represent, as JSON escapes.
 
-    The line breaks between its parts stay, and whoever reads it finds the same values.
+    Line breaks between elements are kept, and a JSON parser reads the same values.
 
     >>> visible_json('{"id": "a\u202e zoë"}', "ascii")
     '{"id": "a\\u202e zo\\u00eb"}'
     """
-    if text.isascii() and "\x7f" not in text:  # JSON leaves no other ASCII control in a string
+    if text.isascii() and "\x7f" not in text:  # JSON escapes all other ASCII controls
         return text
     keep = _carries(encoding)
     return "".join(
@@ -43,7 +43,7 @@ def visible_json(text: str, encoding: str = "utf-8") -> str:
 
 
 def printable(text: str, encoding: str) -> str:
-    r"""Return text that an encoding can carry: what it cannot is written as an escape.
+    r"""Return text with characters that an encoding cannot represent replaced or written as escapes.
 
     >>> printable("\N{MINUS SIGN}0.5 of zoë", "ascii")
     '-0.5 of zo\\xeb'

@@ -1,4 +1,4 @@
-"""Exit codes: try again, or mend something first."""
+"""Exit codes: retry later, or fix something first."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ class ExitCode(IntEnum):
 
     DONE = 0
     BUG = 1
-    """An error nobody expected; of commands other than `run` also one to be mended."""
+    """An unexpected error; for commands other than `run` also an error that has to be fixed."""
     USAGE = 2
     """The command line is wrong."""
     MEND = 3
-    """Something has to be mended first; to start again is in vain."""
+    """Something has to be fixed first; a restart fails again."""
     TRY_AGAIN = 75
-    """Something was away for a while; a later start may do (EX_TEMPFAIL of sysexits.h)."""
+    """Something was temporarily unavailable; a later start may succeed (EX_TEMPFAIL of sysexits.h)."""
 
 
 def code_of(error: ExpectedError) -> ExitCode:
-    """Return the code of an expected error."""
+    """Return the exit code of an expected error."""
     return ExitCode.TRY_AGAIN if error.transient else ExitCode.MEND
 
 
 def expected(error: BaseException) -> ExpectedError | None:
-    """Return the expected error in an error, also where the engine wrapped it; None of any other."""
+    """Return the expected error in an error's chain of causes (the engine wraps errors), or None."""
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, ExpectedError):
         cause = cause.__cause__

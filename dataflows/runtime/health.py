@@ -1,7 +1,7 @@
-"""Whether this process is alive and ready, for whoever restarts it or sends it work.
+"""Liveness and readiness of this process, for orchestrators and load balancers.
 
-*Alive* is a process whose flow moves: an orchestrator ends one that is not. *Ready* is one that does its work now: its
-flow is built, Kafka answers, and snapshots are being written. Durations go by a monotonic clock.
+A process is *alive* while its flow moves; an orchestrator ends a process that is not. A process is *ready* while its
+flow is built, Kafka answers, and snapshots are being written. Durations use a monotonic clock.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from collections.abc import Callable
 from threading import Lock
 
 SNAPSHOTS = 3
-"""Epochs within which a snapshot must have been written."""
+"""Epochs within which a snapshot has to be written."""
 SNAPSHOT_SECONDS = 10.0
-"""A snapshot that is younger than this is young, however short epochs are."""
+"""Least time (s) within which a snapshot has to be written, however short the epochs are."""
 
 
 class Health:
-    """The health state of this process; thread-safe.
+    """Health state of this process; thread-safe.
 
-    A flow that has not moved for `stuck_seconds` is stuck; `epoch_seconds` is None where no snapshot is taken.
+    A flow that has not moved for `stuck_seconds` is stuck. `epoch_seconds` is None if no snapshots are taken.
     """
 
     def __init__(
@@ -39,42 +39,42 @@ class Health:
         self._away: str | None = "it was not asked yet"
 
     def built(self) -> None:
-        """A sink was built in this process."""
+        """Note that a sink was built in this process."""
         self._sinks = True
 
     def began(self) -> None:
-        """A source partition was built in this process."""
+        """Note that a source partition was built in this process."""
         with self._lock:
             self._parts += 1
 
     def turned(self) -> None:
-        """A source partition was asked for records."""
+        """Note that the engine polled a source partition."""
         self._turned = self._clock()
         if self._snapped is None:
             self._snapped = self._turned
 
     def ended(self) -> None:
-        """A source partition has come to its end."""
+        """Note that a source partition reached its end."""
         with self._lock:
             self._parts -= 1
 
     def snapped(self) -> None:
-        """A snapshot was written."""
+        """Note that a snapshot was written."""
         self._snapped = self._clock()
 
     def answered(self, away: str | None) -> None:
-        """Kafka was asked something: `away` says why it did not answer, None that it did."""
+        """Note the result of a request to Kafka: None if it answered, otherwise the reason why not (`away`)."""
         self._away = away
 
     def dead(self) -> str | None:
-        """Return why this process should be ended; None while its flow moves, is being built, or has ended."""
+        """Return the reason to end this process; None while its flow moves, is being built, or has ended."""
         if self._turned is None or not self._parts:
             return None
         still = self._clock() - self._turned
         return None if still < self._stuck_seconds else f"the flow has not moved for {still:.0f} s"
 
     def unready(self) -> str | None:
-        """Return why this process does not do its work now; None while it does."""
+        """Return the reason why this process is not ready; None while it is."""
         if not self._sinks or (self._parts and self._turned is None):
             return "the flow is being built"
         if (dead := self.dead()) is not None:

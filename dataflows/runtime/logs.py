@@ -1,6 +1,6 @@
-"""Logs: what a run says while it runs, a line each on standard error, as text or as JSON.
+"""Logging of a run to standard error, one record a line, as text or as JSON.
 
-Other commands say warnings in one plain form, and nothing else of the log.
+Other commands log only warnings and errors, in one plain format.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from dataflows.config.settings import LogSettings
 
 OURS = ("dataflows", "detectors", "schemas")
-"""The loggers of this project; what libraries log is shown from warnings on."""
+"""Loggers of this project; those of libraries log at level WARNING and above."""
 
 
 class Text(logging.Formatter):
-    """Time, level, logger and message."""
+    """Formatter of text lines: time, level, logger and message."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the record as one line."""
+        """Return the record as one line, followed by the lines of its traceback."""
         said = f"{_time(record)} {record.levelname} {record.name} {_one_line(record.getMessage())}"
         if not record.exc_info:
             return said
@@ -34,7 +34,7 @@ class Text(logging.Formatter):
 
 
 class Json(logging.Formatter):
-    """One JSON object a line; `process` is the number of a cluster's process."""
+    """Formatter of JSON lines, one object a record; `process` is the number of a cluster's process."""
 
     def __init__(self, process: int | None = None) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ class Json(logging.Formatter):
 
 
 class Plain(logging.Formatter):
-    """A warning as commands say it that are no service."""
+    """Formatter of warnings in commands other than a run: level and message."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as one line."""
@@ -64,7 +64,7 @@ class Plain(logging.Formatter):
 
 
 class _StandardError(logging.Handler):
-    """Writes to whatever standard error is at the time."""
+    """Handler that writes to the current `sys.stderr`, which may be replaced after the handler is made."""
 
     def __init__(self, formatter: logging.Formatter, before: str = "") -> None:
         super().__init__()
@@ -80,14 +80,14 @@ class _StandardError(logging.Handler):
 
 
 def configure(settings: LogSettings, process: int | None = None) -> None:
-    """Log as the settings say, as the only handler there is; `process` is the number of a cluster's process."""
+    """Configure logging from the settings, replacing earlier calls; `process` is the number of a cluster's process."""
     formatter = Json(process) if settings.format == "json" else Text()
     _install(_StandardError(formatter, "" if process is None else LOG), settings.level.upper())
 
 
 def configure_plain() -> None:
-    """Say warnings and worse in one plain form."""
-    _install(_StandardError(Plain()), "NOTSET")  # as the root says: from warnings on
+    """Configure logging of warnings and errors in one plain format."""
+    _install(_StandardError(Plain()), "NOTSET")  # inherit the level of the root logger: WARNING
 
 
 def _install(handler: logging.Handler, level: str) -> None:

@@ -1,4 +1,4 @@
-"""Serves metrics and health over HTTP: `/metrics`, `/live` and `/ready`, and 404 for anything else."""
+"""HTTP server of metrics and health: `/metrics`, `/live` and `/ready`, and 404 for any other path."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ TEXT = ("Content-Type", "text/plain; charset=utf-8")
 
 
 class MetricsServer:
-    """Answers on a port of one address until closed, on threads of its own.
+    """HTTP server on a port of one address, running on its own threads until closed.
 
-    Errors: `OSError` when the address cannot be taken.
+    Raises:
+        OSError: if the address cannot be bound.
     """
 
     def __init__(self, host: str, port: int, registry: CollectorRegistry, health: Health) -> None:
@@ -32,7 +33,7 @@ class MetricsServer:
             daemon_threads = True
 
             def server_bind(self) -> None:
-                """Bind without asking a name server for a name that nobody needs."""
+                """Bind without the base class's lookup of the host name."""
                 TCPServer.server_bind(self)
                 self.server_name, self.server_port = host, self.server_address[1]
                 self.setup_environ()
@@ -44,18 +45,18 @@ class MetricsServer:
 
     @property
     def port(self) -> int:
-        """The port it listens on."""
+        """Return the port on which the server listens."""
         return self._server.server_port
 
     def close(self) -> None:
-        """Stop answering."""
+        """Stop the server."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
 
 
 def answer_with(registry: CollectorRegistry, health: Health) -> Application:
-    """Return the WSGI application."""
+    """Return the WSGI application that serves metrics and health."""
     metrics: Any = make_wsgi_app(registry)
 
     def answer(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
@@ -80,7 +81,7 @@ def _say(start_response: StartResponse, problem: str | None, fine: str) -> Itera
 
 
 class _Quiet(WSGIRequestHandler):
-    """Does not print a line for each request."""
+    """Request handler that does not log requests."""
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class names it so
-        """Say nothing."""
+        """Discard the message."""

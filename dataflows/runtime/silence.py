@@ -1,7 +1,7 @@
-"""Silence as a fault: whether scoring stopped, shrank or degraded, and why, in sentences and in the log.
+"""Reports of scoring that stopped, shrank or degraded, with the reasons, as sentences and in the log.
 
-A replay states it in its summary, its report and the terminal. A live run logs a warning once when a state begins and
-once when it ends, over windows of `WINDOW` decision points or events; the counts behind it are metrics.
+A replay reports it in its summary, its report and the terminal. A live run logs a warning once when such a state begins
+and once when it ends, over windows of `WINDOW` decision points or events. The underlying counts are metrics.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import Any
 log = logging.getLogger(__name__)
 
 WINDOW = 2_000
-"""Decision points, or events, over which a live run's shares are taken."""
+"""Least number of decision points, or events, in a window over which a live run computes shares."""
 MOST = 0.5
-"""From this share on something is called a fault."""
+"""Share from which a state is reported."""
 OVER = 0.1
-"""Below this share it is over."""
+"""Share below which a reported state has ended."""
 
 CAUSES = {
     "no_version": "no model version was old enough",
@@ -27,16 +27,16 @@ CAUSES = {
     "few_events": "their users had shown fewer events than the policy asks for",
     "model_silent": "the model says nothing about such points",
 }
-"""Why points had no score."""
+"""Reasons for points without a score."""
 SILENT = {
     "promise": "no threshold has shown the promised precision yet",
     "budget": "no threshold keeps to the budget of warnings",
 }
-"""Why no score could warn."""
+"""Reasons for points at which no score could raise a warning."""
 
 
 def silence_sentences(summary: Mapping[str, Any]) -> list[str]:
-    """Return what a replay's summary shows of scoring that stopped, shrank or degraded, a sentence each."""
+    """Return one sentence for each sign in a replay's summary that scoring stopped, shrank or degraded."""
     told = []
     points, unscored = summary["decision_points"], summary["unscored"]
     for cause, said in CAUSES.items():
@@ -67,7 +67,7 @@ def silence_sentences(summary: Mapping[str, Any]) -> list[str]:
 
 
 class Watch:
-    """Logs each change of state once. Without `shares`, as in a replay, shares are left to the summary."""
+    """Logger of changes of state, once each. Without `shares`, as in a replay, only the summary reports shares."""
 
     def __init__(self, *, shares: bool = True) -> None:
         self._lock = Lock()
@@ -76,17 +76,17 @@ class Watch:
         self._on: set[str] = set()
 
     def points(self, points: int, causes: Mapping[str, int]) -> None:
-        """Count decision points and those without a score, or without a threshold to reach, by cause."""
+        """Count decision points and, by cause, those without a score or without a threshold to reach."""
         said = {cause: f"had no score: {CAUSES[cause]}" for cause in CAUSES}
         said |= {cause: f"could not have warned: {SILENT[cause]}" for cause in SILENT}
         self._count("points", points, causes, said)
 
     def events(self, events: int, late: int) -> None:
-        """Count events, and those that were late."""
+        """Count events and late events."""
         self._count("events", events, {"late": late}, {"late": "were late and not counted"})
 
     def failed(self, kind: str, sentence: str) -> None:
-        """Log that something fails, once until `worked` is called."""
+        """Log that something of this kind fails, once until `worked` is called."""
         with self._lock:
             if kind in self._on:
                 return
@@ -94,7 +94,7 @@ class Watch:
         log.warning("%s", sentence)
 
     def worked(self, kind: str) -> None:
-        """Log that it works again, if it had failed."""
+        """Log that this kind works again, if it had failed."""
         with self._lock:
             if kind not in self._on:
                 return

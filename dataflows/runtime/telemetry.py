@@ -1,4 +1,4 @@
-"""Counts of what happened, kept once and shown twice: as Prometheus metrics and in a replay's summary."""
+"""Counters of a process, shown as Prometheus metrics and in a replay's summary."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from schemas.records.rejects import Reject, RejectReason
 
 
 class Family(NamedTuple):
-    """Counters of one name, told apart by one label."""
+    """Counters that share a name and differ in the value of one label."""
 
     label: str
     values: tuple[str, ...] | None
-    """All that the label can be, so that each is there from the start; None where only traffic can tell."""
+    """All values of the label, each exported from the start; None if the values depend on the traffic."""
     text: str
 
 
-_disable_created: Callable[[], None] = disable_created_metrics  # the library gives it no type
+_disable_created: Callable[[], None] = disable_created_metrics  # the library has no type for it
 
 KINDS: tuple[str, ...] = get_args(ModerationEvent.model_fields["kind"].annotation)
 WARNINGS = tuple(tier.value for tier in Tier if tier.rank)
@@ -87,14 +87,14 @@ FAMILIES = {
     "scorer_versions": Family("scorer", None, "New versions of toxicity scorers that were compared with the last."),
     "scorer_shifts": Family("scorer", None, "Those among them whose values are distributed otherwise."),
 }
-"""Every counter with a label. A value that is not there before it is first counted hides its first increase."""
+"""All counters with one label. A label value that is not exported before its first count hides its first increase."""
 
 
 class Telemetry:
-    """Counters of one process; batches are counted in one go. A `live` run also logs when scoring degrades."""
+    """Counters of one process, incremented once per batch. A `live` run also logs when scoring degrades."""
 
     def __init__(self, *, live: bool = False) -> None:
-        _disable_created()  # a second series for each, which says no more than a restart does
+        _disable_created()  # a second series per counter, which only repeats the time of the restart
         self.registry = CollectorRegistry()
         self.watch = Watch(shares=live)
         self._lock = Lock()
@@ -112,7 +112,7 @@ class Telemetry:
             ["subject", "field"],
             registry=self.registry,
         )
-        for subject, parts in PARTS.items():  # a first increase shows only where there was a 0 before
+        for subject, parts in PARTS.items():  # Prometheus sees a first increase only if a 0 was exported before
             for part in sorted(parts):
                 self._metrics["mended_parts"].labels(subject, part)
         self.build = Gauge(
@@ -168,51 +168,51 @@ class Telemetry:
         )
 
     def snapped(self, stall_ms: int) -> None:
-        """Note that a snapshot was written just now, for which a source partition stood still so long."""
+        """Record a snapshot that was written just now, and how long (ms) it stalled a source partition."""
         self._stalls.observe(stall_ms / 1_000)
         self._last_snapshot.set(now_ms() / 1_000)
 
     def expect(self, name: str, labels: Iterable[str]) -> None:
-        """Let a counter have these label values from now on, at zero, where only a deployment can tell them."""
+        """Export label values of a counter at zero from now on, if they depend on the deployment."""
         for label in labels:
             self._metrics[name].labels(label)
 
     def add(self, name: str, counts: Counter[str]) -> None:
-        """Count a batch."""
-        counts = +counts  # without zeros
+        """Add the counts of a batch, by label; two labels are joined by a dot."""
+        counts = +counts  # drop zeros
         metric = self._metrics[name]
         with self._lock:
             self._counts.setdefault(name, Counter()).update(counts)
-        several = len(metric._labelnames) > 1  # noqa: SLF001 - nothing else tells
+        several = len(metric._labelnames) > 1  # noqa: SLF001 - there is no public attribute
         for label, amount in counts.items():
             metric.labels(*label.split(".", 1) if several else (label,)).inc(amount)
 
     def counts(self, name: str) -> dict[str, int]:
-        """What was counted so far, by label, in a stable order."""
+        """Return the counts so far by label, sorted by label."""
         with self._lock:
             return dict(sorted(self._counts.get(name, Counter()).items()))
 
     def decoded(self, events: Iterable[Event], rejects: list[Reject], mended: Counter[str]) -> None:
-        """Count a decoded batch, and the optional parts that were mended in it."""
+        """Count the events, rejects and mended optional parts of a decoded batch."""
         self.add("events", Counter(["chat_message" if isinstance(e, ChatMessage) else e.kind for e in events]))
         self.add("rejects", Counter([reject.reason.value for reject in rejects]))
         self.add("mended_parts", mended)
 
     def measured(self, batches: Iterable[Mapping[str, Counter[str]]]) -> None:
-        """Count what lanes measured of themselves."""
+        """Add the counts that lanes reported, by counter name."""
         for counts in batches:
             for name, labelled in counts.items():
                 self.add(name, labelled)
 
     def fates(self, batches: Iterable[Mapping[str, int]]) -> None:
-        """Count what became of examples that were not learnt at once."""
+        """Count the fates of examples that were not learnt at once."""
         fates: Counter[str] = Counter()
         for batch in batches:
             fates.update(batch)
         self.add("examples", fates)
 
     def served(self, batches: Sequence[ServedBatch]) -> None:
-        """Count points that had no score, or no threshold to reach, and log when most have none."""
+        """Count points without a score or without a threshold to reach, and log when they are the majority."""
         unscored, silent = Counter[str](), Counter[str]()
         for batch in batches:
             unscored.update(batch.unscored)
@@ -222,7 +222,7 @@ class Telemetry:
         self.watch.points(sum(map(len, batches)), unscored + silent)
 
     def judged(self, publications: Sequence[Publication]) -> None:
-        """Count what is published."""
+        """Count published risk events and tombstones, and the tiers that were raised."""
         raised: Counter[str] = Counter()
         published: Counter[str] = Counter()
         for _, event in publications:

@@ -1,8 +1,8 @@
-"""Ends a process that is asked to end, whatever it is doing.
+"""Immediate termination of a process by a signal, even during long compiled code.
 
-A signal without a handler ends a process, unless it is the first of its container (PID 1): then the kernel drops it.
-A handler in Python runs between two steps of the main thread, and a step may be seconds of compiled code. So Python is
-made to note the signal in a pipe as it arrives, and a thread that reads the pipe ends the process.
+A signal without a handler ends a process, but the kernel drops it for the first process of a container (PID 1). A
+handler in Python runs between two instructions of the main thread, and one instruction may be seconds of compiled code.
+Therefore Python writes each signal to a pipe as it arrives, and a thread that reads the pipe ends the process.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ ENDING = (signal.SIGTERM, signal.SIGHUP)
 
 
 def end_when_asked(status: int | None = None) -> None:
-    """Let SIGTERM and SIGHUP end this process at once, until other handlers take their place.
+    """Make SIGTERM and SIGHUP end this process immediately, until other handlers replace these.
 
-    It ends with `status`, or as what the signal ended. Call this in the main thread, before anything that takes time.
-    What was ignored before (`nohup`) stays ignored.
+    The exit status is `status`, or 128 plus the signal's number if that is None. Call this in the main thread, before
+    anything that takes time. A signal that is ignored already (`nohup`) stays ignored.
     """
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    os.register_at_fork(after_in_child=_note_nothing)  # what a child notes is its own
+    os.register_at_fork(after_in_child=_note_nothing)  # a child must not write to this pipe
     for number in ENDING:
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, _noted)
@@ -32,12 +32,12 @@ def end_when_asked(status: int | None = None) -> None:
 
 
 def _note_nothing() -> None:
-    with suppress(ValueError):  # forked by a thread, which keeps no signals
+    with suppress(ValueError):  # only the main thread may set it, and another thread forked
         signal.set_wakeup_fd(-1)
 
 
 def _noted(_number: int, _frame: object) -> None:
-    """Do nothing: the signal stands in the pipe."""
+    """Do nothing: the pipe already contains the signal."""
 
 
 def _end(reading: int, status: int | None) -> None:

@@ -1,4 +1,4 @@
-"""Reads text that people write by one rule: UTF-8, a byte order mark is ignored, another encoding is named."""
+"""Reading of text files written by people: UTF-8, without byte order mark; errors name another encoding."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import codecs
 from pathlib import Path
 
 MARK = codecs.BOM_UTF8
-"""The byte order mark that Windows programs put before UTF-8 text."""
+"""The byte order mark that Windows programs write before UTF-8 text."""
 
 LARGEST = 16 << 20
-"""Bytes of the largest settings, policy, mapping or secret file that is read."""
+"""Largest size (bytes) of a settings, policy, mapping or secret file."""
 
 _FOREIGN = (
     (codecs.BOM_UTF32_LE, "UTF-32"),
@@ -20,7 +20,7 @@ _FOREIGN = (
 
 
 class TextError(ValueError):
-    """Bytes that are not text as it is read here. `what` is a predicate, such as `UTF-16`; nothing is quoted."""
+    """Bytes that are not acceptable text. `what` is a predicate, such as `UTF-16`; no content is quoted."""
 
     def __init__(self, what: str, advice: str = "save it as UTF-8 text") -> None:
         super().__init__(f"is {what}: {advice}")
@@ -28,7 +28,7 @@ class TextError(ValueError):
 
 
 def foreign_encoding(data: bytes) -> str | None:
-    """Return the encoding that a byte order mark at the start of `data` names, None for UTF-8 or no mark.
+    """Return the encoding of a byte order mark at the start of `data`; None for UTF-8 or no mark.
 
     >>> foreign_encoding("a".encode("utf-16"))
     'UTF-16'

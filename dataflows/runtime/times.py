@@ -1,8 +1,9 @@
-"""Reads ISO 8601 times, by the same rule wherever one is written.
+"""Parsing of ISO 8601 times, by the same rule for all inputs.
 
 A day (`2024-03-01`, `20240301`, `2024-W09-5`) may be followed by `T` or a space and a time of day with or without
-colons, seconds and a fraction after a point or a comma, and by `Z` or an offset. Letters may be small. What names no
-zone is UTC, and what is finer than a millisecond is cut. A leap second, 23:59:60 UTC, is the second after 23:59:59.
+colons, seconds and a fraction after a point or a comma, and by `Z` or an offset. Letters may be lower case. A time
+without a zone is UTC. Digits finer than a millisecond are truncated. A leap second, 23:59:60 UTC, equals the second
+after 23:59:59.
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ _ISO = re.compile(
 
 
 def iso_ms(text: str) -> int:
-    """Return an ISO 8601 time in milliseconds since 1970, which is negative before.
+    """Return an ISO 8601 time in milliseconds since 1970, negative for earlier times.
 
     >>> iso_ms("2016-12-31t23:59:60z") == iso_ms("2017-01-01T01:00:00,000+0100")
     True
 
     Raises:
-        ValueError: if it is none.
+        ValueError: if the text is not an ISO 8601 time.
     """
     if text[10:11] in ("T", " "):
         try:
@@ -42,12 +43,12 @@ def iso_ms(text: str) -> int:
 
 
 def epoch_ms(moment: datetime) -> int:
-    """Return a datetime in milliseconds since 1970; UTC where it names no zone."""
+    """Return a datetime in milliseconds since 1970; a datetime without a zone is UTC."""
     return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH) // _MILLISECOND
 
 
 def _thorough(text: str) -> int:
-    """Read what Python's own parser does not, at some ten times its cost."""
+    """Parse the forms that Python's own parser rejects, at about ten times its cost."""
     found = _ISO.fullmatch(text.strip(" ")) if len(text) <= _LONGEST else None
     if found is None:
         raise ValueError("not an ISO 8601 time")
@@ -70,7 +71,7 @@ def iso_datetime(text: str) -> datetime:
     """Return an ISO 8601 time as a datetime in UTC.
 
     Raises:
-        ValueError: if it is none, or lies beyond the years 1 to 9999.
+        ValueError: if the text is not an ISO 8601 time, or lies outside the years 1 to 9999.
     """
     try:
         return _EPOCH + iso_ms(text) * _MILLISECOND

@@ -1,1 +1,1 @@
-"""Where records come from."""
+"""Sources of records: log files and Kafka topics."""

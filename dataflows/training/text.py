@@ -1,4 +1,4 @@
-"""Trains a text scorer on labelled messages, and measures it on groups of messages that it never saw."""
+"""Trains a text scorer on labelled messages, and tests it on groups of messages that were not used in training."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from evaluation.intervals import Figure, compare_scores
 from schemas.errors import ExpectedError
 
 STRENGTH = 5.0
-"""Inverse of the L2 penalty; chosen on a tenth of CONDA's matches that is neither trained nor tested on."""
+"""Inverse of the L2 penalty, chosen on a tenth of CONDA's matches that is used for neither training nor test."""
 CALIBRATED_ON = 10
-"""Of a hundred groups, how many are left to fit the calibration on."""
+"""Percentage of the groups held out to fit the calibration."""
 LEAST = 50
-"""Messages of either label that training, calibration and test each need."""
+"""Minimum number of messages of each label in training, calibration and test."""
 
 
 class TrainingError(ExpectedError, ValueError):
-    """Messages that no scorer can be trained on, in a sentence."""
+    """Messages that no scorer can be trained on; the text is a sentence."""
 
 
 class Message(NamedTuple):
-    """A labelled message, and the group it is dealt to training, calibration or test with."""
+    """A labelled message and its group; a whole group is assigned to training, calibration or test."""
 
     text: str
     toxic: bool
@@ -45,10 +45,11 @@ class Message(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where labelled messages are: the columns of a file, and which labels mean toxic.
+    """A file of labelled messages: its columns, and the labels that mean toxic.
 
-    A row without a label is unknown, not clean, and left out. Rows of one `group` stay together, such as those of a
-    match; without such a column equal messages do.
+    A row without a label is unknown, not clean, and left out. Rows with the same `group`, such as those of one match,
+    stay in one split. Without a group column, messages of equal normalised form are one group, and copies with the same
+    label are left out.
     """
 
     path: Path
@@ -59,7 +60,10 @@ class Source:
 
 
 class Trained(NamedTuple):
-    """A scorer, and what it reached on the test groups: messages, positives, and the figures over them."""
+    """A scorer and its figures on the test messages.
+
+    `trained` and `tested` count messages; `positives` counts the toxic test messages.
+    """
 
     scorer: TextScorer
     trained: int
@@ -71,12 +75,12 @@ class Trained(NamedTuple):
 
 
 def train(source: Source, test_share: int) -> Trained:
-    """Train on some groups, calibrate on others, and test once on `test_share` of a hundred.
+    """Train on some groups, calibrate on others, and test once on `test_share` percent of the groups.
 
-    Which groups is decided by a hash of their names, so the same file gives the same scorer and the same figures.
+    A hash of its name assigns a group to a split, so the same file gives the same scorer and the same figures.
 
     Raises:
-        TrainingError: if a part has too few messages of either label.
+        TrainingError: if a split has too few messages of either label.
         LogError: if the file cannot be read.
     """
     messages = list(_messages(source))
@@ -127,43 +131,44 @@ def _messages(source: Source) -> Iterator[Message]:
 
 
 def _message(source: Source, cells: list[Any], seen: set[tuple[str, bool]]) -> Iterator[Message]:
-    """The message of a row, if it has a text, a label, and no copy before it."""
+    """Yield the message of a row if it has a text and a label and, without a group column, is no copy of another."""
     text, label, *group = cells
     if not isinstance(text, str) or not text or label in (None, ""):
         return
     try:
         text.encode()
-    except UnicodeEncodeError:  # half a surrogate pair is no text
+    except UnicodeEncodeError:  # a lone surrogate is no valid text
         return
     toxic = str(label) in source.positive
     if group:
         yield Message(text, toxic, str(group[0]))
         return
     form = skeleton(plain(excerpt(text)))
-    if (form, toxic) not in seen:  # a message that was copied a thousand times is one piece of evidence
+    if (form, toxic) not in seen:  # copies of a message are not independent evidence
         seen.add((form, toxic))
         yield Message(text, toxic, form)
 
 
 def _bucket(group: str) -> int:
-    """A number below 100 that depends on a group's name alone."""
+    """Return a number below 100 that depends only on the group's name."""
     return int.from_bytes(blake2b(group.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big") % 100
 
 
 def _fit(texts: list[str], toxic: NDArray[np.bool_]) -> TextScorer:
-    """Logistic regression on n-grams that count for as much as they tell the classes apart.
+    """Fit a logistic regression on n-gram counts, each scaled by how well the n-gram separates the classes.
 
-    Each is weighed by its log-count ratio (Wang and Manning, ACL 2012), half of it, which shrinks less what is rare;
-    afterwards that is folded into the weights.
+    The scale is the mean of 1 and the absolute log-count ratio (Wang and Manning, ACL 2012); the ratio alone would
+    shrink rare n-grams more. Counts are divided by the square root of the message's number of n-grams. The weights of
+    the scorer include the scale.
     """
     buckets, owner = hashed(texts)
     many = np.bincount(owner, minlength=len(texts))
-    seen = np.unique(owner * (1 << BITS) + buckets)  # each n-gram once for each message
+    seen = np.unique(owner * (1 << BITS) + buckets)  # each n-gram counts once per message
     of_toxic = toxic[seen >> BITS]
     ratio = _share(seen[of_toxic]) / _share(seen[~of_toxic])
     told = 0.5 + 0.5 * np.abs(log(ratio))
     shape = (len(texts), 1 << BITS)
-    counts = csr_matrix((told[buckets] / np.sqrt(many[owner]), (owner, buckets)), shape=shape)  # equal places add up
+    counts = csr_matrix((told[buckets] / np.sqrt(many[owner]), (owner, buckets)), shape=shape)  # duplicates add up
     model = LogisticRegression(C=STRENGTH, max_iter=500)
     model.fit(counts, toxic)
     weights, bias = (model.coef_[0] * told).astype(np.float32), float(model.intercept_[0])
@@ -171,7 +176,7 @@ def _fit(texts: list[str], toxic: NDArray[np.bool_]) -> TextScorer:
 
 
 def _share(seen: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Each bucket's share of what was seen, none of them without any."""
+    """Return each bucket's share of the n-grams in `seen`; half a count is added to each, so that no share is zero."""
     counts = np.bincount(seen & ((1 << BITS) - 1), minlength=1 << BITS) + 0.5
     shares: NDArray[np.float64] = counts / counts.sum()
     return shares

@@ -1,4 +1,4 @@
-"""The beta distribution, by steps that every processor computes alike: see `detectors.base.elementary`."""
+"""The beta distribution, with the same bits on every processor: see `detectors.base.elementary`."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ LOG_ROOT_2PI: Final = 0.9189385332046727
 SMALLEST: Final = 1e-300
 """Replacement for a zero term of the continued fraction (Thompson and Barnett, 1986)."""
 ENOUGH: Final = 3e-16
-"""The fraction is good enough once a step changes it by less than this share."""
+"""Convergence tolerance: the fraction ends once a step changes it by less than this relative amount."""
 MOST_STEPS: Final = 10_000
 
 
 def log_gamma(value: float) -> float:
-    """Return the logarithm of the gamma function of a positive number, by Stirling's series from 12 on."""
+    """Return the logarithm of the gamma function of a positive number.
+
+    The argument is shifted to 12 or more, where Stirling's series is evaluated.
+    """
     factor, lifted = 1.0, value
     while lifted < 12.0:
         factor *= lifted
@@ -33,7 +36,7 @@ def log_gamma(value: float) -> float:
 
 
 def beta_below(share: float, right: float, wrong: float) -> float:
-    """Return how likely a number with the distribution Beta(right, wrong) is below `share`; both are positive.
+    """Return the probability that a Beta(right, wrong) variable is below `share`; both parameters are positive.
 
     This is the regularised incomplete beta function, by its continued fraction (Numerical Recipes, 3rd ed., 6.4).
     """
@@ -49,7 +52,7 @@ def beta_below(share: float, right: float, wrong: float) -> float:
 
 
 def _fraction(share: float, right: float, wrong: float) -> float:
-    """Return the continued fraction, by Lentz's method."""
+    """Return the continued fraction of the incomplete beta function, by Lentz's method."""
     both = right + wrong
     above, below = 1.0, 1.0 / _not_zero(1.0 - both * share / (right + 1.0))
     found = below

@@ -1,9 +1,9 @@
 """Exponentials and logarithms that give the same bits on every processor.
 
-The functions of a C library and of numpy differ in the last bits from one instruction set to another. These take only
-steps whose results IEEE 754 fixes (addition, multiplication, division, comparison), in a fixed order. The method and
-the coefficients are those of FDLIBM (Sun Microsystems, 1993): reduce the argument, then evaluate a polynomial. Errors
-are below one unit in the last place. `detectors.base.elementwise` has the same functions for arrays.
+C libraries and numpy return results whose last bits differ between instruction sets. These functions use only
+operations whose results IEEE 754 fixes (addition, multiplication, division, comparison), in a fixed order. The method
+and the coefficients are those of FDLIBM (Sun Microsystems, 1993): reduce the argument, then evaluate a polynomial.
+Errors are below one unit in the last place. `detectors.base.elementwise` has the same functions for arrays.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from librt.vecs import vec
 from mypy_extensions import i64
 
 LN2_HIGH: Final = 6.93147180369123816490e-01
-"""The leading 33 bits of log(2): its product with a whole number below 2**20 is exact."""
+"""The leading 33 bits of log(2): its product with an integer below 2**20 is exact."""
 LN2_LOW: Final = 1.90821492927058770002e-10
 """log(2) minus `LN2_HIGH`."""
 PER_LN2: Final = 1.44269504088896338700
 """1 / log(2)."""
 ROUNDER: Final = 6755399441055744.0
-"""1.5 * 2**52: adding and subtracting it rounds to a whole number, ties to even."""
+"""1.5 * 2**52: adding and subtracting it rounds to an integer, ties to even."""
 SPLITTER: Final = 201326592.0
 """1.5 * 2**27: adding and subtracting it rounds a number below 1 to 26 bits."""
 SQRT_HALF: Final = 0.7071067811865476
@@ -31,7 +31,7 @@ P2: Final = -2.77777777770155933842e-03
 P3: Final = 6.61375632143793436117e-05
 P4: Final = -1.65339022054652515390e-06
 P5: Final = 4.13813679705723846039e-08
-"""Of x * (exp(x) + 1) / (exp(x) - 1) in x**2."""
+"""`P1` to `P5`: polynomial coefficients in x**2 of x * (exp(x) + 1) / (exp(x) - 1)."""
 L1: Final = 6.666666666666735130e-01
 L2: Final = 3.999999999940941908e-01
 L3: Final = 2.857142874366239149e-01
@@ -39,23 +39,23 @@ L4: Final = 2.222219843214978396e-01
 L5: Final = 1.818357216161805012e-01
 L6: Final = 1.531383769920937332e-01
 L7: Final = 1.479819860511658591e-01
-"""Of (log(1 + s) - log(1 - s)) / s - 2 in s**2."""
+"""`L1` to `L7`: polynomial coefficients in s**2 of (log(1 + s) - log(1 - s)) / s - 2."""
 EXP_HIGHEST: Final = 709.782712893384
-"""Above this `exp` is infinite."""
+"""`exp` returns infinity above this."""
 EXP_LOWEST: Final = -745.1332191019411
-"""Below this `exp` is zero."""
+"""`exp` returns zero below this."""
 SMALLEST: Final = 2.2250738585072014e-308
-"""The smallest normal number."""
+"""The smallest normal double."""
 FADED: Final = 1.1830521861667747e-271
-"""2**-900: a decayed sum below this counts as nothing, after 900 half-lives.
+"""2**-900: a decayed sum below this counts as zero, after 900 half-lives.
 
-A little further down a double loses its digits one by one, and a quotient of two such sums would be of any value.
+A little further down, doubles lose precision digit by digit, and a quotient of two such sums could take any value.
 """
 RAISED: Final = 18014398509481984.0
-"""2**54: lifts a number below `SMALLEST` among the normal ones."""
+"""2**54: scales a number below `SMALLEST` into the normal range."""
 
 POWERS = vec[float]([ldexp(1.0, power) for power in range(-1022, 1024)])
-"""Powers of two that are normal numbers."""
+"""The powers of two that are normal doubles, from 2**-1022 to 2**1023."""
 
 
 def scaled(value: float, power: i64) -> float:
@@ -68,7 +68,7 @@ def scaled(value: float, power: i64) -> float:
 
 
 def _kernel(high: float, low: float) -> float:
-    """Return the exponential of `high - low`, which is between -0.35 and 0.35."""
+    """Return the exponential of `high - low`; the difference is between -0.35 and 0.35."""
     rest = high - low
     square = rest * rest
     curve = rest - square * (P1 + square * (P2 + square * (P3 + square * (P4 + square * P5))))
@@ -88,7 +88,7 @@ def exp(value: float) -> float:
 
 
 def exp2(value: float) -> float:
-    """Return 2 to the power of `value`; exact for whole numbers."""
+    """Return 2 to the power of `value`; exact for integers."""
     if value != value:  # noqa: PLR0124
         return value
     if value >= 1024.0:
@@ -114,7 +114,7 @@ def log(value: float) -> float:
 
 
 def log1p(value: float) -> float:
-    """Return the natural logarithm of `1 + value`, exact to the last places for small values too."""
+    """Return the natural logarithm of `1 + value`, accurate to the last places for small values too."""
     if value != value or value == inf:  # noqa: PLR0124
         return value
     if value <= -1.0:
@@ -125,7 +125,7 @@ def log1p(value: float) -> float:
 
 
 def _log_of(value: float, power: float, lost: float) -> float:
-    """Return `log(value) + power * log(2) + lost` of a normal number; `lost` is a correction in its last places."""
+    """Return `log(value) + power * log(2) + lost` for a normal number; `lost` corrects the last places."""
     while value >= 18446744073709551616.0:
         value *= 5.421010862427522e-20
         power += 64.0
@@ -155,10 +155,10 @@ def _log_of(value: float, power: float, lost: float) -> float:
 
 
 def logistic(log_odds: float) -> float:
-    """Return the probability that these log-odds stand for."""
+    """Return the probability that corresponds to log-odds."""
     return 1.0 / (1.0 + exp(-log_odds))
 
 
 def symlog(value: float) -> float:
-    """Return `sign(value) * log1p(|value|)`, with the sign of a zero or NaN."""
+    """Return `sign(value) * log1p(|value|)`; zero and NaN keep their sign."""
     return copysign(log1p(abs(value)), value)

@@ -1,7 +1,7 @@
-"""The functions of `detectors.base.elementary` for arrays: the same bits for every element, by the same steps.
+"""The functions of `detectors.base.elementary` for arrays: the same operations, with the same bits for every element.
 
-Arithmetic on arrays, element by element, is fixed by IEEE 754 on every processor. A sum over an axis is not, unless its
-order is: `ordered_sum` adds one after the other.
+IEEE 754 fixes elementwise arithmetic on every processor. It fixes a sum over an axis only if the order of additions is
+fixed, as in `ordered_sum`.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from detectors.base import elementary as one
 
 Floats = NDArray[np.float64]
 FEW = 32 if str(one.__file__).endswith(".py") else 512
-"""Up to so many elements, one by one is quicker than by steps over arrays."""
+"""Up to this many elements, a scalar loop is faster than array operations; more if `elementary` is compiled."""
 AT_ONCE = 8_192
-"""Elements that are worked on at a time: what the steps leave stays in the processor's cache."""
+"""Elements per block, so that intermediate results stay in the processor's cache."""
 
 _MANTISSA = np.int64(0xFFFFFFFFFFFFF)
 _BASE = np.int64(0x3FE6A09E667F3BCD)
@@ -28,7 +28,7 @@ _POWERS = np.ldexp(1.0, np.arange(-1022, 1024))
 
 
 def _for_arrays(few: Callable[[float], float], function: Callable[[Floats], Floats]) -> Callable[[Any], Floats]:
-    """Return the function of arrays of any shape and size; `few` is the same function of a number."""
+    """Return a function of arrays of any shape and size; `few` is the same function of one number."""
 
     def whole(values: Any) -> Floats:
         given = np.asarray(values, dtype=np.float64)
@@ -98,7 +98,7 @@ def _exp2(values: Floats) -> Floats:
 
 
 def _beyond(found: Floats, values: Floats, lowest: float, highest: float) -> Floats:
-    """Put in what lies beyond the ends, and NaN."""
+    """Write the results outside the range: zero below `lowest`, infinity above `highest`, NaN for NaN."""
     found[values < lowest] = 0.0
     found[values > highest] = np.inf
     np.copyto(found, values, where=np.isnan(values))
@@ -116,7 +116,7 @@ def _log(values: Floats) -> Floats:
 
 
 def _log1p(values: Floats) -> Floats:
-    """Return the natural logarithm of one more than each value."""
+    """Return the natural logarithm of `1 + value` for each value."""
     whole = 1.0 + values
     lost = values - (whole - 1.0)
     large = whole > 2.0
@@ -127,12 +127,12 @@ def _log1p(values: Floats) -> Floats:
 
 
 def _squash(values: Floats) -> Floats:
-    """Return `sign(value) * log1p(|value|)` of each value."""
+    """Return `sign(value) * log1p(|value|)` for each value."""
     return np.copysign(_log1p(np.abs(values)), values)
 
 
 def _ends(found: Floats, values: Floats, lowest: float) -> Floats:
-    """Put in what has no logarithm as a normal number: the lowest value and what is below, infinity, NaN."""
+    """Write the special results: NaN below `lowest`, minus infinity at it; infinity and NaN stay as they are."""
     if not (values > lowest).all() or not (values < np.inf).all():
         found[values < lowest] = np.nan
         found[values == lowest] = -np.inf
@@ -179,7 +179,7 @@ def _polynomial(values: Floats, coefficients: tuple[float, ...]) -> Floats:
 
 
 def _logistic(values: Floats) -> Floats:
-    """Return the probability that log-odds stand for, of each value."""
+    """Return the probability that corresponds to log-odds, for each value."""
     return 1.0 / (1.0 + _exp(-values))
 
 
@@ -192,10 +192,10 @@ logistic = _for_arrays(one.logistic, _logistic)
 
 
 def ordered_sum(parts: Floats) -> Floats:
-    """Return the sum over the first axis, one after the other.
+    """Return the sum over the first axis, added in order.
 
-    numpy's own sums take another order for other shapes. Row by row it adds the rows of a table that lie one behind the
-    other in memory, unless they hold a single value.
+    The order of additions in numpy's sums depends on the shape. In a contiguous two-dimensional array numpy adds row by
+    row, unless a row has a single value.
     """
     if not len(parts):
         return np.zeros(parts.shape[1:])

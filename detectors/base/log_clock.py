@@ -1,12 +1,13 @@
-"""Event time of a whole log, as its users support it: a robust clock that a few users cannot move.
+"""Event time of a whole log: a robust clock that a few users cannot move.
 
-The log's time is the latest that one in `SHARE` of the users lately heard of have reached, and at least two. Each user
-counts once, however many events they send, so a flood fills nobody else's place. As long as fewer than one in `SHARE`
-of those users have a wrong clock, the log's time never lies ahead of the latest right one, by however much the wrong
-ones are ahead. The price is a lag: after a quiet night the clock stands still until as many users have spoken again.
+The log's time is the latest event time that one in `SHARE` of the recently active users have reached, and at least two
+of them. Each user counts once, however many events they send, so a flood of events displaces no other user. As long as
+fewer than one in `SHARE` of those users have a wrong clock, the log's time is never ahead of the latest correct clock,
+however far ahead the wrong ones are. The cost is a lag: after a quiet night the clock stands still until as many users
+have sent events again.
 
-A user is forgotten after half a day to a day of the log's time without an event, if enough others are known. Of many
-users a sample is kept, chosen by a hash of the user and not by what they do.
+A user is removed after half a day to a day of the log's time without an event, if enough others are tracked. Of many
+users a sample is tracked, chosen by a hash of the user id and not by behaviour.
 """
 
 from __future__ import annotations
@@ -16,19 +17,20 @@ from typing import Any
 from zlib import crc32
 
 SHARE = 4
-"""One in so many users must have reached a time."""
+"""One in this many users must have reached a time."""
 CAPACITY = 256
-"""Users known at most; a log with more is represented by a sample of its users."""
+"""Maximum number of tracked users; a log with more is represented by a sample of its users."""
 HALF_DAY = 43_200_000
-"""Users are forgotten half a day (ms) at a time."""
+"""Half a day (ms): the interval at which inactive users are removed."""
 STEP = 600_000
-"""How far a time may always lie ahead of the log's clock (ms)."""
+"""A time up to this far (ms) ahead of the log's clock is always plausible."""
 
 
 class LogClock:
-    """Event time as the users of a log support it; `now` is -1 until two of them were heard of.
+    """Event time (ms) that the users of a log support; `now` is -1 until two of them have sent events.
 
-    `capacity` bounds how many users are known; a quarter of it is how many are known at least before any is forgotten.
+    `capacity` is the maximum number of tracked users. Inactive users are removed only if at least a quarter of
+    `capacity` remain.
     """
 
     __slots__ = ("_capacity", "_halvings", "_older", "_recent", "_since", "_times", "now")
@@ -37,18 +39,18 @@ class LogClock:
         self.now = -1
         self._capacity = capacity
         self._halvings = 0  # one in 2 ** halvings users is in the sample
-        self._since = -1  # when the latest half day began
-        self._recent: dict[str, int] = {}  # latest time of each user heard of in the latest half day
-        self._older: dict[str, int] = {}  # of those heard of in the half day before
-        self._times: list[int] = []  # all these times, rising
+        self._since = -1  # start of the current half day (ms)
+        self._recent: dict[str, int] = {}  # latest event time of each user active in the current half day
+        self._older: dict[str, int] = {}  # the same for users last active in the half day before
+        self._times: list[int] = []  # all these times, ascending
 
     @property
     def population(self) -> int:
-        """How many users are known, those who are represented by the sample counted."""
+        """Return the number of users, including those that the sample represents."""
         return len(self._times) << self._halvings
 
     def advance(self, user_id: str, time: int) -> None:
-        """Take in that a user has reached an event time (ms)."""
+        """Record that a user has reached an event time (ms)."""
         if self._halvings and not self._sampled(user_id):
             return
         recent, times = self._recent, self._times
@@ -73,7 +75,7 @@ class LogClock:
                     self._move(reached)
 
     def forget(self, user_id: str) -> None:
-        """Forget a user, and with them a time that too few others have reached."""
+        """Remove a user; the clock may go back if too few others have reached its time."""
         time = self._recent.pop(user_id, -1)
         if time < 0:
             time = self._older.pop(user_id, -1)
@@ -82,7 +84,11 @@ class LogClock:
             self._recount()
 
     def reach(self, least: int = STEP) -> int:
-        """The latest time that is plausible now (ms): twice as far ahead as the last quorum took, or `least`."""
+        """Return the latest plausible event time (ms); -1 before the clock is set.
+
+        It is `now` plus the longer of `least` (ms) and twice the distance from `now` back to the time that twice the
+        quorum of users have reached.
+        """
         if self.now < 0:
             return self.now
         times = self._times
@@ -90,7 +96,7 @@ class LogClock:
         return self.now + max(least, 2 * spread)
 
     def bound(self, time: int) -> int:
-        """The event time (ms) if it is plausible, no earlier than `now`; `now` if it lies beyond `reach`."""
+        """Return the event time (ms) if it is plausible; `now` if it is earlier than `now` or later than `reach`."""
         now = self.now
         if time <= now:
             return now
@@ -100,11 +106,14 @@ class LogClock:
         return max(2, (len(self._times) + SHARE - 1) // SHARE)
 
     def _sampled(self, user_id: str) -> bool:
-        # the low bits of this hash choose users' lanes
+        # the low bits of this hash assign users to lanes
         return (crc32(user_id.encode("utf-8", "surrogatepass")) >> 12) & ((1 << self._halvings) - 1) == 0
 
     def _recount(self) -> None:
-        """Move the clock after users came or went; once enough are known, back only if half a quorum is missing."""
+        """Move the clock after users were added or removed.
+
+        Once a quarter of the capacity is tracked, it moves back only if less than half a quorum support its time.
+        """
         times = self._times
         if len(times) < 2:
             return
@@ -117,7 +126,7 @@ class LogClock:
             self._since = min(self._since, reached)
 
     def _move(self, reached: int) -> None:
-        """Move the clock on, and forget who was silent for long."""
+        """Advance the clock, and remove users who were inactive for long."""
         self.now = reached
         if self._since < 0:
             self._since = reached
@@ -131,7 +140,7 @@ class LogClock:
                 self._recount()
 
     def _halve(self) -> None:
-        """Keep half of the sample, until there is room."""
+        """Halve the sample until it fits into the capacity."""
         while len(self._recent) + len(self._older) > self._capacity:
             self._halvings += 1
             self._recent = {user: time for user, time in self._recent.items() if self._sampled(user)}
@@ -139,12 +148,15 @@ class LogClock:
         self._times = sorted([*self._recent.values(), *self._older.values()])
 
     def state(self) -> list[Any]:
-        """Everything as plain data."""
+        """Return the whole state as plain data."""
         return [self.now, self._since, self._halvings, [*self._recent.items()], [*self._older.items()]]
 
     @classmethod
     def load(cls, state: list[Any], capacity: int = CAPACITY) -> LogClock:
-        """The clock of a state; before this one a state said who led, how far, and what another user had reached."""
+        """Return the clock of a state.
+
+        An earlier format has three values: the leading user, that user's time, and the time another user had reached.
+        """
         clock = cls(capacity)
         if len(state) == 3:
             leader, latest, clock.now = state

@@ -1,4 +1,4 @@
-"""Numbers as they are kept: exact, and short where they are whole and small, which most are."""
+"""Exact binary encoding of numbers; small integers, the most common values, take one byte."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ from mypy_extensions import i32, i64, u8
 
 from detectors.base.vectors import Vector
 
-# The first byte of a number is the number itself where it is whole and less than this, or says what follows.
+# The first byte of a number is its value if it is an integer from 0 to 251. Otherwise it is one of these markers.
 _SMALL: Final[i64] = 252
-_INT: Final[i64] = 253  # four bytes
-_DOUBLE: Final[i64] = 254  # eight
+_INT: Final[i64] = 253  # four bytes follow
+_DOUBLE: Final[i64] = 254  # eight bytes follow
 _NAN: Final[i64] = 255
 _SEVEN: Final[i64] = 127
 _BLANK: Final[i64] = 512
 ZEROS = vec[float]([0.0] * 512)
 WHOLE_ZEROS = vec[i64]([0] * 512)
-"""What new arrays are cut from: a copy is quicker than a loop of appending."""
+"""`ZEROS` and `WHOLE_ZEROS`: new arrays are copied from these, which is faster than a loop of appends."""
 
 
 def write_number(writer: BytesWriter, amount: float) -> None:
-    """A double in one byte, in five or in nine; `Reader.number` gives the very same back, NaN as the one there is."""
+    """Write a double in one, five or nine bytes; `Reader.number` returns it exactly, and any NaN as the same NaN."""
     if 0.0 <= amount < 252.0:
         small = i64(amount)
         if float(small) == amount and (small or copysign(1.0, amount) > 0.0):
             writer.append(u8(small))
             return
-    elif amount != amount:  # noqa: PLR0124 - a NaN, and nothing else, differs from itself
+    elif amount != amount:  # noqa: PLR0124 - only a NaN differs from itself
         writer.append(u8(_NAN))
         return
     if -2147483648.0 <= amount <= 2147483647.0:
@@ -53,7 +53,7 @@ def write_number(writer: BytesWriter, amount: float) -> None:
 
 
 def write_whole(writer: BytesWriter, whole: i64) -> None:
-    """A whole number, 0 or more, seven bits to a byte, the lowest first."""
+    """Write an integer, 0 or more, as a varint: seven bits per byte, lowest first."""
     while whole > _SEVEN:
         writer.append(u8((whole & _SEVEN) | 128))
         whole >>= 7
@@ -61,7 +61,7 @@ def write_whole(writer: BytesWriter, whole: i64) -> None:
 
 
 def write_time(writer: BytesWriter, time: i64, clock: i64) -> None:
-    """A time (ms) by how far it is from the clock, or less than 0 for none."""
+    """Write a time (ms) as its distance from the clock (ms); a negative time stands for none."""
     if time < 0:
         writer.append(0)
     elif time <= clock:
@@ -71,15 +71,16 @@ def write_time(writer: BytesWriter, time: i64, clock: i64) -> None:
 
 
 def write_key(writer: BytesWriter, key: i64) -> None:
-    """A hash, or another number that is seldom small."""
+    """Write a hash, or another integer that is seldom small, in eight bytes."""
     write_i64_le(writer, key)
 
 
 @final
 class Reader:
-    """Reads what was written, from a place in the bytes on.
+    """A reader of encoded values, from an offset in the bytes on.
 
-    Errors: `IndexError` where the bytes end before what was asked for.
+    Raises:
+        IndexError: from all methods but `taken`, if the bytes end before the value does.
     """
 
     __slots__ = ("at", "data")
@@ -89,7 +90,7 @@ class Reader:
         self.at: i64 = at
 
     def number(self) -> float:
-        """A double."""
+        """Read a double."""
         data, at = self.data, self.at
         first: i64 = data[at]
         if first < _SMALL:
@@ -105,7 +106,7 @@ class Reader:
         return read_f64_le(data, at + 1)
 
     def whole(self) -> i64:
-        """A whole number, 0 or more."""
+        """Read an integer, 0 or more."""
         data, at = self.data, self.at
         whole: i64 = 0
         shift: i64 = 0
@@ -119,41 +120,41 @@ class Reader:
             shift += 7
 
     def time(self, clock: i64) -> i64:
-        """A time by how far it is from the clock; -1 for none."""
+        """Read a time (ms) that was written as its distance from the clock (ms); -1 for none."""
         told = self.whole()
         if told == 0:
             return -1
         return clock - (told >> 1) if told & 1 else clock + (told >> 1)
 
     def key(self) -> i64:
-        """A hash."""
+        """Read a hash."""
         at = self.at
         self.at = at + 8
         return read_i64_le(self.data, at)
 
     def numbers(self, many: i64) -> vec[float]:
-        """So many doubles."""
+        """Read `many` doubles."""
         found = ZEROS[:many] if many <= _BLANK else vec[float]([0.0] * many)
         for at in range(many):
             found[at] = self.number()
         return found
 
     def keys(self, many: i64) -> vec[i64]:
-        """So many hashes."""
+        """Read `many` hashes."""
         found = WHOLE_ZEROS[:many] if many <= _BLANK else vec[i64]([0] * many)
         for at in range(many):
             found[at] = self.key()
         return found
 
     def wholes(self, many: i64) -> vec[i64]:
-        """So many whole numbers, 0 or more."""
+        """Read `many` integers, 0 or more."""
         found = WHOLE_ZEROS[:many] if many <= _BLANK else vec[i64]([0] * many)
         for at in range(many):
             found[at] = self.whole()
         return found
 
     def pairs(self, many: i64, clock: i64) -> vec[i64]:
-        """So many hashes, each with a time."""
+        """Read `many` pairs of a hash and a time (ms) into one array, in which they alternate."""
         found = WHOLE_ZEROS[: 2 * many] if 2 * many <= _BLANK else vec[i64]([0] * (2 * many))
         for at in range(i64(0), 2 * many, 2):
             found[at] = self.key()
@@ -161,14 +162,14 @@ class Reader:
         return found
 
     def taken(self, size: i64) -> bytes:
-        """So many bytes as they are."""
+        """Read `size` raw bytes; fewer if the data ends before."""
         at = self.at
         self.at = at + size
         return self.data[at : at + size]
 
 
 def pack_vector(vector: Vector) -> bytes:
-    """A vector in a quarter of its bytes; `unpack_vector` gives the very same back."""
+    """Return a vector encoded in a quarter of its bytes; `unpack_vector` returns exactly the same vector."""
     raw, writer = vector.tobytes(), BytesWriter()
     for at in range(i64(0), i64(len(raw)), 8):
         write_number(writer, read_f64_le(raw, at))
@@ -176,7 +177,7 @@ def pack_vector(vector: Vector) -> bytes:
 
 
 def unpack_vector(data: bytes) -> Vector:
-    """The vector that was packed."""
+    """Return the vector that `pack_vector` encoded."""
     reader, values = Reader(data), BytesWriter()
     while reader.at < len(data):
         write_f64_le(values, reader.number())

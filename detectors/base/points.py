@@ -1,7 +1,7 @@
-"""What every detector is given and gives back, and the verbs it has.
+"""Inputs, outputs and interface of detectors: decision points, examples and scores.
 
-A detector turns a DecisionPoint into a Score with `score_one`, and, if it learns, consumes Examples with `learn_one`.
-The laws every detector obeys are functions in `detectors.checks`.
+A detector turns a DecisionPoint into a Score with `score_one`. If it learns, it consumes Examples with `learn_one`.
+`detectors.checks` has the checks that every detector passes.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from schemas.records.decisions import Reason
 
 
 class DecisionPoint(NamedTuple):
-    """The moment a score is due: who, as of when (ms), on what features, because of which event.
+    """The moment a score is due: a user, an as-of time (ms), a feature vector and the triggering event.
 
-    `events` is how many events the user has shown, the triggering one included; `moderation` whether that is a
-    moderation event, whose ids are told apart from those of messages.
+    `events` is the number of the user's events so far, the triggering one included. `moderation` is true if that one is
+    a moderation event; ids of moderation events and of messages are separate.
     """
 
     user_id: str
@@ -30,9 +30,9 @@ class DecisionPoint(NamedTuple):
 
 
 class Origin(NamedTuple):
-    """The decision point an example is of: its hash (`point_key`), its as-of time, and when its horizon is over.
+    """The decision point of an example: its hash (`point_key`), its as-of time, and the end of its horizon.
 
-    Times are event times in ms. A negative is a label for good only once its horizon is over.
+    Times are event times in ms. A negative label is final only after the end of the horizon.
     """
 
     key: int
@@ -43,9 +43,9 @@ class Origin(NamedTuple):
 class Example(NamedTuple):
     """A decision point's vector as served, with a label and a weight.
 
-    `known_at` is the event time (ms) at which the label was known, what `learned_until` is made of. A negative weight
-    takes back what was learnt with the same positive weight (an overturned sanction). `origin` is None where it is no
-    longer known.
+    `known_at` is the event time (ms) at which the label was known; `learned_until` is computed from it. A negative
+    weight takes back what was learnt with the same positive weight (an overturned sanction). `origin` is None if it is
+    no longer stored.
     """
 
     user_id: str
@@ -57,7 +57,7 @@ class Example(NamedTuple):
 
 
 class Score(NamedTuple):
-    """A detector's belief: a probability, or None for *insufficient history*; reasons where asked for."""
+    """The result of a detector: a probability, or None for *insufficient history*; reasons if requested."""
 
     detector: str
     probability: float | None
@@ -65,13 +65,13 @@ class Score(NamedTuple):
 
 
 class Detector(Protocol):
-    """Anything that turns a decision point into a score."""
+    """The interface of everything that turns a decision point into a score."""
 
     @property
     def name(self) -> str:
-        """What reasons and metrics call it."""
+        """Return the detector's name in reasons and metrics."""
         ...
 
     def score_one(self, point: DecisionPoint) -> Score:
-        """The score of one decision point; changes nothing."""
+        """Return the score of one decision point, without changing any state."""
         ...

@@ -1,7 +1,7 @@
-"""State as versioned compact bytes: what snapshots hold, never our classes.
+"""State as versioned compact bytes: snapshots contain these, never instances of our classes.
 
-The first byte is the version of the layout, the rest MessagePack. Each kind of state has a version of its own, and its
-reader knows every version up to its own.
+The first byte is the version of the layout, the rest is MessagePack. Each kind of state has its own version number. A
+reader accepts the versions from the oldest it supports up to its own.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from schemas.errors import ExpectedError
 
 
 class StateVersionError(ExpectedError, ValueError):
-    """Bytes of a version that this forewarn does not read, in a sentence."""
+    """State bytes of a version that this forewarn does not read; the message is one sentence."""
 
 
 def pack(state: dict[str, Any], version: int) -> bytes:
-    """State of a version's layout as bytes."""
+    """Return state in the layout of a version as bytes."""
     return bytes([version]) + msgpack.packb(state)
 
 
 def unpack(data: bytes, version: int, what: str) -> tuple[int, dict[str, Any]]:
-    """The version and the state in bytes that `pack` wrote, `version` being the newest that can be read.
+    """Return the version and the state in bytes from `pack`; `version` is the newest that can be read.
 
     Raises:
-        StateVersionError: if the bytes are of a version this reader does not know.
+        StateVersionError: if there are no bytes, or they have a version that this reader does not support.
     """
     found = known_version(data, version, what)
     state: dict[str, Any] = msgpack.unpackb(data[1:], strict_map_key=False)
@@ -36,10 +36,10 @@ def unpack(data: bytes, version: int, what: str) -> tuple[int, dict[str, Any]]:
 
 
 def known_version(data: bytes, version: int, what: str, oldest: int = 1) -> int:
-    """The version of bytes of state, `version` being the newest that can be read and `oldest` the oldest.
+    """Return the version of state bytes; `version` is the newest that can be read and `oldest` the oldest.
 
     Raises:
-        StateVersionError: if it is none that this reader knows.
+        StateVersionError: if there are no bytes, or they have a version outside this range.
     """
     if not data or not oldest <= data[0] <= version:
         found = data[0] if data else "nothing"
@@ -49,5 +49,5 @@ def known_version(data: bytes, version: int, what: str, oldest: int = 1) -> int:
 
 
 def content_hash(record: dict[str, Any]) -> str:
-    """16 hex digits that change when anything in the version changes."""
+    """Return the content hash of a record, 16 hex digits, independent of the order of its keys."""
     return blake2b(orjson.dumps(record, option=orjson.OPT_SORT_KEYS), digest_size=8).hexdigest()

@@ -1,4 +1,4 @@
-"""Feature vectors: one point as packed numbers, many as a matrix."""
+"""Feature vectors: one point as packed doubles, many points as a matrix."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 Vector: TypeAlias = "array[float]"
-"""One value per declared feature, as packed doubles; NaN where absent. It is never changed once made."""
+"""One value per declared feature, as packed doubles; NaN if absent. A vector is never modified once created."""
 
 
 Matrix = NDArray[np.float64]
-"""Vectors as rows."""
+"""Vectors as rows, shape (points, features)."""
 
 
 Row: TypeAlias = list[float]
-"""A vector as a model is given it: a value per declared feature, quantities squashed; NaN where absent or not read."""
+"""A vector as the input of a model: one value per declared feature, quantities by symlog; NaN if absent or not read."""
 
 
 def vector_from(values: Iterable[float]) -> Vector:
-    """A vector of these values."""
+    """Return a vector of these values."""
     packed = tuple(values)
     return array("d", pack(f"{len(packed)}d", *packed))
 
 
 def matrix_from(vectors: Sequence[Vector]) -> Matrix:
-    """Vectors as the rows of a matrix, at least one of them; packed doubles need only be laid end to end."""
+    """Return one or more vectors as the rows of a matrix, by concatenating their packed doubles."""
     matrix: Matrix = np.frombuffer(b"".join(vectors)).reshape(len(vectors), -1)
     return matrix

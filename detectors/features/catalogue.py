@@ -1,4 +1,4 @@
-"""The declared features: read this like a table."""
+"""The declared features as a table, in the order of a feature vector."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from detectors.features.declare import (
 )
 
 CATALOGUE: tuple[Feature, ...] = (
-    # how much the user talks, and whether that is changing
+    # message volume and its trend
     Window("message", "count", "5m"),
     Window("message", "count", "1h"),
     Window("message", "count", "24h"),
@@ -26,7 +26,7 @@ CATALOGUE: tuple[Feature, ...] = (
     Trend("message", "1h", "24h"),
     Since("message"),
     Since("first"),
-    # how the user talks
+    # message length, repetition and toxicity
     Window("length", "mean", "1h"),
     Window("length", "mean", "24h"),
     Window("repeat", "count", "1h"),
@@ -34,39 +34,39 @@ CATALOGUE: tuple[Feature, ...] = (
     Window("toxicity", "mean", "1h"),
     Window("toxicity", "max", "24h"),
     Decay("toxicity", "7d"),
-    # whom and where
+    # channels used and users addressed
     Window("channel", "distinct", "1h"),
     Window("channel", "distinct", "24h"),
     Window("recipient", "distinct", "1h"),
     Window("recipient", "distinct", "24h"),
-    # what others say of the user
+    # reports about the user
     Window("report", "count", "24h"),
     Window("report", "count", "7d"),
     Window("reporter", "distinct", "24h"),
     Window("reporter", "distinct", "7d"),
     Decay("report", "7d"),
     Since("report"),
-    # what moderation did, as it stands after reversals
+    # sanctions, net of reversals
     Window("sanction", "count", "30d"),
     Window("sanction_severity", "sum", "30d"),
     Decay("sanction", "7d"),
     Since("sanction"),
     StrikeCount(),
-    # lessons already given
+    # lessons already shown
     Window("exposure", "count", "7d"),
     Since("exposure"),
-    # what moderation took back
+    # reversals of sanctions
     Window("reversal", "count", "30d"),
-    # sessions, and how the first one went
+    # number of sessions, and events in the first one
     Session("number"),
     Session("first"),
-    # the channel, and the user in it; absent unless the policy has channels remembered
+    # the channel and the user's part in it; absent unless the policy sets `channels.remembered`
     ChannelFeature("rate"),
     ChannelFeature("share"),
     ChannelFeature("sanctions"),
     Window("excess", "mean", "24h"),
     Ratio("quick_answer", "24h"),
-    # what happened last, in its order
+    # the latest events, in order
     TokenNgram(4),
 )
 
@@ -87,11 +87,11 @@ CANDIDATES: tuple[Feature, ...] = (
     Ratio("answer", "24h"),
     Since("answer"),
 )
-"""Features that were tried on the real logs and are not served, since they did not help there: see docs/datasets.md."""
+"""Features that were tested on the real logs and are not served, as they did not help there: see docs/datasets.md."""
 
 NAMES: tuple[str, ...] = tuple(feature.name for feature in CATALOGUE)
 """Column names of a feature vector, in order."""
 CODES: tuple[str, ...] = tuple(feature.name for feature in CATALOGUE if isinstance(feature, TokenNgram))
-"""The columns that hold categories. They come last."""
+"""The columns that hold categories; they come last."""
 NUMBERS: tuple[str, ...] = tuple(name for name in NAMES if name not in CODES)
-"""The columns that hold quantities, what all models but `sequence` read."""
+"""The columns that hold quantities; all models but `sequence` read them."""

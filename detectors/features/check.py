@@ -1,4 +1,4 @@
-"""Which declarations mean something."""
+"""Validation of feature declarations."""
 
 from __future__ import annotations
 
@@ -20,17 +20,18 @@ from detectors.features.tokens import LONGEST
 
 
 def check(feature: Feature) -> None:
-    """Refuse a feature that cannot mean what its name says.
+    """Reject an invalid feature declaration.
 
     Raises:
-        ValueError: if its signal or span is unknown, or its aggregate does not fit its signal.
+        ValueError: if its signal or span is unknown, its aggregate does not fit its signal, its half-life is zero, or
+            its n-gram has too few or too many tokens.
     """
     if isinstance(feature, TokenNgram):
         if not 1 <= feature.length <= LONGEST:
             raise ValueError(f"feature {feature.name} is over {feature.length} tokens: choose 1 to {LONGEST}")
         return
     if isinstance(feature, Session | ChannelFeature):
-        return  # each is one of a few
+        return  # their types admit valid values only
     name, aggregate = feature.name, getattr(feature, "aggregate", "")
     signal = getattr(feature, "signal", "first")
     plain = isinstance(feature, Since | StrikeCount)

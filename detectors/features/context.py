@@ -1,4 +1,4 @@
-"""The context of a message: what its channel was like when it came, and the signals read off that."""
+"""The context of a message: the state of its channel when it arrived, and the signals derived from it."""
 
 from __future__ import annotations
 
@@ -7,20 +7,24 @@ from typing import NamedTuple
 from detectors.features.signals import Signal
 
 QUICK = 1800.0
-"""An answer comes quickly if no more than this passed since the message (s)."""
+"""An answer is quick if it came at most this long (s) after the user's message."""
 
 
 class Context(NamedTuple):
-    """A channel as a message finds it, before the message counts; NaN where nothing can be said.
+    """The state of a channel before a message is counted there; NaN where a value cannot be computed.
 
-    Nothing can be said by sums that have faded below `FADED`.
+    `share`, `newcomers` and `toxicity` cannot be computed from sums that have decayed below `FADED`.
 
-    `age` is how long the channel has been known (s); `rate` how many messages it has, decayed with a half-life of an
-    hour; `newcomers` the share of messages whose user was not among the channel's latest, `sanctions` how many
-    sanctions there are for a message by somebody who spoke here last, both decayed with one of 30 days; `toxicity` the
-    mean of what scorers said, decayed like `rate`; `share` the user's own part of `rate`. Where others have spoken
-    since the user's latest message here, `answered` is how long ago the first of them did (s), and `lag` how long that
-    was after the user.
+    - `age`: time since the channel's first message (s)
+    - `rate`: number of messages, decayed with a half-life of one hour
+    - `newcomers`: share of messages whose user was not among the channel's latest users, decayed with a half-life of
+      30 days
+    - `sanctions`: sanctions per message, decayed with a half-life of 30 days; a sanction counts in the channel of the
+      user's latest message
+    - `toxicity`: mean toxicity of scored messages, decayed like `rate`
+    - `share`: the user's own part of `rate`
+    - `answered`: time since the first message by another user after the user's latest one here (s); NaN without one
+    - `lag`: time from the user's latest message here to that first message (s); NaN without one
     """
 
     age: float
@@ -34,7 +38,7 @@ class Context(NamedTuple):
 
 
 def add_signals(signals: list[Signal], context: Context) -> None:
-    """Add to a message's signals what its channel says of it."""
+    """Append the signals that derive from a message's channel: `answer`, `quick_answer` and `excess`."""
     if context.lag == context.lag:
         signals.append(("answer", 1.0))
         if context.lag <= QUICK:

@@ -1,4 +1,4 @@
-"""How features are declared, and how their names derive from the declaration."""
+"""Feature declarations, from which the names of features derive."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Literal
 _UNITS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 HOPS = {"5m": "15s", "1h": "5m", "24h": "1h", "7d": "6h", "30d": "1d"}
-"""Every window span a feature may have, and the hop its tail advances in."""
+"""The window spans that features may have, each with the hop by which its tail advances."""
 
 Aggregate = Literal["count", "sum", "mean", "spread", "max", "distinct"]
 Happening = Literal["count", "since", "number", "first"]
@@ -17,7 +17,7 @@ Surrounding = Literal["age", "rate", "newcomers", "sanctions", "toxicity", "shar
 
 
 def duration_ms(text: str) -> int:
-    """Milliseconds in a duration such as `90s`, `5m`, `24h` or `7d`.
+    """Return the milliseconds in a duration such as `90s`, `5m`, `24h` or `7d`.
 
     Raises:
         ValueError: if `text` is not a whole number followed by ms, s, m, h or d.
@@ -35,8 +35,8 @@ def duration_ms(text: str) -> int:
 class Window:
     """An aggregate of a signal over a sawtooth window.
 
-    The spread is the coefficient of variation of the amounts, their standard deviation over their mean: near 0 where
-    all are alike, 1 where they are as irregular as chance. It is absent for fewer than two amounts, or a mean of zero.
+    The spread is the coefficient of variation of the amounts, their standard deviation over their mean: near 0 if all
+    are alike, 1 if they are as irregular as chance. It is absent for fewer than two amounts, or a mean of zero.
 
     >>> Window("report", "count", "24h").name
     'report_count_24h'
@@ -52,7 +52,7 @@ class Window:
 
     @property
     def name(self) -> str:
-        """The column this feature is."""
+        """Return the name of the feature's column."""
         return f"{self.signal}_{self.aggregate}_{self.span}"
 
 
@@ -69,28 +69,30 @@ class Decay:
 
     @property
     def name(self) -> str:
-        """The column this feature is."""
+        """Return the name of the feature's column."""
         return f"{self.signal}_decay_{self.half_life}"
 
 
 @dataclass(frozen=True, slots=True)
 class Since:
-    """Seconds from the signal's latest occurrence before the triggering event; absent if there was none.
+    """Seconds since the signal's latest occurrence before the triggering event; absent if there was none.
 
-    The signal `first` is the user's first event of any kind, so `first_since` is how long we know the user.
+    The signal `first` is the user's first event of any kind, so `first_since` is the time since the user's first event.
     """
 
     signal: str
 
     @property
     def name(self) -> str:
-        """The column this feature is."""
+        """Return the name of the feature's column."""
         return f"{self.signal}_since"
 
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """Occurrences of a signal per message, in one window; absent without messages.
+    """Occurrences of a signal per occurrence of another, by default per message, in one window.
+
+    The ratio is absent if the window has no occurrence of the other signal.
 
     >>> Ratio("repeat", "24h").name
     'repeat_ratio_24h'
@@ -102,13 +104,15 @@ class Ratio:
 
     @property
     def name(self) -> str:
-        """The column this feature is."""
+        """Return the name of the feature's column."""
         return f"{self.signal}_ratio_{self.span}"
 
 
 @dataclass(frozen=True, slots=True)
 class Trend:
-    """A short window's rate over a long window's: an hour against its day. 1 is steady, above 1 is speeding up.
+    """The rate in a short window divided by the rate in a long one, such as an hour and its day.
+
+    1 is a steady rate, above 1 a rising one.
 
     >>> Trend("message", "1h", "24h").name
     'message_trend_1h_24h'
@@ -120,13 +124,13 @@ class Trend:
 
     @property
     def name(self) -> str:
-        """The column this feature is."""
+        """Return the name of the feature's column."""
         return f"{self.signal}_trend_{self.short}_{self.long}"
 
 
 @dataclass(frozen=True, slots=True)
 class Shift:
-    """The signal's mean over a short window less its mean over a long one: the user against their own past.
+    """The signal's mean over a short window minus its mean over a long one, a comparison with the user's own past.
 
     >>> Shift("toxicity", "1h", "24h").name
     'toxicity_shift_1h_24h'
@@ -138,16 +142,18 @@ class Shift:
 
     @property
     def name(self) -> str:
-        """The column this feature is."""
+        """Return the name of the feature's column."""
         return f"{self.signal}_shift_{self.short}_{self.long}"
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """The session the user is in: events without a pause longer than `detectors.features.profile.PAUSE`.
+    """The user's current session: events without a pause longer than `detectors.features.profile.PAUSE`.
 
-    `count` is how many of its events there were, `since` how long ago it began (s), `number` how many sessions there
-    have been, this one included, and `first` how many events the user's first session had, as far as it has gone.
+    - `count`: number of its events so far
+    - `since`: time since its start (s)
+    - `number`: number of sessions so far, this one included
+    - `first`: number of events in the user's first session, so far if that is the current one
 
     >>> Session("count").name, Session("first").name
     ('session_count', 'first_session_count')
@@ -157,15 +163,15 @@ class Session:
 
     @property
     def name(self) -> str:
-        """The column this feature is."""
+        """Return the name of the feature's column."""
         return "first_session_count" if self.happening == "first" else f"session_{self.happening}"
 
 
 @dataclass(frozen=True, slots=True)
 class ChannelFeature:
-    """What the channel of the user's latest message was like when it came; see `detectors.features.context.Context`.
+    """The state of a channel when the user's latest message arrived there; see `detectors.features.context.Context`.
 
-    >>> Here("age").name
+    >>> ChannelFeature("age").name
     'channel_age'
     """
 
@@ -173,27 +179,27 @@ class ChannelFeature:
 
     @property
     def name(self) -> str:
-        """The column this feature is."""
+        """Return the name of the feature's column."""
         return f"channel_{self.surrounding}"
 
 
 @dataclass(frozen=True, slots=True)
 class StrikeCount:
-    """How many upheld sanctions have not expired."""
+    """The number of upheld sanctions that have not expired."""
 
     @property
     def name(self) -> str:
-        """The column this feature is."""
+        """Return the name of the feature's column."""
         return "strike_count"
 
 
 @dataclass(frozen=True, slots=True)
 class TokenNgram:
-    """The code of the user's latest tokens, up to `length` of them and the triggering event's among them.
+    """The code of the user's latest tokens: up to `length` of them, including the triggering event's.
 
-    A code is a category: it can be looked up, and neither added nor compared. See `detectors.features.tokens`.
+    A code is a category: it can be looked up, but not added or compared. See `detectors.features.tokens`.
 
-    >>> Recent(3).name
+    >>> TokenNgram(3).name
     'sequence_3'
     """
 
@@ -201,7 +207,7 @@ class TokenNgram:
 
     @property
     def name(self) -> str:
-        """The column this feature is."""
+        """Return the name of the feature's column."""
         return f"sequence_{self.length}"
 
 

@@ -1,6 +1,6 @@
-"""What a plan is made of: where a signal is counted, and how the cells that are no sums are updated and read.
+"""Parts of a plan: the aggregates that each signal updates, and the sizes of a profile's arrays.
 
-Tables of whole numbers, so that the loop over them that every event takes is one over packed arrays.
+Tables are packed arrays of integers, so that the per-event loops over them are fast.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from detectors.features.declare import HOPS, duration_ms
 from detectors.features.strikes import Ledger
 
 FRACTIONS = frozenset({"toxicity", "excess"})
-"""Signals whose amounts need not be whole numbers."""
+"""Signals whose amounts may be fractional."""
 POWERS = {"count": 0, "sum": 1, "squares": 2}
-"""The aggregates that are sums of tiles, and what is summed: the amount to this power."""
+"""The aggregates that are sums over tiles; each sums the amounts raised to this power."""
 
 LedgerRead = Callable[[Ledger, int], float]
 
 
 def table(*numbers: int) -> vec[i64]:
-    """Whole numbers, packed."""
+    """Return a packed array of integers."""
     packed = vec[i64]()
     for number in numbers:
         packed = append(packed, i64(number))
@@ -32,12 +32,13 @@ def table(*numbers: int) -> vec[i64]:
 
 @final
 class Counted:
-    """Everything one signal is counted in.
+    """The aggregates that one signal updates, as tables with several numbers per entry.
 
-    `columns` are the summed windows, four numbers each: the span's number, the column there, where its total stands,
-    and the power of the amount that is added (nothing but 1 for a count, a square for a spread). `decays` are where a
-    decayed sum stands and its half-life (ms), `peaks` a maximum's cell, its width and hop (ms) and how many tiles it
-    may have. `last` is where its latest event time is kept, -1 if nothing asks.
+    - `columns`, summed windows: index of the span, column in the span, index of the total in the sums, and the power of
+      the amount that is added (0 adds 1 for a count, 2 adds a square for a spread)
+    - `decays`, decayed sums: index in the sums, half-life (ms)
+    - `peaks`, windowed maxima: cell, width (ms), hop (ms), largest number of tiles
+    - `last`: index of the signal's latest event time in a profile's `lasts`, -1 if no feature reads it
     """
 
     __slots__ = ("columns", "decays", "last", "peaks")
@@ -52,23 +53,23 @@ class Counted:
         return len(self.columns) > 0 or len(self.decays) > 0 or len(self.peaks) > 0 or self.last >= 0
 
     def in_column(self, span: int, column: int, total: int, power: int) -> None:
-        """Count the signal in a summed window."""
+        """Let the signal update a summed window."""
         self.columns = append(append(append(append(self.columns, span), column), total), power)
 
     def in_decay(self, at: int, half_life: int) -> None:
-        """Add the signal to a decayed sum."""
+        """Let the signal update a decayed sum."""
         self.decays = append(append(self.decays, at), half_life)
 
     def in_peak(self, cell: int, width: int, hop: int, limit: int) -> None:
-        """Raise a maximum to the signal."""
+        """Let the signal update a windowed maximum."""
         self.peaks = append(append(append(append(self.peaks, cell), width), hop), limit)
 
 
 @final
 class Shape:
-    """How many numbers of each kind a profile's state has, under a layout; and the arrays that a new one begins with.
+    """The sizes of a profile's arrays under a layout, and the initial arrays of a new profile.
 
-    `widths` is how many numbers a row of each span has, its tile's among them.
+    `widths` is the number of values in a row of each span, the tile's number included.
     """
 
     __slots__ = ("keys", "lasts", "peaks", "rows", "sums", "widths")
@@ -83,6 +84,6 @@ class Shape:
 
 
 def tail_of(span: str) -> Callable[[int], int]:
-    """The function from `now` to the earliest event time (ms) a window of this span covers then."""
+    """Return a function from `now` (ms) to the earliest event time (ms) that a window of this span covers."""
     width, hop = duration_ms(span), duration_ms(HOPS[span])
     return lambda now: (now - width) // hop * hop

@@ -1,8 +1,8 @@
-"""What the numbers in a profile's state are called, for every catalogue that a state may have been dumped under.
+"""Layouts of profile state: the names of its numbers, for every catalogue under which a state may have been dumped.
 
-A state holds numbers in the order of its layout and names only that. A layout, once released, stays here, so that a
-state of it can be read when features have been declared or dropped since. One that is not here is dumped along with the
-state.
+A state holds numbers in the order of its layout, and of the layout only its hash. A released layout stays in this
+module, so that its states can still be read after features were declared or dropped. A layout that is not in this
+module is dumped along with the state.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from detectors.base.state import StateVersionError
 from detectors.features.layout import Shape
 
 Layout = dict[str, Any]
-"""The columns of the windows of each `span`, and the names of `decays`, `keys`, `peaks` and `lasts`."""
+"""The window columns of each span in `spans`, and the names of `decays`, `keys`, `peaks` and `lasts`."""
 
 
 def layout_id(layout: Layout) -> str:
-    """The layout's hash, by which states name it."""
+    """Return the layout's hash (8 hex digits), by which states refer to it."""
     return blake2b(json.dumps(layout).encode(), digest_size=4).hexdigest()
 
 
 def shape_of(layout: Layout) -> Shape:
-    """How many numbers of each kind a state of the layout has."""
+    """Return the array sizes of a state under the layout."""
     cells = (len(layout[kind]) for kind in ("decays", "keys", "peaks", "lasts"))
     return Shape(layout["spans"], *cells)
 
@@ -51,10 +51,10 @@ LAYOUTS = {layout_id(layout): layout for layout in RELEASED}
 
 
 def layout_of(told: str | Layout) -> Layout:
-    """The layout that a state says it is of, by name or by bringing it along.
+    """Return the layout of a state, given its hash or the layout dumped with the state.
 
     Raises:
-        StateVersionError: if there is none of that name.
+        StateVersionError: if no released layout has that hash.
     """
     if not isinstance(told, str):
         return told

@@ -1,6 +1,6 @@
-"""Compiles declared features into what a profile keeps, and how a vector is read from it.
+"""Compilation of declared features into the arrays of a profile and the tables that vectors are read by.
 
-This is the control path: it runs once, and hands back tables and closures so that the per-event loop stays bare.
+It runs once, outside the per-event loop, and returns tables and closures so that this loop does little work.
 """
 
 from __future__ import annotations
@@ -38,20 +38,23 @@ from detectors.features.window import Span
 
 @final
 class Plan:
-    """What a profile keeps and how a vector is read from it.
+    """The arrays of a profile, and the tables by which a vector is read from them.
 
-    A profile keeps `sums` (the totals of all windows by `spans`, then the `decays`), the rows of its spans, the tiles
-    of `peaked`, the keys of distinct counts (`keyed`) and `lasts` (latest event times by signal). A vector is made in a
-    scratch array: the sums, then what is read from elsewhere or derived, each at its slot; `order` are the slots of the
-    declared features. The tables that are read for every event hold so many numbers for each entry:
+    A profile has `sums` (the totals of all windows in the order of `spans`, then the `decays`), the rows of its spans,
+    the tiles of `peaked`, the keys of distinct counts (`keyed`) and `lasts` (latest event times by signal). A vector is
+    computed in a scratch array: the sums, then the values that are read from elsewhere or derived, each in its slot.
+    `order` has the slots of the declared features. Entries of the tables that are read for every event consist of:
 
-    - `distincts`, by cell: slot, width and hop (ms) of each window, the longest first
-    - `peaks`: cell, slot, width, hop
-    - `since_reads`: which of the lasts, slot; `trail_reads`: slot, mask; `session_reads`: slot, happening;
-      `here_reads`: slot, surrounding
-    - `quotients`: slot, top, bottom, and in `factors` what the quotient is multiplied by
-    - `spreads`: slot, count, sum, squares; `differences`: slot, short, long
-    - `decay_sums`: where it stands, half-life (ms)
+    - `distincts`, by cell: slot, width (ms) and hop (ms) of each window, the longest first
+    - `peaks`: cell, slot, width (ms), hop (ms)
+    - `since_reads`: index in `lasts`, slot
+    - `trail_reads`: slot, mask
+    - `session_reads`: slot, index in `Happening`
+    - `here_reads`: slot, index of the field of `Context`
+    - `quotients`: slot, slot of the numerator, slot of the denominator; `factors` has a factor for each quotient
+    - `spreads`: slot, slots of the count, the sum and the sum of squares
+    - `differences`: slot, slots of the short and the long mean
+    - `decay_sums`: index in the sums, half-life (ms)
     """
 
     def __init__(self, features: tuple[Feature, ...], strike_expiry: int) -> None:
@@ -105,13 +108,13 @@ class Plan:
         }
         self.layout_id = layout_id(self.layout)
         self.shape: Shape = shape_of(self.layout)
-        # what a new profile begins with, and a new vector
+        # the initial arrays of a new profile and of a new vector
         self.zeros: vec[float] = vec[float]([0.0] * self.sums)
         self.no_places: vec[i64] = vec[i64]([-1 for _ in self.spans])
         self.blank: vec[float] = vec[float]([0.0] * self.sums + self._absent)
 
     def _lay_out(self, features: tuple[Feature, ...]) -> tuple[Span, ...]:
-        """The spans that summed windows are kept for; the columns of each stand next to each other in the sums."""
+        """Return the spans that have summed windows; the columns of a span are adjacent in the sums."""
         needed = [column for feature in features for column in _summed(feature)]
         spans: list[Span] = []
         for name in HOPS:
@@ -130,14 +133,14 @@ class Plan:
         return tuple(spans)
 
     def _slot(self, name: str, absent: float) -> int:
-        """The scratch slot called `name` behind the sums, made with its value while absent."""
+        """Return the scratch slot called `name`, after the sums; create it if needed, with its value when absent."""
         if name not in self._slots:
             self._slots[name] = self.sums + len(self._absent)
             self._absent.append(absent)
         return self._slots[name]
 
     def _window(self, signal: str, aggregate: str, span: str) -> int:
-        """The slot of a window aggregate that is kept as such: a sum of tiles, a ledger read, a peak, a distinct."""
+        """Return the slot of a stored window aggregate: a sum of tiles, a ledger read, a maximum or a distinct count."""
         name = f"{signal}_{aggregate}_{span}"
         if name in self._slots:
             return self._slots[name]
@@ -162,21 +165,21 @@ class Plan:
         return slot
 
     def _quotient(self, name: str, top: int, bottom: int, factor: float = 1.0) -> int:
-        """The slot of `factor * top / bottom`, absent where the bottom is zero."""
+        """Return the slot of `factor * top / bottom`, which is absent if the bottom is zero."""
         slot = self._slot(name, nan)
         self.quotients = append(append(append(self.quotients, slot), top), bottom)
         self.factors = append(self.factors, factor)
         return slot
 
     def _mean(self, signal: str, span: str) -> int:
-        """The slot of a window's mean, made once."""
+        """Return the slot of a window's mean; create it once."""
         name = f"{signal}_mean_{span}"
         if name in self._slots:
             return self._slots[name]
         return self._quotient(name, self._window(signal, "sum", span), self._window(signal, "count", span))
 
     def _place(self, feature: Feature, strike_expiry: int) -> int:
-        """The slot of one declared feature."""
+        """Return the slot of one declared feature."""
         name, window = feature.name, self._window
         match feature:
             case Window(signal, "mean", span):
@@ -237,7 +240,7 @@ class Plan:
 
 
 def _summed(feature: Feature) -> list[tuple[str, str, str]]:
-    """The sums of tiles a feature needs, as (signal, aggregate, span)."""
+    """Return the sums of tiles that a feature needs, as (signal, aggregate, span)."""
     match feature:
         case Window(signal, "mean", span):
             found = [(signal, "sum", span), (signal, "count", span)]
@@ -257,10 +260,10 @@ def _summed(feature: Feature) -> list[tuple[str, str, str]]:
 
 
 def compile_plan(features: Iterable[Feature], strike_expiry: int) -> Plan:
-    """The plan of a feature catalogue; `strike_expiry` is how long (ms) a sanction counts as a strike.
+    """Return the plan of a feature catalogue; `strike_expiry` is how long (ms) a sanction counts as a strike.
 
     Raises:
-        ValueError: if two features share a name, a signal or span is unknown, or an aggregate does not fit its signal.
+        ValueError: if two features share a name, or `check` rejects a declaration.
     """
     features = tuple(features)
     names = [feature.name for feature in features]

@@ -1,4 +1,4 @@
-"""One user's bounded, versioned state: the aggregates of their signals, their strikes, and what they said last."""
+"""One user's bounded, versioned state: the aggregates of their signals, their sanctions and their recent tokens."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from detectors.features.window import (
 )
 
 SEEN_CAP = 64
-"""A repeated event id is recognised among this many of the user's latest events."""
+"""Duplicates are detected among this many of the user's latest event ids."""
 _SEEN_CAP: Final[i64] = 64
-_FORGOTTEN: Final[i64] = -1  # no hash is
+_FORGOTTEN: Final[i64] = -1  # hashes are never negative
 PAUSE = 30 * 60_000
-"""After a pause longer than this (ms) another session begins."""
+"""A pause longer than this (ms) starts a new session."""
 _PAUSE: Final[i64] = 1_800_000
 BURST_GAP = 10_000
-"""Messages no further apart than this (ms) come in one burst."""
+"""Consecutive messages at most this far apart (ms) belong to one burst."""
 _BURST_GAP: Final[i64] = 10_000
 _UNCOVERED: Final[i64] = -2
 
@@ -37,9 +37,9 @@ _UNCOVERED: Final[i64] = -2
 class Profile:
     """Windowed and decayed aggregates of one user's signals.
 
-    The clock is the largest event time the user has shown; totals and decays in `sums` hold as of it. Rows and cells
-    are made when a signal first touches them, so a casual user costs little. Everything lies in a few packed arrays:
-    with many users, following pointers costs more than the arithmetic.
+    The clock is the user's largest event time; the totals and decayed sums in `sums` are as of the clock. Rows and cells
+    are created when a signal first updates them, so a user with few events takes little memory. All data is in a few
+    packed arrays, because with many users following pointers costs more than the arithmetic.
     """
 
     __slots__ = (
@@ -79,21 +79,21 @@ class Profile:
         self.peaks: vec[vec[float]] = shape.peaks[:]  # by cell of a maximum
         self.lasts: vec[i64] = shape.lasts[:]
         self.ledger: Ledger | None = None
-        self.seen: vec[i64] = vec[i64]()  # hashes of the latest event ids; once full, the oldest stands at `next`
+        self.seen: vec[i64] = vec[i64]()  # hashes of the latest event ids; once full, a ring with the oldest at `next`
         self.next: i64 = 0
         self.texts: list[int] = []
-        self.trail: i64 = 0  # the latest tokens
-        self.channel: i64 = -1  # the key of the latest message's
-        self.here: tuple[float, ...] = ()  # what that channel was like, where that is known
-        self.in_session: i64 = 0  # events in this session
-        self.began: i64 = -1  # when it began (ms)
-        self.session: i64 = 0  # how many sessions there were
-        self.in_first: i64 = 0  # events in the first
-        self.spoke: i64 = -1  # the largest time of a message
-        self.run: i64 = 0  # messages of the burst it came in
+        self.trail: i64 = 0  # the recent tokens
+        self.channel: i64 = -1  # key of the latest message's channel
+        self.here: tuple[float, ...] = ()  # the latest `Context`; empty without one
+        self.in_session: i64 = 0  # events in the current session
+        self.began: i64 = -1  # start of the current session (ms)
+        self.session: i64 = 0  # number of sessions so far
+        self.in_first: i64 = 0  # events in the first session
+        self.spoke: i64 = -1  # the largest event time of a message (ms)
+        self.run: i64 = 0  # messages so far in the burst of that message
 
     def is_duplicate(self, key: i64) -> bool:
-        """Whether the event of this id hash is among the latest `SEEN_CAP`; remembers it if not."""
+        """Return whether the hash of an event id is among the latest `SEEN_CAP`; store it if not."""
         seen = self.seen
         for other in seen:
             if other == key:
@@ -107,7 +107,7 @@ class Profile:
         return False
 
     def unsee(self, key: i64) -> None:
-        """Forget the id hash remembered last, if it is this one: its event could not be counted, and may come again."""
+        """Remove the latest hash if it is this one: its event could not be counted, and may be sent again."""
         seen = self.seen
         end = i64(len(seen))
         if not end:
@@ -122,9 +122,10 @@ class Profile:
             self.next = at
 
     def advance(self, time: i64) -> vec[float]:
-        """Move the clock to an event at `time`; the scratch array its vector is made in, since-features read.
+        """Advance the clock to an event at `time` (ms), and return the scratch array for its vector.
 
-        A since-feature looks at what was before the triggering event, so it is read before the event is counted.
+        The since-features are already read into it: they cover the time before the triggering event, so they are read
+        before the event is counted.
         """
         plan, now = self.plan, self.clock
         if self.first < 0 or time < self.first:
@@ -140,7 +141,7 @@ class Profile:
         self.in_session += 1
         if self.session == 1:
             self.in_first += 1
-        self.trail = (self.trail & EARLIER) << 8 | gap  # whoever knows what happened adds that
+        self.trail = (self.trail & EARLIER) << 8 | gap  # the caller adds the kind
         self.events += 1
         scratch = plan.blank[:]
         reads, lasts = plan.since_reads, self.lasts
@@ -155,7 +156,7 @@ class Profile:
         return scratch
 
     def _move(self, now: i64) -> None:
-        """Bring all sums from the clock to `now`: tiles that windows leave behind drop out, decays decay."""
+        """Bring all sums from the clock to `now`: drop the tiles that leave their windows, decay the decayed sums."""
         plan, sums, clock = self.plan, self.sums, self.clock
         hops, lengths, kept = plan.hops, plan.lengths, self.rows
         for number in range(i64(len(hops))):
@@ -179,26 +180,26 @@ class Profile:
             at += 2
 
     def sanctions(self) -> Ledger:
-        """The ledger, made when the first sanction or reversal asks for it."""
+        """Return the ledger; create it for the first sanction or reversal."""
         ledger = self.ledger
         if ledger is None:
             ledger = self.ledger = Ledger()
         return ledger
 
     def read_sanction_since(self, scratch: vec[float]) -> None:
-        """Read the time since the latest upheld sanction; a reversal changes it at once."""
+        """Read the time since the latest upheld sanction (s) into the scratch array; a reversal changes it at once."""
         slot, ledger = self.plan.sanction_since_slot, self.ledger
         if slot >= 0 and ledger is not None:
             last = ledger.last()
             scratch[slot] = nan if last is None else float(self.clock - i64(last)) / 1000.0
 
     def add(self, signals: list[Signal], keys: list[Key], time: i64) -> None:
-        """Count signals and keys at an event time not later than the clock."""
+        """Count signals and keys at an event time (ms) not later than the clock."""
         now, sums, plan, lasts = self.clock, self.sums, self.plan, self.lasts
         hops, kept = plan.hops, self.rows
         if plan.occurrences:
             signals = signals + [(signal, 1.0) for signal, _ in keys if signal in plan.occurrences]
-        places = plan.no_places[:]  # by span, where the row of the event begins
+        places = plan.no_places[:]  # by span, the index at which the event's row begins
         if time < now:
             for span in range(i64(len(hops))):
                 if time // hops[span] < now // hops[span] - plan.lengths[span]:
@@ -247,10 +248,10 @@ class Profile:
                 self.keys[cell] = see_key(self.keys[cell], key, time)
 
     def pace(self, signals: list[Signal], time: i64) -> None:
-        """Add to a message's signals what its time says: how long after the one before, and its place in a burst."""
+        """Append the signals that derive from a message's time: the gap to the one before, its number in the burst."""
         spoke = self.spoke
         if time < spoke:
-            return  # an out-of-order message has no place between others
+            return  # an out-of-order message has no gap and no burst
         self.spoke = time
         if spoke < 0:
             self.run = 1

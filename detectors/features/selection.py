@@ -10,7 +10,7 @@ from detectors.features.catalogue import CODES, NAMES, NUMBERS
 
 
 class FeatureSelection:
-    """Which features a model reads, in the order of the catalogue: quantities squashed, codes as they are."""
+    """The features that a model reads, in catalogue order: quantities transformed by symlog, codes unchanged."""
 
     __slots__ = ("_rows", "columns", "names")
 
@@ -19,33 +19,33 @@ class FeatureSelection:
         self.columns = [column for column, name in enumerate(NAMES) if name in known]
         self.names = tuple(NAMES[column] for column in self.columns)
         begin, end = (self.columns[0], self.columns[-1] + 1) if self.columns else (0, 0)
-        # neighbours need not be copied
+        # adjacent columns are a slice, which numpy does not copy
         self._rows = slice(begin, end) if end - begin == len(self.columns) else self.columns
 
     def read(self, matrix: Matrix) -> Matrix:
-        """The readings, shape (points, names), of whole vectors."""
+        """Return the selected features of whole vectors, shape (points, names)."""
         return self.of(columns_of(matrix)).T
 
     def of(self, columns: Matrix) -> Matrix:
-        """The readings, shape (names, points), among those of all features: see `columns_of`."""
+        """Return the selected features, shape (names, points), from all features as returned by `columns_of`."""
         readings: Matrix = columns[self._rows]
         return readings
 
 
 QUANTITIES = FeatureSelection(NUMBERS)
-"""What a model reads that reckons with numbers."""
+"""The selection of models that compute with quantities."""
 
 
 CATEGORIES = FeatureSelection(CODES)
-"""What a model reads that looks codes up."""
+"""The selection of models that look up codes."""
 
 
 EVERYTHING = FeatureSelection(NAMES)
-"""What a model reads that is made of others."""
+"""The selection of models that combine other models."""
 
 
 def columns_of(matrix: Matrix) -> Matrix:
-    """What models may read of whole vectors, shape (features, points): quantities squashed, codes as they are."""
+    """Return whole vectors as columns, shape (features, points): quantities transformed by symlog, codes unchanged."""
     columns: Matrix = matrix.T.copy()
     columns[: len(NUMBERS)] = symlog(columns[: len(NUMBERS)])
     return columns

@@ -1,4 +1,4 @@
-"""Signals: what is read off one event, as a name and an amount; and keys, for distinct counts."""
+"""Signals read from one event, each a name and an amount; and keys, for distinct counts."""
 
 from __future__ import annotations
 
@@ -11,59 +11,59 @@ from schemas.records.events import ChatMessage, ModerationEvent
 
 SIGNALS = (
     "message",  # 1 for every message
-    "length",  # characters of the text, where there is one
-    "repeat",  # 1 when the text equals one of the user's last few, as both were meant to be seen
-    "toxicity",  # the highest external scorer result, where there is one
-    "channel",  # key: where the message was sent
+    "length",  # characters of the text, if there is one
+    "repeat",  # 1 when the text equals one of the user's recent texts, both in plain form
+    "toxicity",  # the highest external scorer result, if there is one
+    "channel",  # key: the channel of the message
     "recipient",  # key, once for each user addressed
     "report",  # 1 for every report about the user
-    "reporter",  # key: who reported, where known
+    "reporter",  # key: the reporter, if known
     "sanction",  # 1 for every upheld sanction (read from the ledger)
     "sanction_severity",  # severity of every upheld sanction (read from the ledger)
     "exposure",  # 1 for every intervention the user was shown
     "reversal",  # 1 for every sanction that was taken back
-    "gap",  # whole seconds between a message and the user's message before
-    "burst",  # how many messages have come in one burst so far, from the second on
-    "answer",  # 1 when the user comes back to a channel where others have spoken since
-    "quick_answer",  # 1 when the first of them spoke within `QUICK` of the user
-    "excess",  # toxicity less what is usual in that channel at that time
+    "gap",  # whole seconds between a message and the user's previous message
+    "burst",  # number of messages in one burst so far, from the second on
+    "answer",  # 1 when others have written in the channel since the user's previous message there
+    "quick_answer",  # 1 when the first of them wrote within `QUICK` of that message
+    "excess",  # toxicity minus the channel's mean toxicity at that time
 )
 DISTINCT_SIGNALS = frozenset({"channel", "recipient", "reporter"})
 LEDGER_SIGNALS = frozenset({"sanction", "sanction_severity"})
 PACED = frozenset({"gap", "burst"})
-"""Signals that a message's place between the others gives."""
+"""Signals that derive from the time of a message relative to the user's other messages."""
 
 RECENT_TEXTS = 8
-"""How many of a user's latest texts a new one is compared with."""
+"""Number of a user's latest texts that a new one is compared with."""
 SHORTEST_REPEAT = 8
-"""Texts shorter than this (in characters that are seen) are never repeats: everybody says ok twice."""
+"""Texts shorter than this (in visible characters) are never repeats, because everybody writes "ok" twice."""
 
 Signal = tuple[str, float]
 Key = tuple[str, int]
-"""A signal that is counted by how many different ones there are, and which one it was."""
+"""A signal whose distinct values are counted, and the hash of this value."""
 _BLAKE2B = blake2b(digest_size=8)
 
 
 def stable_hash(text: str) -> int:
-    """A 63-bit hash of `text` that is the same in every process (blake2b, first 8 bytes, top bit cleared)."""
-    hashing = _BLAKE2B.copy()  # quicker than making one
+    """Return a 63-bit hash of `text` that is the same in every process (blake2b of 8 bytes, shifted right by 1)."""
+    hashing = _BLAKE2B.copy()  # faster than a new hash object
     hashing.update(text.encode("utf-8", "surrogatepass"))
     return int.from_bytes(hashing.digest(), "big") >> 1
 
 
 key_of = lru_cache(maxsize=65_536)(stable_hash)
-"""The hash of something met again and again: a user, a channel."""
+"""Cached `stable_hash`, for values that recur, such as users and channels."""
 
 
 def event_key(event_id: str, *, moderation: bool) -> int:
-    """Return what tells an event from its user's others: ids of messages and of moderation events do not meet."""
+    """Return a key of an event among its user's events; ids of messages and of moderation events are separate."""
     return stable_hash(f"moderation\0{event_id}" if moderation else event_id)
 
 
 def point_key(user_id: str, number: int) -> int:
     """Return the hash of a user's decision point at their `number`-th event, from 1.
 
-    Samples of points go by it: it names no event id, so that a log gives the same whatever its ids are made of.
+    Points are sampled by this hash. It contains no event id, so the samples of a log do not depend on its event ids.
 
     >>> f"{point_key('ann', 1):016x}"
     '31b82982bcd755b7'
@@ -72,12 +72,12 @@ def point_key(user_id: str, number: int) -> int:
 
 
 def toxicity_of(message: ChatMessage) -> float | None:
-    """The highest of what external scorers said of a message; None where none has seen it."""
+    """Return the highest external scorer result of a message; None if it has none."""
     return max([score.value for score in message.scores]) if message.scores else None
 
 
 def read_message(event: ChatMessage, texts: list[int]) -> tuple[list[Signal], list[Key]]:
-    """The signals and keys of a message. `texts`, the hashes of the user's recent texts, is brought up to date."""
+    """Return the signals and keys of a message; update `texts`, the checksums of the user's recent texts."""
     signals: list[Signal] = [("message", 1.0)]
     keys: list[Key] = [("channel", key_of(event.channel))]
     text = event.text
@@ -86,7 +86,7 @@ def read_message(event: ChatMessage, texts: list[int]) -> tuple[list[Signal], li
         shown = visible(text if len(text) <= READ else text[:READ])
         if len(shown) >= SHORTEST_REPEAT:
             data = (meant(shown) + text[READ:]).encode("utf-8", "surrogatepass")
-            key = len(data) << 32 | crc32(data)  # among a handful of texts that is plenty, and it is quick
+            key = len(data) << 32 | crc32(data)  # fast, and distinctive enough among a few texts
             if key in texts:
                 texts.remove(key)
                 signals.append(("repeat", 1.0))
@@ -102,9 +102,9 @@ def read_message(event: ChatMessage, texts: list[int]) -> tuple[list[Signal], li
 
 
 def read_moderation(event: ModerationEvent) -> tuple[list[Signal], list[Key]]:
-    """The signals and keys of a moderation event.
+    """Return the signals and keys of a moderation event.
 
-    Sanctions give none: they go to the ledger, from where reversals take them.
+    A sanction gives none: it is stored in the ledger, so that a reversal can overturn it.
     """
     report = event.report
     if report is not None:

@@ -1,4 +1,4 @@
-"""A profile as bytes, in the order of its plan's layout; and profiles from that, under that layout or another."""
+"""Serialisation of profiles in the order of their plan's layout; loading under that layout or another."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from detectors.features.strikes import Entry, Ledger
 
 
 def write_profile(writer: BytesWriter, profile: Profile) -> None:
-    """Everything but the clock."""
+    """Write the whole profile except its clock."""
     clock = profile.clock
     write_time(writer, profile.first, clock)
     write_whole(writer, profile.events)
@@ -65,7 +65,7 @@ def write_profile(writer: BytesWriter, profile: Profile) -> None:
 
 
 def _write_seen(writer: BytesWriter, profile: Profile) -> None:
-    """The hashes of event ids, the oldest first."""
+    """Write the hashes of the latest event ids, oldest first."""
     seen = profile.seen
     known: i64 = 0
     for key in seen:
@@ -80,7 +80,7 @@ def _write_seen(writer: BytesWriter, profile: Profile) -> None:
 
 
 def read_profile(reader: Reader, shape: Shape, plan: Plan, clock: i64) -> Profile:
-    """The profile whose state it is, its columns as its layout has them."""
+    """Read a profile; its columns are those of the layout it was written under, which `shape` describes."""
     profile = Profile(plan)
     profile.clock = clock
     profile.first = reader.time(clock)
@@ -129,9 +129,9 @@ def read_profile(reader: Reader, shape: Shape, plan: Plan, clock: i64) -> Profil
 
 
 def move_columns(profile: Profile, layout: dict[str, Any]) -> None:
-    """Bring a profile whose columns are those of a layout to those of its plan.
+    """Convert a profile from the columns of a layout to those of its plan.
 
-    What is no longer declared is dropped, what is new starts empty.
+    Columns that are no longer declared are dropped, new ones start empty.
     """
     plan = profile.plan
     spans, wanted = layout["spans"], plan.layout["spans"]
@@ -154,12 +154,12 @@ def move_columns(profile: Profile, layout: dict[str, Any]) -> None:
 
 
 def _places(there: list[str], wanted: list[str]) -> list[int]:
-    """Where each wanted name stands among those that are there; -1 where it does not."""
+    """Return the index of each wanted name in `there`; -1 if it is missing."""
     return [there.index(name) if name in there else -1 for name in wanted]
 
 
 def _moved(rows: vec[float], there: list[str], wanted: list[str]) -> vec[float]:
-    """Rows with the wanted columns."""
+    """Return the rows with the wanted columns; 0 in columns that were not there."""
     moved, places = vec[float](), _places(there, wanted)
     for begin in range(0, len(rows), len(there) + 1):
         moved = append(moved, rows[begin])

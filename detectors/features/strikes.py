@@ -1,4 +1,4 @@
-"""Sanctions as they stand after reversals: the ledger from which strikes and sanction features are read."""
+"""The ledger of sanctions, net of reversals, from which strikes and sanction features are read."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from detectors.base.elementary import exp2
 from detectors.features.rulings import stands, takes_back
 
 LEDGER_CAP = 64
-"""How many sanctions a ledger remembers; beyond it the oldest is forgotten."""
+"""Maximum number of sanctions in a ledger; beyond it the oldest is removed."""
 
 
 class Entry(NamedTuple):
-    """One sanction: hash of its event id, when, how severe, and whether it still stands."""
+    """One sanction: hash of its event id, event time (ms), severity, and whether it still stands."""
 
     sanction: int
     time: int
@@ -22,9 +22,9 @@ class Entry(NamedTuple):
 
 @final
 class Ledger:
-    """A user's sanctions. An overturned one counts for nothing, from the moment of its reversal on.
+    """A user's sanctions. An overturned one does not count from its reversal on.
 
-    A reversal that arrives before its sanction is remembered, so that the sanction never counts.
+    A reversal that arrives before its sanction is stored, so that the sanction never counts.
     """
 
     __slots__ = ("entries",)
@@ -33,7 +33,7 @@ class Ledger:
         self.entries = [] if entries is None else entries
 
     def add(self, sanction: int, time: int, severity: int) -> bool:
-        """Enter a sanction, or what is said of it now; return whether it stands: see `rulings`."""
+        """Add a sanction, or update its time and severity; return whether it stands: see `rulings`."""
         upheld = self._upheld(sanction)
         standing = Entry(sanction, time, severity, upheld=stands(upheld))
         if upheld is None:
@@ -52,7 +52,7 @@ class Ledger:
         return takes_back(upheld)
 
     def _upheld(self, sanction: int) -> bool | None:
-        """Return whether a sanction stands; None if it is not known."""
+        """Return whether a sanction stands; None if it is not in the ledger."""
         for entry in self.entries:
             if entry.sanction == sanction:
                 return entry.upheld
@@ -64,15 +64,15 @@ class Ledger:
             self.entries.remove(min(self.entries, key=lambda e: (e.time, e.sanction)))
 
     def count(self, since: int) -> int:
-        """Upheld sanctions at or after `since`."""
+        """Return the number of upheld sanctions at or after `since` (ms)."""
         return sum(1 for e in self.entries if e.upheld and e.time >= since)
 
     def severity(self, since: int) -> int:
-        """Sum of severities of upheld sanctions at or after `since`."""
+        """Return the sum of severities of upheld sanctions at or after `since` (ms)."""
         return sum(e.severity for e in self.entries if e.upheld and e.time >= since)
 
     def decay(self, now: int, half_life: int) -> float:
-        """Decayed count of upheld sanctions as of `now`."""
+        """Return the decayed count of upheld sanctions as of `now` (ms), with a half-life in ms."""
         total = 0.0
         for entry in self.entries:
             if entry.upheld:
@@ -80,5 +80,5 @@ class Ledger:
         return total
 
     def last(self) -> int | None:
-        """When the latest upheld sanction was."""
+        """Return the event time (ms) of the latest upheld sanction; None if there is none."""
         return max((e.time for e in self.entries if e.upheld), default=None)

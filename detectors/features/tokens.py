@@ -1,9 +1,9 @@
-"""Tokens: what kind of event it was and how long after the user's previous one, as one small number.
+"""Tokens: the kind of an event and its gap to the user's previous event, as one small number.
 
-A user's latest tokens make a *trail*, one byte each, the latest lowest. The order is that in which the events were
-counted, so an out-of-order event comes where it arrived, with no gap. What has happened stays: an overturned sanction
-keeps its token, and its reversal follows with one of its own. A trail is served as a code: an exact integer that is a
-category, not a quantity, and can be read back. The n-gram of the latest n tokens is its n lowest bytes.
+A user's recent tokens are one integer with one byte per token, the latest in the lowest byte. They are in the order in
+which the events were counted, so an out-of-order event is where it arrived, with no gap. No token is removed: an
+overturned sanction keeps its token, and its reversal adds its own. The recent tokens are served as a code: an exact
+integer that is a category, not a quantity, and can be decoded. The n-gram of the latest n tokens is the n lowest bytes.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from detectors.features.signals import Signal
 from schemas.records.events import ModerationEvent
 
 LONGEST: Final = 4
-"""Tokens a trail holds, and so the longest n-gram that can be declared; six would still be exact as a double."""
+"""Number of recent tokens stored, and so the longest n-gram that can be declared; six would be exact as a double."""
 TRAIL: Final = (1 << 8 * LONGEST) - 1
-"""The largest trail."""
+"""The largest code of the recent tokens."""
 EARLIER: Final = TRAIL >> 8
-"""What of a trail is kept when a token is added."""
+"""The mask of the recent tokens that stay when a token is added."""
 
 TOXICITY_BANDS = (0.3, 0.7)
-"""A message's toxicity is low up to the first, high above the second; without a score it has a band of its own."""
+"""A message's toxicity is low up to the first bound, high above the second; unscored messages have their own band."""
 _TOXICITIES = ("", "of low toxicity", "of some toxicity", "of high toxicity")
 
 MESSAGE_KINDS: tuple[str, ...] = tuple(
@@ -35,14 +35,14 @@ MESSAGE_KINDS: tuple[str, ...] = tuple(
     for moved in ("", "elsewhere")
     for toxicity in _TOXICITIES
 )
-"""Kinds of messages: whether the text repeats a recent one, whether the channel changed, how toxic."""
+"""Kinds of messages: by repetition of a recent text, by change of channel, and by toxicity."""
 SANCTION_KINDS: tuple[str, ...] = tuple(f"sanction of severity {severity}" for severity in range(1, 6))
 KINDS: tuple[str, ...] = (*MESSAGE_KINDS, *SANCTION_KINDS, "report", "reversal", "exposure")
-"""The closed alphabet of what happened, in the order of its numbers."""
+"""The closed alphabet of event kinds; the index of a kind is its number."""
 GAPS: tuple[str, ...] = ("10s", "1m", "10m", "1h", "1d", "7d")
-"""The gap to the user's previous event falls in the first of these that it does not pass, or in a last band beyond."""
+"""Upper bounds, inclusive, of the bands of the gap to the user's previous event; longer gaps are in one more band."""
 GAP_LIMITS: vec[i64] = vec[i64]([duration_ms(gap) for gap in GAPS])
-"""The longest gaps of all bands but the last (ms)."""
+"""The same bounds in ms."""
 FIRST: Final = len(GAPS) + 1
 """The band of a user's first event, which has no gap."""
 
@@ -50,11 +50,11 @@ _MOVED: Final = len(_TOXICITIES)
 _REPEATED: Final = 2 * _MOVED
 _SANCTION: Final = len(MESSAGE_KINDS) - 1
 _REPORT, _REVERSAL, _EXPOSURE = (KINDS.index(kind) for kind in ("report", "reversal", "exposure"))
-_REPEAT: Final = 2  # where the signal stands among a message's, if it is there
+_REPEAT: Final = 2  # index of the signal among a message's signals, if it is there
 
 
 def gap_band(gap: i64) -> i64:
-    """The band of a gap (ms) between two events."""
+    """Return the band of a gap (ms) between two events."""
     band: i64 = 0
     for limit in GAP_LIMITS:
         if gap <= limit:
@@ -64,9 +64,10 @@ def gap_band(gap: i64) -> i64:
 
 
 def message_token(signals: list[Signal], *, moved: bool) -> int:
-    """The token of a message with these signals, those of `read_message` and no others, less its gap's band.
+    """Return the token of a message, without the band of its gap.
 
-    `moved` says whether the user's previous message was in another channel.
+    `signals` are those of `read_message` and no others. `moved` is true if the user's previous message was in another
+    channel.
     """
     kind = 0
     last, amount = signals[-1]
@@ -80,7 +81,7 @@ def message_token(signals: list[Signal], *, moved: bool) -> int:
 
 
 def moderation_token(event: ModerationEvent) -> int:
-    """The token of a report, sanction, reversal or exposure, less its gap's band."""
+    """Return the token of a report, sanction, reversal or exposure, without the band of its gap."""
     if event.sanction is not None:
         kind = _SANCTION + event.sanction.severity
     elif event.report is not None:
@@ -91,7 +92,9 @@ def moderation_token(event: ModerationEvent) -> int:
 
 
 def tokens(code: float) -> list[tuple[str, int]] | None:
-    """The tokens of an n-gram's code, the earliest first, as kind and number of the gap band; None if it is no code.
+    """Return the tokens of an n-gram's code, earliest first, as (kind, number of the gap band).
+
+    Return None if the number is not a valid code.
 
     >>> tokens(0x08A9)
     [('message', 7), ('report', 0)]

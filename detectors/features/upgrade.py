@@ -1,4 +1,4 @@
-"""Reads the vectors that learners and lanes of earlier versions kept."""
+"""Conversion of vectors that learners and lanes of earlier versions stored."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from detectors.base.vectors import Vector
 from detectors.features.catalogue import NUMBERS
 
 BEFORE_CODES, BEFORE_CHANNELS = 32, 33
-"""Lengths of earlier vectors: the quantities there were at first, and the same with the code of the latest tokens."""
+"""Lengths of earlier vectors: the first quantities alone, and the same with the code of the recent tokens."""
 
 
 def stored_vector(data: bytes) -> Vector:
-    """A vector as it was stored; features that were declared since then are absent in it."""
+    """Return a stored vector; features declared since then are absent (NaN)."""
     vector = array("d", data)
     code = vector.pop() if len(vector) == BEFORE_CHANNELS else nan
     if len(vector) == BEFORE_CODES:

@@ -1,4 +1,4 @@
-"""A profile's features as a vector: read from its sums and cells, derived from each other, and put in order."""
+"""The feature vector of a profile: values read from its sums and cells, or derived from them, in declared order."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from detectors.features.plan import Plan
 from detectors.features.profile import Profile
 from detectors.features.window import count_keys, forget_keys, trim_peaks
 
-_COUNT: Final[i64] = 0  # where they stand in `Happening`
+_COUNT: Final[i64] = 0  # indices in `Happening`
 _SINCE: Final[i64] = 1
 _NUMBER: Final[i64] = 2
 
 
 def vector_of(profile: Profile, scratch: vec[float]) -> Vector:
-    """The declared features as of the clock, in declared order; NaN where absent.
+    """Return the declared features as of the clock, in declared order; NaN if absent.
 
-    `scratch` is what `Profile.advance` gave for the event.
+    `scratch` is the array that `Profile.advance` returned for the event.
     """
     plan, sums = profile.plan, profile.sums
     for place in range(i64(len(sums))):
@@ -37,7 +37,7 @@ def vector_of(profile: Profile, scratch: vec[float]) -> Vector:
 
 
 def _read(profile: Profile, scratch: vec[float]) -> None:
-    """Read what does not stand in the sums."""
+    """Read the values that are not sums into the scratch array, and drop keys and tiles outside their windows."""
     now, plan = profile.clock, profile.plan
     at, end = i64(0), i64(0)
     for cell in range(i64(len(profile.keys))):
@@ -51,7 +51,7 @@ def _read(profile: Profile, scratch: vec[float]) -> None:
             since = (now - windows[at + 1]) // hop * hop
             found = count_keys(keys, since)
             scratch[windows[at]] = float(found)
-            if at == 0 and 2 * found < i64(len(keys)):  # no window reaches back to the others any more
+            if at == 0 and 2 * found < i64(len(keys)):  # no window covers the others any more
                 profile.keys[cell] = keys = forget_keys(keys, since)
             at += 3
     at, end = 0, i64(len(plan.peaks))
@@ -92,7 +92,7 @@ def _read(profile: Profile, scratch: vec[float]) -> None:
 
 
 def _derive(plan: Plan, scratch: vec[float]) -> None:
-    """Derive what is made of other values."""
+    """Compute the quotients, spreads and differences in the scratch array from other values there."""
     quotients, factors = plan.quotients, plan.factors
     for number in range(i64(len(factors))):
         bottom = scratch[quotients[3 * number + 2]]
@@ -114,7 +114,7 @@ def _derive(plan: Plan, scratch: vec[float]) -> None:
 
 
 def _highest(peaks: vec[float]) -> float:
-    """The largest of the amounts by tile; NaN if there is none."""
+    """Return the largest of the amounts by tile; NaN if there is none."""
     if not len(peaks):
         return nan
     highest = peaks[1]

@@ -1,7 +1,7 @@
-"""Sawtooth windows, windowed maxima and bounded distinct counts, as numbers side by side.
+"""Sawtooth windows, windowed maxima and bounded distinct counts, as packed arrays.
 
-What a user is counted in is touched at every event of theirs, and most users are not in the processor's caches then.
-So each of these is one packed array and no object: whoever counts gives it, and keeps what comes back in its place.
+A user's aggregates are updated at every event of the user, and are then mostly not in the processor's caches. So each
+aggregate is one packed array instead of an object: the caller passes it in and stores the returned array in its place.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from librt.vecs import append, pop, vec
 from mypy_extensions import i64
 
 DISTINCT_CAP = 64
-"""A distinct count is exact up to this many values in the window and reads as the cap beyond it."""
+"""A distinct count is exact up to this many values in the window; beyond that it equals this cap."""
 _CAP: Final[i64] = 2 * 64
 
 
 class Span(NamedTuple):
-    """What the summed windows of one span share: its hop (ms), its width in hops, and which columns are kept for it.
+    """The shared properties of one span's summed windows: its hop (ms), its width in hops, and its stored columns.
 
-    A column is a signal and an aggregate (`message_count`). Column c's total stands at `base + c` of a profile's sums;
-    `fractions` are the columns whose amounts need not be whole.
+    A column is a signal and an aggregate (`message_count`). The total of column c is at `base + c` in a profile's sums;
+    `fractions` are the columns whose amounts may be fractional.
 
-    The rows of a span are its tile's number (hop of event time) and an amount for each column, one row behind the
-    other, tiles in rising order, so that old ones are dropped from the front. The totals of a window live in its
-    profile's sums and are kept up to date, so that a window is read without adding it up.
+    A row is the number of a tile (event time divided by the hop, rounded down) and an amount for each column. The rows
+    of a span are concatenated, tiles in ascending order, so that old ones are dropped from the front. The totals of a
+    window are kept up to date in the profile's sums, so that a window is read without adding up its tiles.
     """
 
     name: str
@@ -36,9 +36,9 @@ class Span(NamedTuple):
 
 
 def row_at(rows: vec[float], tile: float, width: i64) -> tuple[vec[float], i64]:
-    """The rows, with one of zeros put where it belongs if `tile` had none, and the place where the tile's row begins.
+    """Return the rows and the index at which the row of `tile` begins; insert a row of zeros if it has none.
 
-    `width` is how many numbers a row has, its tile's among them.
+    `width` is the number of values in a row, the tile's number included.
     """
     end = i64(len(rows))
     at = end - width
@@ -60,7 +60,7 @@ def row_at(rows: vec[float], tile: float, width: i64) -> tuple[vec[float], i64]:
 
 
 def trim(rows: vec[float], tail: float, base: i64, width: i64, fractions: vec[i64], sums: vec[float]) -> vec[float]:
-    """The rows without those of tiles before `tail`; what those held is taken from the totals in `sums`."""
+    """Return the rows without tiles before `tail`, and subtract the amounts of these tiles from the totals in `sums`."""
     end, cut = i64(len(rows)), i64(0)
     while cut < end and rows[cut] < tail:
         for column in range(i64(1), width):
@@ -69,7 +69,7 @@ def trim(rows: vec[float], tail: float, base: i64, width: i64, fractions: vec[i6
                 sums[base + column - 1] -= amount
         cut += width
     rows = rows[cut:]
-    # whole numbers are subtracted exactly; fractions are summed anew, so that nothing drifts
+    # integers are subtracted exactly; fractions are summed again, so that no rounding error accumulates
     for fraction in fractions:
         left, at = 0.0, fraction + 1
         while at < end - cut:
@@ -80,10 +80,10 @@ def trim(rows: vec[float], tail: float, base: i64, width: i64, fractions: vec[i6
 
 
 def raise_peak(peaks: vec[float], tile: float, amount: float, tail: float, limit: i64) -> vec[float]:
-    """The largest amounts by tile, that of `tile` raised to `amount`; a tile before the window's `tail` is left out.
+    """Return the largest amounts by tile, with that of `tile` raised to `amount`; ignore a tile before `tail`.
 
-    A tile's number and its largest amount stand side by side, tiles in rising order. Old ones are dropped when the
-    window is read, and when an amount finds more than `limit` tiles, so memory is bounded even where nothing is read.
+    The number and the largest amount of each tile alternate, tiles in ascending order. Old tiles are dropped when the
+    window is read, and when there are more than `limit` tiles, so memory is bounded even if the window is never read.
     """
     if tile < tail:
         return peaks
@@ -95,7 +95,7 @@ def raise_peak(peaks: vec[float], tile: float, amount: float, tail: float, limit
 
 
 def trim_peaks(peaks: vec[float], tail: float) -> vec[float]:
-    """The largest amounts by tile without the tiles before `tail`."""
+    """Return the largest amounts by tile without the tiles before `tail`."""
     end, cut = i64(len(peaks)), i64(0)
     while cut < end and peaks[cut] < tail:
         cut += 2
@@ -103,10 +103,10 @@ def trim_peaks(peaks: vec[float], tail: float) -> vec[float]:
 
 
 def see_key(seen: vec[i64], key: i64, time: i64) -> vec[i64]:
-    """The most recently seen distinct keys, each with when it was last seen (ms), once `key` is seen at `time`.
+    """Return the most recent distinct keys, each followed by its latest event time (ms), after `key` at `time`.
 
-    Only the `DISTINCT_CAP` most recent keys are kept. Since a key's last time only grows, the kept keys are always
-    those seen last, and so a window's count is exactly `min(true count, cap)`.
+    Only the `DISTINCT_CAP` most recent keys are kept. The latest time of a key never decreases, so the kept keys are
+    always the most recent ones, and a window's count is exactly `min(true count, cap)`.
     """
     end, at = i64(len(seen)), i64(0)
     while at < end:
@@ -127,7 +127,7 @@ def see_key(seen: vec[i64], key: i64, time: i64) -> vec[i64]:
 
 
 def _without(seen: vec[i64], at: i64) -> vec[i64]:
-    """The keys without the one at a place."""
+    """Return the keys without the one at index `at`, with its time; `seen` is modified."""
     end = i64(len(seen))
     while at + 2 < end:
         seen[at] = seen[at + 2]
@@ -139,7 +139,7 @@ def _without(seen: vec[i64], at: i64) -> vec[i64]:
 
 
 def forget_keys(seen: vec[i64], since: i64) -> vec[i64]:
-    """The keys without those not seen since then."""
+    """Return the keys without those whose latest time is before `since` (ms)."""
     kept = vec[i64]()
     at, end = i64(0), i64(len(seen))
     while at < end:
@@ -150,7 +150,7 @@ def forget_keys(seen: vec[i64], since: i64) -> vec[i64]:
 
 
 def count_keys(seen: vec[i64], since: i64) -> i64:
-    """How many keys were seen at or after `since`."""
+    """Return the number of keys whose latest time is at or after `since` (ms)."""
     found = i64(0)
     at, end = i64(1), i64(len(seen))
     while at < end:

@@ -1,7 +1,7 @@
-"""Examples dated ahead of what the log's clock supports: they wait until the clock has come near, or are left out.
+"""Examples dated ahead of what the log's clock supports: they wait until the clock is near, or are left out.
 
-A model that had learnt from one of them could score nobody until then, because a version may not have learnt from an
-event at or after the point it scores.
+After learning from such an example, a model could score nobody until the clock reaches it, because a version may not
+have learnt from an event at or after the point it scores.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from detectors.base.points import Example, Origin
 from detectors.features.upgrade import stored_vector
 
 MOST = 8_192
-"""Examples that wait at most."""
+"""Maximum number of waiting examples."""
 LEFT_OUT = 4_096
-"""Users whose left-out positives are remembered, so that none of them is taken back."""
+"""Maximum number of users whose left-out positives are recorded; undoing a recorded one has no effect."""
 OF_A_USER = 32
-"""Left-out positives remembered of one user."""
+"""Maximum number of left-out positives recorded per user."""
 
 Plain = tuple[Any, ...]
 
@@ -27,30 +27,30 @@ Plain = tuple[Any, ...]
 class Ahead:
     """Examples that wait for the log's clock, in the order of the times at which their labels were known.
 
-    When there are too many, whoever has most of them loses those furthest ahead. So a flood by few users leaves out
-    none of anybody else's.
+    When there are too many, the users with the most examples lose those furthest ahead. A flood by few users therefore
+    displaces no other user's examples.
     """
 
     def __init__(self) -> None:
         self._waiting: list[tuple[int, int, Example]] = []
-        self._number = 0  # examples of one time are learnt in the order they came in
-        self._left_out: dict[str, list[bytes]] = {}  # digests of positives by user
+        self._number = 0  # arrival order, in which examples of one time are learnt
+        self._left_out: dict[str, list[bytes]] = {}  # digests of left-out positives, by user
 
     def __len__(self) -> int:
         return len(self._waiting)
 
     @property
     def first(self) -> int | None:
-        """The time of the example to be learnt next; None if there is none."""
+        """Return the time (ms) of the example to be learnt next; None if there is none."""
         return self._waiting[0][0] if self._waiting else None
 
     def add(self, example: Example) -> None:
-        """Let an example wait."""
+        """Add an example to those that wait."""
         self._number += 1
         insort(self._waiting, (example.known_at, self._number, example))
 
     def due(self, until: int) -> list[Example]:
-        """Take out the examples dated no later than `until`, in their order."""
+        """Remove and return the examples dated no later than `until` (ms), in order."""
         many = 0
         for known_at, _, _ in self._waiting:
             if known_at > until:
@@ -61,7 +61,10 @@ class Ahead:
         return found
 
     def cancel(self, back: Example) -> bool:
-        """Whether what is to be taken back was never learnt; then it neither waits nor is remembered any more."""
+        """Return whether the example that `back` undoes was never learnt.
+
+        If so, remove it from the waiting examples or from the recorded left-out ones.
+        """
         for place, (_, _, example) in enumerate(self._waiting):
             same = example.user_id == back.user_id and example.label == back.label and example.weight == -back.weight
             if same and example.vector == back.vector:
@@ -76,7 +79,10 @@ class Ahead:
         return True
 
     def make_room(self) -> int:
-        """Leave out examples until a quarter of the room is free, if there are too many; how many were left out."""
+        """Leave out examples, if too many wait, until a quarter of the room is free.
+
+        Return how many were left out.
+        """
         if len(self._waiting) <= MOST:
             return 0
         held = Counter([example.user_id for _, _, example in self._waiting])
@@ -90,7 +96,7 @@ class Ahead:
                 kept.append(entry)
             elif example.label and example.weight > 0:
                 self._remember(example)
-        for _, _, example in kept[MOST:]:  # more users than room: the furthest ahead go
+        for _, _, example in kept[MOST:]:  # more users than room: leave out the furthest ahead
             if example.label and example.weight > 0:
                 self._remember(example)
         del kept[MOST:]
@@ -99,7 +105,7 @@ class Ahead:
         return left_out
 
     def forget(self, user_id: str) -> None:
-        """Keep nothing of a user."""
+        """Erase a user's examples and records."""
         self._waiting = [entry for entry in self._waiting if entry[2].user_id != user_id]
         self._left_out.pop(user_id, None)
 
@@ -111,12 +117,12 @@ class Ahead:
             del self._left_out[next(iter(self._left_out))]
 
     def state(self) -> list[Any]:
-        """Everything as plain data."""
+        """Return the full state as plain data."""
         waiting = [(number, *plain_example(example)) for _, number, example in self._waiting]
         return [self._number, waiting, [*self._left_out.items()]]
 
     def restore(self, state: list[Any]) -> None:
-        """Go on from a state."""
+        """Restore a state."""
         self._number, waiting, left_out = state
         examples = [(number, example_of(plain)) for number, *plain in waiting]
         self._waiting = [(example.known_at, number, example) for number, example in examples]
@@ -124,19 +130,19 @@ class Ahead:
 
 
 def plain_example(example: Example) -> Plain:
-    """An example as plain data."""
+    """Return an example as plain data."""
     return (example.user_id, example.known_at, example.vector.tobytes(), example.label, example.weight, example.origin)
 
 
 def example_of(plain: Plain | list[Any]) -> Example:
-    """The example that `plain_example` turned into data; before there were origins it had none."""
+    """Return the example of `plain_example` data; data from before origins existed gives no origin."""
     user_id, known_at, vector, label, weight, *origin = plain
     known = Origin(*origin[0]) if any(origin) else None
     return Example(user_id, known_at, stored_vector(vector), label, weight, known)
 
 
 def _fair_share(counts: list[int], room: int) -> int:
-    """The most examples of one user with which all users together need no more than `room`, at least 1.
+    """Return the largest number of examples per user with which all users need at most `room`, at least 1.
 
     >>> _fair_share([1, 2, 90], 13)
     10

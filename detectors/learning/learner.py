@@ -1,13 +1,15 @@
-"""The learner of one model: lessons in, versions out, in an order that does not depend on how they were batched.
+"""The learner of one model: it turns training events into versions, independently of how they are batched.
 
-Lessons carry the position of their event. They are learnt in that order, whatever order they arrive in, so the same
-log gives the same versions for any batch size and any number of workers. A version is published when the log's clock
-enters a new interval, before the lesson that moved it is learnt, and says up to which event time it has learnt.
+Training events carry the position of their event. They are learnt in that order, in whatever order they arrive, so the
+same log gives the same versions for any batch size and any number of workers. A version is published when the log's
+clock enters a new interval, before the training event that moved the clock is learnt. The version states up to which
+event time it has learnt.
 
-That clock is one that a few users cannot move (`detectors.base.log_clock`). An example that is dated further ahead of
-it than `slack_of` allows is not learnt yet: it waits (`detectors.learning.ahead`). So no version claims to have learnt
-from a time that only a few users speak of. Where few users are known yet, most of them may be wrong. So the first
-examples are kept, and when the clock turns out to have been ahead, the model is learnt anew from those that are not.
+A few users cannot move that clock (`detectors.base.log_clock`). An example dated further ahead of the clock than
+`slack_of` allows is not learnt yet: it waits (`detectors.learning.ahead`). Therefore no version states that it has
+learnt from a time that only a few users have reached. While few users are known, most of their clocks may be wrong. So
+the first examples are kept, and if the clock turns out to have been ahead, the model is learnt anew from those that are
+not ahead.
 """
 
 from __future__ import annotations
@@ -40,15 +42,15 @@ from detectors.profiles.results import TrackedPoint, TrainingEvent
 from schemas.records.decisions import ModelVersion
 
 STATE_VERSION = 4
-"""Version of a learner's packed state; every one before it is read."""
+"""Version of a learner's packed state; all earlier versions can be read."""
 SETTLED = 64
-"""With so many users known, the log's clock is taken to be right."""
+"""Number of known users from which on the log's clock is taken to be right."""
 FIRST = 1_000
-"""Examples that are kept until then, at most."""
+"""Maximum number of examples kept until then."""
 
 
 class Forgotten(NamedTuple):
-    """A user asked to be forgotten: the hash of the id, and the position of the erasure."""
+    """A user's erasure: the hash of the user's id, and the position of the erasure."""
 
     user: int
     partition: int
@@ -64,18 +66,18 @@ class Published(NamedTuple):
 
 
 def slack_of(learning: LearningPolicy) -> int:
-    """How far ahead of the log's clock an example may be dated to be learnt at once (ms).
+    """Return how far ahead of the log's clock an example may be dated and still be learnt at once (ms).
 
-    A quarter of the time that the kept versions span: whoever moves `learned_until` so far ahead leaves versions that
-    are old enough for everybody else.
+    It is a quarter of the time that the kept versions span. If `learned_until` is moved this far ahead, there are still
+    kept versions old enough for all other users.
     """
     return learning.publish_every * (learning.keep_versions - 1) // 4
 
 
 class Learner:
-    """Learns one model and publishes its versions; with a `track`, keeps its record and publishes it with them.
+    """Learns one model and publishes its versions; with a `track`, also maintains and publishes its track record.
 
-    `model` makes the model; without it, it is the one called `name` of those there are.
+    `model` makes the model; without it, the model is the one called `name` in the catalogue.
     """
 
     def __init__(
@@ -99,14 +101,14 @@ class Learner:
         self._clock = LogClock()
         self._slack = slack_of(learning)
         self._ahead = Ahead()
-        self._first: list[Example] | None = []  # what was learnt while few users were known; None once many were
+        self._first: list[Example] | None = []  # examples learnt while few users are known; None afterwards
         self._fates: Counter[str] = Counter()
         self._forgotten: list[Forgotten] = []
         self._interval = -1
         self._fresh = False
 
     def _begin(self) -> None:
-        """Begin with a model that has learnt nothing."""
+        """Begin with an untrained model."""
         self._model = self._new_model()
         self._memory = self._model if isinstance(self._model, StoresExamples) else None
         self._publish = publisher(self._model)
@@ -115,7 +117,7 @@ class Learner:
         self._positives = 0
 
     def take(self, lessons: list[TrainingEvent]) -> tuple[list[Published], dict[int, int]]:
-        """Learn what can be learnt in order; the versions published, and each partition's position reached."""
+        """Learn all that is due in order; return the versions published and each partition's next position."""
         published: list[Published] = []
         watched: list[tuple[TrainingEvent, int]] = []
         clock, every, track = self._clock, self._learning.publish_every, self._track
@@ -164,13 +166,13 @@ class Learner:
         return fates
 
     def _calm(self) -> tuple[int, int]:
-        """Between which times (ms), the first included, the log's clock changes nothing here."""
+        """Return the half-open range of clock times (ms) that have no effect on this learner."""
         first, high = self._ahead.first, (self._interval + 1) * self._learning.publish_every
         low = -1 if self._first is None else self._learned_until - self._slack
         return low, high if first is None else min(high, first - self._slack)
 
     def _follow_clock(self) -> None:
-        """Learn what has waited long enough; begin anew if the clock went back and the model is ahead of it."""
+        """Learn examples that are due; begin anew if the clock went back and the model is ahead of it."""
         if self._clock.now < 0:
             return
         limit = self._clock.now + self._slack
@@ -181,7 +183,7 @@ class Learner:
             self._learn_waiting(self._ahead.due(limit))
 
     def _begin_anew(self, limit: int) -> None:
-        """Learn the model anew from what it learnt, without what is dated after `limit`, which waits."""
+        """Learn the model anew from the examples it learnt; those dated after `limit` (ms) wait."""
         learnt, self._first = self._first or [], []
         self._begin()
         self._fresh = True
@@ -213,7 +215,7 @@ class Learner:
             self._learn(row, example)
 
     def _forget(self, user_id: str, partition: int, seq: int) -> None:
-        """Keep nothing that names a user, who asked for that at this position."""
+        """Erase everything that names the user; record the position of the erasure if the model stores examples."""
         self._clock.forget(user_id)
         self._ahead.forget(user_id)
         if self._first is not None:
@@ -223,25 +225,25 @@ class Learner:
             self._forgotten.append(Forgotten(key_of(user_id), partition, seq))
 
     def _age(self) -> None:
-        """Let a model that keeps examples know what time it is, as far as `learned_until` will say it has learnt."""
+        """Advance a model that stores examples to the log's clock, but not beyond `learned_until`."""
         if self._memory is not None and self._learned_until >= 0:
             self._fresh |= self._memory.advance(min(self._clock.now, self._learned_until))
 
     def join(self) -> None:
-        """Begin where the lessons that wait do, or go on there: every lesson of before has come, or never will.
+        """Skip the gap before buffered training events; nothing earlier can still arrive.
 
-        A model that joins a deployment, or comes back to it, has missed what others learnt meanwhile. What waits is
-        learnt with the next lessons of its partition.
+        A model that joins a deployment, or rejoins it, has missed what others learnt meanwhile. Buffered training
+        events are learnt with the next ones of their partition.
         """
         self._order.begin_where_heard()
 
     def forgotten(self) -> tuple[Forgotten, ...]:
-        """Return who asked to be forgotten since the last call, where versions may hold what is kept of users."""
+        """Return the erasures since the last call, if the model's versions may contain users' data."""
         forgotten, self._forgotten = self._forgotten, []
         return tuple(forgotten)
 
     def _take_out(self, user: int) -> None:
-        """Keep nothing of a user in the version in force."""
+        """Erase a user from the version in force."""
         if self._in_force is not None and (version := without_user(self._in_force, user)) is not self._in_force:
             self._put_in_force(version)
 
@@ -250,9 +252,10 @@ class Learner:
             self._in_force, self._scorer = version, freeze(version)
 
     def _record(self, watched: list[tuple[TrainingEvent, int]], track: TrackRecord) -> None:
-        """Enter lessons into the record, their points with the scores of the version in force.
+        """Enter training events into the track record, their points with scores of the version in force.
 
-        Each has the log's clock beside it: a point dated further ahead than a warning takes to mature is left out.
+        Each training event is paired with the log's clock. A point dated further ahead of that than a warning takes to
+        mature is left out.
         """
         asked = [lesson.asked.vector for lesson, _ in watched if lesson.asked is not None]
         users = [lesson.user_id for lesson, _ in watched if lesson.asked is not None]
@@ -276,18 +279,18 @@ class Learner:
         if first is not None:
             if clock.population >= SETTLED or (len(first) >= FIRST and clock.now >= 0):
                 self._first = None
-            elif len(first) < FIRST:  # more than that are of one user, who is alone as yet
+            elif len(first) < FIRST:  # examples beyond that come from the only user known so far
                 first.append(example)
         sign = -1 if example.weight < 0 else 1
         if sign < 0 and self._positives <= 0:
-            return  # what is taken back was learnt before this model joined
+            return  # the original was learnt before this model joined
         self._model.learn_one(row, weighed(example, self._positive_weight))
         self._examples += sign
         self._positives += sign if example.label else 0
         self._learned_until = max(self._learned_until, example.known_at)
 
     def version(self) -> ModelVersion:
-        """The model as it is now, as data."""
+        """Return the model in its current state as a version."""
         document: dict[str, Any] = {
             "model": self._publish(),
             "sample": self._learning.sample,
@@ -310,7 +313,7 @@ class Learner:
         return ModelVersion(version=content_hash(record), **record)
 
     def state(self) -> dict[str, Any]:
-        """Everything as plain data, to go on from after a restart."""
+        """Return the full state as plain data, to continue from after a restart."""
         return {
             "name": self.name,
             "model": self._model.dump(),
@@ -329,7 +332,7 @@ class Learner:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a state."""
+        """Restore a state of any version."""
         self._model.load(state["model"])
         waiting = []
         for partition, seq, user_id, time, examples, erased, *since_2 in state["waiting"]:  # turns since version 4
@@ -349,14 +352,14 @@ class Learner:
         self._interval, self._fresh = state["interval"], state["fresh"]
         self._learned_until = state["learned_until"]
         self._examples, self._positives = state["examples"], state["positives"]
-        if self._track is not None and (record := state.get("track")) is not None:  # version 1 kept none
+        if self._track is not None and (record := state.get("track")) is not None:  # version 1 has none
             self._track.restore(record)
             if state["in_force"] is not None:
                 self._put_in_force(ModelVersion.model_validate(state["in_force"]))
 
 
 def _plain(lesson: TrainingEvent) -> tuple[Any, ...]:
-    """A lesson as plain data."""
+    """Return a training event as plain data."""
     examples = [plain_example(example) for example in lesson.examples]
     asked = None if lesson.asked is None else (lesson.asked.as_of, lesson.asked.vector.tobytes())
     taught = (lesson.partition, lesson.seq, lesson.user_id, lesson.time, examples, lesson.erased)

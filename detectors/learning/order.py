@@ -1,4 +1,4 @@
-"""Lessons as they come: put in the order of their events, and those passed over that teach nothing."""
+"""Training events in the order of the log, without those that have no effect."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from detectors.profiles.results import TrainingEvent
 
 
 class InOrder:
-    """Gives lessons back in the order of their dense positions within each partition."""
+    """Returns training events in the order of their dense positions within each partition."""
 
     def __init__(self, following: dict[int, int] | None = None, waiting: list[TrainingEvent] | None = None) -> None:
         self.following = {} if following is None else following
@@ -16,7 +16,7 @@ class InOrder:
             self._waiting[lesson.partition, lesson.seq] = lesson
 
     def take(self, lessons: list[TrainingEvent]) -> list[TrainingEvent]:
-        """Every lesson that nothing earlier of its partition is missing before."""
+        """Return the training events whose predecessors in the partition have all arrived."""
         waiting, following = self._waiting, self.following
         if lessons and not waiting and (stretch := _stretch(lessons, following)) is not None:
             return stretch
@@ -34,21 +34,22 @@ class InOrder:
         return ready
 
     def begin_where_heard(self) -> None:
-        """Pass over what is missing before the lessons that wait: nothing earlier is under way any more."""
+        """Skip the gap before buffered training events; nothing earlier can still arrive."""
         for partition, seq in sorted(self._waiting, reverse=True):
             self.following[partition] = seq
 
     @property
     def waiting(self) -> list[TrainingEvent]:
-        """Lessons that came early, in order."""
+        """Return the training events that arrived early, in order."""
         return [self._waiting[key] for key in sorted(self._waiting)]
 
 
 def pass_over(lessons: list[TrainingEvent], at: int, clock: LogClock, low: int, high: int) -> int:
-    """Advance the clock; return the index, from `at` on, of the next lesson with examples, an erasure, or an effect.
+    """Advance the clock; return the index, from `at` on, of the next training event that has an effect.
 
-    A lesson has an effect if it brings the clock to `high` or below `low` (ms). The clock has seen the lesson returned,
-    and may see it again: a time seen twice changes nothing.
+    A training event has an effect if it contains examples or an erasure, or moves the clock to `high` or later, or
+    below `low` (ms). The clock has already advanced by the returned training event, and may do so again: a time seen
+    twice changes nothing.
     """
     for place in range(at, len(lessons)):
         _, _, user_id, time, examples, erased, _, _ = lessons[place]
@@ -62,7 +63,10 @@ def pass_over(lessons: list[TrainingEvent], at: int, clock: LogClock, low: int, 
 
 
 def _stretch(lessons: list[TrainingEvent], following: dict[int, int]) -> list[TrainingEvent] | None:
-    """The lessons in order, where they are the next of one partition and none is missing: the usual case."""
+    """Return the training events in order if they are the next of one partition without a gap, else None.
+
+    This is the usual case. The partition's next position advances past them.
+    """
     partition = lessons[0].partition
     first, many = following.get(partition, 0), len(lessons)
     stretch = lessons.copy()
@@ -71,5 +75,8 @@ def _stretch(lessons: list[TrainingEvent], following: dict[int, int]) -> list[Tr
         if lesson.partition != partition or not 0 <= place < many:
             return None
         stretch[place] = lesson
+    for place in range(many):
+        if stretch[place].seq != first + place:  # one came twice, so another is missing
+            return None
     following[partition] = first + many
     return stretch

@@ -65,7 +65,7 @@ def made_of(policy: Policy) -> dict[str, dict[str, Any]]:
 
 @lru_cache(maxsize=SHARED)
 def freeze(record: ModelVersion) -> FrozenModel:
-    """Return the frozen model of a version; cached, because every lane asks for the same record.
+    """Return the frozen model of a version; cached, because every lane loads the same record.
 
     Raises:
         ValueError: if the family is unknown here.

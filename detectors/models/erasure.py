@@ -27,7 +27,7 @@ def without_user(version: ModelVersion, user: int) -> ModelVersion:
 
 
 def _take_out(document: Any, user: int) -> bool:
-    """Remove the user from every table of exemplars, at any depth; return whether there was an exemplar."""
+    """Remove the user from every table of exemplars, at any depth; return whether one was removed."""
     if isinstance(document, list):
         return sum(_take_out(item, user) for item in document) > 0
     if not isinstance(document, dict):

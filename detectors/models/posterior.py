@@ -29,7 +29,7 @@ class Posterior:
     def update(self, inputs: Sequence[float], label: bool, weight: float) -> None:
         """Learn one example, whose inputs must not depend on its label.
 
-        A negative weight undoes the step of the means; the covariance stays as it is.
+        A negative weight moves the means in the opposite direction and leaves the covariance as it is.
         """
         certain = max(-STEEPEST, min(STEEPEST, self.log_odds(inputs)))
         probability = logistic(certain)

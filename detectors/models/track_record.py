@@ -1,9 +1,9 @@
-"""A model's track record: threshold statistics of how many warnings would have been right, and how many an hour.
+"""A model's track record: for each threshold, how many warnings would have been right, and how many an hour brings.
 
-The statistics cover every threshold of a grid, whether or not users are warned at it, so that a threshold can be chosen
-by its results. A user is warned at a level when a score reaches it, and again only after that warning has expired. A
-warning is right if the user escalates within the horizon after it. Both right and wrong warnings are counted only once
-they have matured: counting right ones at once would bias the precision upwards.
+These threshold statistics cover a whole grid, whether or not users are warned at a threshold, so that a threshold can
+be chosen by its results. A user is warned at a level when a score reaches it, and again only after that warning has
+expired. A warning is right if the user escalates within the horizon after it. Right and wrong warnings alike are
+counted only once they have matured: counting right ones at once would bias the precision upwards.
 
 A record is settled by a time and contains nothing that became known after it. A version gets the record settled by the
 time up to which the version has learnt, so that its threshold is chosen only from what was known by then.
@@ -53,7 +53,7 @@ class Track(NamedTuple):
         conservative.
         """
         for level, warnings, right in zip(_LEVELS, self.warnings.tolist(), self.right.tolist(), strict=True):
-            # the lower bound reaches `precision` if Beta(right, wrong + 1) lies below it with at most 1 - confidence
+            # the lower bound reaches `precision` if P(Beta(right, wrong + 1) <= precision) <= 1 - confidence
             if right >= FADED and beta_below(precision, right, warnings - right + 1.0) <= 1.0 - confidence:
                 return level
         return None
@@ -136,7 +136,7 @@ class TrackRecord:
             one.hits = [(known, time if known == cause and since < 0 else since) for known, since in one.hits]
 
     def forget(self, user_id: str) -> None:
-        """Erase a user and their open warnings; hours that have counted them keep the number."""
+        """Erase a user and their open warnings; the hourly counts that include them do not change."""
         for one in self._users.pop(user_id, ()):
             one.user, one.mask, one.hits = "", 0, []
 
@@ -194,11 +194,12 @@ class TrackRecord:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Restore a state of any version.
+        """Replace the record by a state of any version.
 
         In the first version, which has the key `open`, the hours had counted every warning, and only the time of an
         escalation was stored.
         """
+        self._users, self._open, self._fresh, self._number = {}, [], [], 0
         for user, warned in state["users"].items():
             for time, mask, *more in warned:
                 known = (True, [(-1, -1)] if more[0] >= 0 else []) if "open" in state else more

@@ -89,10 +89,10 @@ def aligned(names: tuple[str, ...], state: dict[str, Any], key: str, missing: fl
 
 
 class FrozenModel:
-    """A published version, ready to score.
+    """A published version, loaded for scoring.
 
-    `ready` is whether it has learnt enough positives and negatives to score; `track` is its track record, if it has
-    one.
+    `ready` is whether it has learnt enough positives and negatives to score. `track` is its track record, None if it
+    has none.
     """
 
     __slots__ = ("_correction", "_reads", "_terms", "learned_until", "name", "ready", "track", "version")

@@ -1,10 +1,10 @@
-"""Evaluation while running: what came of scores and warnings, and whether what they rest on has changed.
+"""Online evaluation: outcomes of served scores and warnings, and drift of model inputs and outputs.
 
-A sample of the decision points, chosen by the hash of their place in the log, and every warning that raised a tier wait
-until their labels are *mature*: until the clock of their source partition is past the horizon, and past the allowed
-lateness on top, in which an escalation may still come in. Then each is right or wrong once and for all, by the
-protocol of the evaluation: an escalation counts for what came before it in the log, not for its own event's point.
+A sample of the decision points, selected by the hash of their log position, and every warning that raised a tier stay
+pending until their labels are *mature*: until the clock of their source partition has passed the horizon plus the
+allowed lateness, within which an escalation may still arrive. Each is then labelled right or wrong once, by the
+protocol of the evaluation: an escalation counts for items before it in the log, not for the point of its own event.
 
-*Drift* is a change of a distribution that a model reads or writes. What is told are counts that only grow and may be
-added up, so they mean the same for one lane and for many.
+*Drift* is a change of the distribution of a model input or output. Reported values are counts that only grow and can be
+summed, so they have the same meaning for one lane and for many.
 """

@@ -1,9 +1,9 @@
-"""Drift of what models read and write: each column's latest window against a reference window, by stability index.
+"""Drift of model inputs and outputs: the stability index of each column's latest window against a reference window.
 
-River's detectors are not used. ADWIN keeps its window in compiled buckets that can be neither read nor set, so that it
-could be snapshot only as a pickle; KSWIN keeps a random generator; and Page-Hinkley sees only means, with a threshold
-in units of the feature. The index sees any change of shape, is free of units, and its state is counts. As in River,
-a column that has drifted starts anew from what it drifted to.
+River's detectors are not used. ADWIN keeps its window in compiled buckets that can be neither read nor set, so it can
+be snapshot only as a pickle. KSWIN holds a random generator. Page-Hinkley detects only changes of the mean, with a
+threshold in units of the feature. The stability index detects any change of shape, has no unit, and its state is
+counts. As in River, a column that drifted restarts from its new distribution.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from detectors.base.vectors import Matrix
 from detectors.monitoring.bins import SHIFTED, Counts, stability
 
 WINDOW = 512
-"""Rows in a window. Without a change the index of one is near 0.04, which is far from `SHIFTED`."""
+"""Rows in a window. Without a change, the index of a column is near 0.04, far below `SHIFTED`."""
 BINS = 10
-"""Bins of a column, by the deciles of its reference; one more is for absent values."""
+"""Bins of a column, split at the deciles of its reference; one more bin is for absent values."""
 
 Rows = NDArray[np.float32]
 
 
 class Drift:
-    """Compares windows of rows, column by column. Windows are cut by number, so batching is without effect."""
+    """Column-wise comparison of windows of rows. Windows are cut by row count, so batching has no effect."""
 
     def __init__(self, columns: int) -> None:
         self._columns = columns
@@ -35,9 +35,9 @@ class Drift:
         self._reference: Counts = np.zeros((columns, BINS + 1), np.int64)
 
     def take(self, rows: Matrix) -> list[list[int]]:
-        """Take rows, NaN where absent; the columns that drifted, for each window that was compared."""
+        """Add rows, NaN where absent; return the columns that drifted, one list for each compared window."""
         told = []
-        # single precision is plenty for deciles, and halves what a snapshot holds
+        # single precision is enough for deciles, and halves the size of a snapshot
         self._held.append(rows.astype(np.float32))
         self._number += len(rows)
         while self._number >= WINDOW:
@@ -49,7 +49,7 @@ class Drift:
         return told
 
     def _compare(self, window: Rows) -> list[int] | None:
-        """The columns whose window differs from the reference; None for the first window, which is the reference."""
+        """Return the columns that differ from the reference; None for the first window, which becomes the reference."""
         if self._edges is None:
             self._edges = _deciles(window)
             self._reference = _counts(window, self._edges)
@@ -62,7 +62,7 @@ class Drift:
         return columns
 
     def state(self) -> dict[str, Any]:
-        """Everything as plain data."""
+        """Return the state as plain data."""
         return {
             "columns": self._columns,
             "rows": b"".join([rows.tobytes() for rows in self._held]),
@@ -71,7 +71,7 @@ class Drift:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a state; from the beginning, where that was of another number of columns."""
+        """Restore a state; ignore one with a different number of columns."""
         if state["columns"] != self._columns:
             return
         self._held = [np.frombuffer(state["rows"], np.float32).reshape(-1, self._columns)]
@@ -82,8 +82,8 @@ class Drift:
 
 
 def _deciles(window: Rows) -> Rows:
-    """The inner deciles of each column's values, a row for each; infinite where a column has no values."""
-    ordered = np.sort(window, axis=0)  # NaN comes last
+    """Return the inner deciles of each column, shape (BINS - 1, columns); infinity for a column without values."""
+    ordered = np.sort(window, axis=0)  # NaN sorts last
     present = np.count_nonzero(~np.isnan(window), axis=0)
     places = np.maximum(np.ceil(np.arange(1, BINS)[:, None] / BINS * present).astype(np.int64) - 1, 0)
     edges: Rows = np.where(present > 0, np.take_along_axis(ordered, places, axis=0), np.inf).astype(np.float32)
@@ -91,7 +91,7 @@ def _deciles(window: Rows) -> Rows:
 
 
 def _counts(window: Rows, edges: Rows) -> Counts:
-    """How many of each column's values lie in each bin, absent ones in the last; a row for each column."""
+    """Return the number of values in each bin, shape (columns, BINS + 1); the last bin counts absent values."""
     columns = window.shape[1]
     placed = np.zeros(window.shape, np.int64)
     for edge in edges:

@@ -1,8 +1,8 @@
-"""What waits for its label: a bounded, uniform sample that does not look at the label.
+"""Bounded, uniform sample of items that wait for their label; selection does not depend on the label.
 
-Each item has a key, a hash. While there are more items than room, the largest keys give way, and the share of the keys
-that is let in halves; it doubles again when much room has become free. Nothing depends on chance, and an item's
-place in the sample not on what came of it, so rates read off the sample are those of all items.
+Each item has a key, a hash. While the items exceed the capacity, the share of admitted keys is halved and the items
+with larger keys are dropped. The share doubles again when enough capacity is free. Selection is deterministic and
+independent of an item's outcome, so rates measured on the sample are those of all items.
 """
 
 from __future__ import annotations
@@ -15,13 +15,15 @@ import msgpack
 from detectors.labels.target import ESCALATIONS_CAP
 
 KEYS = 2**24
-"""Keys lie below this."""
+"""Exclusive upper bound of keys."""
 
 
 class Item(NamedTuple):
-    """A probability or warning that waits: whose, as of when (ms), its place in the log, and what it said.
+    """A probability or warning that waits for its label.
 
-    `row` tells the record it was made from, -1 where that is not known.
+    `as_of` is an event time (ms); `partition` and `seq` are the position in the log. `label` is the tier of a warning,
+    empty for a probability; `value` is the probability, 0 for a warning. `row` identifies the record that the item came
+    from, -1 if it is not known.
     """
 
     user_id: str
@@ -35,10 +37,10 @@ class Item(NamedTuple):
 
 
 class _Waiting:
-    """An item with the upheld escalations that came within its horizon, each by its cause.
+    """A pending item with the upheld escalations within its horizon, each identified by its cause.
 
-    `hits` is how many came after it and can no longer be told apart, -1 where the user was erased; `causes` are the
-    latest of them that can, and `own` those that came with the very record of the item: it did not foretell them.
+    `causes` are the latest escalations after the item; `hits` counts older ones that can no longer be identified, and
+    is -1 if the user was erased. `own` are escalations from the item's own record, which the item did not predict.
     """
 
     __slots__ = ("_packed", "causes", "hits", "item", "own")
@@ -53,7 +55,7 @@ class _Waiting:
         self._packed = b""
 
     def hit(self, cause: int, row: int) -> None:
-        """Count an escalation that came of the record `row`."""
+        """Count an escalation from the record `row`."""
         if row >= 0 and row == self.item.row:
             self.own.append(cause)
         else:
@@ -64,7 +66,7 @@ class _Waiting:
         self._packed = b""
 
     def take_back(self, cause: int) -> None:
-        """Count an escalation no longer."""
+        """Remove an escalation that was overturned."""
         for causes in (self.causes, self.own):
             if cause in causes:
                 causes.remove(cause)
@@ -72,36 +74,36 @@ class _Waiting:
 
     @property
     def right(self) -> bool | None:
-        """Whether the user escalated after the item; None where that is not answered."""
+        """Return whether the user escalated after the item; None if that cannot be determined."""
         if self.hits > 0 or self.causes:
             return True
         return None if self.own or self.hits < 0 else False
 
     def erase(self) -> None:
-        """Say nothing of the user any more, nor that it waits."""
+        """Erase the user's data but keep the heap slot."""
         self.hits = -1
         self.item = self.item._replace(user_id="")
         self.causes, self.own = [], []
         self._packed = b""
 
     def packed(self) -> bytes:
-        """The item and its escalations as MessagePack, made once until they change."""
+        """Return the item and its escalations as MessagePack, cached until they change."""
         if not self._packed:
             self._packed = msgpack.packb((self.item, self.hits, self.causes, self.own))
         return self._packed
 
 
 class Pending:
-    """Items that wait, by source partition in the order of time and by user. `cap` bounds their number.
+    """Pending items, by user and by source partition in time order. `cap` bounds their number.
 
-    An item is mature when its partition's clock has reached `as_of + horizon + grace`, in milliseconds.
+    An item is mature once its partition's clock has reached `as_of + horizon + grace`, in milliseconds.
     """
 
     def __init__(self, horizon: int, grace: int, cap: int, most: int = KEYS) -> None:
         self._horizon, self._margin, self._cap, self._most = horizon, horizon + grace, cap, most
         self.limit = most
         self._number = 0
-        self._all: dict[int, _Waiting] = {}  # by number, in the order they came in
+        self._all: dict[int, _Waiting] = {}  # by number, in order of arrival
         self._heaps: dict[int, list[tuple[int, int, _Waiting]]] = {}
         self._users: dict[str, list[_Waiting]] = {}
 
@@ -109,7 +111,7 @@ class Pending:
         return len(self._all)
 
     def offer(self, item: Item) -> None:
-        """Let an item wait, if its key is in the share."""
+        """Add an item if its key is below the limit."""
         if item.key >= self.limit:
             return
         self._add(_Waiting(item))
@@ -117,26 +119,26 @@ class Pending:
             self._make_room()
 
     def escalated(self, user_id: str, as_of: int, cause: int, row: int = -1) -> None:
-        """A user escalated: what waits, and was said within the horizon before that, was right."""
+        """Count an escalation for the user's pending items whose horizon contains it."""
         for one in self._users.get(user_id, ()):
             if one.item.as_of <= as_of <= one.item.as_of + self._horizon:
                 one.hit(cause, row)
 
     def overturned(self, user_id: str, cause: int) -> None:
-        """An escalation of a user was overturned: it was right for nothing that still waits."""
+        """Remove an overturned escalation from the user's pending items."""
         for one in self._users.get(user_id, ()):
             one.take_back(cause)
 
     def erase(self, user_id: str) -> None:
-        """Forget a user: what waits of theirs will never be counted. Its place in the heap is freed in its time."""
+        """Erase a user: their pending items will never be counted. The heap slots are freed later."""
         for one in self._users.pop(user_id, ()):
             one.erase()
 
     def mature(self, partition: int, now: int) -> list[tuple[Item, bool]]:
-        """The items that have become mature by a partition's clock (ms), and whether their users escalated."""
+        """Remove and return the items that are mature at a partition's clock (ms), and if their users escalated."""
         done: list[tuple[Item, bool]] = []
         heap, until = self._heaps.get(partition), now - self._margin
-        if not heap or heap[0][0] > until:  # as nearly always
+        if not heap or heap[0][0] > until:  # the common case
             return done
         while heap and heap[0][0] <= until:
             _, number, one = heappop(heap)
@@ -151,7 +153,7 @@ class Pending:
 
     def _add(self, one: _Waiting) -> None:
         item = one.item
-        self._number += 1  # items of one time come out in the order they came in
+        self._number += 1  # items of equal time leave in order of arrival
         heap = self._heaps.get(item.partition)
         if heap is None:
             heap = self._heaps[item.partition] = []
@@ -166,28 +168,28 @@ class Pending:
             del self._users[one.item.user_id]
 
     def _make_room(self) -> None:
-        """Drop what belongs to erased users and, where that frees too little to go on for a while, halve the share."""
+        """Drop the items of erased users; while more than three quarters remain in use, halve the share of keys."""
         self._keep()
         while len(self) > self._cap * 3 // 4:
             self.limit //= 2
             self._keep()
 
     def _keep(self) -> None:
-        """Begin anew with what is in the share and not erased."""
+        """Rebuild the tables from the items that are in the share and not erased."""
         kept = [one for one in self._all.values() if one.hits >= 0 and one.item.key < self.limit]
         self._all, self._heaps, self._users = {}, {}, {}
         for one in kept:
             self._add(one)
 
     def state(self) -> dict[str, Any]:
-        """Everything as plain data."""
+        """Return the state as plain data."""
         return {"limit": self.limit, "waiting": [one.packed() for one in self._all.values() if one.hits >= 0]}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a state; what waits was not packed one by one in the first.
+        """Restore a state; in the first version, items were not packed one by one.
 
-        Before lane version 4 the place of an item's latest escalation stood where its causes do: what counted then can
-        no longer be told apart, nor taken back.
+        Before lane version 4, the position of an item's latest escalation was stored in place of its causes.
+        Escalations counted then can no longer be identified or taken back.
         """
         self.limit = state["limit"]
         for one in state["waiting"]:

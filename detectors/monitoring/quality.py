@@ -1,4 +1,4 @@
-"""Live evaluation of one lane: its points and warnings until their labels are mature, and its drift."""
+"""Online evaluation of one lane: its points and warnings until their labels are mature, and its drift."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from schemas.records.base import Position
 from schemas.records.decisions import Tier
 
 SAMPLE = KEYS // 16
-"""Decision points with a lower key are looked at: one in 16, so that a window is not some users' busy hour."""
+"""Decision points with a lower key are sampled: one in 16, so that a window is not a few users' busy hour."""
 POINTS = 2048
-"""Sampled points that wait in a lane, at most."""
+"""Maximum number of sampled points that wait in a lane."""
 WARNINGS = 2048
-"""Warnings that wait in a lane, at most."""
+"""Maximum number of warnings that wait in a lane."""
 USERS = 64
-"""Users by whose times a partition's clock goes, at most: a lane has many partitions, and its state is to be small."""
+"""Maximum number of users in a partition's clock: a lane has many partitions, and its state must be small."""
 MILLION = 1_000_000
 
 Counts = dict[str, Counter[str]]
-"""What was measured: by the name of the count and its label. Counts of different lanes and times may be added up."""
+"""Measurements by the name of the count and its label. Counts of different lanes and times can be summed."""
 
 
 def keys_of(seqs: Iterable[int]) -> list[int]:
-    """Keys of places in the log: their hashes by the golden ratio (Knuth), which spread any stretch evenly.
+    """Return the keys of log positions: golden-ratio hashes (Knuth), which spread any range evenly.
 
     >>> keys_of(range(3))
     [0, 10368889, 3960563]
@@ -45,7 +45,7 @@ def keys_of(seqs: Iterable[int]) -> list[int]:
 
 
 def row_of(at: Position) -> int:
-    """Return what tells a record: its topic and offset. All events that a log's row is made into have one.
+    """Return an identifier of a record, from its topic and offset. All events made from one log row share it.
 
     >>> row_of(Position("log", 0, 7, 3)) == row_of(Position("log", 0, 7, 4)) != row_of(Position("log", 0, 8, 4))
     True
@@ -54,7 +54,7 @@ def row_of(at: Position) -> int:
 
 
 class Live:
-    """What is measured of one lane. `counts` is what was measured since it was last taken."""
+    """Measurements of one lane: pending points and warnings, drift, and the counts since they were last taken."""
 
     def __init__(self, policy: Policy) -> None:
         horizon, grace = policy.target.horizon, policy.allowed_lateness
@@ -68,20 +68,20 @@ class Live:
     def point(
         self, user_id: str, as_of: int, partition: int, seq: int, key: int, probability: float, row: int = -1
     ) -> None:
-        """A sampled decision point was served; with NaN for the probability it only moves the clock.
+        """Add a sampled decision point that was served; NaN as probability only advances the clock.
 
-        `row` tells the record it came of: see `row_of`.
+        `row` identifies the record that the point came from: see `row_of`.
         """
         self._advance(user_id, as_of, partition)
         if probability == probability:  # noqa: PLR0124 - false only for NaN
             self.points.offer(Item(user_id, as_of, partition, seq, key, "", probability, row))
 
     def warning(self, user_id: str, as_of: int, partition: int, seq: int, key: int, tier: Tier, row: int = -1) -> None:
-        """A warning was published that raised a user's tier."""
+        """Add a published warning that raised a user's tier."""
         self.warnings.offer(Item(user_id, as_of, partition, seq, key, tier.value, 0.0, row))
 
     def outcome(self, outcome: Outcome) -> None:
-        """A user escalated, or an escalation was overturned. What is mature by now is beyond its reach."""
+        """Record an escalation or a reversal on the pending items. Items that are already mature are not affected."""
         user_id, as_of, kind, at, cause, _, _ = outcome
         for pending in (self.points, self.warnings):
             if kind == "escalated":
@@ -91,28 +91,28 @@ class Live:
         self._advance(user_id, as_of, at.partition)
 
     def erase(self, user_id: str, partition: int) -> None:
-        """Forget a user, but for counts."""
+        """Erase a user from everything but the counts."""
         self.points.erase(user_id)
         self.warnings.erase(user_id)
         if partition in self._clocks:
             self._clocks[partition].forget(user_id)
 
     def rows(self, matrix: Matrix, probabilities: Matrix) -> None:
-        """Sampled points, whose vectors begin with the numbers, and their probabilities: looked through for drift."""
+        """Check sampled points for drift: their probabilities, and the numeric features that begin each vector."""
         for drifted in self._drift.take(np.column_stack([matrix[:, : len(NUMBERS)], probabilities])):
             self._count("drift_windows", "all", 1)
             for column in drifted:
                 self._count("drifts", NUMBERS[column] if column < len(NUMBERS) else "score", 1)
 
     def scored(self, results: list[Scored]) -> None:
-        """Scorers' results, in the order of the log."""
+        """Add results of toxicity scorers, in log order."""
         for scorer, shifted in self._scorers.take(results):
             self._count("scorer_versions", scorer, 1)
             if shifted:
                 self._count("scorer_shifts", scorer, 1)
 
     def _advance(self, user_id: str, time: int, partition: int) -> None:
-        """Move a partition's clock, and count what has become mature by it."""
+        """Advance a partition's clock, and count the items that become mature."""
         clock = self._clocks.get(partition)
         if clock is None:
             clock = self._clocks[partition] = LogClock(USERS)
@@ -130,7 +130,7 @@ class Live:
             self._count("matured_right", item.label, int(positive))
 
     def take(self) -> Counts:
-        """What was measured since the last call."""
+        """Return the counts since the last call."""
         if not self._counts:
             return {}
         counts, self._counts = self._counts, defaultdict(Counter)
@@ -140,7 +140,7 @@ class Live:
         self._counts[name][label] += amount
 
     def state(self) -> dict[str, Any]:
-        """Everything as plain data, but for counts, which are taken before."""
+        """Return the state as plain data, without the counts, which are taken before a snapshot."""
         return {
             "points": self.points.state(),
             "warnings": self.warnings.state(),
@@ -151,7 +151,7 @@ class Live:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a state. Drift begins anew where other features are declared now."""
+        """Restore a state. Drift detection restarts if the declared features have changed."""
         self.points.restore(state["points"])
         self.warnings.restore(state["warnings"])
         self._clocks = {partition: LogClock.load(clock, USERS) for partition, clock in state["clocks"].items()}

@@ -1,4 +1,4 @@
-"""Toxicity scorers: whether a new version of one says something else than the version before it did."""
+"""Toxicity scorers: detection of a shift in values between a scorer's new version and the version before it."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import numpy as np
 from detectors.monitoring.bins import BINS, SHIFTED, bin_of, stability
 
 WINDOW = 512
-"""Values of a version that are compared with as many of the version before it."""
+"""Values of a version that are compared with as many values of the version before it."""
 SCORERS = 32
-"""Scorers that are known at a time. One that has filled a window keeps its place, so made-up names cannot take it."""
+"""Maximum number of tracked scorers. One that has filled a window stays, so made-up names cannot displace it."""
 VERSIONS = 8
-"""Versions of a scorer that are known at a time."""
+"""Maximum number of tracked versions of a scorer."""
 
 
 class Scored(NamedTuple):
-    """A scorer's result, of the sample that is looked at."""
+    """A scorer's result on a sampled message."""
 
     scorer: str
     version: str
@@ -25,18 +25,18 @@ class Scored(NamedTuple):
 
 
 def looked_at(seq: int) -> bool:
-    """Whether the results of a message are in the sample, by the hash of its place in the log: one in eight is."""
+    """Return whether a message's results are in the sample of one in eight, by the hash of its log position."""
     return seq * 0x9E3779B1 & 0xFFFFFFFF < 2**29
 
 
 class ScoredBatch(NamedTuple):
-    """Results in the order of the log."""
+    """Results in log order."""
 
     results: list[Scored]
 
 
 class _Version:
-    """What a version said: its latest full window, None before it has one, and the window that is filling."""
+    """Binned values of a version: its latest full window, None before the first, and the window being filled."""
 
     __slots__ = ("filling", "full", "size")
 
@@ -47,7 +47,7 @@ class _Version:
 
 
 class _Scorer:
-    """The versions of a scorer, latest heard of last, and the one that filled a window last."""
+    """The versions of a scorer, the most recently seen last, and the version that filled a window last."""
 
     __slots__ = ("last", "versions")
 
@@ -57,13 +57,13 @@ class _Scorer:
 
 
 class Scorers:
-    """The scorers heard of. A version is compared once, when its first window is full."""
+    """The tracked scorers. A version is compared once, when its first window is full."""
 
     def __init__(self) -> None:
         self._scorers: dict[str, _Scorer] = {}
 
     def take(self, results: list[Scored]) -> list[tuple[str, bool]]:
-        """Take results in their order; the scorers of which a new version was compared, and if its values shifted."""
+        """Add results in order; return the scorers whose new version was compared, and whether its values shifted."""
         told: list[tuple[str, bool]] = []
         for name, version, value in results:
             scorer = self._scorer(name)
@@ -84,7 +84,7 @@ class Scorers:
         return told
 
     def _scorer(self, name: str) -> _Scorer | None:
-        """The scorer of a name, now heard of last; None where all places are taken for good."""
+        """Return the scorer of a name, marked as most recently seen; None if no tracked scorer may be evicted."""
         scorer = self._scorers.pop(name, None)
         if scorer is None:
             if len(self._scorers) >= SCORERS:
@@ -97,14 +97,14 @@ class Scorers:
         return scorer
 
     def state(self) -> list[Any]:
-        """Everything as plain data."""
+        """Return the state as plain data."""
         return [
             (name, scorer.last, [(version, v.full, v.filling) for version, v in scorer.versions.items()])
             for name, scorer in self._scorers.items()
         ]
 
     def restore(self, state: list[Any]) -> None:
-        """Go on from a state."""
+        """Restore a state."""
         self._scorers = {
             name: _Scorer(last, {version: _Version(full, filling) for version, full, filling in versions})
             for name, last, versions in state

@@ -1,1 +1,1 @@
-"""Users and channels: the state kept of each, and what an event changes in it."""
+"""Users and channels: the state stored for each, and its update by an event."""

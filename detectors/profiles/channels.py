@@ -1,9 +1,10 @@
-"""What a channel was like when a message came: the history of rooms, pages and matches, and who answers whom.
+"""Channel context of a message: the history of rooms, pages and matches, and who answers whom.
 
-A channel's history is made of the messages of many users, who meet nowhere else in the dataflow. So it is kept for each
-source partition, in the order of the log, before the users part: what a message sees of its channel is then a property
-of the log alone, and the same in a replay. A partition sees the messages of its own users. With several partitions that
-is an even sample of the users in every channel: shares and ratios keep their meaning, `rate` counts a part.
+A channel's history consists of the messages of many users, who share no other state in the dataflow. It is therefore
+kept for each source partition, in log order, before events are dealt to lanes. The context of a message is then a
+property of the log alone, and the same in a replay. A partition contains the messages of its own users only. With
+several partitions that is an even sample of the users in every channel: shares and ratios keep their meaning, `rate`
+counts a part.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ T = TypeVar("T")
 
 
 STATE_VERSION = 2
-"""Version of the dumped channels of a partition; the one before it is read."""
+"""Version of the dumped channels of a partition; the previous version can be read."""
 
 
 HOUR = 3_600_000
-"""Half-life of what is going on in a channel (ms)."""
+"""Half-life of a channel's recent activity (ms)."""
 
 
 MONTH = 30 * 24 * HOUR
@@ -38,15 +39,15 @@ MONTH = 30 * 24 * HOUR
 
 
 UNPUNISHED = 20.0
-"""Messages without a sanction that every channel is taken to begin with."""
+"""Prior of the sanction ratio: messages without a sanction that every channel starts with."""
 
 
 POSTERS = 16
-"""How many of a channel's latest users are known again in it."""
+"""Number of the latest users tracked in a channel."""
 
 
 SANCTIONS = 4_096
-"""Of how many of a partition's latest sanctions it is known whether they stand."""
+"""Number of the latest sanctions of a partition whose status (upheld or overturned) is tracked."""
 
 
 EVER = 2**62
@@ -57,7 +58,7 @@ STRANGER = (-1, -1)
 
 
 def _touch(table: dict[K, T], key: K, value: T, most: int) -> None:
-    """Put an entry last in a table that keeps so many, those touched longest ago first to go."""
+    """Insert into an LRU table of at most `most` entries."""
     table.pop(key, None)
     table[key] = value
     while len(table) > most:
@@ -65,7 +66,7 @@ def _touch(table: dict[K, T], key: K, value: T, most: int) -> None:
 
 
 def _faded(amount: float, fade: float) -> float:
-    """A sum that has faded, or nothing where too little is left of it."""
+    """Return a decayed sum, or 0 if it falls below `FADED`."""
     left = amount * fade
     return left if left >= FADED else 0.0
 
@@ -74,7 +75,7 @@ _KEPT = ("clock", "first", "latest", "newcomers", "posters", "rate", "sanctions"
 
 
 class Channel:
-    """One channel's history. Sums hold as of `clock`, the log's when something last happened here."""
+    """The history of one channel. Sums hold as of `clock`, the log's time of the latest event in the channel."""
 
     __slots__ = _KEPT
 
@@ -82,11 +83,11 @@ class Channel:
         self.first = self.clock = time
         self.rate = self.scored = self.toxicity = 0.0
         self.total = self.newcomers = self.sanctions = 0.0
-        self.latest = -1  # who spoke last
-        self.posters: dict[int, list[float]] = {}  # by user: latest message, first answer (-1: none), rate as of then
+        self.latest = -1  # the user of the latest message
+        self.posters: dict[int, list[float]] = {}  # by user: latest message, first answer (-1: none), rate at message
 
     def move(self, now: int) -> int:
-        """Bring the sums up to a time, and return the channel's own, which never goes back."""
+        """Decay the sums to a time, and return the channel's clock, which never goes back."""
         if now > self.clock:
             passed, self.clock = now - self.clock, now
             fade = exp2(-passed / HOUR)
@@ -100,7 +101,7 @@ class Channel:
         return self.clock
 
     def see(self, user: int, now: int, toxicity: float | None) -> Context:
-        """What a message finds here; then it counts."""
+        """Return the context of a message, then count the message."""
         now = self.move(now)
         posters = self.posters
         known = posters.get(user)
@@ -137,23 +138,23 @@ class Channel:
         return context
 
     def sanction(self, now: int) -> int:
-        """Count a sanction, and return when that was."""
+        """Count a sanction, and return the channel's clock at that time."""
         now = self.move(now)
         self.sanctions += 1.0
         return now
 
     def take_back(self, since: int, now: int) -> None:
-        """Take a sanction back that was counted when the clock said `since`."""
+        """Undo a sanction that was counted when the channel's clock was at `since`."""
         now = self.move(now)
         self.sanctions = max(0.0, self.sanctions - exp2((since - now) / MONTH))
 
     def state(self) -> list[Any]:
-        """Everything as plain data."""
+        """Return the state as plain data."""
         return [getattr(self, name) for name in _KEPT]
 
     @classmethod
     def from_state(cls, state: list[Any]) -> Channel:
-        """A channel from its state."""
+        """Return a channel from its state."""
         channel = cls(0)
         for name, value in zip(_KEPT, state, strict=True):
             setattr(channel, name, value)
@@ -161,7 +162,7 @@ class Channel:
 
 
 class Ruled(NamedTuple):
-    """A sanction: whether it stands, and in which channel it was counted, when; -1 where it was not."""
+    """A sanction: whether it is upheld, and the channel and time in which it was counted; -1 if it was not counted."""
 
     upheld: bool
     channel: int = -1
@@ -169,24 +170,24 @@ class Ruled(NamedTuple):
 
 
 class Channels:
-    """The channels of one source partition, as many as `remembered`: beyond that the longest silent goes.
+    """The channels of one source partition, at most `remembered`: the longest silent channel is evicted first.
 
-    A sanction counts in the channel where its user spoke last, until a reversal takes it back; what counts, and when,
-    is the law that `rulings` states for users too. All of a user's events are in one partition, so their clock is known
-    here as well: of the `remembered` users heard of last. Messages count in their channel however late they are and
-    however often they come. What happens, happens when its event says, as far as the partition's clock supports that
-    (`LogClock.bound`): a few wrong clocks age no channel.
+    A sanction counts in the channel of its user's latest message, until a reversal takes it back.
+    `detectors.features.rulings` defines the events that count, and when, for channels as for users. All of a user's
+    events are in one partition, so user clocks are tracked here as well, for the `remembered` users seen last. Messages
+    count in their channel regardless of lateness and repetition. An event takes effect at its event time, as far as the
+    partition's clock supports that time (`LogClock.bound`), so a few wrong clocks age no channel.
     """
 
     def __init__(self, remembered: int, lateness: int = EVER, ttl: int = EVER) -> None:
         self._most, self._lateness, self._ttl = remembered, lateness, ttl
         self._clock = LogClock()
         self._channels: dict[int, Channel] = {}
-        self._users: dict[int, tuple[int, int]] = {}  # the user's clock (ms), and the channel of the latest message
-        self._sanctions: dict[tuple[int, int], Ruled] = {}  # by user and id
+        self._users: dict[int, tuple[int, int]] = {}  # clock (ms), and channel of the latest message
+        self._sanctions: dict[tuple[int, int], Ruled] = {}  # by user and sanction id
 
     def see(self, event: Event) -> Context | None:
-        """Take one event in its turn; what a message finds in its channel, None while one user alone was heard of."""
+        """Process one event in log order; return a message's context, None while only one user is known."""
         user, clock = key_of(event.user_id), self._clock
         clock.advance(event.user_id, event.event_time)
         if not isinstance(event, ChatMessage) and event.kind == "erasure":
@@ -214,7 +215,7 @@ class Channels:
         return context
 
     def _moderate(self, user: int, spoke: int, event: ModerationEvent, now: int) -> None:
-        """Count a sanction in the channel where its user spoke last, and take an overturned one back where it was."""
+        """Count a sanction in the channel of its user's latest message; undo an overturned one where it was counted."""
         sanctions, channels = self._sanctions, self._channels
         if event.sanction is not None:
             identity = user, stable_hash(event.event_id)
@@ -236,7 +237,7 @@ class Channels:
                 sanctions[identity] = Ruled(False)
 
     def _forget(self, user: int) -> None:
-        """Keep nothing that stands for the user; what they said stays in the sums, which name nobody."""
+        """Delete everything that identifies the user; their messages stay in the sums, which identify nobody."""
         self._users.pop(user, None)
         self._forget_sanctions(user)
         for channel in self._channels.values():
@@ -245,12 +246,12 @@ class Channels:
                 channel.latest = -1
 
     def _forget_sanctions(self, user: int) -> None:
-        """Know of none of the user's sanctions any more; those that counted go on counting."""
+        """Delete the user's sanctions; those that were counted stay in the sums."""
         for identity in [identity for identity in self._sanctions if identity[0] == user]:
             del self._sanctions[identity]
 
     def dump(self) -> bytes:
-        """Everything as versioned compact bytes."""
+        """Return the state as versioned compact bytes."""
         kept = {
             "channels": {key: channel.state() for key, channel in self._channels.items()},
             "users": [(user, *shown) for user, shown in self._users.items()],
@@ -261,10 +262,10 @@ class Channels:
 
     @classmethod
     def load(cls, data: bytes, remembered: int, lateness: int = EVER, ttl: int = EVER) -> Channels:
-        """The channels that were dumped.
+        """Return the channels of a dump.
 
-        Version 1 knew no user's clock, and of a sanction not whose it was: those go on counting, and are not taken
-        back.
+        Version 1 stored neither the users' clocks nor the users of sanctions: its sanctions stay counted and cannot be
+        taken back.
         """
         known = cls(remembered, lateness, ttl)
         version, state = unpack(data, STATE_VERSION, "channels")

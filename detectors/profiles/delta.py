@@ -1,4 +1,4 @@
-"""Who has changed, and to what state, as bytes in which all of them stand one behind the other."""
+"""Encoding of user-state changes as one byte string."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from mypy_extensions import i64
 from detectors.base.packed import Reader, write_whole
 
 Change = tuple[str, bytes | None]
-"""A user and their state, which is never empty; None of whom nothing is kept any more."""
+"""(user id, state); None means deleted. A state is never empty."""
 
 
 def pack_changes(changes: Iterable[Change]) -> bytes:
-    """All of them, in their order; of those of one user the last holds."""
+    """Return the changes as bytes, in order; of several changes of one user, the last applies."""
     writer = BytesWriter()
     for user_id, state in changes:
         write_change(writer, user_id, state)
@@ -22,7 +22,7 @@ def pack_changes(changes: Iterable[Change]) -> bytes:
 
 
 def write_change(writer: BytesWriter, user_id: str, state: bytes | None) -> None:
-    """One of them, behind those that were written before."""
+    """Append one change to the writer."""
     name = user_id.encode("utf-8", "surrogatepass")
     write_whole(writer, len(name))
     writer.write(name)
@@ -34,10 +34,10 @@ def write_change(writer: BytesWriter, user_id: str, state: bytes | None) -> None
 
 
 def unpack_changes(packed: bytes) -> list[Change]:
-    """The changes that were packed.
+    """Return the changes in packed bytes.
 
     Raises:
-        ValueError: if the bytes end in the middle of one.
+        ValueError: if the bytes end in the middle of a change.
     """
     reader, end = Reader(packed), i64(len(packed))
     changes: list[Change] = []

@@ -1,12 +1,12 @@
-"""Idle: which users of a lane have been silent for so long that their profiles can be dropped.
+"""Idle users: users of a lane whose silence is so long that their profiles can be dropped.
 
-A user who comes back after the policy's `profile_ttl` begins anew (`detectors.profiles.user`), so keeping a profile any
-longer changes nothing. A timer for each user would cost more than the profiles. So users are listed by the day of their
-clock, and when the log's clock has left a day far enough behind, the users of that day are handed out to be dropped.
+A user who returns after the policy's `profile_ttl` starts with a new profile (`detectors.profiles.user`), so keeping
+the old one longer has no effect. A timer for each user would cost more than the profiles. Users are therefore listed by
+the day of their clock. Once the log's clock is far enough past a day, the users of that day are due to be dropped.
 
-Clocks are of one source partition each: a partition that is weeks behind another, as in a first read of a long log,
-loses nobody. And none is moved by a few users, so wrong clocks drop nobody either; where fewer than `LEAST` users are
-known, nobody is dropped.
+Each source partition has a clock of its own: a partition that is weeks behind another, as in a first read of a long
+log, loses no users. A few users cannot move a clock, so wrong clocks drop nobody either. While fewer than `LEAST` users
+are known, nobody is dropped.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from typing import final
 from detectors.base.log_clock import LogClock
 
 DAY = 86_400_000
-"""Users are listed by days (ms): the list is touched once a day and user, not once an event."""
+"""Users are listed by days (ms): the list changes once per day and user, not with every event."""
 MARGIN = 30 * DAY
-"""How far one partition's event times may be out of order, beyond the allowed lateness (ms), without being noticed."""
+"""Disorder of one partition's event times that is tolerated beyond the allowed lateness (ms)."""
 LEAST = 16
-"""Users whose times are known before a partition's clock is taken to be right."""
+"""Number of known users from which a partition's clock is trusted."""
 USERS = 64
-"""Users by whose times a partition's clock goes, at most: a lane has many partitions."""
+"""Maximum number of users in a partition's clock: a lane has many partitions."""
 NEVER = -1
 """The day of a user who is not listed."""
 
@@ -37,14 +37,14 @@ class _Partition:
     def __init__(self) -> None:
         self.clock = LogClock(USERS)
         self.days: dict[int, dict[str, None]] = {}
-        self.ended = NEVER  # the first day that is not over
+        self.ended = NEVER  # users of earlier days are due
 
 
 @final
 class Idle:
-    """The users of a lane by the day they were last heard of, and those among them that are due.
+    """The users of a lane by the day of their clock, and the users who are due to be dropped.
 
-    `keep` is how long a silent user is kept (ms), beyond which event times may still be out of order.
+    `keep` is how long a silent user is kept (ms); `MARGIN` is added to it, for event times that are out of order.
     """
 
     __slots__ = ("_due", "_keep", "_partitions")
@@ -55,7 +55,7 @@ class Idle:
         self._due: deque[tuple[str, int]] = deque()
 
     def move(self, user_id: str, number: int, clock: int, day: int) -> None:
-        """List a user of a source partition, known under `day` until now, by the day of their clock."""
+        """List a user of a source partition under the day of their clock (ms); they were listed under `day` before."""
         partition = self._partitions.get(number)
         if partition is None:
             partition = self._partitions[number] = _Partition()
@@ -69,29 +69,29 @@ class Idle:
         self._look(partition)
 
     def drop(self, user_id: str, number: int, day: int) -> None:
-        """Take a user off the list: nothing is kept of them any more."""
+        """Remove a user whose state was deleted."""
         partition = self._partitions[number]
         self._take_out(partition, user_id, day)
         partition.clock.forget(user_id)
 
     def due(self, limit: int) -> list[tuple[str, int]]:
-        """So many users at most who may go, each with the time (ms) since which they must have been silent for that."""
+        """Return at most `limit` due users, each with the time (ms) since which they must have been silent."""
         due = self._due
         return [due.popleft() for _ in range(min(limit, len(due)))]
 
     def _take_out(self, partition: _Partition, user_id: str, day: int) -> None:
         listed = partition.days.get(day)
-        if listed is not None:  # the day may have been handed out already
+        if listed is not None:  # the day may be due already
             listed.pop(user_id, None)
             if not listed:
                 del partition.days[day]
 
     def _look(self, partition: _Partition) -> None:
-        """Hand out the days that the partition's clock has left behind."""
+        """Mark the users of all days that end before the partition's clock minus the keep time as due."""
         ended = (partition.clock.now - self._keep) // DAY
         if ended == partition.ended or partition.clock.population < LEAST:
             return
-        partition.ended = ended  # the clock goes back if it turns out to have been ahead
+        partition.ended = ended  # may be earlier: a clock that was ahead goes back
         before = ended * DAY
         for day in sorted([day for day in partition.days if day < ended]):
             for user_id in partition.days.pop(day):

@@ -1,4 +1,4 @@
-"""What a user's events come to: items for the user's lane, and lessons for the learners."""
+"""Results of a user's events: items for the user's lane, and training events for the learners."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from schemas.records.base import Position
 
 
 class Erasure(NamedTuple):
-    """A user is to be forgotten, in turn with the points around it."""
+    """The erasure of a user, in log order with the points around it."""
 
     user_id: str
     as_of: int
@@ -20,10 +20,11 @@ class Erasure(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """A user escalated, or an escalation was overturned: what warnings are measured against.
+    """An escalation of a user, or the reversal of one: the labels that warnings are measured against.
 
-    `as_of` is when the user escalated, or the time of the reversal. `cause` tells the user's escalations apart: an
-    overturned one has the `cause` of the one it takes back, which was at `escalated_at` (ms) and place `escalated_seq`.
+    `as_of` is the time (ms) of the escalation or of the reversal. `cause` identifies the escalation among those of its
+    user; a reversal has the `cause` of the escalation that it overturns. That escalation was at `escalated_at` (ms) and
+    log position `escalated_seq`.
     """
 
     user_id: str
@@ -36,28 +37,28 @@ class Outcome(NamedTuple):
 
 
 LaneItem = DecisionPoint | Erasure | Outcome
-"""What reaches a lane of its users, each user's items in the order of the log."""
+"""An input of a lane; each user's items arrive in log order."""
 
 
 def cause_of(outcome: Outcome) -> str:
-    """Return what tells an escalation from others of its user: the hash of the event that completed it, and when."""
+    """Return an escalation's identifier for its user: the hash of the event that completed it, and its time."""
     return f"{outcome.cause:016x}-{outcome.escalated_at}"
 
 
 class TrackedPoint(NamedTuple):
-    """A decision point whose score goes into the track record: as of when (ms), and the vector as served."""
+    """A decision point whose score enters the threshold statistics: as-of time (ms), and vector as served."""
 
     as_of: int
     vector: Vector
 
 
 class TrainingEvent(NamedTuple):
-    """What one event teaches: its place in the source partition, and the examples it made known.
+    """The training data of one event: its position in the source partition, and the examples that it made known.
 
-    `time` is the event time, or -1 where the record was no event. `erased` says that the user asked to be forgotten:
-    from there on the learner holds nothing that names them. What their earlier events taught stays in the weights.
-    Where a track record is kept, `asked` is the decision point the event made, and `turns` are the escalations it made
-    or overturned.
+    `time` is the event time (ms), or -1 if the record was no event. `erased` marks the erasure of the user: from there
+    on the learner holds nothing that identifies them, but the effect of their earlier events stays in the weights. If
+    threshold statistics are kept, `asked` is the event's decision point, and `turns` are the escalations that it
+    completed or overturned.
     """
 
     partition: int
@@ -71,11 +72,14 @@ class TrainingEvent(NamedTuple):
 
 
 def training_event_of(step: EventResult, tracked_from: int | None = None) -> TrainingEvent:
-    """What a user's step teaches; `tracked_from` is the number of events from which points go into the track record."""
+    """Return the training event of an event result.
+
+    `tracked_from` is the number of events from which a user's points enter the threshold statistics, None without them.
+    """
     _, partition, _, seq = step.at
     point, erased = step.point, step.outcome == "erased"
     if tracked_from is None:
-        # no frame of Python, as calling the class would make; there is one for every event
+        # avoids the Python frame of a constructor call, because this runs for every event
         plain = (partition, seq, step.user_id, step.time, step.examples, erased, None, ())
         return tuple.__new__(TrainingEvent, plain)
     asked = TrackedPoint(point.as_of, point.vector) if point is not None and point.events >= tracked_from else None
@@ -83,7 +87,7 @@ def training_event_of(step: EventResult, tracked_from: int | None = None) -> Tra
 
 
 def outcomes_of(step: EventResult) -> list[Outcome]:
-    """Return the outcomes of a user's step, in order."""
+    """Return the outcomes of an event result, in order."""
     found = []
     for kind, cause, time, seq in step.turns:
         as_of = time if kind == "escalated" else step.time

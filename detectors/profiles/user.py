@@ -1,7 +1,7 @@
-"""One user, one event at a time: from an Event to a decision point and the examples it makes known.
+"""Processing of one user's events, one at a time: from an event to a decision point and the examples it makes known.
 
-This is the law of the system in one place: late events and duplicates are told apart before they count, the clock
-moves, signals are counted, an escalation turns waiting points into positives, and only then a new point is made.
+The order of processing is defined here only. Late events and duplicates are detected before they count; then the clock
+advances, signals are counted, an escalation turns pending points into positives, and a new point is made last.
 """
 
 from __future__ import annotations
@@ -32,24 +32,24 @@ from schemas.records.base import Position
 from schemas.records.events import ChatMessage, Event, ModerationEvent
 
 COMPILED = not __file__.endswith(".py")
-"""Whether this module, and with it all that every event passes through, is compiled."""
+"""True if this module, and with it all code on the path of every event, is compiled."""
 STATE_VERSION = 7
 """Version of a dumped user."""
 _OLDEST: Final = 6
-"""The oldest version that is read, because no store of the time before is."""
+"""The oldest version that can be read; stores with earlier versions cannot be read either."""
 _NAME: Final = 4
-"""Bytes of a layout's name."""
+"""Length of a layout's name in bytes."""
 NOWHERE = -1
-"""The source partition of a user of whom nobody has said one."""
+"""The partition of a user whose source partition is not known."""
 
 Outcome = Literal["seen", "late", "duplicate", "erased"]
 
 
 @final
 class EventResult:
-    """What one event of one user came to. Every event gives exactly one step, whatever its outcome.
+    """The result of one event of one user. Every event gives exactly one result, whatever its outcome.
 
-    `time` is the event time; `turns` are the escalations that this event made or overturned, in order.
+    `time` is the event time (ms); `turns` are the escalations that this event completed or overturned, in order.
     """
 
     __slots__ = ("at", "examples", "outcome", "point", "time", "turns", "user_id")
@@ -74,12 +74,12 @@ class EventResult:
 
     @property
     def escalated(self) -> bool:
-        """Whether the user is found to have escalated."""
+        """Return whether the event completed an escalation."""
         return any(turn.kind == "escalated" for turn in self.turns)
 
     @property
     def overturned(self) -> bool:
-        """Whether an escalation was overturned."""
+        """Return whether the event overturned an escalation."""
         return any(turn.kind == "overturned" for turn in self.turns)
 
     def __repr__(self) -> str:
@@ -88,9 +88,9 @@ class EventResult:
 
 
 class CompiledPolicy:
-    """What every user is treated by: the compiled features, target, lateness and profile TTL of a policy.
+    """The policy in the form that user processing needs: compiled features, target, allowed lateness and profile TTL.
 
-    `tracked_from` is the number of events from which a user's points go into the track record; None without one.
+    `tracked_from` is the number of events from which a user's points enter the threshold statistics; None without them.
     """
 
     def __init__(self, policy: Policy) -> None:
@@ -103,9 +103,9 @@ class CompiledPolicy:
 
 @final
 class User:
-    """One user's bounded state. `dump` and `load` are its storage format.
+    """The bounded state of one user. `dump` and `load` are its storage format.
 
-    `partition` is the source partition their events come from, for whoever keeps many users; `NOWHERE` if nobody said.
+    `partition` is the source partition of the user's events, `NOWHERE` if it is not known.
     """
 
     __slots__ = ("history", "partition", "profile", "rules")
@@ -123,23 +123,22 @@ class User:
         self.history: History = History() if history is None else history
 
     def step(self, event: Event, at: Position, context: Context | None = None) -> EventResult:
-        """Take one event, with what a message finds in its channel where that is known.
+        """Process one event, with the channel context of a message if it is known.
 
-        After an erasure the caller drops this object and with it all that was known.
+        After an erasure, the caller drops this object and with it the user's state.
         """
         profile, target, history = self.profile, self.rules.target, self.history
         time: i64 = event.event_time
         user_id = event.user_id
         if not isinstance(event, ChatMessage) and event.kind == "erasure":
-            return EventResult(
-                at, user_id, time, "erased"
-            )  # however late, and whatever its id: it is always carried out
+            # always carried out, even if it is late or its id was seen before
+            return EventResult(at, user_id, time, "erased")
         clock, rules = profile.clock, self.rules
         if is_late(time, clock, rules.lateness):
             return EventResult(at, user_id, time, "late")
         if begins_anew(time, clock, rules.ttl):
-            # Back after too long a silence. It is the user's own events that say so, and nothing else in the log, so
-            # whoever keeps users may drop a silent one at any time from here on, or never.
+            # The user returns after too long a silence. This depends on the user's own events only, so the owner of
+            # this object may drop a silent user at any time after the TTL, or never.
             profile = self.profile = Profile(rules.plan)
             history = self.history = History()
         moderation = not isinstance(event, ChatMessage)
@@ -148,7 +147,7 @@ class User:
         learnt: list[Example] = []
         turns: list[Turn] = []
         if isinstance(event, ChatMessage):
-            signals, keys = read_message(event, profile.texts)  # before all else: what cannot be read moves no clock
+            signals, keys = read_message(event, profile.texts)  # first: an unreadable event must move no clock
             scratch = profile.advance(time)
             channel: i64 = keys[0][1]
             profile.trail += message_token(signals, moved=profile.channel not in (channel, -1))
@@ -162,7 +161,7 @@ class User:
         else:
             signals, keys = read_moderation(event)
             scratch = profile.advance(time)
-            target.at_risk(history, profile.clock)  # a reset that is due comes before what happens now
+            target.at_risk(history, profile.clock)  # a due reset applies before this event
             profile.trail += moderation_token(event)
             profile.add(signals, keys, time)
             self._moderate(event, at.seq, learnt, turns)
@@ -171,14 +170,14 @@ class User:
         if not target.at_risk(history, profile.clock):
             return EventResult(at, user_id, time, "seen", None, tuple(learnt), tuple(turns))
         served = (user_id, profile.clock, event.event_id, vector_of(profile, scratch), profile.events, at, moderation)
-        point = tuple.__new__(DecisionPoint, served)  # without the frame of Python that calling the class would make
+        point = tuple.__new__(DecisionPoint, served)  # avoids the Python frame of a constructor call
         negative = target.offer(history, point, point_key(user_id, profile.events))
         if negative is not None:
             learnt.append(negative)
         return EventResult(at, user_id, time, "seen", point, tuple(learnt), tuple(turns))
 
     def _moderate(self, event: ModerationEvent, seq: int, learnt: list[Example], turns: list[Turn]) -> None:
-        """Count a moderation event at place `seq` of the log; add what it teaches, and the turns it brings."""
+        """Count a moderation event at log position `seq`; append the examples and the turns that it produces."""
         profile, target, history = self.profile, self.rules.target, self.history
         if event.sanction is not None:
             if profile.sanctions().add(stable_hash(event.event_id), event.event_time, event.sanction.severity):
@@ -190,9 +189,9 @@ class User:
             target.overturn(history, event, seq, learnt, turns)
 
     def dump(self) -> bytes:
-        """Everything known of the user, as versioned compact bytes.
+        """Return the user's state as versioned compact bytes.
 
-        The clock, the partition and the layout stand in front, where they can be read without the rest.
+        The clock, the partition and the layout come first, so that they can be read without the rest.
         """
         plan, writer = self.rules.plan, BytesWriter()
         writer.append(STATE_VERSION)
@@ -208,10 +207,10 @@ class User:
 
     @staticmethod
     def front(data: bytes) -> tuple[int, int]:
-        """The clock of a dumped user and the source partition.
+        """Return the clock (ms) and the source partition of a dumped user.
 
         Raises:
-            StateVersionError: if the user cannot be loaded, for all that the front says.
+            StateVersionError: if the version or the layout is unknown, so that the user cannot be loaded.
         """
         known_version(data, STATE_VERSION, "user", _OLDEST)
         reader = Reader(data, 1)
@@ -221,10 +220,10 @@ class User:
 
     @staticmethod
     def load(data: bytes, rules: CompiledPolicy) -> User:
-        """The user that was dumped, under the same catalogue or another.
+        """Return the user of a dump, which may have been made under another catalogue.
 
         Raises:
-            StateVersionError: if the bytes are of a version, or of a layout, that this reader does not know.
+            StateVersionError: if the bytes have a version or a layout that this reader does not know.
         """
         version = known_version(data, STATE_VERSION, "user", _OLDEST)
         reader, plan = Reader(data, 1), rules.plan
@@ -240,7 +239,7 @@ class User:
 
 
 def _layout(reader: Reader) -> str | Layout:
-    """What a state says of its layout: its name, or itself."""
+    """Return the layout of a state: its name if it is released, otherwise the layout itself."""
     size = reader.whole()
     told = reader.taken(size)
     return told.hex() if size == _NAME else orjson.loads(told)

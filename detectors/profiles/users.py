@@ -1,8 +1,9 @@
-"""The users of a lane: their events are counted in the order they arrive, and dealt out by what they come to.
+"""The users of a lane: events are processed in order of arrival, and their results are collected by kind.
 
-A user as objects takes several times the bytes of their state, and most users are not heard of for hours. So those
-thawed last are kept live, and whoever has been live for longest is frozen when there are too many. Where changes are
-recorded, their state is made well before: what is left of that to the end of an epoch, everybody waits for.
+A user as objects takes several times the memory of their serialised state, and most users are silent for hours. Only
+the users thawed last are therefore kept live, as objects; when there are too many, the user who has been live for
+longest is frozen, as bytes. If changes are recorded, states are serialised well before the end of an epoch, because the
+whole flow waits for the serialisation that is left at that end.
 """
 
 from __future__ import annotations
@@ -24,21 +25,21 @@ from schemas.records.base import Position
 from schemas.records.events import ChatMessage, Event
 
 LIVE = 8_000
-"""Live users of a process: few enough to stay in the processor's caches, where most of them are worth keeping there."""
+"""Maximum number of live users of a process: few enough to stay in the processor's caches."""
 YOUNG: Final[i64] = 4
-"""A live user's state is made once a quarter of the live ones have been thawed since: by then most are silent."""
+"""A live user is serialised after a quarter of the live limit was thawed since: most users are silent by then."""
 MORE = 4
-"""Silent users that are looked at for each event: more than a batch can bring new ones, so that dropping keeps up."""
+"""Due users checked per event: more than the new users that a batch can bring, so that dropping keeps up."""
 WRITTEN: Final[i64] = 8_000_000
-"""Bytes of changes that are written before anybody asks for them: beyond, whoever changes again is written once."""
+"""Limit of changes written ahead of `changes` (bytes); beyond it, a user who changes again is written only once."""
 
 
 @final
 class BatchResult:
-    """What events came to: items for the lane, lessons, outcomes, and the events that did not count.
+    """The result of a batch of events: items for the lane, training events, outcomes, and events that did not count.
 
-    `lates` are events too far behind their user's clock, `broken` those that broke a step, with what was raised;
-    `silent` and `forgotten` are how many users were dropped after a silence, and after an erasure.
+    `lates` are events too far behind their user's clock; `broken` are events whose processing raised an exception, with
+    that exception. `silent` and `forgotten` are the numbers of users dropped after a silence and after an erasure.
     """
 
     __slots__ = ("broken", "duplicates", "erased", "forgotten", "items", "lates", "lessons", "outcomes", "silent")
@@ -63,9 +64,9 @@ class BatchResult:
 @mypyc_attr(acyclic=True)
 @final
 class _Slot:
-    """One user, for as long as anything is kept of them: live, as bytes, or both while no event has come since.
+    """One user, as long as any state is kept: live, as bytes, or both while no event has come since serialisation.
 
-    Nothing that it holds leads back to it, so the garbage collector need not look at every user.
+    Nothing that it holds refers back to it, so the garbage collector need not traverse every user.
     """
 
     __slots__ = ("changed", "state", "user", "user_id")
@@ -79,12 +80,12 @@ class _Slot:
 
 @final
 class Users:
-    """Everybody a lane knows, `live` of them at most as objects; `len` is how many they are.
+    """All users of a lane, at most `live` of them as objects; `len` is their number.
 
-    With `recorded`, it is remembered who has changed, for a store: see `changes`.
+    With `recorded`, changed users are tracked for a store: see `changes`.
     """
 
-    # With many users a look into their dict waits for memory, so each event has one.
+    # With many users, a dict lookup waits for memory, so each event makes only one.
     __slots__ = (
         "_changed",
         "_given",
@@ -103,12 +104,12 @@ class Users:
         self._rules, self._recorded = rules, recorded
         self._most: i64 = live
         self._known: dict[str, _Slot] = {}
-        self._live: i64 = 0  # how many are
-        self._order: deque[_Slot] = deque()  # the live ones, as they were thawed, and some who were dropped since
-        self._young: deque[_Slot] = deque()  # those thawed last, in that order
-        self._changed: list[_Slot] = []  # those of whom the latest may not be written yet
+        self._live: i64 = 0  # number of live users
+        self._order: deque[_Slot] = deque()  # live users in order of thawing, and some dropped since
+        self._young: deque[_Slot] = deque()  # users thawed last, in that order
+        self._changed: list[_Slot] = []  # users whose latest state may not be written yet
         self._written = BytesWriter()
-        self._given: i64 = 0  # bytes of changes that were asked for before all of them are
+        self._given: i64 = 0  # bytes that `some_changes` has returned
         self._idle = Idle(rules.ttl + rules.lateness)
 
     def __len__(self) -> int:
@@ -116,14 +117,14 @@ class Users:
 
     @property
     def live(self) -> list[str]:
-        """Who is at hand as objects."""
+        """Return the ids of the users who are live."""
         return [slot.user_id for slot in self._order if slot.user is not None]
 
     def take(self, events: Iterable[tuple[Event, Position, Context | None]]) -> BatchResult:
-        """Count events, each with what it found in its channel, and drop users who were silent for too long.
+        """Process events, each with its channel context, and drop users who were silent for too long.
 
-        Every event gives one lesson, or is broken: the learner must hear of every place in the order. Nothing of a user
-        is kept after an erasure with nothing behind it.
+        Every event gives one training event, or is in `broken`: the learner must account for every log position. After
+        an erasure no state of the user is kept, unless later events create a new one.
         """
         taken, known, tracked_from, many = BatchResult(), self._known, self._rules.tracked_from, 0
         for event, at, context in events:
@@ -154,7 +155,7 @@ class Users:
             taken.lessons.append(training_event_of(step, tracked_from))
             time, outcome, point = step.time, step.outcome, step.point
             if step.turns:
-                # lanes hear of it too, before the point of the same event, which has not foretold it
+                # lanes receive outcomes before the point of the same event, which did not predict them
                 turns = outcomes_of(step)
                 taken.outcomes.extend(turns)
                 taken.items.extend(turns)
@@ -176,7 +177,7 @@ class Users:
         return taken
 
     def restore(self, user_id: str, state: bytes) -> None:
-        """Take in a user whose state was kept; nobody is thawed before there is an event.
+        """Add a user from a stored state; the user is thawed by their next event.
 
         Raises:
             StateVersionError: if the state cannot be loaded.
@@ -187,9 +188,9 @@ class Users:
             self._idle.move(user_id, partition, clock, NEVER)
 
     def changes(self) -> bytes:
-        """The state of everybody who has changed since the last call, packed as by `pack_changes`; empty if nobody has.
+        """Return the states of all users changed since the last call, packed as by `pack_changes`; empty if none did.
 
-        Most who were not heard of for a while are in it already, so that little is left to do now.
+        Most users who have been silent for a while are written already, so this call has little left to do.
 
         Raises:
             ValueError: if changes are not recorded.
@@ -206,33 +207,33 @@ class Users:
 
     @property
     def written(self) -> int:
-        """How many bytes of the changes are written already, because they will hardly change again."""
+        """Return the number of bytes of changes that are already written, for users who will hardly change again."""
         return len(self._written)
 
     def some_changes(self) -> bytes:
-        """What is written of the changes already, packed likewise; `changes` gives what comes after it."""
+        """Return the changes that are already written, packed likewise; `changes` returns only those after them."""
         written, self._written = self._written, BytesWriter()
         self._given += i64(len(written))
         return written.getvalue()
 
     def state_of(self, user_id: str) -> bytes | None:
-        """A user's state as versioned bytes; None of whom nothing is kept."""
+        """Return a user's state as versioned bytes; None if no state is kept."""
         slot = self._known.get(user_id)
         return None if slot is None else _state_of(slot)
 
     def _thaw(self, slot: _Slot) -> User:
-        """A user for whom there is an event, live."""
+        """Return the user of a slot as live objects."""
         state, order = slot.state, self._order
         user = slot.user = User(self._rules) if state is None else User.load(state, self._rules)
         order.append(slot)
         self._live += 1
         while self._live > self._most:
             oldest = order.popleft()
-            if oldest.user is not None:  # and not dropped
+            if oldest.user is not None:  # not dropped
                 self._make(oldest)
                 oldest.user = None
                 self._live -= 1
-        if i64(len(order)) > 2 * self._most:  # the dropped are in the way
+        if i64(len(order)) > 2 * self._most:  # too many dropped users
             self._order = deque([live for live in order if live.user is not None])
         if self._recorded:
             self._young.append(slot)
@@ -241,7 +242,10 @@ class Users:
         return user
 
     def _make(self, slot: _Slot) -> None:
-        """Make a live user's state, if there is none as of the last event, and write it to the changes if it is one."""
+        """Serialise a live user if there were events since the last serialisation.
+
+        A changed user's state is then written to the changes, within the limit `WRITTEN`.
+        """
         user = slot.user
         if user is None or slot.state is not None:
             return
@@ -251,14 +255,14 @@ class Users:
             write_change(self._written, slot.user_id, state)
 
     def _list(self, slot: _Slot, user: User, partition: int, before: int) -> None:
-        """List a user under the day of their clock, which stood at `before` until now."""
+        """List a user under the day of their clock, which was at `before` (ms) until now."""
         now = user.profile.clock
         if now != before and (before < 0 or now // DAY != before // DAY):
             user.partition = partition
             self._idle.move(slot.user_id, partition, now, NEVER if before < 0 else before // DAY)
 
     def _drop(self, slot: _Slot, partition: int, clock: int) -> None:
-        """Keep nothing of a user."""
+        """Delete all state of a user."""
         user_id = slot.user_id
         del self._known[user_id]
         if slot.user is not None:
@@ -271,7 +275,7 @@ class Users:
             write_change(self._written, user_id, None)
 
     def _drop_if_silent(self, user_id: str, since: int, taken: BatchResult) -> None:
-        """Drop a user who is still there, if nothing was heard of them at `since` (ms) or later."""
+        """Drop a user who is still present, if their clock is earlier than `since` (ms)."""
         slot = self._known.get(user_id)
         if slot is None:
             return

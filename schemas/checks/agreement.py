@@ -1,4 +1,4 @@
-"""The latest Avro schema of a subject and its pydantic record say the same, field by field."""
+"""Agreement of each subject's latest Avro schema with its pydantic record, field by field."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PRIMITIVES: dict[Any, tuple[str, ...]] = {
 
 
 def agreement_problems(catalogue: Catalogue) -> list[str]:
-    """One sentence per subject or field on which the two disagree, or that lacks its `doc`; empty when none does."""
+    """Return one sentence per subject or field that disagrees or has no `doc`; empty if there is none."""
     problems = [f"{subject} has a record but no released schema." for subject in MODELS.keys() - catalogue.subjects()]
     for subject in catalogue.subjects():
         model = MODELS.get(subject)
@@ -79,13 +79,19 @@ def _type(schema: Any, annotation: Any, names: dict[str, Any], path: str) -> lis
 
 
 def _closed_list(field: dict[str, Any], annotation: Any, path: str) -> list[str]:
-    """Closed lists are Avro strings, because an enum could never grow; `one_of` states the list of this version."""
+    """Compare the `one_of` of a field with the closed list of the record.
+
+    Closed lists are Avro strings because an Avro enum could never grow. `one_of` states the list of this version.
+    """
     choices, stated = _choices(_bare(annotation)[0]), field.get("one_of", [])
     return [] if choices == stated else [f"{path} states one_of {stated}, the record {choices}"]
 
 
 def _default(field: dict[str, Any], info: FieldInfo, path: str) -> list[str]:
-    """Optional fields default to null and lists to empty in Avro, even where our own code must say them."""
+    """Compare the Avro default of a field with the default of the record.
+
+    In Avro, optional fields default to null and lists to empty, even where the record requires a value.
+    """
     stated = field.get("default", ...)
     if isinstance(field["type"], list) and stated is not None:
         return [f"{path} may be null and does not default to it"]
@@ -98,7 +104,7 @@ def _default(field: dict[str, Any], info: FieldInfo, path: str) -> list[str]:
 
 
 def _bare(annotation: Any) -> tuple[Any, bool]:
-    """The type without its constraints and without None, and whether None was allowed."""
+    """Return the type without its constraints and without None, and whether None was allowed."""
     while get_origin(annotation) is Annotated:
         annotation = get_args(annotation)[0]
     if get_origin(annotation) not in (Union, UnionType):

@@ -1,4 +1,4 @@
-"""Everything that must be true of the released schemas, checked in one go: what `forewarn schemas check` prints."""
+"""All checks of the released schemas, as run by `forewarn schemas check`."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from schemas.released.datum import hazard
 
 
 def check_all(catalogue: Catalogue | None = None) -> list[str]:
-    """Problems as sentences; empty means good.
+    """Return the problems of all checks as sentences; empty if there are none.
 
-    The lock is checked first: where a released file changed or does not parse, nothing else is worth saying.
+    The lock and the parsing are checked first. If a released file changed or does not parse, the other checks are
+    skipped.
     """
     catalogue = released() if catalogue is None else catalogue
     problems = lock_problems(catalogue) + _parse_problems(catalogue)

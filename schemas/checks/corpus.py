@@ -1,11 +1,14 @@
-"""The corpus: example records in `examples/`, each one a sentence of the specification.
+"""The corpus: example records in `examples/`, each of which specifies one behaviour.
 
-A file is named `<subject>.v<version>.<why>.pass.json` or `.fail.json` and holds one object: `record` (an object), or
-`text` or `hex` where the point is bytes that no JSON parser would let through; for an input subject, `received` in ms
-if it matters; in a failing example `expect`, the reason; in a passing one `mended`, the optional parts that are.
+A file is named `<subject>.v<version>.<why>.pass.json` or `.fail.json`. It holds one object with these keys:
 
-A passing example is read as JSON and comes back unchanged through JSON and through the Avro of every released version
-from its own on. A failing one is refused for the reason it states.
+- `record` (an object), or `text` or `hex` for bytes that a JSON parser would not accept
+- `received` in ms, for an input subject, if it matters
+- `expect`, the reject reason; only in a failing example
+- `mended`, the optional parts that are mended; only in a passing example
+
+A passing example is decoded. It must come back unchanged through JSON, and through the Avro of every released version
+from its own on. A failing example must be refused for the stated reason.
 """
 
 from __future__ import annotations
@@ -33,7 +36,7 @@ _KEYS = {"expect", "mended", "received"}
 
 
 class Example(NamedTuple):
-    """One file of the corpus. `expect` is None for an example that passes; `mended` are the parts mended in it."""
+    """One file of the corpus. `expect` is None for a passing example; `mended` names the parts mended in it."""
 
     name: str
     subject: str
@@ -45,7 +48,7 @@ class Example(NamedTuple):
 
 
 def examples(catalogue: Catalogue) -> tuple[list[Example], list[str]]:
-    """Every example, and one sentence per file that is none."""
+    """Return every example, and one sentence per file that is not a valid example."""
     found: list[Example] = []
     problems: list[str] = []
     try:
@@ -61,7 +64,7 @@ def examples(catalogue: Catalogue) -> tuple[list[Example], list[str]]:
 
 
 def example_problems(example: Example, catalogue: Catalogue) -> list[str]:
-    """One sentence per way in which the example does not hold; empty when it does."""
+    """Return one sentence per difference from what the example states; empty if there is none."""
     name = f"examples/{example.name}"
     read, mended = _read(example, catalogue)
     if isinstance(read, RejectReason):
@@ -87,7 +90,7 @@ def example_problems(example: Example, catalogue: Catalogue) -> list[str]:
 
 
 def corpus_problems(catalogue: Catalogue) -> list[str]:
-    """One sentence per example that does not hold, and per subject with too few; empty when the corpus is good."""
+    """Return one sentence per invalid or wrong example, and per subject without both a passing and a failing one."""
     found, problems = examples(catalogue)
     for example in found:
         problems.extend(example_problems(example, catalogue))
@@ -130,9 +133,9 @@ def _value(stated: dict[str, Any]) -> bytes:
 
 
 def _read(example: Example, catalogue: Catalogue) -> tuple[Record | RejectReason, frozenset[str]]:
-    """The record or why there is none, and what was mended in it.
+    """Return the record, or the reason why there is none, and the parts mended in it.
 
-    Input subjects are read as the dataflow reads them, the others as their readers do.
+    Input subjects are decoded by `Codec`, as in the dataflow; all others by `Decoder`.
     """
     if example.subject in get_args(Subject):
         subject = cast("Literal['chat_message', 'moderation_event']", example.subject)
@@ -152,11 +155,11 @@ def _decoded(decoder: Decoder, value: bytes) -> Record | RejectReason:
 
 
 def _avro(record: Record, subject: str, version: int, catalogue: Catalogue) -> bytes | None:
-    """The record written with one version, None where that version cannot hold it."""
+    """Return the record written with one schema version; None if that version cannot represent it."""
     stream = BytesIO()
     stream.write(SINGLE_OBJECT + catalogue.fingerprint(subject, version))
     try:
         schemaless_writer(stream, catalogue.schema(subject, version), record.model_dump(), disable_tuple_notation=True)
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):  # fastavro has no error of its own
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):  # fastavro has no error class
         return None
     return stream.getvalue()

@@ -1,4 +1,4 @@
-"""The lock on released files: a schema that left the house never changes, a new meaning is a new version."""
+"""The lock on released files: a released schema never changes; a change needs a new version."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from schemas.released.catalogue import FILE_NAME, Catalogue
 
 
 def lock_problems(catalogue: Catalogue) -> list[str]:
-    """One sentence per released file that changed, vanished, is not locked or is misnamed; empty when all is well."""
+    """Return one sentence per released file that changed, is missing, is not locked or is misnamed.
+
+    A subject whose versions have a gap gets a sentence too. The list is empty if there is no problem.
+    """
     try:
         locked = orjson.loads(catalogue.root.joinpath("lock.json").read_bytes())
     except (OSError, orjson.JSONDecodeError) as error:

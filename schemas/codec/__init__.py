@@ -1,1 +1,1 @@
-"""Bytes to records and back."""
+"""The codec between bytes and records."""

@@ -1,4 +1,4 @@
-"""Feature rows to Avro, many at a time: equal to fastavro's bytes, at a fraction of its cost."""
+"""Batch encoding of feature rows to Avro: the same bytes as fastavro, at a fraction of its cost."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from schemas.released.avro_rows import rows_of, string
 
 
 class FeatureRowEncoder(Encoder):
-    """Writes feature rows with features of these names, of which there is at least one."""
+    """An encoder of feature rows. `names` are the names of the features, at least one."""
 
     def __init__(
         self, names: Sequence[str], registry: RegistrySettings | None = None, *, registered_as: str | None = None
@@ -31,10 +31,12 @@ class FeatureRowEncoder(Encoder):
         tiers: list[str],
         versions: list[str],
     ) -> list[bytes]:
-        """One framed Avro datum for each row of `matrix`, what else it says from the columns beside; NaN is absent.
+        """Return one framed Avro datum for each row of `matrix`, shape (rows, features).
+
+        The columns hold the other fields, one value per row. NaN in `matrix` or `scores` means absent.
 
         Raises:
-            ValueError: if the columns are not as long as the matrix, or the matrix not as wide as there are names.
+            ValueError: if the columns are not as long as the matrix, or the matrix is not as wide as there are names.
         """
         lengths = [len(column) for column in (user_ids, times, event_ids, scores, tiers, versions)]
         if matrix.shape != (min(lengths), len(self._keys)) or min(lengths) != max(lengths):

@@ -1,13 +1,13 @@
-"""How the bytes of a record say what they are, and the mapping read from them.
+"""Framings of a record's bytes, and decoding of the framed value into a mapping.
 
-| first bytes | framing | what follows |
+| first bytes | framing | content |
 |---|---|---|
 | `{`, after any byte order mark and JSON white space | JSON | one object |
 | `00` | Confluent wire format | schema id, 4 bytes big-endian; an Avro datum |
 | `01` | Confluent wire format | schema GUID, 16 bytes; an Avro datum |
 | `C3 01` | Avro single-object encoding | fingerprint, 8 bytes little-endian; an Avro datum |
 
-A record may instead carry the Confluent id or GUID, its magic byte included, in the header `__value_schema_id`; the
+Instead, a record may carry the Confluent id or GUID, including its magic byte, in the header `__value_schema_id`. The
 value is then a bare Avro datum.
 """
 
@@ -33,7 +33,7 @@ CONFLUENT_ID = b"\x00"
 CONFLUENT_GUID = b"\x01"
 SINGLE_OBJECT = b"\xc3\x01"
 FRAMED = CONFLUENT_ID + CONFLUENT_GUID + SINGLE_OBJECT[:1]
-"""First bytes of values that are not JSON."""
+"""Possible first bytes of values that are not JSON."""
 
 _SPACE = b" \t\r\n"
 _OPENING_BRACE = 0x7B
@@ -44,9 +44,9 @@ _REMEMBERED = 4_096
 
 
 class Framing:
-    """Reads the bytes of one subject's records into mappings, whichever of the framings they are in.
+    """A reader of one subject's record bytes, in any of the framings, into mappings.
 
-    Nothing is validated beyond the framing. Without a registry, the Confluent wire format is `unknown_schema`.
+    Only the framing is validated. Without a registry, the Confluent wire format is rejected as `unknown_schema`.
     """
 
     def __init__(self, subject: str, catalogue: Catalogue, registry: Registry | None) -> None:
@@ -60,7 +60,12 @@ class Framing:
         self._by_key: dict[int | UUID, DatumReader] = {}
 
     def read(self, value: bytes, schema_header: bytes | None = None) -> Any:
-        """The mapping in `value`; raises `UnreadableError`, or `RegistryUnavailable` where that is the matter."""
+        """Return the mapping in `value`.
+
+        Raises:
+            UnreadableError: if the bytes are no record of the subject.
+            RegistryUnavailable: if the registry gives no useful answer about the writer's schema.
+        """
         if not value:
             raise UnreadableError(RejectReason.EMPTY_VALUE, "no bytes")
         if schema_header is not None:
@@ -82,7 +87,11 @@ class Framing:
         raise UnreadableError(RejectReason.UNKNOWN_FRAMING, "neither a JSON object nor Avro in a framing we read")
 
     def _headed(self, value: bytes, header: bytes) -> Any:
-        """Read a value whose schema a header names: a bare Avro datum, or JSON where the schema is one for JSON."""
+        """Read a value whose schema a header names.
+
+        The value is a bare Avro datum. If the registry has no Avro schema for it and it starts like a JSON object, read
+        it as JSON.
+        """
         start = {0: _ID_START, 1: _GUID_START}.get(header[0] if header else -1)
         if start is None or len(header) != start:
             raise UnreadableError(RejectReason.UNKNOWN_FRAMING, "the header __value_schema_id holds no id and no GUID")
@@ -104,13 +113,13 @@ class Framing:
         return self._reader(value[:start]).read(value, start)
 
     def _reader(self, header: bytes) -> DatumReader:
-        """Return the reader of the schema that a magic byte with an id or a GUID names."""
+        """Return the reader for the schema named by a magic byte with an id or a GUID."""
         key = int.from_bytes(header[1:]) if header[0] == 0 else UUID(bytes=header[1:])
         reader = self._by_key.get(key)
         return self._look_up(key) if reader is None else reader
 
     def _look_up(self, key: int | UUID) -> DatumReader:
-        """Ask the registry once per schema: what an id means never changes."""
+        """Fetch a schema from the registry and cache its reader; the meaning of an id never changes."""
         if self._registry is None:
             raise UnreadableError(RejectReason.UNKNOWN_SCHEMA, "Confluent wire format, and no registry is configured")
         writer = self._registry.writer(key)
@@ -131,11 +140,11 @@ class Framing:
 
 
 def parse_json(value: bytes, *, undecodable: str = "surrogateescape") -> Any:
-    """Return what a JSON value holds, as far as its parts can be told apart.
+    """Return the value of JSON bytes, parsed leniently if the strict parser refuses them.
 
-    Half a surrogate pair, and bytes that are not UTF-8, stay in their strings as lone surrogates; a number that is
-    not finite stays as such. What holds them is for validation to refuse, or to mend. `undecodable` is `strict` where
-    bytes that are not UTF-8 are to be refused here.
+    Half a surrogate pair and bytes that are not UTF-8 become lone surrogates in their strings; numbers that are not
+    finite are kept. Validation later rejects or mends the fields that hold them. `undecodable` is the codec error
+    handler for bytes that are not UTF-8; with `strict` they are refused here.
 
     Raises:
         UnreadableError: if it is not one JSON value.
@@ -147,7 +156,7 @@ def parse_json(value: bytes, *, undecodable: str = "surrogateescape") -> Any:
 
 
 def json_fault(value: bytes) -> tuple[RejectReason, str] | None:
-    """Return what is wrong with JSON that `parse_json` reads and the strict parser refuses; None where nothing is."""
+    """Return the reason and detail for JSON that `parse_json` reads and the strict parser refuses; else None."""
     value = _json_part(value)
     if value[:1] != b"{":
         return None
@@ -159,7 +168,7 @@ def json_fault(value: bytes) -> tuple[RejectReason, str] | None:
 
 
 def _leniently(value: bytes, undecodable: str) -> Any:
-    """Parse JSON that the strict parser refuses with the lenient one."""
+    """Parse JSON that the strict parser refused, with the lenient parser."""
     try:
         return json.loads(value.removeprefix(BOM_UTF8).decode("utf-8", undecodable))
     except (ValueError, RecursionError):
@@ -171,7 +180,7 @@ class _NonFiniteError(Exception):
 
 
 def _cause(value: bytes) -> tuple[RejectReason, str]:
-    """Why orjson would not read `value`: it says so only in prose, so the likely causes are tried in turn."""
+    """Return why orjson refuses `value`, by testing likely causes in turn: orjson gives the cause only as prose."""
     try:
         text = value.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -182,7 +191,7 @@ def _cause(value: bytes) -> tuple[RejectReason, str]:
         return RejectReason.NON_FINITE_NUMBER, "the JSON has a number that is not finite"
     except (ValueError, RecursionError):
         return RejectReason.MALFORMED_JSON, "not one JSON object"
-    # What only the more lenient parser accepts, such as half of a surrogate pair.
+    # JSON that only the lenient parser accepts, for example half of a surrogate pair.
     return RejectReason.MALFORMED_JSON, "not strict JSON"
 
 
@@ -198,5 +207,5 @@ def _finite(digits: str) -> float:
 
 
 def _json_part(value: bytes) -> bytes:
-    """The value without a byte order mark and white space before it."""
+    """Return the value without a leading byte order mark and white space."""
     return value.removeprefix(BOM_UTF8).lstrip(_SPACE)

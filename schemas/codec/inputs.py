@@ -1,9 +1,11 @@
-"""From a raw record to an Event or a Reject, without raising: the edge where poison stops.
+"""Decoding of a raw record into an Event or a Reject, without raising on bad input.
 
-Bytes are opened by `schemas.codec.framing`, a log row comes as a mapping; both are then validated by pydantic into the
-same records. An optional part that is refused does not cost the record (`schemas.records.mending`). An event time that
-cannot be one is refused: further ahead of the record's arrival than the allowed skew, because one poisoned clock would
-push its user's window forward; or decades behind it, because it is then in another unit than milliseconds.
+`schemas.codec.framing` reads bytes; a log row arrives as a mapping. pydantic validates both into the same records. An
+optional part that fails validation is repaired or left out, and the record is kept (`schemas.records.mending`).
+
+An invalid event time is rejected. It is invalid if it lies further ahead of the record's arrival than the allowed skew,
+because one wrong clock would push its user's window forward. It is also invalid if it lies decades behind the arrival,
+because it is then in a unit other than milliseconds.
 """
 
 from __future__ import annotations
@@ -40,20 +42,21 @@ __all__ = [
 ]
 
 EARLIEST_TIME = 315_532_800_000
-"""1980-01-01T00:00:00Z. No platform's log is older, and seconds since 1970 that are read as milliseconds come to lie
-before it until the year 11968, as do days, minutes and hundredths of a second that are dated now."""
+"""1980-01-01T00:00:00Z. No platform's log is older. Times in seconds since 1970 that are read as milliseconds lie
+before it until the year 11968. So do present times in days, minutes or hundredths of a second."""
 OLDEST_MS = 20 * 365 * 86_400_000
-"""How far an event may lie behind its record's arrival: twenty years. Older logs are sent with the event time as the
+"""Largest age of an event at its record's arrival: twenty years (ms). Older logs are sent with the event time as the
 record's timestamp, as `produce` does."""
 
 _MAX_DETAIL = 256
 
 
 class Codec:
-    """Decodes the records of both input topics.
+    """A decoder of the records of both input topics.
 
-    `max_bytes` is the largest value looked at; `allowed_skew_ms` how far an event time may lie ahead of `received`;
-    `earliest_ms` the first event time taken, whether `received` is known or not: dataflows give `EARLIEST_TIME`.
+    `max_bytes` is the largest value that is decoded. `allowed_skew_ms` bounds how far an event time may lie ahead of
+    `received`. `earliest_ms` is the first event time accepted, whether `received` is known or not; dataflows pass
+    `EARLIEST_TIME`.
     """
 
     def __init__(
@@ -73,23 +76,26 @@ class Codec:
         schemas = released() if catalogue is None else catalogue
         self._registry = None if registry is None else connect(registry)
         self._framing = {subject: Framing(subject, schemas, self._registry).read for subject in (CHAT, MODERATION)}
-        # pydantic's own validator saves a Python frame per record against `model_validate`: a tenth of the time.
+        # Calling pydantic's validator directly saves a Python frame of `model_validate`: a tenth of the time.
         self._validate: dict[str, Callable[[Any], ChatMessage | ModerationEvent]] = {
             subject: MODELS[subject].__pydantic_validator__.validate_python for subject in (CHAT, MODERATION)
         }
 
     def decode(self, raw: Raw) -> ChatMessage | ModerationEvent | Reject:
-        """The Event in a raw record, or a Reject that says why there is none and keeps the original bytes.
+        """Return the Event in a raw record, or a Reject with the reason and the original bytes.
 
-        What was mended in an Event is counted until `take_mended` asks for it.
+        The mended parts of an Event are counted until `take_mended` is called.
 
-        Never raises for anything a record holds. The one exception let through is `RegistryUnavailable`: it says that
-        nothing is known about the record, so that to reject it would lose it. Let the flow stop, and resume later.
+        No content of a record makes this raise. `RegistryUnavailable` is the one exception let through: nothing is
+        known about the record then, so rejecting it would lose it. Let it stop the flow, and resume later.
+
+        Raises:
+            RegistryUnavailable: if the registry gives no useful answer about the writer's schema.
         """
         value = raw.value
         try:
             if type(value) is bytes and raw.schema_header is None and len(value) <= self._max_bytes:
-                value = self._framing[raw.subject](value)  # what a topic holds, without a call more
+                value = self._framing[raw.subject](value)  # the common case, without another call
             elif type(value) is not dict:
                 value = self._opened(raw)
             parts: frozenset[str] = frozenset()
@@ -121,7 +127,7 @@ class Codec:
         return event
 
     def take_mended(self) -> Counter[str]:
-        """Return how many Events had an optional part mended since this was last asked, by part: `chat_message.text`.
+        """Return the number of Events mended since the last call, by part, such as `chat_message.text`.
 
         Threads that share the codec share the count.
         """
@@ -150,7 +156,7 @@ class Codec:
 
 
 def _reject(raw: Raw, reason: RejectReason, detail: str) -> Reject:
-    # Not validated: a Reject must come to be whatever the record was.
+    # Not validated: a Reject must be created for any record.
     return Reject.model_construct(
         reason=reason,
         stage="decode",
@@ -168,9 +174,9 @@ def _reject(raw: Raw, reason: RejectReason, detail: str) -> Reject:
 
 
 def _original(value: Any) -> bytes | None:
-    """The bytes a Reject keeps: the original ones, or a log row as JSON as near to itself as JSON goes.
+    """Return the bytes that a Reject keeps: the original ones, or a log row as JSON, as faithfully as JSON allows.
 
-    Not orjson, which turns a NaN into null: the row must show what was wrong with it.
+    orjson is not used, because it turns a NaN into null. The row must show its error.
     """
     if value is None or isinstance(value, bytes):
         return value

@@ -1,8 +1,7 @@
-"""Records to bytes and back, for topics and files we write ourselves and for tools that write our inputs.
+"""Encoding and decoding of records for our own topics and files, and for tools that write our inputs.
 
-Avro is written with the latest released schema: in Confluent wire format where a registry is configured, in Avro
-single-object encoding where none is. JSON is one line per record, keys in the order of the record's fields, bytes as
-base64.
+Avro is written with the latest released schema: in Confluent wire format if a registry is configured, otherwise in Avro
+single-object encoding. JSON is one line per record, with keys in the order of the record's fields and bytes as base64.
 """
 
 from __future__ import annotations
@@ -28,10 +27,10 @@ if TYPE_CHECKING:
 
 
 class Encoder:
-    """Writes one subject's records as Avro.
+    """An Avro encoder of one subject's records.
 
-    With a registry, `registered_as` names the registry's subject, by convention the topic's name and `-value`. Our
-    schema is looked up there, and registered if need be, when the first record is written.
+    With a registry, `registered_as` names the registry's subject: by convention the topic's name followed by `-value`.
+    Our schema is looked up there, and registered if it is missing, when the first record is written.
     """
 
     def __init__(
@@ -53,7 +52,13 @@ class Encoder:
         self._text = catalogue.text(subject, version)
 
     def encode(self, record: BaseModel) -> bytes:
-        """One framed Avro datum. `RegistryUnavailable` or `RegistryError` when our schema has no id."""
+        """Return one framed Avro datum.
+
+        Raises:
+            TypeError: if the record is not of this encoder's subject.
+            RegistryUnavailable: if the registry gives no useful answer.
+            RegistryError: if the registry refuses our schema, or lacks it and `auto_register` is not set.
+        """
         if not isinstance(record, self._model):
             raise TypeError(f"this encoder writes {self._model.__name__}, not {type(record).__name__}")
         stream = BytesIO()
@@ -63,7 +68,10 @@ class Encoder:
         return stream.getvalue()
 
     def prefix(self) -> bytes:
-        """What stands before every datum; asks the registry the first time. Errors: as `encode`."""
+        """Return the bytes that precede every datum; the first call may query the registry.
+
+        The registry errors are those of `encode`.
+        """
         if self._prefix is None and self._registry is not None:
             number = self._registry.register(self._registered_as, self._text)
             self._prefix = CONFLUENT_ID + number.to_bytes(4, "big")
@@ -76,9 +84,9 @@ class Encoder:
 
 
 class Decoder:
-    """Reads one subject's records back, in any framing the Codec knows; for topics that only we write to.
+    """A decoder of one subject's records, in any framing that `Codec` reads; for topics that only we write.
 
-    Unlike the Codec it raises: on our own topics an unreadable record is a fault, not traffic.
+    Unlike `Codec` it raises: on our own topics an unreadable record is an error, not normal traffic.
     """
 
     def __init__(
@@ -91,10 +99,15 @@ class Decoder:
         self._bytes = [field["name"] for field in schemas.schema(subject)["fields"] if "bytes" in field["type"]]
 
     def decode(self, value: bytes) -> Record:
-        """The record in `value`; `UnreadableError` says why there is none, without quoting it."""
+        """Return the record in `value`.
+
+        Raises:
+            UnreadableError: if it holds none; the text gives the reason without quoting the value.
+            RegistryUnavailable: if the registry gives no useful answer about the writer's schema.
+        """
         data = self._framing.read(value)
         try:
-            if self._bytes and value[0] not in FRAMED:  # then it was JSON
+            if self._bytes and value[0] not in FRAMED:  # JSON
                 present = [name for name in self._bytes if data.get(name) is not None]
                 data.update({name: b64decode(data[name], validate=True) for name in present})
             return self._model.model_validate(data)
@@ -110,7 +123,7 @@ class Decoder:
 
 
 def encode_json(record: BaseModel) -> bytes:
-    """The record as one canonical line of JSON, without the line's end: equal records give equal bytes."""
+    """Return the record as one canonical line of JSON, without the newline; equal records give equal bytes."""
     return orjson.dumps(record.model_dump(), default=_base64)
 
 

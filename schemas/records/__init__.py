@@ -1,1 +1,1 @@
-"""The records that cross a topic, validated."""
+"""The validated records that cross a topic."""

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field
 
 MAX_TIME = 253_402_300_799_999
-"""The last millisecond of the year 9999: a time beyond it is not a time."""
+"""The last millisecond of the year 9999; a later time is invalid."""
 
 
 LONGEST_TEXT = 65_536
@@ -45,10 +45,10 @@ Subject = Literal["chat_message", "moderation_event"]
 
 
 class Position(NamedTuple):
-    """Where a record came from: topic, partition and offset, and its dense count within the source partition.
+    """The source of a record: topic, partition and offset, and its dense count within the source partition.
 
-    `seq` counts every record the source partition has emitted, from 0, without gaps; it is what lets the learner know
-    that nothing earlier is still on its way.
+    `seq` counts every record that the source partition has emitted, from 0, without gaps. From it the learner derives
+    that no earlier record is still in transit.
     """
 
     topic: str
@@ -58,11 +58,11 @@ class Position(NamedTuple):
 
 
 class Raw(NamedTuple):
-    """One record as a source read it: bytes, or the mapping a log row was turned into.
+    """One record as a source read it: bytes, or the mapping made from a log row.
 
-    `received` is when the record reached the log (ms), the reference its event time is measured against; None where
-    the log does not know. `schema_header` is the value of the record's header `__value_schema_id`, by which some
-    serialisers name the schema of a bare datum. `redriven` says that a redrive sent the record again, so that it is
+    `received` is the time at which the record reached the log (ms), against which its event time is checked; None if
+    the log does not store it. `schema_header` is the value of the record's header `__value_schema_id`, in which some
+    serialisers name the schema of a bare datum. `redriven` is true if a redrive sent the record again, so that it is
     older than its arrival.
     """
 
@@ -76,6 +76,6 @@ class Raw(NamedTuple):
 
 
 class Record(BaseModel):
-    """Base of every record: immutable, unknown fields ignored so that newer writers can be read."""
+    """The base of every record: immutable; unknown fields are ignored so that records of newer writers can be read."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", str_strip_whitespace=False)

@@ -11,7 +11,7 @@ from schemas.records.base import Finite, Id, Label, Probability, Record, TimeMs
 
 
 class Tier(StrEnum):
-    """How alarmed we are, in rising order."""
+    """Warning levels, in rising order."""
 
     NONE = "none"
     WATCH = "watch"
@@ -26,9 +26,9 @@ class Tier(StrEnum):
 
 
 class Reason(Record):
-    """Why: a detector, the feature it looked at, the raw counter and what it contributed.
+    """One reason of a verdict: the detector, the feature it read, the raw counter and its contribution.
 
-    `contribution` is in log-odds for a model and None for a rule; `value` is the raw counter, None when absent.
+    `contribution` is in log-odds for a model and None for a rule. `value` is the raw counter, None when absent.
     """
 
     detector: Label
@@ -38,10 +38,10 @@ class Reason(Record):
 
 
 class Exemplar(Record):
-    """Somebody who escalated, and whom the user is like.
+    """A user who escalated and whom the warned user resembles.
 
-    `exemplar_id` is a hash of the event whose decision point the exemplar is, `distance` is in standard deviations of
-    a feature, and `known_at` the event time at which the escalation was known.
+    `exemplar_id` is a hash of the event at the exemplar's decision point. `distance` is in standard deviations of a
+    feature. `known_at` is the event time at which the escalation was known (ms).
     """
 
     exemplar_id: Label
@@ -50,7 +50,7 @@ class Exemplar(Record):
 
 
 class Trigger(Record):
-    """The event that made the verdict change, and its coordinates."""
+    """The event that changed the verdict, and its coordinates."""
 
     event_id: Id
     topic: Label
@@ -61,8 +61,9 @@ class Trigger(Record):
 class RiskEvent(Record):
     """The published change of a user's verdict; a warning lapses by itself at `expires_at`.
 
-    `model_note` says how the score came about: `ok`; `ahead` when a pinned model had learnt from events at or after
-    `as_of`; `no_version` when no kept version was old enough; `insufficient_history` when the model would not say.
+    `model_note` states how the score was obtained: `ok`; `ahead` if a pinned model had learnt from events at or after
+    `as_of`; `no_version` if no kept version was old enough; `insufficient_history` if the model gave no score for lack
+    of history.
     """
 
     risk_event_id: Id
@@ -86,14 +87,14 @@ class RiskEvent(Record):
 
 
 class Tombstone(Record):
-    """A user was erased: published as the user's key with no value, so that compaction forgets them."""
+    """The erasure of a user: published as the user's key without a value, so that compaction removes their records."""
 
     user_id: Id
     as_of: TimeMs
 
 
 class FeatureRow(Record):
-    """A decision point as served. A feature that is None was absent, which is not zero."""
+    """A decision point as served. A feature that is None was absent, which differs from zero."""
 
     user_id: Id
     as_of: TimeMs
@@ -106,10 +107,10 @@ class FeatureRow(Record):
 
 
 class ModelVersion(Record):
-    """One version of an online model as data. `version` is the content hash of everything but itself.
+    """One version of an online model as data. `version` is the content hash of all other fields.
 
-    `state` is the model's own JSON document; `learned_until` the largest event time it has learnt from (None before
-    it learnt anything).
+    `state` is the model's own JSON document. `learned_until` is the largest event time it has learnt from (ms), None
+    before its first example.
     """
 
     name: Label

@@ -10,7 +10,7 @@ from schemas.records.base import LONGEST_TEXT, MOST_RECIPIENTS, MOST_SCORES, Id,
 
 
 class ScorerResult(Record):
-    """What an external scorer said of a message; which scorer and version, because scorers get replaced."""
+    """An external scorer's result for a message. Scorer and version are stored, because scorers get replaced."""
 
     scorer: Label
     version: Label
@@ -18,7 +18,7 @@ class ScorerResult(Record):
 
 
 class ChatMessage(Record):
-    """A user said something. The subject is the author."""
+    """A message by a user. The subject is the author."""
 
     event_id: Id
     event_time: TimeMs
@@ -32,7 +32,7 @@ class ChatMessage(Record):
 
 
 class Report(Record):
-    """Somebody reported the subject; `reporter_id` is None where the platform does not say who."""
+    """A report about the subject; `reporter_id` is None if the platform does not state the reporter."""
 
     reporter_id: Id | None = None
     category: Label | None = None
@@ -41,7 +41,7 @@ class Report(Record):
 
 
 class Sanction(Record):
-    """The platform acted against the subject. Upheld until a reversal names this event's id."""
+    """An action of the platform against the subject. It is upheld until a reversal names this event's id."""
 
     action: Literal["warning", "mute", "kick", "suspension", "ban", "other"]
     severity: Annotated[int, Field(strict=True, ge=1, le=5)]
@@ -50,14 +50,14 @@ class Sanction(Record):
 
 
 class Reversal(Record):
-    """The sanction with this event id was overturned."""
+    """The reversal of the sanction with this event id."""
 
     sanction_id: Id
     reason: Label | None = None
 
 
 class Exposure(Record):
-    """The subject was shown an intervention (or, as control, none), with the probability of that choice."""
+    """An intervention shown to the subject (or, as control, none), with the probability of that choice."""
 
     intervention: Label
     arm: Label
@@ -65,7 +65,7 @@ class Exposure(Record):
 
 
 class ModerationEvent(Record):
-    """Something moderation did or learnt about the subject: exactly the detail that `kind` names is present."""
+    """A moderation action or finding about the subject; exactly the detail named by `kind` is present."""
 
     event_id: Id
     event_time: TimeMs

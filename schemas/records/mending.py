@@ -1,14 +1,14 @@
-"""Mending: a record is kept without the optional part that its validation refused.
+"""Mending: an optional part that fails validation is repaired or left out, and the record is kept.
 
-| part | what is done |
+| part | repair |
 |---|---|
-| `text` | half a surrogate pair, or a byte that is not UTF-8, becomes U+FFFD; what is over-long is cut |
-| `recipients` | entries that are no ids are left out, and of the others the first 1,024 kept |
-| `scores` | a value up to 0.0001 outside [0, 1] is clipped; entries that are no results are left out; 64 are kept |
-| any other part, or one of a wrong type | left out |
+| `text` | half a surrogate pair, or a byte that is not UTF-8, becomes U+FFFD; over-long text is cut |
+| `recipients` | invalid ids are left out, and the first 1,024 of the others kept |
+| `scores` | a value up to 0.0001 outside [0, 1] is clipped; invalid results are left out; the first 64 are kept |
+| any other part, or a part of the wrong type | left out |
 
-A part that is left out is as if the record had not brought it. Mandatory fields are never mended: an id that is cut or
-replaced is another id. This is the control path, taken only after a strict validation failed.
+A part that is left out is treated as absent from the record. Mandatory fields are never mended: an id that is cut or
+replaced is another id. Mending runs only after a strict validation failed.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from schemas.records.base import CHAT, LONGEST_TEXT, MODERATION, MOST_RECIPIENTS
 from schemas.records.events import ChatMessage, ModerationEvent, ScorerResult
 
 SCORE_TOLERANCE = 1e-4
-"""How far outside [0, 1] a score may lie and be clipped: a softmax in 32-bit floats says 1.00000536."""
+"""Largest distance from [0, 1] at which a score is clipped: a softmax in 32-bit floats can give 1.00000536."""
 LOOKED_AT = 8_192
-"""Entries of a list that are looked at, because each that is refused costs as much as a small record."""
+"""Most entries of a list that are validated, because each refused entry costs as much as a small record."""
 
 _MODELS: Mapping[str, type[BaseModel]] = MappingProxyType({CHAT: ChatMessage, MODERATION: ModerationEvent})
 _ABSENT = object()
@@ -38,7 +38,7 @@ def _optional_parts(model: type[BaseModel]) -> Iterator[str]:
     for name, info in model.model_fields.items():
         kinds: tuple[Any, ...] = get_args(info.annotation) if get_origin(info.annotation) is UnionType else ()
         detail = next((kind for kind in kinds if issubclass(kind, BaseModel)), None)
-        if detail is not None:  # whether the detail itself may be absent, `kind` says
+        if detail is not None:  # `kind` decides whether the detail itself may be absent
             yield from (f"{name}.{part}" for part in _optional_parts(detail))
         elif not info.is_required():
             yield name
@@ -47,14 +47,14 @@ def _optional_parts(model: type[BaseModel]) -> Iterator[str]:
 PARTS: Mapping[str, frozenset[str]] = MappingProxyType(
     {subject: frozenset(_optional_parts(model)) for subject, model in _MODELS.items()}
 )
-"""The optional parts of each input subject's records, those inside a detail with their path: `report.category`."""
+"""The optional parts of each input subject's records. A part inside a detail has its path: `report.category`."""
 
 
 def mend(subject: str, value: Any, error: ValidationError) -> tuple[Any, frozenset[str]]:
     """Return a copy of a refused mapping with its refused parts mended, and the names of those parts.
 
     Raises:
-        ValidationError: `error` itself, if it also complains of something that is not optional.
+        ValidationError: `error` itself, if it also concerns something that is not optional.
     """
     parts: set[str] = set()
     for complaint in error.errors(include_url=False, include_context=False, include_input=False):
@@ -74,7 +74,7 @@ def mend(subject: str, value: Any, error: ValidationError) -> tuple[Any, frozens
 
 
 def optional_part(subject: str, path: str) -> str | None:
-    """Return the optional part that a path such as `scores.0.value` lies in, None where it lies in none."""
+    """Return the optional part that contains a path such as `scores.0.value`; None if none does."""
     steps = path.split(".")
     return next((part for part in (steps[0], ".".join(steps[:2])) if part in PARTS.get(subject, ())), None)
 
@@ -110,7 +110,7 @@ def _scores(value: Any) -> Any:
 
 
 def _clipped(result: Any) -> Any:
-    """A scorer's result with a value just outside [0, 1] moved to the bound; anything else as it is."""
+    """Return a scorer's result with a value just outside [0, 1] moved to the bound; return anything else unchanged."""
     value = result.get("value") if isinstance(result, Mapping) else None
     if not isinstance(value, int | float) or not -SCORE_TOLERANCE <= value <= 1 + SCORE_TOLERANCE:
         return result

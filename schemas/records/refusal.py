@@ -1,4 +1,4 @@
-"""Why something is no record: a reason from the closed list, and a detail that never holds a value."""
+"""Errors of unreadable records: a reason from the closed list, and a detail that never contains a value."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from schemas.records.rejects import RejectReason
 
 
 class UnreadableError(ValueError):
-    """Bytes that are no record; `reason` and `detail` go into the Reject. `detail` never holds a value."""
+    """Bytes that are no record. `reason` and `detail` go into the Reject; `detail` never contains a value."""
 
     def __init__(self, reason: RejectReason, detail: str) -> None:
         super().__init__(f"{reason.value}: {detail}")
@@ -19,7 +19,7 @@ class UnreadableError(ValueError):
 
 
 def classify(error: ValidationError) -> tuple[RejectReason, str]:
-    """The reason and the detail of a record that pydantic refused, after the first field it complains of."""
+    """Return the reject reason and the detail of a pydantic error, from the first field it reports."""
     first = error.errors(include_url=False, include_context=False)[0]
     kind, given = first["type"], first["input"]
     path = ".".join(map(str, first["loc"]))

@@ -1,4 +1,4 @@
-"""Rejects: records that are no event, and the reason why."""
+"""Rejects: records that could not become an Event, with the reason."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from schemas.records.base import Record, Subject
 
 
 class RejectReason(StrEnum):
-    """The closed list of reasons a record does not become an Event."""
+    """The closed list of reasons why a record does not become an Event."""
 
     EMPTY_VALUE = "empty_value"
     TOO_LARGE = "too_large"
@@ -34,7 +34,7 @@ class RejectReason(StrEnum):
 class Reject(Record):
     """A record that could not become an Event: original bytes, coordinates, stage and a bounded reason.
 
-    `detail` names the offending field or framing, never a value. `schema_header` is that of the record's `Raw`.
+    `detail` names the offending field or framing, never a value. `schema_header` is copied from the record's `Raw`.
     """
 
     reason: RejectReason

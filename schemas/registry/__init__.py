@@ -1,4 +1,4 @@
-"""The schema registry: settings, and the client that is imported where one is configured."""
+"""The schema registry: its settings, and its client, which is imported only if a registry is configured."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def connect(settings: RegistrySettings) -> Registry:
-    """Return lookups in the registry. No request is made before the first lookup."""
+    """Return a registry client. No request is made before the first lookup."""
     from schemas.registry.client import Registry  # noqa: PLC0415 - a quarter of a second of imports that only some need
 
     return Registry(settings)

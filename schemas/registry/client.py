@@ -1,9 +1,9 @@
-"""Writers' schemas from a schema registry, and what its answers mean for a record.
+"""Writers' schemas from a schema registry, and the effect of each of its answers on a record.
 
-A registry says three things: here is the schema; there is no such schema (the record is at fault); nothing useful (the
-registry is at fault). The last is `RegistryUnavailable`, and it stops the flow: to reject would lose good records.
+A registry gives one of three answers: the schema; no such schema (the record is at fault); or nothing useful (the
+registry is at fault). The last is `RegistryUnavailable`. It stops the flow, because rejecting would lose good records.
 
-Imported only where a registry is configured: its client costs a quarter of a second of imports.
+Imported only if a registry is configured: the client library takes a quarter of a second to import.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from schemas.released.catalogue import AvroSchema
 from schemas.released.datum import bare, hazard
 
 MAX_ID = 2**31 - 1
-"""Registries number schemas with a signed 32-bit integer; a larger id in a record is nobody's."""
+"""Registries number schemas with a signed 32-bit integer; no schema has a larger id."""
 
 _NOT_THE_RECORDS_FAULT = frozenset({401, 403, 407, 408, 429})
 _DENIED = frozenset({401, 403, 404, 407})
@@ -33,17 +33,17 @@ _PATIENCE = 256
 
 
 class Writer(NamedTuple):
-    """A writer's schema, parsed and safe to decode with, and what to call it in a detail."""
+    """A writer's schema, parsed and safe to decode with, and its name in details."""
 
     schema: AvroSchema
     origin: str
 
 
 class Registry:
-    """Looks writers up by id or GUID, and registers ours. Knows no clock.
+    """A client that looks up writers' schemas by id or GUID and registers ours. It reads no clock.
 
-    An unknown id is asked for again after 1, 2, 4, ... and at last every 256 further records that carry it, so that
-    poison costs few requests and a schema registered later is not hidden for long.
+    An unknown id is requested again after 1, 2, 4, ... and finally every 256 further records that carry it. Poison
+    records therefore cost few requests, and a schema registered later is not hidden for long.
     """
 
     def __init__(self, settings: RegistrySettings) -> None:
@@ -53,10 +53,11 @@ class Registry:
         self._unknown: dict[int | UUID, _Unknown] = {}
 
     def writer(self, key: int | UUID) -> Writer:
-        """The writer's schema of that id or GUID.
+        """Return the writer's schema of this id or GUID.
 
-        Raises `UnreadableError` (`unknown_schema`) when there is none that records can be read with, and
-        `RegistryUnavailable` when that cannot be told.
+        Raises:
+            UnreadableError: (`unknown_schema`) if there is no schema that records can be read with.
+            RegistryUnavailable: if the registry gives no useful answer.
         """
         if isinstance(key, int) and key > MAX_ID:
             raise _unknown("the schema id is beyond 31 bits")
@@ -75,8 +76,12 @@ class Registry:
     def register(self, name: str, schema_text: str) -> int:
         """Return the id of a schema under a registry subject such as `risk.events-value`.
 
-        One that is new there is registered, if the settings let us. Both requests ask the registry to normalise, so
-        that a schema which somebody else registered with other white space is found (Apicurio compares texts).
+        A schema that is missing there is registered if `auto_register` is set. Both requests ask the registry to
+        normalise, so that a schema registered by others with different white space is found (Apicurio compares texts).
+
+        Raises:
+            RegistryUnavailable: if the registry gives no useful answer.
+            RegistryError: if the registry refuses the schema, or lacks it and `auto_register` is not set.
         """
         schema = Schema(schema_text, "AVRO")
         try:
@@ -107,7 +112,7 @@ class Registry:
         return found
 
     def close(self) -> None:
-        """Close the connection; a `mock://` registry has none and stays open for the others who share it."""
+        """Close the connection; a `mock://` registry has none and stays open for its other users."""
         if not self._where.startswith("mock://"):
             self._client.close()
 
@@ -123,7 +128,7 @@ class Registry:
     def _parsed(self, schema: Schema, origin: str) -> AvroSchema:
         if schema.schema_str is None:
             self.close()
-            self._client = client(self._settings)  # the old one would give this answer for ever
+            self._client = client(self._settings)  # the old client would return this answer for ever
             raise RegistryUnusable(f"{self._where} does not answer as a schema registry does: check its url")
         if schema.schema_type not in (None, "AVRO"):
             raise _unknown(f"{origin} is not Avro")
@@ -143,7 +148,7 @@ class Registry:
         return parsed
 
     def _with_references(self, schema: Schema, origin: str, seen: set[tuple[str, int]]) -> list[str]:
-        """The schema's text after the texts it refers to, deepest first, each one once."""
+        """Return the schema's text after the texts it refers to, deepest first, each once."""
         texts: list[str] = []
         for reference in schema.references or ():
             name, version = reference.subject or "", reference.version or 1
@@ -159,7 +164,7 @@ class Registry:
         return [*texts, schema.schema_str or ""]
 
     def _raise_if_unavailable(self, error: Exception) -> None:
-        """Tell *there is no such schema* from every other failure; a 404 may also come from something else there."""
+        """Raise unless the error means *there is no such schema*; a 404 may also come from another kind of server."""
         if not isinstance(error, SchemaRegistryError):
             raise self._unavailable(error) from error
         status = error.http_status_code
@@ -167,7 +172,7 @@ class Registry:
             raise self._unavailable(error) from error
         if error.error_code in _NO_SUCH_SCHEMA:
             return
-        # Neither a server that is no registry nor one that knows no GUIDs says 404xx. A registry lists its types.
+        # A server that is no registry, or a registry without GUIDs, gives no 404xx. Only a registry lists its types.
         try:
             self._client.get_schema_types()
         except Exception as probe:
@@ -200,7 +205,7 @@ def _unknown(detail: str) -> UnreadableError:
 
 
 class _Unknown:
-    """An id the registry did not have, and how many more records with it pass before it is asked again."""
+    """An id the registry did not have, and the number of further records with it before the next request."""
 
     __slots__ = ("_left", "_patience", "detail")
 
@@ -219,7 +224,13 @@ class _Unknown:
 
 
 def client(settings: RegistrySettings) -> SchemaRegistryClient:
-    """A client of the registry; for `mock://` the one that everyone with that url shares. Reads the `ca` file."""
+    """Return a client of the registry; all users of one `mock://` url share a client.
+
+    The `ca` file is read here.
+
+    Raises:
+        RegistryError: if the `ca` is not a file.
+    """
     if settings.url.startswith("mock://"):
         return _mock_client(settings.url)
     conf: dict[str, Any] = {

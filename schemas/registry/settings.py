@@ -1,4 +1,4 @@
-"""How to reach a schema registry, and what goes wrong with one."""
+"""Settings of a schema registry, and its errors."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from schemas.errors import ExpectedError
 
 
 class RegistrySettings(BaseModel):
-    """How to reach a schema registry. `mock://name` is one kept in this process, shared by everyone who says `name`.
+    """Settings of a schema registry. `mock://name` is a registry in this process, shared by all users of `name`.
 
-    Requests that fail in passing are tried again `retries` times, waiting at random up to `backoff_ms`, doubled each
-    time, before `RegistryUnavailable` is raised.
+    Requests that fail temporarily are retried `retries` times before `RegistryUnavailable` is raised. The wait is
+    random, up to `backoff_ms`, doubled each time.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -25,7 +25,7 @@ class RegistrySettings(BaseModel):
     password: SecretStr | None = None
     ca: Path | None = None
     auto_register: bool = True
-    """Whether schemas of ours that the registry does not have are registered; else they are looked up only."""
+    """If true, schemas of ours that the registry lacks are registered; otherwise they are only looked up."""
     timeout_s: float = Field(default=10.0, gt=0)
     retries: int = Field(default=5, ge=0)
     backoff_ms: int = Field(default=200, gt=0)
@@ -48,16 +48,16 @@ class RegistrySettings(BaseModel):
 
 
 class RegistryError(ExpectedError):
-    """The registry refused what we asked of it; the sentence says what to do."""
+    """The registry refused a request of ours; the sentence states what to do."""
 
 
-class RegistryUnavailable(RegistryError):  # noqa: N818 - a state of the world, not a mistake
+class RegistryUnavailable(RegistryError):  # noqa: N818 - a temporary state, not a mistake
     """The registry gave no useful answer, after retries: nothing is known about the record that needed it."""
 
     transient: ClassVar[bool] = True
 
 
 class RegistryUnusable(RegistryUnavailable):
-    """The same, where asking again does not help: the url, the credentials or the rights have to be mended."""
+    """The registry gave no useful answer, and retries cannot help: correct the url, the credentials or the rights."""
 
     transient: ClassVar[bool] = False

@@ -1,1 +1,1 @@
-"""The released Avro schemas: which there are, how they evolve, and reading one datum."""
+"""The released Avro schemas: their catalogue, their evolution rules, and reading of one datum."""

@@ -1,4 +1,4 @@
-"""Feature rows as Avro data, in compiled code: nearly all of a row is its map of features, whose names are alike."""
+"""Compiled encoding of feature rows to Avro. Most of a row is its map of features, with the same names in every row."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from librt.strings import BytesWriter, read_f64_le, write_f64_le
 from mypy_extensions import i64, u8
 
 NUMBER, ABSENT = 2, 0
-"""How a union of null and double says which of them follows."""
+"""Encoded branches of the union of null and double: which of them follows."""
 
 
 def write_long(writer: BytesWriter, number: i64) -> None:
-    """An Avro long: zigzag, then seven bits a byte, the lowest first."""
+    """Write an Avro long: zigzag, then seven bits per byte, lowest first."""
     rest = (number << 1) ^ (number >> 63)
     while rest > 0x7F:
         writer.append(u8((rest & 0x7F) | 0x80))
@@ -19,14 +19,14 @@ def write_long(writer: BytesWriter, number: i64) -> None:
 
 
 def write_string(writer: BytesWriter, text: str) -> None:
-    """An Avro string: its length in bytes, then UTF-8."""
+    """Write an Avro string: its length in bytes, then UTF-8."""
     written = text.encode()
     write_long(writer, len(written))
     writer.write(written)
 
 
 def string(text: str) -> bytes:
-    """The bytes of an Avro string."""
+    """Return the bytes of an Avro string."""
     writer = BytesWriter()
     write_string(writer, text)
     return writer.getvalue()
@@ -43,7 +43,10 @@ def rows_of(
     tiers: list[str],
     versions: list[str],
 ) -> list[bytes]:
-    """A datum behind its prefix for each row of a matrix, which is its doubles row by row; NaN is absent."""
+    """Return one datum behind its prefix for each row; NaN means absent.
+
+    `keys` are the encoded feature names. `matrix` holds little-endian doubles, row by row.
+    """
     found: list[bytes] = []
     at: i64 = 0
     for row, user_id in enumerate(user_ids):
@@ -53,16 +56,16 @@ def rows_of(
         write_long(writer, times[row])
         write_string(writer, event_ids[row])
         score = scores[row]
-        if score == score:  # noqa: PLR0124 - a NaN, and nothing else, differs from itself
+        if score == score:  # noqa: PLR0124 - only a NaN differs from itself
             writer.append(NUMBER)
             write_f64_le(writer, score)
-            writer.append(0)  # a score that is there means that history was not insufficient
+            writer.append(0)  # insufficient_history: false, because there is a score
         else:
             writer.append(ABSENT)
             writer.append(1)
         write_string(writer, tiers[row])
         write_string(writer, versions[row])
-        write_long(writer, len(keys))  # an Avro map is a block of so many entries, then an empty one
+        write_long(writer, len(keys))  # an Avro map is a block of entries, then an empty block
         for key in keys:
             writer.write(key)
             amount = read_f64_le(matrix, at)

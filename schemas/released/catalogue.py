@@ -1,7 +1,7 @@
-"""Which schemas are released: subjects, their versions, the parsed Avro schema and its fingerprint.
+"""The catalogue of released schemas: subjects, their versions, the parsed Avro schemas and their fingerprints.
 
 A *subject* is one kind of record (`chat_message`), a *version* one released file of it (`avro/chat_message.v1.avsc`).
-Nothing is read before it is asked for.
+Files are read on first use.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from schemas.records.events import ChatMessage, ModerationEvent
 from schemas.records.rejects import Reject
 
 AvroSchema = dict[str, Any]
-"""A parsed record schema: every name is full and resolvable within it."""
+"""A parsed record schema: every name in it is full and resolvable within it."""
 
 MODELS: Mapping[str, type[Record]] = MappingProxyType(
     {
@@ -38,19 +38,19 @@ MODELS: Mapping[str, type[Record]] = MappingProxyType(
         "reject": Reject,
     }
 )
-"""Every subject and the record it validates into."""
+"""Every subject and the record class that validates it."""
 
 FILE_NAME = re.compile(r"(?P<subject>[a-z][a-z0-9_]*)\.v(?P<version>[1-9][0-9]*)\.avsc")
 
 
 class CatalogueError(ExpectedError):
-    """A released schema is missing or cannot be read; the sentence says which."""
+    """A released schema is missing or cannot be read; the sentence names it."""
 
 
 class Catalogue:
     """The released schemas below one folder, which holds `avro/`, `examples/` and `lock.json`.
 
-    Files are read once, on first use. Tests hand in a folder of their own to see what a change would do.
+    Files are read once, on first use. Tests pass a folder of their own to check the effect of a change.
     """
 
     def __init__(self, root: Traversable) -> None:
@@ -59,29 +59,41 @@ class Catalogue:
         self._parsed: dict[tuple[str, int], AvroSchema] = {}
 
     def file_names(self) -> list[str]:
-        """Names of every file in `avro/`, sorted."""
+        """Return the names of all files in `avro/`, sorted.
+
+        Raises:
+            CatalogueError: if the folder cannot be read.
+        """
         try:
             return sorted(entry.name for entry in self.root.joinpath("avro").iterdir() if entry.is_file())
         except OSError as error:
             raise CatalogueError(f"the folder avro/ cannot be read: {type(error).__name__}") from error
 
     def subjects(self) -> tuple[str, ...]:
-        """Subjects with at least one released version, sorted."""
+        """Return the subjects with at least one released version, sorted."""
         return tuple(sorted(self._all_versions()))
 
     def versions(self, subject: str) -> tuple[int, ...]:
-        """Released versions of a subject, oldest first."""
+        """Return the released versions of a subject, oldest first.
+
+        Raises:
+            CatalogueError: if there is none.
+        """
         found = self._all_versions().get(subject)
         if not found:
             raise CatalogueError(f"no schema is released for the subject {subject!r}: know {list(self.subjects())}")
         return found
 
     def latest(self, subject: str) -> int:
-        """The newest released version of a subject: what we write, and what we read every other version into."""
+        """Return the newest released version of a subject: records are written with it, and read into it."""
         return self.versions(subject)[-1]
 
     def text(self, subject: str, version: int) -> str:
-        """The released file, as it stands."""
+        """Return the text of a released file.
+
+        Raises:
+            CatalogueError: if it cannot be read.
+        """
         name = f"{subject}.v{version}.avsc"
         try:
             return self.root.joinpath("avro", name).read_text(encoding="utf-8")
@@ -89,7 +101,11 @@ class Catalogue:
             raise CatalogueError(f"avro/{name} cannot be read: {type(error).__name__}") from error
 
     def schema(self, subject: str, version: int | None = None) -> AvroSchema:
-        """One version parsed, the latest if none is named."""
+        """Return one parsed version, by default the latest.
+
+        Raises:
+            CatalogueError: if there is none, or if it is not the Avro schema of a record.
+        """
         key = (subject, self.latest(subject) if version is None else version)
         if key not in self._parsed:
             name = f"avro/{subject}.v{key[1]}.avsc"
@@ -105,11 +121,11 @@ class Catalogue:
         return self._parsed[key]
 
     def fingerprint(self, subject: str, version: int) -> bytes:
-        """The CRC-64-AVRO fingerprint, 8 bytes, little-endian: what single-object encoding carries."""
+        """Return the CRC-64-AVRO fingerprint used in single-object encoding, 8 bytes, little-endian."""
         return fingerprint(self.schema(subject, version))
 
     def fingerprints(self, subject: str) -> dict[bytes, int]:
-        """Fingerprint to version, for every version of a subject."""
+        """Return the version by fingerprint, for every version of a subject."""
         return {self.fingerprint(subject, version): version for version in self.versions(subject)}
 
     def _all_versions(self) -> dict[str, tuple[int, ...]]:
@@ -124,11 +140,11 @@ class Catalogue:
 
 
 def fingerprint(schema: AvroSchema) -> bytes:
-    """CRC-64-AVRO of a schema's parsing canonical form, 8 bytes, little-endian (Avro specification 1.12)."""
+    """Return the CRC-64-AVRO of a schema's parsing canonical form, 8 bytes, little-endian (Avro specification 1.12)."""
     return bytes.fromhex(avro_fingerprint(to_parsing_canonical_form(schema), "CRC-64-AVRO"))
 
 
 @cache
 def released() -> Catalogue:
-    """The schemas this distribution was released with."""
+    """Return the schemas released with this distribution."""
     return Catalogue(files("schemas"))

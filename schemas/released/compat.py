@@ -1,8 +1,8 @@
 """Full-transitive compatibility: every released version of a subject reads what every other version wrote.
 
-The rules are those of schema resolution in the Avro specification (1.12). The `avro` package has a checker, which
-gives the same verdict (a test holds the two together) but loses the field inside a union, where most of ours are;
-a problem that does not name its field cannot be acted on.
+The rules are those of schema resolution in the Avro specification (1.12). The checker of the `avro` package gives the
+same verdict (a test compares the two), but it does not report the field inside a union, where most of our fields are. A
+problem that does not name its field cannot be acted on.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ PROMOTIONS: dict[str, frozenset[str]] = {
     "string": frozenset({"bytes"}),
     "bytes": frozenset({"string"}),
 }
-"""Writer's primitive to the reader's primitives that may take it, besides itself."""
+"""Writer's primitive type to the reader's primitive types that accept it, besides itself."""
 
 
 class Problem(NamedTuple):
-    """One reason a reader cannot read a writer: the field's path, what is wrong there, and whether it is absent."""
+    """A reason why a reader cannot read a writer: the field's path, the cause, and if the writer lacks the field."""
 
     path: str
     why: str
@@ -34,7 +34,7 @@ class Problem(NamedTuple):
 
 
 def unreadable(reader: AvroSchema, writer: AvroSchema) -> list[Problem]:
-    """Why records written with `writer` cannot all be read with `reader`; empty when they can.
+    """Return the reasons why records written with `writer` cannot all be read with `reader`; empty if they can.
 
     Both are schemas as fastavro parses them, and neither may contain itself.
     """
@@ -42,7 +42,7 @@ def unreadable(reader: AvroSchema, writer: AvroSchema) -> list[Problem]:
 
 
 def transitive_problems(catalogue: Catalogue) -> list[str]:
-    """One sentence per subject, pair of versions and field that breaks the promise; empty when it is kept."""
+    """Return one sentence per subject, pair of versions and field that breaks compatibility; empty if none does."""
     sentences: list[str] = []
     for subject in catalogue.subjects():
         for reader, writer in permutations(catalogue.versions(subject), 2):
@@ -101,7 +101,7 @@ _NAMED: dict[str, Callable[[Any, Any, str], list[Problem]]] = {"record": _record
 
 
 def _no_branch(reader: list[Any], writer: Any, path: str) -> list[Problem]:
-    """A value read into a union: fine when a branch takes it, else what is wrong with the nearest branch."""
+    """Return the problems of reading a value into a union: none if a branch takes it, else those of the nearest."""
     nearest: list[Problem] | None = None
     for branch in reader:
         problems = _problems(branch, writer, path)
@@ -120,7 +120,7 @@ def _kind(schema: Any) -> str:
 
 
 def _same_name(reader: Any, writer: Any) -> bool:
-    """Whether two named types are one, by unqualified name or by an alias of the reader; unnamed types are alike."""
+    """Return whether two named types match, by unqualified name or by an alias of the reader; unnamed types match."""
     if not (isinstance(reader, dict) and isinstance(writer, dict) and "name" in reader and "name" in writer):
         return True
     short = writer["name"].rpartition(".")[2]

@@ -1,7 +1,7 @@
-"""One Avro datum: read through a writer's schema into ours, or refused with a reason.
+"""Reading of one Avro datum through a writer's schema into ours.
 
-fastavro does the reading. What stands here is what it leaves open: which of its errors mean what, whether bytes are
-left over, and whether a writer's schema is safe to decode with at all.
+fastavro decodes the datum. This module classifies its errors, checks for left-over bytes, and checks whether a writer's
+schema is safe to decode with.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from schemas.released.compat import Problem, unreadable
 from schemas.released.declared import KEPT, declaration, unit_of_times
 
 MAX_NODES = 10_000
-"""How many types a writer's schema may unfold into: ours have about thirty."""
+"""Most types that a writer's schema may expand into; ours have about thirty."""
 
 
 class DatumReader:
-    """Reads datums that one writer's schema wrote into the mapping our schema describes.
+    """A reader of datums written with one writer's schema, into the mapping that our schema describes.
 
-    `origin` names the writer in details, such as `schema id 7`. A writer of our canonical form costs no resolution.
-    Times come out in milliseconds, in whatever unit the writer's schema declares them.
+    `origin` names the writer in details, such as `schema id 7`. A writer's schema with the same canonical form as ours
+    needs no schema resolution. Times are returned in milliseconds, whatever unit the writer's schema declares.
     """
 
     def __init__(self, subject: str, writer: AvroSchema, reader: AvroSchema, origin: str) -> None:
@@ -40,7 +40,11 @@ class DatumReader:
         self._divisors, self._meant = unit_of_times(writer, reader)
 
     def read(self, value: bytes, start: int) -> Any:
-        """The datum that fills `value` from `start` to its end; `UnreadableError` when it does not."""
+        """Return the datum that fills `value` from `start` to its end.
+
+        Raises:
+            UnreadableError: if the bytes are not one such datum, or if the writer's schema does not resolve into ours.
+        """
         if self._meant is not None:
             raise UnreadableError(RejectReason.UNKNOWN_SCHEMA, f"{self._origin}: {self._meant}")
         try:
@@ -48,7 +52,7 @@ class DatumReader:
         except SchemaResolutionError:
             if self._unresolved is not None:
                 raise UnreadableError(*self._unresolved) from None
-            datum = self._datum(value, start, None)  # only optional parts differ: those are validation's to mend
+            datum = self._datum(value, start, None)  # only optional parts differ; they are mended after validation
         for field, divisor in self._divisors.items():
             if isinstance(datum[field], int):
                 datum[field] //= divisor
@@ -64,13 +68,13 @@ class DatumReader:
         except EOFError:
             raise UnreadableError(RejectReason.TRUNCATED, "the Avro datum ends early") from None
         except UnicodeDecodeError:
-            if unicode_errors == "strict":  # once more, so that validation sees which of its strings it is
+            if unicode_errors == "strict":  # read again, so that validation finds the invalid string
                 return self._datum(value, start, reader, "surrogateescape")
-            # Bytes that we read as a string; fastavro decodes those strictly, so validation gets the bytes themselves.
+            # The writer's bytes are a string in our schema. fastavro decodes them strictly, so return the bytes.
             return self._datum(value, start, None, unicode_errors)
         except Exception as error:
             if stream.tell() == len(value) and value[-1] & 0x80:
-                # fastavro says IndexError where the bytes end inside a number, whose last byte would not be this one.
+                # The last byte has the continuation bit, so the bytes end inside a number (fastavro: IndexError).
                 raise UnreadableError(RejectReason.TRUNCATED, "the Avro datum ends early") from None
             raise UnreadableError(RejectReason.MALFORMED_AVRO, f"the Avro datum: {type(error).__name__}") from None
         if stream.tell() != len(value):
@@ -79,9 +83,9 @@ class DatumReader:
 
     @cached_property
     def _unresolved(self) -> tuple[RejectReason, str] | None:
-        """Why the writer's schema does not resolve into ours: a property of the pair, so it is worked out once.
+        """Return why the writer's schema does not resolve into ours; None if only optional parts differ.
 
-        None where it is only for optional parts.
+        The result depends only on the two schemas, so it is computed once.
         """
         name = self._ours["name"]
         problems = unreadable(self._ours, self._writer)
@@ -100,17 +104,18 @@ class DatumReader:
 
 
 def bare(schema: Any) -> Any:
-    """A writer's schema with no more than decoding needs.
+    """Return a writer's schema reduced to what decoding needs.
 
-    Without logical types, so that fastavro reads numbers as they were written, but with what they declare under a key
-    of our own; without defaults, which only a reader needs, and which writers get wrong in ways that fastavro refuses.
+    Logical types are removed, so that fastavro reads numbers as they were written; the declared type is kept under the
+    key `KEPT`. Defaults are removed: only a reader needs them, and writers state them wrongly in ways that fastavro
+    refuses.
     """
     if isinstance(schema, list):
         return [bare(branch) for branch in schema]
     if not isinstance(schema, dict):
         return schema
     declared = declaration(schema)
-    if isinstance(schema.get("type"), list | dict) and "name" not in schema:  # a type in a type, which fastavro refuses
+    if isinstance(schema.get("type"), list | dict) and "name" not in schema:  # a nested type, which fastavro refuses
         return _declaring(bare(schema["type"]), declared)
     kept = {key: value for key, value in schema.items() if key not in ("logicalType", "default", "doc", KEPT)}
     for inner in ("type", "items", "values"):
@@ -122,7 +127,7 @@ def bare(schema: Any) -> Any:
 
 
 def _bare_field(field: Any) -> Any:
-    """A field's type is said to be what the field is, because writers state the logical type there by mistake."""
+    """Return a bare field with its declaration moved to its type: writers state the logical type there by mistake."""
     bared = bare(field)
     if isinstance(bared, dict) and (declared := bared.pop(KEPT, None)) is not None:
         bared["type"] = _declaring(bared.get("type"), declared)
@@ -138,10 +143,11 @@ def _declaring(schema: Any, declared: str | None) -> Any:
 
 
 def hazard(schema: Any, names: dict[str, Any]) -> str | None:
-    """What makes a writer's schema unsafe to decode any bytes with, None when nothing does.
+    """Return why a writer's schema is unsafe to decode any bytes with; None if it is safe.
 
-    Two shapes let a short datum end the process: a type that contains itself (fastavro recurses on the C stack without
-    a limit) and an array whose items take no bytes (a length of a few bytes asks for any number of them).
+    Two shapes let a short datum end the process. One is a type that contains itself, because fastavro recurses on the C
+    stack without a limit. The other is an array whose items take no bytes, because a few bytes of length request any
+    number of items. A schema that expands into more than `MAX_NODES` types is unsafe, too.
     """
     try:
         _, nodes = _extent(schema, names, {})
@@ -155,7 +161,7 @@ class _HazardError(Exception):
 
 
 def _extent(schema: Any, names: dict[str, Any], seen: dict[str, tuple[int, int] | None]) -> tuple[int, int]:
-    """The fewest bytes a datum takes, capped at 1 where it is any, and the number of types it unfolds into."""
+    """Return the fewest bytes a datum takes, capped at 1, and the number of types that the schema expands into."""
     if isinstance(schema, list):
         return 1, 1 + sum(_extent(branch, names, seen)[1] for branch in schema)
     if isinstance(schema, str):

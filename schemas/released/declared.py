@@ -1,8 +1,8 @@
-"""Logical types of a writer's schema: time units, and types that are no time or id.
+"""Logical types of a writer's schema: time units, and types that are neither a time nor an id.
 
-Avro states it as `logicalType`; Debezium and Kafka Connect state it as the `connect.name` of a plain type. The value of
-a `timestamp-micros` is a thousand times that of the same `timestamp-millis`, and a `date` counts days, so it decides
-what a number means. Names that are not known say nothing, as the Avro specification (1.12) has it.
+Avro states a logical type as `logicalType`; Debezium and Kafka Connect state it as the `connect.name` of a plain type.
+It decides what a number means: the value of a `timestamp-micros` is a thousand times that of the same
+`timestamp-millis`, and a `date` counts days. Unknown names are ignored, as the Avro specification (1.12) requires.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PER_MILLISECOND = {
     "local-timestamp-micros": 1_000,
     "local-timestamp-nanos": 1_000_000,
 }
-"""The units in which a time may be stated, and how many of each a millisecond has. A local one is taken as UTC."""
+"""Accepted units of a time, and how many of each make a millisecond. A local time is taken as UTC."""
 
 _LOGICAL = {
     *PER_MILLISECOND,
@@ -49,11 +49,11 @@ _CONNECT = {
     "io.debezium.time.Year": "year",
 }
 KEPT = "declares"
-"""The key under which `schemas.released.datum.bare` keeps a declaration, where fastavro does not act on it."""
+"""The key under which `schemas.released.datum.bare` keeps a declaration; fastavro does not act on it."""
 
 
 def declaration(schema: dict[str, Any]) -> str | None:
-    """Return what a type declares its values to be, by the name of the logical type; None where it declares nothing."""
+    """Return the name of the logical type that a type declares; None if it declares none."""
     logical, connect = schema.get("logicalType"), schema.get("connect.name")
     if isinstance(logical, str) and logical in _LOGICAL:
         return logical
@@ -61,9 +61,10 @@ def declaration(schema: dict[str, Any]) -> str | None:
 
 
 def unit_of_times(writer: AvroSchema, reader: AvroSchema) -> tuple[dict[str, int], str | None]:
-    """Return by how much each time of a writer's records is to be divided, and why they cannot be read, if so.
+    """Return the divisors of the writer's times that are not in milliseconds, by path, and why no record can be read.
 
-    The reason names the field and the declared type: a time of another kind, or a declared value where ours is plain.
+    The reason is None if records can be read. It names the field and the declared type: a time that is no point in
+    time, or a declared type where ours is plain.
     """
     divisors: dict[str, int] = {}
     for path, ours, theirs in _pairs(expand_schema(reader), expand_schema(writer), ""):
@@ -83,7 +84,7 @@ def unit_of_times(writer: AvroSchema, reader: AvroSchema) -> tuple[dict[str, int
 
 
 def _pairs(ours: Any, theirs: Any, path: str) -> Iterator[tuple[str, Any, Any]]:
-    """Every value that both schemas hold, by its path, with both types; records, arrays and maps are gone into."""
+    """Yield the path and both types of every value in both schemas, descending into records, arrays and maps."""
     inner = _composite(ours), _composite(theirs)
     if inner[0] is None or inner[1] is None or inner[0]["type"] != inner[1]["type"]:
         yield path, ours, theirs
@@ -100,7 +101,7 @@ def _pairs(ours: Any, theirs: Any, path: str) -> Iterator[tuple[str, Any, Any]]:
 
 
 def _composite(schema: Any) -> dict[str, Any] | None:
-    """The record, array or map in a type, alone or as the one branch of a union beside null."""
+    """Return the only record, array or map in a type or among a union's branches; None if there is not exactly one."""
     found = [branch for branch in _branches(schema) if isinstance(branch, dict)]
     found = [branch for branch in found if branch["type"] in ("record", "array", "map")]
     return found[0] if len(found) == 1 else None

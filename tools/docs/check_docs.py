@@ -1,7 +1,7 @@
-"""Check what the documents say against what the code does: `python -m tools.docs.check_docs`.
+"""Checks of the documents against the code: `python -m tools.docs.check_docs`.
 
-One line per problem, `file:line: sentence`, and exit status 1 if there is any. With `--write` nothing is checked, but
-pasted output brought up to date.
+The command prints one line per problem, `file:line: sentence`, and exits with status 1 if there is any. With `--write`
+it checks nothing and updates pasted output instead.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _WRITERS = {"topology": write_topology, "help": write_help}
 
 
 def problems(root: Path, cli: click.Command) -> Iterator[Problem]:
-    """Everything wrong with the documents below `root`, whose command line is `cli`."""
+    """Yield every problem of the documents below `root`; `cli` is their command line."""
     files = own_files(root)
     yield from forbidden_strings(root, files)
     documents = [name for name in files if name.endswith(".md")]
@@ -31,9 +31,9 @@ def problems(root: Path, cli: click.Command) -> Iterator[Problem]:
     if README not in documents:
         yield Problem(README, 1, "there is no README.md; write one.")
         return
-    # What the changelog says was true when it was released.
+    # The changelog is correct for past releases, so it is not checked.
     yield from unknown_commands(root, [name for name in documents if name != "CHANGELOG.md"], cli)
-    # The page of help texts names every command by itself, and so explains none.
+    # The page of help texts is generated and names every command, so it does not count as documentation of any.
     guides = [name for name in documents if name == README or (name.startswith("docs/") and name != CLI_PAGE)]
     yield from undocumented_commands(root, guides, cli)
     yield from stale_topology(root, cli)
@@ -45,7 +45,7 @@ def problems(root: Path, cli: click.Command) -> Iterator[Problem]:
     "--write", type=click.Choice(sorted(_WRITERS)), multiple=True, help="Paste this anew instead of checking."
 )
 def main(write: tuple[str, ...]) -> None:
-    """Check README.md, docs/ and every other document against the commands and files they speak of."""
+    """Check README.md, docs/ and every other document against the commands and files they mention."""
     try:
         for what in write:
             _WRITERS[what](ROOT, forewarn)

@@ -1,4 +1,4 @@
-"""Commands written in the documents exist: `forewarn` with these words parses, `make` has this target."""
+"""Checks that commands in the documents exist: `forewarn` parses their words, `make` has their target."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Invocation(NamedTuple):
 
 
 def invocations(text: str) -> Iterator[Invocation]:
-    """Every command behind a `$ ` in a console block; pipelines are taken apart, redirections and variables dropped."""
+    """Yield every command after a `$ ` in a console block; split pipelines, drop redirections and variables."""
     for fence in fences(text):
         if fence.language == "console":
             lines = enumerate(fence.body.splitlines(), start=fence.line)
@@ -57,7 +57,7 @@ def _simple_commands(typed: str) -> Iterator[tuple[str, ...]]:
 
 
 def commands(cli: click.Command) -> Iterator[tuple[tuple[str, ...], click.Command]]:
-    """Every command below and including `cli`, with the words that lead to it; hidden ones are left out."""
+    """Yield `cli` and every command below it, each with the words that lead to it; leave out hidden ones."""
     yield from _below(cli, click.Context(cli, info_name=PROGRAM, **cli.context_settings), ())
 
 
@@ -73,7 +73,7 @@ def _below(
 
 
 def usage_fault(cli: click.Command, words: Sequence[str]) -> str | None:
-    """What is wrong with calling `cli` with these words, or None; values are not looked at, nothing is run."""
+    """Return the problem of calling `cli` with these words, or None; check no values and run nothing."""
     command, ctx, rest = cli, click.Context(cli, info_name=PROGRAM, **cli.context_settings), list(words)
     while True:
         try:
@@ -81,7 +81,7 @@ def usage_fault(cli: click.Command, words: Sequence[str]) -> str | None:
         except click.UsageError as error:
             return f"'{ctx.command_path}' cannot be called so: {error.format_message()}"
         if any(param.is_eager and not param.expose_value for param in order):
-            return None  # --help and --version answer before anything else is asked for
+            return None  # --help and --version need no other parameter
         for param in command.get_params(ctx):
             if param.required and not _given(param, values.get(param.name or "")):
                 return f"'{ctx.command_path}' needs {param.get_error_hint(ctx)}."
@@ -97,14 +97,14 @@ def usage_fault(cli: click.Command, words: Sequence[str]) -> str | None:
 
 
 def _given(param: click.Parameter, value: object) -> bool:
-    # The parser leaves a private marker for an argument that is absent, and no entry for an option that is.
+    # The parser stores a private marker for an absent argument, and no entry for an absent option.
     if isinstance(param, click.Argument):
         return isinstance(value, str) or (isinstance(value, list | tuple) and bool(value))
     return value is not None
 
 
 def unknown_commands(root: Path, documents: Iterable[str], cli: click.Command) -> Iterator[Problem]:
-    """A problem for each `forewarn` or `make` command in a document's console blocks that would not be understood."""
+    """Yield a problem for each invalid `forewarn` or `make` command in a document's console blocks."""
     targets = set(re.findall(r"^([a-z][\w-]*):", (root / "Makefile").read_text("utf-8"), re.MULTILINE))
     for name in documents:
         for words, line in invocations((root / name).read_text("utf-8")):
@@ -118,7 +118,7 @@ def unknown_commands(root: Path, documents: Iterable[str], cli: click.Command) -
 
 
 def undocumented_commands(root: Path, documents: Iterable[str], cli: click.Command) -> Iterator[Problem]:
-    """A problem for each command that none of the documents mentions by its full name."""
+    """Yield a problem for each command that no document mentions by its full name."""
     texts = [(root / name).read_text("utf-8") for name in documents]
     for path, command in commands(cli):
         full = " ".join((PROGRAM, *path))

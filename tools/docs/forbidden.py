@@ -1,7 +1,7 @@
-"""What no file of the repository may name: a package registry's host, or a path of one machine.
+"""Strings that no file of the repository may contain: a package registry's host, or a path of one machine.
 
-Which registry to install from, and from where, is the reader's choice and their clients' configuration.
-The hosts stand in pieces, so that this file passes its own check.
+Readers choose their registry in the configuration of their clients. The hosts are stored in pieces, so that this file
+passes its own check.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _SENTENCES = (
 
 
 def forbidden_strings(root: Path, names: Iterable[str]) -> Iterator[Problem]:
-    """A problem for each forbidden string in a text file; binary files (those with a zero byte) are not read."""
+    """Yield a problem for each forbidden string in a text file; skip binary files (those with a zero byte)."""
     for name in names:
         content = (root / name).read_bytes()
         if b"\0" not in content:

@@ -1,4 +1,4 @@
-"""Relative links in the documents lead somewhere inside the repository."""
+"""Checks that relative links in the documents lead to files and headings inside the repository."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*:|//")
 
 
 def broken_links(root: Path, documents: Iterable[str]) -> Iterator[Problem]:
-    """A problem for each relative link whose file or heading is not there; links to other hosts are not followed."""
+    """Yield a problem for each relative link whose file or heading is missing; do not follow links to other hosts."""
     for name in documents:
         document = (root / name).resolve()
         for link in links(document.read_text("utf-8")):

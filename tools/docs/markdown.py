@@ -1,4 +1,4 @@
-"""Markdown as the checks see it: fenced blocks, links, and the anchors a link may name."""
+"""Markdown parsing for the checks: fenced blocks, links, and the anchors that a link may name."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _HTML_ID = re.compile(r"\b(?:id|name)=[\"']([^\"']+)[\"']")
 
 
 class Fence(NamedTuple):
-    """A fenced block: its language, its text, and the line (from 1) that its text starts on."""
+    """A fenced block: its language, its text, and the line (from 1) on which its text starts."""
 
     language: str
     body: str
@@ -21,7 +21,7 @@ class Fence(NamedTuple):
 
 
 class Link(NamedTuple):
-    """A link or picture: where it points, and the line (from 1) of the paragraph it stands in."""
+    """A link or picture: its target, and the line (from 1) of its paragraph."""
 
     target: str
     line: int
@@ -36,17 +36,17 @@ def _line(token: Token) -> int:
 
 
 def fences(text: str) -> Iterator[Fence]:
-    """Every fenced block, in order."""
+    """Yield every fenced block, in order."""
     for token in _tokens(text):
         if token.type == "fence":
             yield Fence(token.info.strip().split(" ")[0], token.content, _line(token) + 1)
 
 
 def links(text: str) -> Iterator[Link]:
-    """Every link and picture, in order; a reference link counts where it is used."""
+    """Yield every link and picture, in order; a reference link counts where it is used."""
     line = 1
     for token in _tokens(text):
-        # Cells of a table carry no line of their own: the row before them does.
+        # Table cells have no line of their own; use the line of the row before them.
         line = _line(token) if token.map else line
         for child in token.children or ():
             target = child.attrs.get("href" if child.type == "link_open" else "src")
@@ -55,7 +55,7 @@ def links(text: str) -> Iterator[Link]:
 
 
 def anchors(text: str) -> set[str]:
-    """The fragments a link into this text may name: headings as code hosts derive them, and ids written as HTML."""
+    """Return the fragments that a link into this text may name: heading slugs of code hosts, and HTML ids."""
     found: set[str] = set(_HTML_ID.findall(text))
     heading = False
     for token in _tokens(text):

@@ -1,4 +1,4 @@
-"""Output pasted into documents is the output of today: the topology in README.md, every help text in docs/cli.md."""
+"""Checks that pasted output is current: the topology in README.md, and every help text in docs/cli.md."""
 
 from __future__ import annotations
 
@@ -18,11 +18,15 @@ _START, _END = "<!-- topology -->", "<!-- /topology -->"
 
 
 class PasteError(Exception):
-    """Something to be pasted cannot be had, or has no place to go; the message is one sentence."""
+    """Output that cannot be produced, or that has no place in its document; the message is one sentence."""
 
 
 def output_of(cli: click.Command, words: Sequence[str]) -> str:
-    """What a command prints in a terminal 80 columns wide, or PasteError if it fails."""
+    """Return the output of a command in a terminal 80 columns wide.
+
+    Raises:
+        PasteError: if the command fails.
+    """
     result = CliRunner().invoke(cli, list(words), prog_name=PROGRAM)
     if result.exit_code:
         said = (result.stderr.strip() or repr(result.exception)).splitlines()[-1]
@@ -31,7 +35,11 @@ def output_of(cli: click.Command, words: Sequence[str]) -> str:
 
 
 def with_topology(readme: str, cli: click.Command) -> str:
-    """The README with the Mermaid of today between its two markers."""
+    """Return the README with the current Mermaid topology between its two markers.
+
+    Raises:
+        PasteError: if the markers are not there once each and in order, or if the command fails.
+    """
     if readme.count(_START) != 1 or readme.count(_END) != 1 or readme.index(_START) > readme.index(_END):
         raise PasteError(f"it needs '{_START}' and '{_END}', once each and in this order, around the topology.")
     before, rest = readme.split(_START)
@@ -40,7 +48,7 @@ def with_topology(readme: str, cli: click.Command) -> str:
 
 
 def cli_page(cli: click.Command) -> str:
-    """The page of every command's help."""
+    """Return the page with every command's help."""
     parts = [
         "# The command line\n\n",
         "Written by `make docs` from what each command says of itself with `--help`; edit the commands instead.\n",
@@ -51,7 +59,7 @@ def cli_page(cli: click.Command) -> str:
 
 
 def stale_topology(root: Path, cli: click.Command) -> Iterator[Problem]:
-    """A problem if the README shows another dataflow than the one that runs."""
+    """Yield a problem if the topology in the README is not that of the dataflow that runs."""
     readme = (root / README).read_text("utf-8")
     try:
         wanted = with_topology(readme, cli)
@@ -63,7 +71,7 @@ def stale_topology(root: Path, cli: click.Command) -> Iterator[Problem]:
 
 
 def stale_help(root: Path, cli: click.Command) -> Iterator[Problem]:
-    """A problem if docs/cli.md shows another help than the commands print."""
+    """Yield a problem if the help in docs/cli.md is not that which the commands print."""
     page = (root / CLI_PAGE).read_text("utf-8") if (root / CLI_PAGE).exists() else ""
     try:
         wanted = cli_page(cli)
@@ -75,19 +83,19 @@ def stale_help(root: Path, cli: click.Command) -> Iterator[Problem]:
 
 
 def _first_difference(old: str, new: str) -> int:
-    """The line (from 1) of the old text from which on the new one differs."""
+    """Return the line (from 1) of the old text at which the new text first differs."""
     hunks = [line for line in unified_diff(old.splitlines(), new.splitlines(), n=0) if line.startswith("@@")]
     return max(int(hunks[0].split()[1].lstrip("-").split(",")[0]), 1) if hunks else 1
 
 
 def write_topology(root: Path, cli: click.Command) -> None:
-    """Paste the topology of today into the README."""
+    """Paste the current topology into the README."""
     readme = root / README
     readme.write_text(with_topology(readme.read_text("utf-8"), cli), "utf-8")
 
 
 def write_help(root: Path, cli: click.Command) -> None:
-    """Write every command's help of today to docs/cli.md."""
+    """Write the current help of every command to docs/cli.md."""
     page = cli_page(cli)
     (root / CLI_PAGE).parent.mkdir(exist_ok=True)
     (root / CLI_PAGE).write_text(page, "utf-8")

@@ -1,4 +1,4 @@
-"""What the checks read and what they answer: the repository's own files, and a problem in one of them."""
+"""The repository's own files, and the problems that checks report in them."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
-"""The repository these tools stand in."""
+"""The root of the repository that contains these tools."""
 
 
 class Problem(NamedTuple):
-    """One thing to mend, in one sentence, and the line it stands on (counted from 1)."""
+    """One thing to correct, in one sentence, and its line (from 1)."""
 
     path: str
     line: int
     sentence: str
 
     def __str__(self) -> str:
-        """Print as editors and terminals link it."""
+        """Format as `path:line: sentence`, which editors and terminals link."""
         return f"{self.path}:{self.line}: {self.sentence}"
 
 
 def own_files(root: Path) -> list[str]:
-    """Files that belong to the repository, tracked or about to be, relative to its root and sorted.
+    """Return the files that belong to the repository, tracked or not yet, relative to its root and sorted.
 
     Ignored files and files deleted from the working tree are left out.
     """
@@ -38,5 +38,5 @@ def own_files(root: Path) -> list[str]:
 
 
 def line_of(text: str, index: int) -> int:
-    """The line (from 1) that holds the character at `index`."""
+    """Return the line (from 1) of the character at `index`."""
     return text.count("\n", 0, index) + 1

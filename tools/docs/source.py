@@ -1,4 +1,4 @@
-"""Python sources read as trees: which modules a package has, and which names a module really uses."""
+"""Python sources as syntax trees: the modules of a package, and the names a module uses."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 
 class Module(NamedTuple):
-    """One source file: where it is (relative to the repository), its dotted name, its text and its tree."""
+    """One source file: its path (relative to the repository), its dotted name, its text and its syntax tree."""
 
     path: str
     name: str
@@ -19,19 +19,19 @@ class Module(NamedTuple):
 
     @property
     def package(self) -> str:
-        """The dotted name that its relative imports start from."""
+        """Return the dotted name from which relative imports start."""
         return self.name if self.path.endswith("__init__.py") else self.name.rpartition(".")[0]
 
 
 class Use(NamedTuple):
-    """A full dotted name and the line (from 1) it is used on."""
+    """A full dotted name, and the line (from 1) on which it is used."""
 
     name: str
     line: int
 
 
 def modules(root: Path, package: str) -> list[Module]:
-    """Every module of a top-level package below `root`, sorted by path."""
+    """Return every module of a top-level package below `root`, sorted by path."""
     found = []
     for file in sorted((root / package).rglob("*.py")):
         path = file.relative_to(root)
@@ -43,14 +43,14 @@ def modules(root: Path, package: str) -> list[Module]:
 
 
 def imports(module: Module) -> Iterator[Use]:
-    """Every name imported, anywhere in the module; `from a import b` is `a.b`, relative ones are made absolute."""
+    """Yield every name imported anywhere in the module; `from a import b` is `a.b`, relative ones are absolute."""
     return (binding.use for binding in _bindings(module))
 
 
 def uses(module: Module) -> Iterator[Use]:
-    """Every name imported or mentioned, with import aliases undone: after `import time as t`, `t.time` is `time.time`.
+    """Yield every name imported or used, without aliases: after `import time as t`, `t.time` is `time.time`.
 
-    A builtin is `builtins.open`; what belongs to neither, like a variable and its attributes, is not mentioned.
+    A builtin is `builtins.open`. Names that are neither, such as variables and their attributes, are left out.
     """
     bound: dict[str, str] = {}
     for use, local, target in _bindings(module):

@@ -1,1 +1,1 @@
-"""Measurements that the documents quote."""
+"""Studies whose results the documents quote."""

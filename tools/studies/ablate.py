@@ -1,8 +1,8 @@
-"""Shows what each model and each family of features is worth on the public logs: tables for docs/datasets.md.
+"""Ablation of models and of feature families on the public logs: tables for docs/datasets.md.
 
-One replay of a log has every model in shadow, the stack of all of them, that stack without each of its members, and
-`logistic` without each family of features. What leaving something out costs is told on the last 15 % of time,
-where nothing may be chosen: run this once, when all choices are made.
+One replay of a log runs in shadow every model, the stack of all models, that stack without each of its members, and
+`logistic` without each family of features. The cost of leaving something out is measured on the last 15 % of time, on
+which nothing may be chosen: run this once, when all choices are made.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from evaluation.runs import Outputs, read_outputs
 from tools.studies import evaluate_logs
 
 TEST = Protocol(from_quantile=0.85)
-"""Choices are made on points before this quantile of their times."""
+"""The last 15 % of time. Choices are made on points before this quantile of their times."""
 SIMPLEST = "logistic"
-"""The champion, whatever the policy's is: families of features are left out of it in turn, and of a stack it would take
-too long."""
+"""The champion of the study, whatever the policy's is. Families of features are left out of it in turn, which would
+take too long with a stack."""
 WHOLE = "stack_of_all"
 MEMBERS = tuple(name for name in MODELS if name != STACK)
 
 
 class FeatureFamily(NamedTuple):
-    """Features that are left out together: shell patterns of their names, and what they are in words."""
+    """Features that are left out together: shell patterns of their names, and their description."""
 
     patterns: tuple[str, ...]
     words: str
@@ -58,11 +58,11 @@ FEATURE_FAMILIES = {
     "age": FeatureFamily(("first_since",), "how long the user is known"),
     "order": FeatureFamily(("sequence_*",), "what happened last, in its order"),
 }
-"""Every feature is in exactly one of them."""
+"""Families of features; every feature is in exactly one of them."""
 
 
 class Left(NamedTuple):
-    """A model with something left out: its name in the replay, in words, and the name of the full one."""
+    """A model with something left out: its name in the replay, its description, and the name of the full model."""
 
     name: str
     words: str
@@ -70,7 +70,7 @@ class Left(NamedTuple):
 
 
 def family_of(feature: str) -> str:
-    """The family a feature is in.
+    """Return the family of a feature.
 
     Raises:
         ValueError: if it is in none, or in several.
@@ -82,12 +82,12 @@ def family_of(feature: str) -> str:
 
 
 def families_read(policy: Policy) -> list[str]:
-    """The families of which a policy's champion reads anything."""
+    """Return the families of which a policy's champion reads at least one feature."""
     return list(dict.fromkeys(map(family_of, new_model(policy.learning.champion, policy).reads.names)))
 
 
 def lefts(policy: Policy) -> Iterator[Left]:
-    """All there is to be compared under a policy."""
+    """Yield every model to compare under a policy."""
     champion = policy.learning.champion
     for family in families_read(policy):
         yield Left(f"without_{family}", f"`{champion}` without {FEATURE_FAMILIES[family].words}", champion)
@@ -99,7 +99,7 @@ def lefts(policy: Policy) -> Iterator[Left]:
 
 
 def ablated(policy: Policy) -> Policy:
-    """The policy with everything there is to be compared as challengers."""
+    """Return the policy with every model to compare as a challenger."""
     champion, variants = policy.learning.champion, dict(policy.variants)
     itself = variants.get(champion, VariantPolicy(model=champion))
     for family in families_read(policy):
@@ -117,7 +117,7 @@ def ablated(policy: Policy) -> Policy:
 
 
 def told(run: Outputs, policy: Policy) -> list[str]:
-    """A Markdown table: what each reaches on the points of the test, and how far the full one is above it."""
+    """Return a Markdown table: each model's figures on the test points, and the lead of the full model over it."""
     labels = TEST.label(run)
     rows = usable_rows(run, labels, TEST) & ~np.isnan(run.scores[run.champion])
     positive, user = labels.positive[rows], run.user[rows]
@@ -145,7 +145,7 @@ def _row(words: str, name: str, compared: Compared) -> str:
 
 
 def main() -> int:
-    """Replay and compare on the logs that are asked for and there; 1 if none is."""
+    """Replay and compare on the requested logs that exist; return 1 if none does."""
     arguments = evaluate_logs.asked(__doc__, "out/ablation")
     for name in arguments.found:
         policy, log = evaluate_logs.policy_of(name, SIMPLEST), evaluate_logs.log_of(arguments.logs, name)

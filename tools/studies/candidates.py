@@ -1,7 +1,7 @@
-"""Shows what features that are not served would add on the public logs: the last table of docs/datasets.md.
+"""Gains from features that are not served, on the public logs: the last table of docs/datasets.md.
 
-One replay of a log has the champion with what is served, and with each family of `CANDIDATES` besides. What that adds
-is told on the points before the 0.85 quantile of time, where choices are made.
+One replay of a log runs the champion in shadow with the features served, and with each family of `CANDIDATES` added.
+The gain is measured on the points before the 0.85 quantile of time, where choices are made.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from detectors.features import catalogue
 
 SERVED = catalogue.NAMES
-# Everything that is imported from here on takes the catalogue as it then is: with the candidates, the codes last.
+# The imports below read the catalogue when they are loaded. Add the candidates first, and keep the codes last.
 catalogue.CATALOGUE = (*catalogue.CATALOGUE[:-1], *catalogue.CANDIDATES, catalogue.CATALOGUE[-1])
 catalogue.NAMES = tuple(feature.name for feature in catalogue.CATALOGUE)
 catalogue.NUMBERS = tuple(name for name in catalogue.NAMES if name not in catalogue.CODES)
@@ -47,11 +47,11 @@ FAMILIES = {
         "more of answers",
     ),
 }
-"""The candidates that are tried together, each in one family, and what they are in words."""
+"""Families of candidates that are tried together, and their description. Every candidate is in one family."""
 
 
 def tried(policy: Policy) -> Policy:
-    """The policy with the champion's features as served in shadow, and with each family besides."""
+    """Return the policy with the champion in shadow, with the features served and with each family added."""
     candidates = set(catalogue.NAMES) - set(SERVED)
     ignored = {AS_SERVED: candidates} | {f"with_{name}": candidates - {*names} for name, (names, _) in FAMILIES.items()}
     document = policy.model_dump(mode="json")
@@ -61,7 +61,7 @@ def tried(policy: Policy) -> Policy:
 
 
 def told(run: Outputs) -> list[str]:
-    """A Markdown table: what each family reaches with the features served, and how far that is above them alone."""
+    """Return a Markdown table: each family's figures with the features served, and its lead over those alone."""
     labels = CHOOSING.label(run)
     rows = usable_rows(run, labels, CHOOSING) & ~np.isnan(run.scores[AS_SERVED])
     positive, user = labels.positive[rows], run.user[rows]
@@ -86,7 +86,7 @@ def told(run: Outputs) -> list[str]:
 
 
 def main() -> int:
-    """Replay and compare on the logs that are there; 1 if none is."""
+    """Replay and compare on the requested logs that exist; return 1 if none does."""
     if missing := {name for names, _ in FAMILIES.values() for name in names} ^ (set(catalogue.NAMES) - set(SERVED)):
         sys.exit(f"{', '.join(sorted(missing))}: FAMILIES and CANDIDATES do not hold the same features")
     arguments = evaluate_logs.asked(__doc__, "out/candidates")

@@ -1,8 +1,8 @@
-"""Shows about how far any score could come on the public logs: *Where the ceiling is* in docs/datasets.md.
+"""Approximate limits of any score on the public logs: *Where the ceiling is* in docs/datasets.md.
 
-Boosted trees on the features as served may learn from all other users and the whole log, which nothing that warns in
-time can. For CONDA they learn from all other matches; once more with the clock of the match, which no event says; and
-what a player says is tried beside the clock, with the weight that suits the very points it is measured on.
+Boosted trees on the features as served learn from all other users and the whole log, which no score that warns in time
+can. For CONDA they learn from all other matches, and once more with the match clock, which no event contains. A
+player's text is tried beside the clock, with the weight that is best on the very points it is measured on.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ QUESTIONS = {
 
 
 def columns(run: Outputs) -> Any:
-    """The features as served, one column each, without those that never change."""
+    """Return the features as served, shape (points, features), without token codes and constant columns."""
     known = [np.nan_to_num(values, nan=-1.0) for name, values in run.features.items() if name not in CODES]
     return np.column_stack([values for values in known if len(np.unique(values)) > 1])
 
 
 def trees(known: Any, positive: Flags, group: Any, asked: Flags) -> Values:
-    """The score of each point that is asked for, by trees that learnt from every point of other groups."""
+    """Return the score of each requested point by trees fitted on the points of other groups; 0 for other points."""
     scores, rng = np.zeros(len(positive)), np.random.default_rng(0)
     for learnt, due in GroupKFold(FOLDS).split(known, groups=group):
         negatives = learnt[~positive[learnt]]
@@ -68,7 +68,7 @@ def trees(known: Any, positive: Flags, group: Any, asked: Flags) -> Values:
 
 
 def texts(lines: list[str], positive: Flags, group: Any) -> Values:
-    """The log-odds of each line, by a linear model of character n-grams that learnt from the lines of other groups."""
+    """Return the log-odds of each line by a linear model of character n-grams fitted on the lines of other groups."""
     scores, array = np.zeros(len(lines)), np.array(lines, dtype=object)
     for learnt, due in GroupKFold(FOLDS).split(array, groups=group):
         grams = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), min_df=3, sublinear_tf=True)
@@ -78,7 +78,7 @@ def texts(lines: list[str], positive: Flags, group: Any) -> Values:
 
 
 def compared_scores(name: str, log: Path, run: Outputs, protocol: Protocol) -> tuple[Any, Flags, dict[str, Values]]:
-    """Users, labels and scores of the points that are asked for."""
+    """Return users, labels and scores of the points that the protocol selects."""
     labels = protocol.label(run)
     everywhere = usable_rows(run, labels, replace(protocol, from_quantile=0.0, skip_first=False))
     known, user, positive = columns(run)[everywhere], run.user[everywhere], labels.positive[everywhere]
@@ -92,7 +92,7 @@ def compared_scores(name: str, log: Path, run: Outputs, protocol: Protocol) -> t
 
 
 def at_a_line(log: Path, run: Outputs, points: Flags, known: Any, positive: Flags, asked: Flags) -> dict[str, Values]:
-    """What the clock of the match and the line that was said make of these points of CONDA."""
+    """Return the scores of these CONDA points from the match clock, the features and the text of the line, by title."""
     match = np.array([int(player.split(":")[0]) for player in run.users])[run.user[points]]
     with gzip.open(log, "rt", newline="") as file:
         lines = list(csv.DictReader(file))
@@ -110,7 +110,7 @@ def at_a_line(log: Path, run: Outputs, points: Flags, known: Any, positive: Flag
 
 
 def told(name: str, log: Path, run: Outputs) -> list[str]:
-    """A Markdown table for each question."""
+    """Return a Markdown table for each question."""
     lines = []
     for words, protocol in QUESTIONS[name]:
         user, positive, scores = compared_scores(name, log, run, protocol)
@@ -125,7 +125,7 @@ def told(name: str, log: Path, run: Outputs) -> list[str]:
 
 
 def main() -> int:
-    """Replay and tell of the logs that are there; 1 if none is."""
+    """Replay the requested logs that exist and print their tables; return 1 if none exists."""
     arguments = evaluate_logs.asked(__doc__, "out/ceiling")
     for name in arguments.found:
         log, out = evaluate_logs.log_of(arguments.logs, name), arguments.out / name

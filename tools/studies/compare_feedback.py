@@ -1,10 +1,10 @@
-"""Compares ways to learn from labels that come late, on the public logs: what docs/learning.md shows comes from here.
+"""Comparison of ways to learn from delayed labels, on the public logs: the source of figures in docs/learning.md.
 
-A point's label is known when its horizon is over, or earlier if the user escalates. *Fake negatives* learns it at once
-as a negative, and again as a positive if the user escalates, and undoes the bias in the probability (Ktena et al.,
-RecSys 2019). *Waiting* learns it when its label is known. Each is shown as it is and with its probabilities calibrated
-online: log-odds times a slope plus an intercept, or plus an intercept alone, learnt from labels that were known before
-the point.
+A point's label is known when its horizon is over, or earlier if the user escalates. *Fake negatives* learns each point
+at once as a negative, learns it again as a positive if the user escalates, and undoes the bias in the probability
+(Ktena et al., RecSys 2019). *Waiting* learns each point when its label is known. Each is shown as it is and with its
+probabilities calibrated online: log-odds times a slope plus an intercept, or plus an intercept alone, learnt from
+labels that were known before the point.
 """
 
 from __future__ import annotations
@@ -43,21 +43,22 @@ from tools.studies.evaluate_logs import asked, log_of, mapping_of, policy_of
 Values = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 LEARNER = "logistic"
-"""The model that learns in each of the ways, whichever is a policy's champion."""
+"""The model that learns in each of the ways, whatever a policy's champion is."""
 CHOSEN_BEFORE = 0.85
 """Choices are made on points before this quantile of their times."""
 STEP = 0.02
 """Step size of the online calibration (AdaGrad)."""
 FIGURES = {"AUC": 3, "AP": 4, "calibration error": 4, "Brier": 5}
-"""What is compared, and its decimal places."""
+"""The figures that are compared, with their decimal places."""
 LEAST_ODDS = 1e-9
 SMALLER = 2.0**80
-"""Odds are divided by this to read them where they exceed one: more than any odds, and a power of two, so exact."""
+"""Divisor that keeps odds below one while they are read. It is larger than any odds, and a power of two, so that
+division is exact."""
 
 
 @dataclass(frozen=True)
 class Listened:
-    """A log as learners are told it, and the points that are scored."""
+    """A log as training events, and the points that are scored, with their labels and users."""
 
     lessons: list[TrainingEvent]
     points: list[DecisionPoint]
@@ -66,7 +67,7 @@ class Listened:
 
 
 def told(log_file: Path, mapping: LogMapping | None, policy: Policy) -> Listened:
-    """What every event of a log comes to, in its order."""
+    """Return the training events, decision points and labels of a log, in its order."""
     codec, rules, remembered = Codec(earliest_ms=EARLIEST_TIME), CompiledPolicy(policy), policy.channels.remembered
     channels = None if remembered is None else Channels(remembered, policy.allowed_lateness, policy.profile_ttl)
     users: dict[str, User] = {}
@@ -101,9 +102,12 @@ def told(log_file: Path, mapping: LogMapping | None, policy: Policy) -> Listened
 
 
 def waiting(lessons: list[TrainingEvent], horizon: int) -> list[TrainingEvent]:
-    """The same lessons with every negative put off until its horizon is over, or left out if its user escalates."""
+    """Return the training events with every negative delayed until its horizon is over.
+
+    A negative is left out if its user escalates within the horizon.
+    """
     clock = LogClock()
-    held: list[tuple[int, int, int]] = []  # a heap, as one user's wrong clock must not hold up the others
+    held: list[tuple[int, int, int]] = []  # a heap, so that one user's wrong clock does not delay the others
     examples: dict[int, Example] = {}
     of_user: dict[str, list[int]] = {}
     found = []
@@ -129,9 +133,9 @@ def waiting(lessons: list[TrainingEvent], horizon: int) -> list[TrainingEvent]:
 
 
 def scored(told_log: Listened, lessons: list[TrainingEvent], policy: Policy, smaller: float = 1.0) -> Values:
-    """Each point's probability by the champion that was in force at its place in the log; NaN where it said nothing.
+    """Return each point's probability by the champion in force at its place in the log; NaN where it gives none.
 
-    It is the odds of the model, divided by `smaller`, and cut at one.
+    The probability is the model's odds, divided by `smaller` and cut at one.
     """
     learning = policy.learning
     published = Learner(learning.champion, learning, model=lambda: new_model(learning.champion, policy)).take(lessons)[
@@ -146,7 +150,7 @@ def scored(told_log: Listened, lessons: list[TrainingEvent], policy: Policy, sma
 
 
 def _lessened(published: Published, smaller: float) -> Published:
-    """The version as published, its odds divided by `smaller`."""
+    """Return the published version with its odds divided by `smaller`."""
     document = orjson.loads(published.version.state)
     document["positive_weight"] *= smaller
     state = orjson.dumps(document).decode()
@@ -154,22 +158,22 @@ def _lessened(published: Published, smaller: float) -> Published:
 
 
 def waited(told_log: Listened, policy: Policy) -> Values:
-    """Each point's probability by a champion that waited.
+    """Return each point's probability by a champion that learns by waiting.
 
-    A negative that waited is none that has to be undone: its odds are odds, and may exceed one.
+    A delayed negative need not be undone. The odds of the model are therefore true odds, and may exceed one.
     """
     odds = SMALLER * scored(told_log, waiting(told_log.lessons, policy.target.horizon), policy, SMALLER)
     return odds / (1 + odds)
 
 
 def calibrated(told_log: Listened, values: Values, *, sloping: bool = True) -> Values:
-    """Probabilities calibrated by labels that were known before each point, on the clock of the log.
+    """Return probabilities calibrated by labels that were known before each point, on the clock of the log.
 
-    Without `sloping` the slope stays one and the intercept alone is learnt.
+    Without `sloping` the slope stays one, and only the intercept is learnt.
     """
     slope, intercept, steep, high = 1.0, 0.0, 1.0, 1.0
     clock, known = LogClock(), told_log.labels
-    open_points: list[tuple[int, int]] = []  # a heap likewise
+    open_points: list[tuple[int, int]] = []  # a heap, for the same reason as in `waiting`
     found = np.full(len(values), np.nan)
     logits = np.log(np.clip(values, LEAST_ODDS, 1 - LEAST_ODDS) / np.clip(1 - values, LEAST_ODDS, 1)).tolist()
     for row, point in enumerate(told_log.points):
@@ -188,7 +192,7 @@ def calibrated(told_log: Listened, values: Values, *, sloping: bool = True) -> V
 
 
 class Honesty:
-    """Calibration error and Brier score of one way, to be weighed many times; the bins are those of all its points."""
+    """Calibration error and Brier score of one way, for repeated weighting; the bins are those of all its points."""
 
     def __init__(self, positive: Flags, values: Values) -> None:
         lows = [one.low for one in reliability(positive, values)]
@@ -196,13 +200,13 @@ class Honesty:
         self._miss = values - positive
 
     def figures(self, weight: Values) -> tuple[float, float]:
-        """Both figures of the points so weighed."""
+        """Return calibration error and Brier score of the weighted points."""
         by_bin = np.bincount(self._bin, weight * self._miss)
         return float(np.abs(by_bin).sum() / weight.sum()), float((weight * self._miss**2).sum() / weight.sum())
 
 
 def honesty(positive: Flags, user: NDArray[np.int64], ways: dict[str, Values]) -> dict[str, list[Figure]]:
-    """Calibration error and Brier score of each way, then by how much those of the first are above them."""
+    """Return calibration error and Brier score of each way, then those of the first way minus its own."""
     kept = {name: Honesty(positive, values) for name, values in ways.items()}
     ones = np.ones(len(positive))
     whole = {name: np.array(way.figures(ones)) for name, way in kept.items()}
@@ -220,7 +224,10 @@ def honesty(positive: Flags, user: NDArray[np.int64], ways: dict[str, Values]) -
 
 
 def compared(told_log: Listened, ways: dict[str, Values]) -> list[str]:
-    """Every way's figures, and those of the first less its own, where choices are made and after that."""
+    """Return Markdown tables of every way's figures, and of those of the first way minus its own.
+
+    Figures are for points before the quantile `CHOSEN_BEFORE` and after it.
+    """
     as_of = np.array([point.as_of for point in told_log.points])
     usable = told_log.labels.mature & ~np.any([np.isnan(values) for values in ways.values()], axis=0)
     split = np.quantile(as_of, CHOSEN_BEFORE)
@@ -246,7 +253,7 @@ def _row(part: str, name: str, cells: tuple[Figure, ...], sign: str) -> str:
 
 
 def ways_of(told_log: Listened, policy: Policy) -> dict[str, Values]:
-    """The probabilities of each way to learn, without and with online calibration."""
+    """Return the probabilities of each way to learn, without and with online calibration."""
     fake, late = scored(told_log, told_log.lessons, policy), waited(told_log, policy)
     return {
         "fake negatives": fake,
@@ -259,7 +266,7 @@ def ways_of(told_log: Listened, policy: Policy) -> dict[str, Values]:
 
 
 def main() -> int:
-    """Compare on the logs that are there; 1 if none is."""
+    """Compare on the requested logs that exist; return 1 if none does."""
     arguments = asked(__doc__)
     for name in arguments.found:
         policy = policy_of(name, LEARNER)

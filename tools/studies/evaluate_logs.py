@@ -1,4 +1,4 @@
-"""Replays the public logs and evaluates each: every figure about them in docs/datasets.md comes from here."""
+"""Replay and evaluation of the public logs: the source of every figure about them in docs/datasets.md."""
 
 from __future__ import annotations
 
@@ -22,17 +22,18 @@ ALSO = {
     "ubuntu_irc": (("in time to act", ("--ahead", "5m")),),
     "conda": (("at a player's first toxic line", ("--where", "report_count_7d=1", "--where", "report_since=absent")),),
 }
-"""What is asked of a log besides what its policy asks, in words and as options; papers ask `PUBLISHED` of Wikipedia."""
+"""Evaluations of a log besides that of its policy: a description, and options. `PUBLISHED` is the protocol of papers on
+the Wikipedia log."""
 
 LINES = (
     *("--text", "utterance", "--group", "match_id"),
     *("--label", "intent", "--positive", "E", "--positive", "I"),
 )
-"""What a toxic line is in CONDA, for `train-text`."""
+"""Definition of a toxic line in CONDA, as options of `train-text`."""
 
 
 class Asked(NamedTuple):
-    """What the tools for the public logs are told: where the logs are, where outputs go, and which logs."""
+    """Arguments of the tools for the public logs: the folder of the logs, the folder for outputs, and the log names."""
 
     logs: Path
     out: Path
@@ -40,12 +41,15 @@ class Asked(NamedTuple):
 
     @property
     def found(self) -> list[str]:
-        """Those of the logs asked for that are there."""
+        """Return the requested logs that exist."""
         return [name for name in self.names if log_of(self.logs, name).exists()]
 
 
 def asked(description: str | None, out: str | None = None) -> Asked:
-    """What the command line of such a tool says; `out` is where outputs go if it says nothing, None without any."""
+    """Return the command-line arguments of a tool for the public logs.
+
+    `out` is the default folder for outputs; with None the tool has no such option.
+    """
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("logs", type=Path, help="the folder that holds them, each in one of its own")
     parser.add_argument("--log", action="append", choices=NAMES, help="only this one; may be repeated")
@@ -57,23 +61,23 @@ def asked(description: str | None, out: str | None = None) -> Asked:
 
 
 def log_of(logs: Path, name: str) -> Path:
-    """The file of a log in the folder that holds them."""
+    """Return the file of a log in the folder of the logs."""
     return logs / name / "events.csv.gz"
 
 
 def mapping_of(name: str) -> LogMapping:
-    """How the columns of a log become events."""
+    """Return the mapping from the columns of a log to events."""
     return LogMapping.load(Path(f"deploy/mappings/{name}.toml"))
 
 
 def policy_of(name: str, champion: str) -> Policy:
-    """The policy that comes along for a log, with one of its models as champion."""
+    """Return the policy shipped for a log, with one of its models as champion."""
     policy = load_policy(Path(f"deploy/policies/{name}.toml"))
     return policy if policy.learning.champion == champion else changed_champion(policy, champion)
 
 
 def main() -> int:
-    """Replay and evaluate the logs that are there, and say which are not; 1 if none is."""
+    """Replay and evaluate the requested logs that exist, and print the missing ones; return 1 if none exists."""
     arguments = asked(__doc__, "out/evaluation")
     found = arguments.found
     for name in found:
@@ -98,13 +102,17 @@ def main() -> int:
 
 
 def replay(log: Path, name: str, policy: str, out: Path) -> None:
-    """Replay a log by its mapping and a policy."""
+    """Replay a log with its mapping and a policy."""
     rules = ("--mapping", f"deploy/mappings/{name}.toml", "--policy", policy)
     forewarn("replay", log, *rules, "--out", out, "--top", 0)
 
 
 def forewarn(*arguments: object) -> None:
-    """Run a command of forewarn; end with it if it fails."""
+    """Run a command of forewarn in another process.
+
+    Raises:
+        subprocess.CalledProcessError: if it fails.
+    """
     subprocess.run([sys.executable, "-m", "dataflows.cli.main", *map(str, arguments)], check=True)
 
 

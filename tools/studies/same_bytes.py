@@ -1,8 +1,8 @@
-"""Runs forewarn under different instruction sets and compares every byte that it writes.
+"""Comparison of every byte that forewarn writes under different instruction sets.
 
-Each variant is a process of its own: without numpy's AVX-512 or AVX2 paths, with another kernel of the linear algebra,
-without the C library's AVX2 and FMA functions, with modules that are not compiled. It replays the demo, slices of the
-public logs and the golden scenarios, evaluates them, and the hashes of all files are laid side by side.
+Each variant is a process of its own: without numpy's AVX-512 or AVX2 paths, with another BLAS kernel, without the C
+library's AVX2 and FMA functions, or with modules that are not compiled. It replays the demo, slices of the public logs
+and the golden scenarios, and evaluates them. The hashes of all files are then compared.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = Path("tests/golden")
 PUBLIC = ("conda", "ubuntu_irc", "wikipedia_bans")
 SLICE = 20_000
-"""Rows of each public log, and events of the demo, unless all are asked for."""
+"""Rows of each public log, and events of the demo, unless all are requested."""
 DEMO = 200_000
 NO_FMA = "glibc.cpu.hwcaps=-AVX2,-FMA,-FMA4,-AVX512F,-AVX512VL,-AVX512DQ,-AVX512BW,-AVX512CD,-AVX512ER,-BMI2"
 EMULATOR = "qemu-x86_64"
@@ -38,7 +38,7 @@ OLD = "SandyBridge"
 
 
 class Variant(NamedTuple):
-    """How a process differs from the plain one."""
+    """Differences of a process from the plain one."""
 
     environment: dict[str, str]
     compiled: bool = True
@@ -68,7 +68,7 @@ VARIANTS: dict[str, Variant] = {
 
 
 def uncompiled(folder: Path) -> Path:
-    """Copy the packages without compiled modules; return where they are."""
+    """Copy the packages without compiled modules; return their folder."""
     for package in ("schemas", "detectors", "evaluation", "dataflows", "forewarn", "tools", "tests/golden"):
         shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
     shutil.copytree(ROOT / "deploy", folder / "deploy")
@@ -76,7 +76,7 @@ def uncompiled(folder: Path) -> Path:
 
 
 def run(variant: Variant, tasks: list[str], out: Path, packages: Path) -> None:
-    """Do the tasks in a process of this variant; their files go to `out`.
+    """Run the tasks in a process of this variant; its files go to `out`.
 
     Raises:
         subprocess.CalledProcessError: if it ends with an error, which it has printed.
@@ -90,13 +90,13 @@ def run(variant: Variant, tasks: list[str], out: Path, packages: Path) -> None:
 
 
 def hashes(folder: Path) -> dict[str, str]:
-    """Return the hash of every file below a folder, by its path there."""
+    """Return the hash of every file below a folder, by relative path."""
     files = sorted(file for file in folder.rglob("*") if file.is_file())
     return {str(file.relative_to(folder)): blake2b(file.read_bytes(), digest_size=8).hexdigest() for file in files}
 
 
 def work(out: Path, tasks: list[str]) -> None:
-    """Do the tasks in this process: `golden`, `reference`, `demo:EVENTS:evaluate` or `FOLDER/NAME:ROWS`."""
+    """Run the tasks in this process: `golden`, `reference`, `demo:EVENTS:evaluate` or `FOLDER/NAME:ROWS`."""
     for task in tasks:
         name, _, rest = task.partition(":")
         if name == "golden":
@@ -111,7 +111,7 @@ def work(out: Path, tasks: list[str]) -> None:
 
 
 def golden(out: Path) -> None:
-    """Tell every golden scenario to forewarn."""
+    """Run every golden scenario, and write its output."""
     scenario = importlib.import_module("tests.golden.scenario")
     out.mkdir(parents=True)
     for story in sorted(GOLDEN.glob("*.toml")):
@@ -120,7 +120,7 @@ def golden(out: Path) -> None:
 
 
 def reference(out: Path) -> None:
-    """Learn the model that the live tests pin (tests/recovery/chaos.py)."""
+    """Train the model that the live tests pin (tests/recovery/chaos.py)."""
     out.mkdir(parents=True)
     log, policy = out / "log.jsonl", out / "policy.toml"
     example = Path("deploy/policies/example.toml").read_text(encoding="utf-8")
@@ -130,7 +130,7 @@ def reference(out: Path) -> None:
 
 
 def demo(out: Path, events: str, *, evaluated: bool) -> None:
-    """Simulate a log, replay it with a policy under which all models learn, and evaluate it."""
+    """Simulate a log, replay it with a policy under which all models learn, and evaluate it if `evaluated`."""
     out.mkdir(parents=True)
     log, policy = out / "log.jsonl.gz", out / "policy.toml"
     example = Path("deploy/policies/example.toml").read_text(encoding="utf-8")
@@ -155,7 +155,7 @@ def public(out: Path, folder: Path, rows: int) -> None:
 
 
 def evaluated_in(run_dir: Path, *options: object) -> None:
-    """Evaluate a run; where it is too short for that, what is said of it is compared instead."""
+    """Evaluate a run; if it is too short, write the error message, which is compared instead."""
     try:
         forewarn("evaluate", run_dir, *options)
     except click.ClickException as refused:
@@ -172,7 +172,7 @@ def forewarn(*arguments: object) -> None:
 
 
 def compared(found: dict[str, dict[str, str]]) -> Iterator[str]:
-    """Yield a table of hashes, a line for each file, and how many are equal under each variant."""
+    """Yield a table of hashes, a line per file, and the number of equal files under each variant."""
     names = sorted({name for by_file in found.values() for name in by_file})
     width = max(map(len, names))
     first = found[PLAIN]
@@ -187,7 +187,7 @@ def compared(found: dict[str, dict[str, str]]) -> Iterator[str]:
 
 
 def main() -> int:
-    """Compare all variants that this machine can run; 1 if a file differs."""
+    """Compare all variants that this machine can run; return 1 if a file differs."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--logs", type=Path, default=Path("../shared/datasets"), help="the folder of the public logs")
     parser.add_argument("--whole", action="store_true", help="whole logs instead of their first rows")
@@ -221,7 +221,7 @@ def main() -> int:
 
 
 def told(found: dict[str, dict[str, str]]) -> bool:
-    """Print the table; return whether all are equal."""
+    """Print the table; return whether all files are equal."""
     for line in compared(found):
         click.echo(line)
     return all(by_file == found[PLAIN] for by_file in found.values())

@@ -1,8 +1,8 @@
-"""The rows of a CSV or TSV file.
+"""Rows of a CSV or TSV file.
 
-Where a format has quotes, one that is opened and never closed must not swallow the rows behind it. A quote may run over
-lines of text, but not over a line that looks like a row by itself: then the row that opened it is a bad one, and the
-lines behind it are read as rows. Each line is looked at a bounded number of times.
+In a format with quoting, an unclosed quote must not swallow the rows after it. A quoted cell may span lines, but not a
+line that looks like a row of the log: then the row with the unclosed quote is a bad row, and the lines after it are
+read as rows. Each line is examined a bounded number of times.
 """
 
 from __future__ import annotations
@@ -17,21 +17,22 @@ from dataflows.sources.files.rows import ROW_BYTES, BadRow, Cells, LogError, Row
 from schemas.records.rejects import RejectReason
 
 _RETURN = "\udc0d"
-"""Stands for a carriage return within a line, which would end a row for csv; no decoded text holds it."""
+"""Replaces a carriage return within a line, which the csv module takes for a row end; no decoded text contains it."""
 _LOST = "\N{REPLACEMENT CHARACTER}"
 _UNCLOSED = "a quote is opened and not closed: quote it twice, or say quote = false if the log has no quoting"
 
 
 class CsvRows(Rows):
-    """A CSV file with a header line. Blank lines are no rows; a row of another width than the header is a bad one.
+    """A CSV file with a header line; blank lines are skipped.
 
-    `quote` is the character that cells may be quoted with, None where the format has no quoting.
+    A row with another number of cells than the header is a bad row. `quote` is the quoting character, None if the
+    format has no quoting.
     """
 
     def __init__(self, path: Path, delimiter: str, quote: str | None) -> None:
         super().__init__(path)
         self._delimiter, self._quote = delimiter, quote
-        csv.field_size_limit(ROW_BYTES)  # the row's own bound holds; csv's is lower, and process-wide
+        csv.field_size_limit(ROW_BYTES)  # csv's default limit is lower than ROW_BYTES; it is process-wide
         self.columns = ()  # until the header is read
         with self._open() as stream:
             header = next(self._records(stream), None)
@@ -49,7 +50,7 @@ class CsvRows(Rows):
         self.columns = tuple(columns)
 
     def __iter__(self) -> Iterator[Cells | BadRow]:
-        """The rows; undecodable or misshapen ones as `BadRow` with the bytes of their lines."""
+        """Yield the rows; undecodable or misshapen ones as `BadRow` with the bytes of their lines."""
         width = len(self.columns)
         with self._open() as stream:
             records = self._records(stream)
@@ -64,13 +65,13 @@ class CsvRows(Rows):
                     yield BadRow(RejectReason.UNMAPPED_ROW, detail, record[1])
 
     def as_json(self, row: Cells) -> bytes:
-        """The row as an object of its columns."""
+        """Return the row as a JSON object keyed by column."""
         return shown(dict(zip(self.columns, row, strict=True)))
 
     def _records(self, stream: Stream) -> Iterator[tuple[list[str], bytes] | BadRow]:
-        """Yield each row's cells, of whatever number, with its bytes."""
+        """Yield each row's cells, whatever their number, with its bytes; an unreadable row as `BadRow`."""
         quote, delimiter = self._quote, self._delimiter
-        again: deque[bytes | BadRow] = deque()  # lines looked at in vain for the end of a quote
+        again: deque[bytes | BadRow] = deque()  # lines examined for the end of a quote, to be read as rows
         source = lines(stream)
         quotes = None if quote is None else _Quotes(self, delimiter, quote, again, source)
         while True:
@@ -80,7 +81,7 @@ class CsvRows(Rows):
             if isinstance(line, BadRow):
                 yield line
                 continue
-            line = line.removeprefix(MARK)  # files with a mark may have been joined
+            line = line.removeprefix(MARK)  # concatenated files may have a mark inside
             text = _decoded(line)
             if quotes is not None and quotes.quote in text:
                 yield quotes.record(line, text)
@@ -93,9 +94,9 @@ class CsvRows(Rows):
 
 
 class _Quotes:
-    """Reads rows that hold a quote, over as many lines as the quote does.
+    """Parser of rows that contain a quote, over as many lines as the quoted cells span.
 
-    `again` takes the lines that were looked at and turn out to be no part of the row.
+    `again` receives the lines that were examined and do not belong to the row.
     """
 
     def __init__(
@@ -112,7 +113,7 @@ class _Quotes:
         self._reader = self._new_reader()
 
     def record(self, line: bytes, text: str) -> tuple[list[str], bytes] | BadRow:
-        """Return the row that begins with a line."""
+        """Return the row that begins with `line`, whose text is `text`."""
         try:
             cells = self._cells(text)
         except csv.Error as error:
@@ -127,7 +128,7 @@ class _Quotes:
         return cells, line
 
     def _cells(self, text: str) -> list[str] | None:
-        """Return the cells of a line by itself, None where it ends inside a quote."""
+        """Return the cells of a single line, or None if it ends inside a quote."""
         self._text = _within(text)
         try:
             return _restored(next(self._reader))
@@ -139,7 +140,10 @@ class _Quotes:
             raise
 
     def _new_reader(self) -> Iterator[list[str]]:
-        """Return a parser that takes one line at a time from `_text`, and is given no second one inside a quote."""
+        """Return a csv reader that parses one line at a time from `_text`.
+
+        If that line ends inside a quote, the reader requests a second line, and `_OpenQuoteError` is raised.
+        """
 
         def given() -> Iterator[str]:
             while self._text is not None:
@@ -152,8 +156,9 @@ class _Quotes:
     def _over_lines(self, line: bytes, text: str) -> tuple[list[str], bytes] | BadRow:
         """Return the row whose quote is still open at the end of its first line.
 
-        The quote has to be closed before a line that looks like a row, before anything but a delimiter or an end of
-        line follows a closing quote, and before the row is too long.
+        The quote must close before a line that looks like a row, before a closing quote that is followed by anything
+        but a delimiter or a line end, and before the row is longer than `ROW_BYTES`. Otherwise return a `BadRow` of the
+        first line, and put the other lines back to be read as rows.
         """
         taken: list[bytes | BadRow] = []
         texts, size = [text], len(line)
@@ -168,7 +173,7 @@ class _Quotes:
                 break
             texts.append(text)
             try:
-                # What follows the quote is a line of its own: the first cells of it may be quoted in turn.
+                # The text after the quote is parsed as a line of its own: its cells may be quoted in turn.
                 open_ = end < 0 or (end > 0 and self._cells(text[end:]) is None)
             except csv.Error:
                 break
@@ -182,9 +187,10 @@ class _Quotes:
         return self._again.popleft() if self._again else next(self._source, None)
 
     def _end_of_quote(self, text: str) -> int | None:
-        """Return where the open quote that a line begins in ends, -1 if nowhere, None if it does not end as it should.
+        """Return the index after the closing quote of the quoted cell in which the line begins.
 
-        0 stands for the end of the line.
+        Return 0 if the quote closes at the end of the line, -1 if it does not close in this line, and None if other
+        text than the delimiter follows it.
         """
         quote, at = self.quote, 0
         while (at := text.find(quote, at)) >= 0:
@@ -197,16 +203,16 @@ class _Quotes:
         return -1
 
     def _is_row(self, text: str, *, closes: bool) -> bool:
-        """Whether a line inside a quote looks like a row by itself.
+        """Return whether a line inside a quote looks like a row by itself.
 
-        Without anybody to ask, that is its width; the line that closes the quote then has the benefit of the doubt,
-        since the rest of its row may be as wide.
+        Without `Rows.resembles`, the criterion is the number of cells. The line that closes the quote then never counts
+        as a row, since the rest of its row may have the same number of cells.
         """
         try:
             cells = self._cells(text)
         except csv.Error:
             return False
-        if cells is None:  # it opens a quote of its own, whose cell is the last of the line
+        if cells is None:  # the line opens a quote of its own, in its last cell
             cells = next(csv.reader((_within(text),), delimiter=self._delimiter, quotechar=self.quote))
         resembles = self._rows.resembles
         if len(cells) != len(self._rows.columns) or (closes and resembles is None):
@@ -215,22 +221,22 @@ class _Quotes:
 
 
 class _OpenQuoteError(Exception):
-    """The line that a row begins with ends inside a quote."""
+    """The first line of a row ends inside a quote."""
 
 
 def _within(text: str) -> str:
-    """Return a line with what stands for carriage returns in place of those before its end."""
+    """Return a line with `_RETURN` in place of the carriage returns before its end."""
     bare = text.rstrip("\r\n")
     return bare.replace("\r", _RETURN) + text[len(bare) :] if "\r" in bare else text
 
 
 def _restored(cells: list[str]) -> list[str]:
-    """Return cells with their carriage returns."""
+    """Return cells with their carriage returns restored."""
     return [cell.replace(_RETURN, "\r") for cell in cells] if any(_RETURN in cell for cell in cells) else cells
 
 
 def _decoded(line: bytes) -> str:
-    """Return a line as text, with U+FFFD for what is not UTF-8."""
+    """Return a line as text, with U+FFFD for bytes that are not UTF-8."""
     return line.decode(errors="replace")
 
 

@@ -1,4 +1,4 @@
-"""Which reader a log file gets, by its suffix, and whether it has the columns asked for."""
+"""Selection of a log file's reader by suffix, and the check for the required columns."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ def open_rows(
     quote: str | None = None,
     sparse: Sequence[str] = (),
 ) -> Rows:
-    """The rows of the log at `path`, whose `columns` are known to be there.
+    """Return the rows of the log at `path`, after checking that it has all of `columns`.
 
-    `quote` is what cells may be quoted with, empty for nothing. Left out, it goes by the suffix: TSV has no quoting
-    (see its registration at IANA, text/tab-separated-values), and CSV has double quotes (RFC 4180).
+    `quote` is the quoting character, empty for none. By default it depends on the suffix: TSV has no quoting (its IANA
+    registration, text/tab-separated-values), and CSV has double quotes (RFC 4180). Columns in `sparse` count as present
+    in a JSONL log.
 
     Raises:
-        LogError: if the file is missing, damaged, of a kind not known, or without a column asked for.
+        LogError: if the file is missing, damaged, of an unknown kind, or without a required column.
     """
     kind = log_kind(path)
     shown: Sequence[str]
@@ -51,7 +52,7 @@ def open_rows(
 
 
 def log_kind(path: Path) -> str:
-    """`csv`, `tsv`, `jsonl` or `parquet`, by the suffix in whatever case.
+    """Return `csv`, `tsv`, `jsonl` or `parquet` by the suffix, whose case is ignored.
 
     Raises:
         LogError: if the file is missing or the suffix is none of these.

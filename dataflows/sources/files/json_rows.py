@@ -1,4 +1,4 @@
-"""The rows of a JSONL file."""
+"""Rows of a JSONL file."""
 
 from __future__ import annotations
 
@@ -16,25 +16,31 @@ from dataflows.sources.files.rows import BadRow, Cells, Rows, lines
 from schemas.records.rejects import RejectReason
 
 SNIFF = 1_000
-"""How many JSONL rows are looked at to learn which columns there are."""
+"""Number of JSONL rows that are read to find out which columns exist."""
 
 NAMED = 1_000
-"""How many columns are named at most when one is missing."""
+"""Maximum number of existing columns collected for the error about a missing one."""
 
 _DIGITS = 4_300
-"""Python reads a whole number of no more digits, because that takes quadratic time."""
+"""Integers with this many digits or more become `Decimal`.
+
+Python refuses to parse integers with more digits, because that takes quadratic time.
+"""
 
 
 class LenientLine(bytes):
-    """A line that only a lenient JSON parser reads: its strings may hold half a surrogate pair, which is no UTF-8."""
+    """A line that only a lenient JSON parser accepts.
+
+    Its strings may contain lone surrogates, which are not valid UTF-8.
+    """
 
     __slots__ = ()
 
 
 class JsonRows(Rows):
-    """A JSONL file, one object a line, seen through the columns asked for; `a.b` reaches into an object.
+    """A JSONL file, one object a line, with the requested columns as cells; `a.b` addresses a key of a nested object.
 
-    An absent key is an empty cell. The line itself rides behind the cells.
+    An absent key is an empty cell. The line itself follows as the last cell.
     """
 
     def __init__(self, path: Path, columns: Sequence[str]) -> None:
@@ -43,7 +49,7 @@ class JsonRows(Rows):
         self._nested = any("." in column for column in columns)
 
     def __iter__(self) -> Iterator[Cells | BadRow]:
-        """The rows; lines that are not JSON objects as `BadRow`."""
+        """Yield the rows; lines that are not JSON objects as `BadRow`."""
         exact = [at for at, column in enumerate(self.columns) if column in self.exact]
         for found in self.objects():
             if isinstance(found, BadRow):
@@ -53,7 +59,7 @@ class JsonRows(Rows):
             for at in exact:
                 kind = type(cells[at])
                 if kind is float or (kind is list and any(type(one) is float for one in cells[at])):
-                    again = _leniently(found[1])  # with decimals, which say what is written
+                    again = _leniently(found[1])  # with decimals, which keep the digits as written
                     if isinstance(again, dict):
                         cells = self._cells(again, found[1])
                     break
@@ -65,7 +71,7 @@ class JsonRows(Rows):
         return [*map(found.get, self.columns), line]
 
     def objects(self) -> Iterator[tuple[dict[str, Any], bytes] | BadRow]:
-        """Every line that is not blank: as an object with its bytes, or why it is none."""
+        """Yield each line that is not blank as an object with its bytes, or as `BadRow` if it is not an object."""
         with self._open() as stream:
             for line in lines(stream):
                 if isinstance(line, BadRow):
@@ -74,21 +80,21 @@ class JsonRows(Rows):
                 try:
                     found = orjson.loads(line)
                 except orjson.JSONDecodeError:
-                    bare = line.removeprefix(MARK).rstrip(b"\r\n")  # files with a mark may have been joined
+                    bare = line.removeprefix(MARK).rstrip(b"\r\n")  # concatenated files may have a mark inside
                     if not bare.strip():
                         continue
                     found = _leniently(bare)
                     if isinstance(found, BadRow):
                         yield found
                         continue
-                    line = LenientLine(bare)  # noqa: PLW2901 - from here on, this is the line
+                    line = LenientLine(bare)  # noqa: PLW2901 - it replaces the line from here on
                 if isinstance(found, dict):
                     yield found, line
                 else:
                     yield BadRow(RejectReason.UNMAPPED_ROW, "the line is not a JSON object", line.rstrip(b"\r\n"))
 
     def shown(self) -> set[str]:
-        """The columns asked for that the first rows have, and others that they have, nested ones with their path."""
+        """Return the requested columns in the first `SNIFF` rows and up to `NAMED` others, nested ones as paths."""
         keys: set[str] = set()
         missing = set(self.columns)
         for found in islice(self.objects(), SNIFF):
@@ -98,7 +104,7 @@ class JsonRows(Rows):
         return keys | (set(self.columns) - missing)
 
     def as_json(self, row: Cells) -> bytes:
-        """The line itself."""
+        """Return the line itself, without its line end."""
         line: bytes = row[-1]
         return line.rstrip(b"\r\n")
 
@@ -107,7 +113,7 @@ _ABSENT = object()
 
 
 def _leniently(line: bytes) -> Any:
-    """Return what a line holds, with numbers digit by digit and strings that may hold half a surrogate pair."""
+    """Return the value of a JSON line, with exact numbers and possibly lone surrogates; a `BadRow` if it is invalid."""
     try:
         return json.loads(line.decode(), parse_float=Decimal, parse_int=_whole)
     except UnicodeDecodeError:
@@ -121,7 +127,7 @@ def _whole(digits: str) -> int | Decimal:
 
 
 def _reach(found: dict[str, Any], column: str, absent: Any = None) -> Any:
-    """A key of its own first, and otherwise a path into objects."""
+    """Return the value of the key `column` if it exists, otherwise the value at that path in nested objects."""
     if column in found:
         return found[column]
     reached: Any = found
@@ -131,7 +137,7 @@ def _reach(found: dict[str, Any], column: str, absent: Any = None) -> Any:
 
 
 def _paths(found: dict[str, Any]) -> Iterator[str]:
-    """The keys of an object and of the objects in it, which may be deeper than functions can call themselves."""
+    """Yield the keys of an object and its nested objects; iterative, since nesting may exceed the recursion limit."""
     inside = [("", found)]
     while inside:
         prefix, this = inside.pop()

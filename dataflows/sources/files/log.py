@@ -1,4 +1,4 @@
-"""A log file as a source: the same records, ids and coordinates whether it is replayed or produced to Kafka."""
+"""A log file as a source, with the same records, ids and coordinates for a replay as for production to Kafka."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from schemas.records.rejects import Reject, RejectReason
 __all__ = ["Item", "LogCounts", "LogError", "LogPartition", "LogSource", "read_log"]
 
 PARTITION = "log"
-"""The one partition of a log source."""
+"""Name of the only partition of a log source."""
 
 NATIVE = "log"
-"""The topic that records of a log in our own format say they come from."""
+"""Topic in the coordinates of records that were read from a log in forewarn's own format."""
 
 SNAPSHOT_VERSION = 1
 
@@ -36,10 +36,11 @@ Item = Raw | Reject
 
 @dataclass(slots=True)
 class LogCounts:
-    """What a reading has met so far; whoever passes it in may look at it at any time.
+    """Counters of one reading of a log; a caller that passes them in may read them at any time.
 
-    `rows` are all rows, `skipped` those a mapping leaves out, `eventless` those no event block wanted, `rejects` those
-    that could not be read. `fraction` is how much of the file has been read, from 0 to 1.
+    `rows` counts all rows, `skipped` the rows that a mapping leaves out, `eventless` the rows that match no event
+    block, and `rejects` the rows that could not be read or mapped. `fraction` is the fraction of the file read so far,
+    from 0 to 1.
     """
 
     rows: int = 0
@@ -50,7 +51,7 @@ class LogCounts:
 
     @property
     def fraction(self) -> float:
-        """How much of the file has been read, from 0 to 1."""
+        """Return the fraction of the file read so far, from 0 to 1."""
         return self.fraction_of()
 
 
@@ -61,13 +62,14 @@ def read_log(
     received: int | None = None,
     counts: LogCounts | None = None,
 ) -> Iterator[Item]:
-    """The records of a log in its own order; rows that are none become `Reject`s of stage `source`.
+    """Return an iterator over a log's records in log order; unusable rows become `Reject`s of stage `source`.
 
-    Without a mapping the log is JSONL of our own records, each with its `subject`. The file is looked at now and read
-    as the iterator advances; `received` is the time (ms) that timestamps count as future against, if any.
+    Without a mapping the log is JSONL of forewarn's own records, each with its `subject`. The file is checked at the
+    call and read as the iterator advances. `received` is the time (ms) beyond which timestamps count as future, if any.
+    With a mapping that sets `sort`, the rows are in time order.
 
     Raises:
-        LogError: now, if the log cannot be read with this mapping; while iterating, if the file is damaged.
+        LogError: at the call, if the log cannot be read with this mapping; during iteration, if the file is damaged.
     """
     path = Path(path)
     counts = LogCounts() if counts is None else counts
@@ -103,7 +105,7 @@ def _mapped(rows: Rows, mapping: LogMapping, received: int | None, counts: LogCo
             try:
                 made = mapper.events(number, row, time)
                 lenient = type(row[-1]) is LenientLine
-            except Exception as error:  # whatever the row holds; the next row is read
+            except Exception as error:  # no row may end a log
                 bad = _unmapped(error, rows, row)
         if isinstance(bad, BadRow):
             yield _reject(bad, subject, Position(topic, 0, number, seq), received, counts)
@@ -118,12 +120,12 @@ def _mapped(rows: Rows, mapping: LogMapping, received: int | None, counts: LogCo
 
 
 def _has_a_time(mapper: RowMapper) -> Callable[[Cells], bool]:
-    """Whether cells look like a row of the log, which has a time in the place of the time."""
+    """Return a test for whether cells look like a row of the log, that is, whether their time can be read."""
 
     def has_a_time(row: Cells) -> bool:
         try:
             mapper.time(row)
-        except Exception:  # as wherever a row is read
+        except Exception:  # cells may contain anything
             return False
         return True
 
@@ -131,7 +133,7 @@ def _has_a_time(mapper: RowMapper) -> Callable[[Cells], bool]:
 
 
 def _key(value: dict[str, Any]) -> bytes | None:
-    """The key of a record: its user as bytes, where it has a user that is text."""
+    """Return the key of a record: its user id as UTF-8, or None if it has none that can be encoded."""
     user = value.get("user_id")
     try:
         return user.encode() if isinstance(user, str) else None
@@ -140,22 +142,22 @@ def _key(value: dict[str, Any]) -> bytes | None:
 
 
 def _as_written(value: dict[str, Any]) -> bytes:
-    """A record as JSON that may hold half a surrogate pair: decoding knows what becomes of it, as on a topic."""
+    """Return a record as JSON bytes that may contain lone surrogates, which the decoder handles as on a topic."""
     return json.dumps(value, separators=(",", ":")).encode()
 
 
 def _unmapped(error: Exception, rows: Rows, row: Cells) -> BadRow:
-    """The reject of a row whose reading or mapping raised."""
+    """Return the `BadRow` of a row whose reading or mapping raised an error."""
     detail = error.detail if isinstance(error, UnmappableError) else f"cannot be mapped ({type(error).__name__})"
     try:
         value = rows.as_json(row)
-    except Exception:  # no row may end a log, least of all one that is refused
+    except Exception:  # no row may end a log, not even one that is rejected anyway
         value = shown([type(cell).__name__ for cell in row])
     return BadRow(RejectReason.UNMAPPED_ROW, detail, value)
 
 
 def _timed(rows: Rows, mapper: RowMapper, counts: LogCounts) -> Iterator[tuple[int, Cells | BadRow, int]]:
-    """Row numbers, rows and times without the skipped ones; a bad row has the time of the row before it."""
+    """Yield number, row and time (ms) of each row that is not skipped; a bad row has the time of the row before it."""
     skips, time_of, time = mapper.skips, mapper.time, 0
     for number, row in enumerate(rows):
         counts.rows = number + 1
@@ -167,7 +169,7 @@ def _timed(rows: Rows, mapper: RowMapper, counts: LogCounts) -> Iterator[tuple[i
                 counts.skipped += 1
                 continue
             time = time_of(row)
-        except Exception as error:  # whatever the row holds; the next row is read
+        except Exception as error:  # no row may end a log
             yield number, _unmapped(error, rows, row), time
         else:
             yield number, row, time
@@ -187,7 +189,7 @@ def _native(rows: JsonRows, received: int | None, counts: LogCounts) -> Iterator
             bad = BadRow(RejectReason.UNMAPPED_ROW, detail, line.rstrip(b"\r\n"))
             yield _reject(bad, CHAT, at, received, counts)
             continue
-        # What only a lenient parser reads goes on as the bytes it is: decoding knows what becomes of it, as on a topic.
+        # A line that only a lenient parser accepts is passed on as bytes: the decoder handles it as on a topic.
         yield Raw(subject, bytes(line) if type(line) is LenientLine else value, _key(value), at, received)
 
 
@@ -209,10 +211,10 @@ def _reject(bad: BadRow, subject: Subject, at: Position, received: int | None, c
 
 
 class LogPartition(StatefulSourcePartition[Item, dict[str, int]]):
-    """The reading of a log, `batch_size` records at a time.
+    """The partition of a log source, which reads `batch_size` records at a time.
 
-    A snapshot says how many records were emitted. Identities that rows have joined are not in it: to resume is to read
-    from the start again and emit nothing until that record.
+    A snapshot contains the number of emitted records, not the identities that rows have joined. A resume therefore
+    reads from the start again and emits nothing up to that record.
     """
 
     def __init__(
@@ -245,7 +247,7 @@ class LogPartition(StatefulSourcePartition[Item, dict[str, int]]):
         self._seq, self._offset = at.seq + 1, at.offset
 
     def next_batch(self) -> list[Item]:
-        """The next records; the end of the log is the end of the partition."""
+        """Return the next records; raise `StopIteration` at the end of the log."""
         try:
             batch = list(islice(self._items, self._batch_size))
         except LogError as error:
@@ -262,20 +264,20 @@ class LogPartition(StatefulSourcePartition[Item, dict[str, int]]):
         return batch
 
     def snapshot(self) -> dict[str, int]:
-        """Plain data: how many records were emitted, and the row the last one came from."""
+        """Return plain data: the number of emitted records, and the row of the last one."""
         return {"version": SNAPSHOT_VERSION, "seq": self._seq, "offset": self._offset}
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         if isinstance(self._items, Generator):
             self._items.close()
 
 
 class LogSource(FixedPartitionedSource[Item, dict[str, int]]):
-    """A log file as a Bytewax source with one partition; `counts` says what its reading has met so far.
+    """A log file as a Bytewax source with one partition; `counts` has the counters of the current reading.
 
-    `on_progress` is called after each batch with the number of rows read. A log that turns out to be damaged fails the
-    flow or, where `on_damage` is set, ends it after telling that. Other arguments are those of `read_log`.
+    `on_progress` is called after each batch with the number of rows read. A damaged log fails the flow. If `on_damage`
+    is set, it is called with the error instead, and the flow ends. Other arguments are those of `read_log`.
 
     Raises:
         LogError: at construction, if the log cannot be read with this mapping.
@@ -296,14 +298,14 @@ class LogSource(FixedPartitionedSource[Item, dict[str, int]]):
         self._batch_size, self._on_progress = batch_size, on_progress
         self.on_damage: Callable[[LogError], None] | None = None
         self.counts = LogCounts()
-        read_log(path, mapping)  # says now what is wrong, before a dataflow is built around it
+        read_log(path, mapping)  # fails early, before a dataflow is built
 
     def list_parts(self) -> list[str]:
-        """The one partition."""
+        """Return the name of the only partition."""
         return [PARTITION]
 
     def build_part(self, step_id: str, for_part: str, resume_state: dict[str, int] | None) -> LogPartition:  # noqa: ARG002
-        """The reading, from the start or from where a snapshot was taken."""
+        """Return the partition, at the start of the log or where a snapshot was taken."""
         self.counts = LogCounts()
         items = read_log(self._path, self._mapping, received=self._received, counts=self.counts)
         return LogPartition(items, self.counts, self._batch_size, self._on_progress, self.on_damage, resume_state)

@@ -1,4 +1,4 @@
-"""The rows of a Parquet file."""
+"""Rows of a Parquet file."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from schemas.records.rejects import RejectReason
 
 BATCH_ROWS = 8_192
 BATCH_BYTES = 64 << 20
-"""A batch whose texts are longer together is turned into Python's values row by row."""
+"""A batch with a text column that is longer in total is converted to Python values row by row."""
 
 
 class ParquetRows(Rows):
-    """A Parquet file, read in batches, of which only the columns asked for are decoded.
+    """A Parquet file, read in batches; only the requested columns are decoded.
 
-    Strings without an annotation, which old writers leave out, are UTF-8 too. Texts are read as dictionaries, so that
-    one long text that many rows share is held once.
+    Strings without an annotation, as old writers leave it out, are UTF-8 too. Texts are read as dictionaries, so that a
+    long text shared by many rows is held once.
     """
 
     def __init__(self, path: Path, columns: Sequence[str]) -> None:
@@ -41,8 +41,8 @@ class ParquetRows(Rows):
         self._texts = [column for column in columns if column in self.shown and _is_text(schema.field(column).type)]
 
     def __iter__(self) -> Iterator[Cells | BadRow]:
-        """The rows; one with a value that cannot be read as `BadRow`."""
-        # Old writers' 96-bit times are nanoseconds of any year, which 64 bits do not hold.
+        """Yield the rows; a row with an unreadable value as `BadRow`."""
+        # Old writers' 96-bit times are nanoseconds of any year, which do not fit into 64 bits.
         with pq.ParquetFile(
             self.path, read_dictionary=self._texts, coerce_int96_timestamp_unit="ms", pre_buffer=False
         ) as file:
@@ -53,7 +53,7 @@ class ParquetRows(Rows):
                 columns = [batch.column(column) for column in self.columns]
                 try:
                     lists = [_values(column) for column in columns]
-                except Exception:  # whatever one of the values is
+                except Exception:  # then row by row, to find the value that cannot be read
                     lists = None
                 if lists is None:
                     yield from (self._row([column.slice(at, 1) for column in columns]) for at in range(batch.num_rows))
@@ -61,7 +61,7 @@ class ParquetRows(Rows):
                     yield from zip(*lists, strict=True)
 
     def _row(self, values: list[pa.Array]) -> Cells | BadRow:
-        """Read one row, of which there is one value a column: that tells the one that cannot be read."""
+        """Read one row, given as one array of length 1 per column, so that an unreadable value is found."""
         cells: list[object] = []
         problem: tuple[RejectReason, str] | None = None
         for column, value in zip(self.columns, values, strict=True):
@@ -76,11 +76,11 @@ class ParquetRows(Rows):
             except Exception as error:
                 why = "is beyond the years 1 to 9999" if isinstance(error, OverflowError) else "cannot be read"
                 problem = problem or (RejectReason.UNMAPPED_ROW, f"column {column!r} holds a {value.type} that {why}")
-                cells.append(value.to_string().strip("[]\n "))  # Arrow writes what Python does not hold
+                cells.append(value.to_string().strip("[]\n "))  # Arrow can print values that Python cannot represent
         return cells if problem is None else BadRow(*problem, self.as_json(cells))
 
     def as_json(self, row: Cells) -> bytes:
-        """The row as an object of the columns that were read."""
+        """Return the row as a JSON object of the columns that were read."""
         return shown(dict(zip(self.columns, row, strict=True)))
 
 
@@ -89,7 +89,11 @@ class _UnreadableError(Exception):
 
 
 def _values(column: pa.Array) -> list[Any]:
-    """Return a column's values as Python's; raises whatever Arrow and Python raise of one that they do not hold."""
+    """Return a column's values as Python objects; errors of Arrow and Python about a value propagate.
+
+    Raises:
+        _UnreadableError: if a text is longer than `ROW_BYTES`, or the texts together are longer than `BATCH_BYTES`.
+    """
     kind = column.type
     if pa.types.is_dictionary(kind):
         if _is_text(kind.value_type):
@@ -101,7 +105,7 @@ def _values(column: pa.Array) -> list[Any]:
     if _is_text(kind):
         column = column.cast(pa.large_string())
     elif pa.types.is_timestamp(kind):
-        # Python's datetime holds no nanoseconds: what is finer than a millisecond is cut. A finer unit could overflow.
+        # Python's datetime has no nanoseconds: times are truncated to milliseconds. A finer unit could overflow.
         column = column.cast(pa.timestamp("s" if kind.unit == "s" else "ms", tz="UTC"), safe=False)
     values: list[Any] = column.to_pylist()
     if pa.types.is_float32(kind) or pa.types.is_float16(kind):
@@ -111,7 +115,7 @@ def _values(column: pa.Array) -> list[Any]:
 
 
 def _bytes(scalar: pa.Scalar) -> bytes | None:
-    """Return the bytes of a text, None of anything else."""
+    """Return the bytes of a text, or None for any other value."""
     if pa.types.is_dictionary(scalar.type):
         scalar = scalar.value
     if not scalar.is_valid or not _is_text(scalar.type):

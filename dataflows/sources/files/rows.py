@@ -1,7 +1,7 @@
-"""Read a log file row by row, in file order; no row ends the reading.
+"""Rows of a log file in file order; no row ends the reading.
 
-Memory is bounded whatever the file holds: a line, and a row, is read up to `ROW_BYTES`, and of a longer one only the
-first `HEAD_BYTES` are kept.
+Memory is bounded whatever the file contains: a line or row is read up to `ROW_BYTES`, and only the first `HEAD_BYTES`
+of a longer one are kept.
 """
 
 from __future__ import annotations
@@ -25,31 +25,31 @@ from schemas.records.rejects import RejectReason
 Cells = Sequence[Any]
 
 ROW_BYTES = 4 << 20
-"""The longest row that is read: sixteen times what the longest message of four-byte characters takes."""
+"""Size of the longest row that is read: sixteen times the size of the longest message in four-byte characters."""
 HEAD_BYTES = 1 << 10
-"""How much is kept of a row that is longer."""
+"""Number of bytes kept of a longer row."""
 _CHUNK = 1 << 16
 
 
 class LogError(ExpectedError, ValueError):
-    """A log cannot be read, or not with this mapping; the text is one sentence with the file and what to do."""
+    """A log cannot be read, or not with this mapping; the text is one sentence with the file and the remedy."""
 
 
 class Stream(Protocol):
-    """The interface of an open file."""
+    """The interface of an open binary file."""
 
     def peek(self, size: int = ..., /) -> bytes:
-        """Some of the bytes that come next."""
+        """Return some of the next bytes without consuming them."""
 
     def read(self, size: int = ..., /) -> bytes:
-        """The bytes that come next."""
+        """Read the next bytes."""
 
     def readline(self, size: int | None = ..., /) -> bytes:
-        """The bytes up to the next line feed, at most so many."""
+        """Read the bytes up to the next line feed, at most `size`."""
 
 
 class BadRow(NamedTuple):
-    """A row that could not be taken apart: why, and its original bytes."""
+    """A row that could not be parsed: the reason and its original bytes."""
 
     reason: RejectReason
     detail: str
@@ -57,10 +57,10 @@ class BadRow(NamedTuple):
 
 
 class Rows(ABC):
-    """A log's rows in file order; every iteration reads from the start. `columns` name the cells of a row.
+    """A log's rows in file order; every iteration reads from the start. `columns` contains the names of a row's cells.
 
-    Whoever reads the rows may set `resembles`, which says of cells whether they look like a row of this log, and
-    `exact`, the columns whose numbers must be read digit by digit.
+    A caller may set `resembles`, a test for whether cells look like a row of this log, and `exact`, the columns whose
+    numbers must be read digit by digit.
     """
 
     columns: tuple[str, ...]
@@ -72,25 +72,25 @@ class Rows(ABC):
         self._tell: Callable[[], float] = lambda: 0.0
 
     def fraction(self) -> float:
-        """How much of the file has been read, from 0 to 1."""
+        """Return the fraction of the file read so far, from 0 to 1."""
         return self._tell()
 
     @abstractmethod
     def __iter__(self) -> Iterator[Cells | BadRow]:
-        """The rows, each with its cells in the order of `columns`."""
+        """Yield the rows, each with its cells in the order of `columns`."""
 
     @abstractmethod
     def as_json(self, row: Cells) -> bytes:
-        """A row as JSON bytes, as they stand in the log or with every column that was read."""
+        """Return a row as JSON bytes, as written in the log or with every column that was read."""
 
     @contextmanager
     def _open(self) -> Iterator[Stream]:
-        """Open the file at its first byte of text, unzipped, past a byte order mark."""
+        """Open the file, decompressed, at its first byte of text after a byte order mark."""
         size = max(self.path.stat().st_size, 1)
         with self.path.open("rb") as raw:
             self._tell = lambda: 1.0 if raw.closed else raw.tell() / size
             if self.path.suffix.lower() == ".gz":
-                # A buffered reader around the gzip file yields its lines in C; GzipFile's own take a Python call each.
+                # A buffered reader around the gzip file splits lines in C; GzipFile takes a Python call for each.
                 with gzip.GzipFile(fileobj=raw) as unzipped, io.BufferedReader(unzipped, _CHUNK) as stream:
                     self._skip_mark(stream)
                     yield stream
@@ -108,7 +108,7 @@ class Rows(ABC):
 
 
 def lines(stream: Stream) -> Iterator[bytes | BadRow]:
-    """Yield the lines of a file with their ends, one longer than `ROW_BYTES` as a `BadRow` with its length."""
+    """Yield the lines of a file with their ends; a line longer than `ROW_BYTES` as a `BadRow` with its length."""
     while line := stream.readline(ROW_BYTES + 1):
         if len(line) <= ROW_BYTES:
             yield line
@@ -121,16 +121,16 @@ def lines(stream: Stream) -> Iterator[bytes | BadRow]:
 
 
 def too_long(length: int, value: bytes) -> BadRow:
-    """Return the `BadRow` for a row of `length` bytes, with the first of them."""
+    """Return the `BadRow` for a row of `length` bytes, with its first `HEAD_BYTES`."""
     detail = f"the row has {length:,} bytes, more than the {ROW_BYTES:,} that are read: its first {HEAD_BYTES:,} follow"
     return BadRow(RejectReason.TOO_LARGE, detail, value[:HEAD_BYTES])
 
 
 def shown(cells: Any) -> bytes:
-    """Return anything a row was read into as JSON, as near to itself as JSON goes; never raises."""
+    """Return the content of a row as JSON bytes, as faithfully as JSON allows; never raise."""
     try:
         text = json.dumps(cells, ensure_ascii=False, separators=(",", ":"), default=_told)
-    except Exception:  # such as a cell that contains itself, or a number of more digits than Python writes
+    except Exception:  # such as a cell that contains itself, or a number with more digits than Python prints
         text = json.dumps([type(cells).__name__])
     return text.encode("utf-8", "backslashreplace")
 
@@ -141,7 +141,7 @@ def _told(cell: Any) -> str:
 
 @contextmanager
 def whole(path: Path, row: Callable[[], int]) -> Iterator[None]:
-    """Turn what a damaged file raises into a `LogError` that names the row after which it is damaged."""
+    """Convert the errors of a damaged file into a `LogError` with the number of rows read before the damage."""
     try:
         yield
     except (EOFError, OSError, UnicodeDecodeError, zlib.error, pa.ArrowException) as error:

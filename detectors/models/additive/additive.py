@@ -1,9 +1,9 @@
 """An additive model: log-odds as a sum of functions of features (Hastie and Tibshirani, 1986), learnt by rehearsal.
 
-The functions bend at knots (`knots`) and are learnt as their values there, by logistic regression with AdaGrad. Labels
-are rare, so what is learnt at a time is not one example but a batch: `BATCH` that have just come, and positives and
-negatives of before, as many of both (`rehearsal`). So the functions hardly know how rare positives are: what a score
-is worth where they are is learnt beside them, from every example before that is learnt.
+The functions bend at knots (`knots`). Their values at the knots are learnt by logistic regression with AdaGrad. Labels
+are rare, so a learning step uses a batch instead of one example: the `BATCH` latest examples, and earlier positives and
+negatives in equal number (`rehearsal`). The functions therefore overestimate the base rate. A calibration, updated with
+every example before the functions learn it, maps the scores to log-odds at the true base rate.
 """
 
 from __future__ import annotations
@@ -25,28 +25,31 @@ from detectors.models.version import LinearTerms
 
 FAMILY = "additive_splines"
 BATCH = 8
-"""How many examples are learnt at a time."""
+"""Latest examples per batch."""
 RATE = 0.1
 """Step size of AdaGrad (Duchi et al., JMLR 2011)."""
 BEGUN = 0.1
-"""What every sum of squared gradients begins with: the first steps are no larger than later ones."""
+"""Initial value of every sum of squared gradients, so that the first steps are no larger than later ones."""
 SMOOTH = 0.1
 """L2 penalty of the differences between neighbouring knots (P-splines: Eilers and Marx, Statistical Science 11, 1996).
 
-Where nothing was seen a function goes on as it was next to it.
+Where there is no data, a function keeps its value at the neighbouring knot.
 """
 SHRINK = 0.001
-"""L2 penalty of the values themselves."""
+"""L2 penalty of the values at the knots."""
 MEMORY = 1_000
-"""What scores is the mean of the functions over so many batches (Polyak and Juditsky, 1992)."""
+"""Scoring uses the mean of the functions over this many batches (Polyak and Juditsky, 1992)."""
 SURE = 30.0
-"""Scores beyond this are as good as certain."""
+"""Scores are clipped to this magnitude; beyond it they are practically certain."""
 
 _PLACE = np.arange(256)
 _BEFORE = np.where(_PLACE == ABSENT, 0, _PLACE // STEPS)
 _BEYOND = np.where(_PLACE == ABSENT, 0.0, _PLACE % STEPS / STEPS)
 _SHORT = np.where(_PLACE == ABSENT, 0.0, 1.0 - _BEYOND)
-"""For each place: the knot before it, and the tents of that knot and of the next one there; absent is under no tent."""
+"""For each place: the knot before it (`_BEFORE`), and the weights of that knot (`_SHORT`) and of the next (`_BEYOND`).
+
+An absent value has weight 0 for both.
+"""
 
 
 class Additive:
@@ -54,8 +57,8 @@ class Additive:
 
     Positives need no class weight: rehearsal balances them.
 
-    A positive that is taken back is rehearsed no more, and the calibration learns the opposite of it. What it did to
-    the functions stays, and fades as they are learnt on; so it is with an erased user's.
+    A positive that is undone is no longer rehearsed, and the calibration learns the opposite. Its effect on the
+    functions stays, and fades with further learning; the same is true of an erased user's examples.
     """
 
     family = FAMILY
@@ -75,16 +78,19 @@ class Additive:
         self._batches = 0
 
     def class_weight(self, _asked: float) -> float:
-        """What a positive weighs against a negative in what this model learns: the same."""
+        """Return 1.0: a positive weighs the same as a negative in learning."""
         return 1.0
 
     def score_one(self, row: Row, _example: Example) -> float:
-        """Log-odds of an example's features, as a version made now would give them."""
+        """Return the log-odds of an example's features as a version made now would."""
         parts = self._scale.parts(self._read(row), self._mean)
         return self._calibration(self._mean_bias + float(ordered_sum(np.where(np.isnan(parts), 0.0, parts))[0]))
 
     def learn_one(self, row: Row, example: Example) -> None:
-        """Learn one example when the next batch is whole; with a negative weight, take one back."""
+        """Queue one example, and learn the batch once it is complete.
+
+        An example with a negative weight undoes an earlier one.
+        """
         fresh = row_of(example.user_id, example.label, example.weight, self._scale.places(self._read(row)))
         if example.weight < 0:
             if self._rehearsal.take_back(fresh):
@@ -102,19 +108,19 @@ class Additive:
         return self._column
 
     def _calibrate(self, rows: list[bytes], sign: float) -> None:
-        """Learn what scores are worth."""
+        """Update the calibration with the rows' scores and labels; `sign` -1 undoes that."""
         labels, weights, places = read(rows)
         scores = self._mean_bias + self._sums(places, self._mean)
         for score, label, weight in zip(scores.tolist(), labels.tolist(), weights.tolist(), strict=True):
             self._calibration.learn(score, label, sign * weight)
 
     def _sums(self, places: Places, levels: Matrix) -> Matrix:
-        """Sums over the features of functions at places."""
+        """Return the sum over the features of the functions with values `levels`, for each row of places."""
         flat, before = levels.ravel(), _BEFORE[places] + self._starts
         return ordered_sum((flat[before] * _SHORT[places] + flat[before + 1] * _BEYOND[places]).T)
 
     def _step(self, rows: Rows) -> None:
-        """Go down the gradient of the loss of these rows, and of the penalties."""
+        """Take one gradient step on the loss of these rows and the penalties, and update the mean functions."""
         scores = np.clip(self._bias + self._sums(rows.places, self._levels), -SURE, SURE)
         miss = (logistic(scores) - rows.labels) * rows.weights / PAIRS
         before = _BEFORE[rows.places] + self._starts
@@ -137,16 +143,16 @@ class Additive:
         self._mean_bias += share * (self._bias - self._mean_bias)
 
     def advance(self, _now: int) -> bool:
-        """Time changes nothing."""
+        """Return False: scores do not depend on time."""
         return False
 
     def forget(self, user_id: str) -> bool:
-        """Let go of a user's rows; what scores stays as it is."""
+        """Erase a user's rows from rehearsal; return False, because scores do not change."""
         self._rehearsal.forget(user_id)
         return False
 
     def publish(self) -> dict[str, Any]:
-        """What scores: each function's values at its knots, bias, and calibration."""
+        """Return the scoring state: each function's values at its knots, the bias, and the calibration."""
         return {
             "features": list(NUMBERS),
             "knots": [shape_of(name) for name in NUMBERS],
@@ -157,7 +163,7 @@ class Additive:
         }
 
     def dump(self) -> dict[str, Any]:
-        """What scores, what it is learnt with, and what is kept for rehearsal, as plain data."""
+        """Return the scoring state, the optimiser's state and the rehearsal rows, as plain data."""
         return {
             **self.publish(),
             "calibration": self._calibration.dump(),
@@ -169,7 +175,7 @@ class Additive:
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        """Become the model that was dumped.
+        """Replace the model's state with a dumped one.
 
         Raises:
             ValueError: if a feature had other knots.
@@ -188,7 +194,7 @@ class Additive:
 
     @staticmethod
     def terms(state: dict[str, Any], names: tuple[str, ...]) -> LinearTerms:
-        """A published model at work on the features `names`.
+        """Return the scoring terms of a published model on the features `names`.
 
         Raises:
             ValueError: if a feature had other knots.
@@ -203,7 +209,7 @@ class Additive:
 
 
 def _levels(state: dict[str, Any], key: str, names: tuple[str, ...], missing: float) -> Matrix:
-    """Values at knots, shape (names, SLOTS), of a dumped model; `missing` where it had none."""
+    """Return a dumped model's values at the knots, shape (names, SLOTS); `missing` where it has none."""
     levels = np.full((len(names), SLOTS), missing)
     known = dict(zip(state["features"], state[key], strict=True))
     for row, name in enumerate(names):

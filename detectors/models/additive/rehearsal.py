@@ -1,9 +1,9 @@
-"""What is learnt again and again: the latest positives, and a sample of the negatives.
+"""Rehearsal: examples that are learnt repeatedly, namely the latest positives and a sample of the negatives.
 
 Rows are bytes: the low 32 bits of the hash of the user's id, the weight with the label for its sign, and a place for
-every feature. So all of them fit into a small state, and none can be read without the knots.
+every feature. This keeps the state small, and a row cannot be decoded without the knots.
 
-Nothing is drawn from a generator that has a state of its own: draws are hashes of how much was seen and learnt.
+No random generator with a state of its own is used: draws are hashes of the counts of rows seen and of rehearsals.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from detectors.features.signals import key_of
 from detectors.models.additive.knots import ABSENT, Places
 
 POSITIVES = 256
-"""The latest positives that are kept."""
+"""Number of latest positives kept."""
 NEGATIVES = 512
-"""Negatives that are kept: a sample of the latest `REACH`."""
+"""Number of negatives kept: a sample of the latest `REACH`."""
 REACH = 20_000
-"""Of so many negatives each is as likely to be among the sample; older ones thin out."""
+"""Each of this many latest negatives is equally likely to be in the sample; older ones thin out."""
 PAIRS = 8
-"""Positives that are rehearsed at a time, and as many negatives."""
+"""Number of positives rehearsed at a time, and of negatives."""
 GRAIN = 16
-"""Weights are kept in this many steps to one."""
+"""Steps per unit of weight in which weights are stored."""
 HEAD = 5
 """Bytes before the places: user and weight."""
 
 
 class Rows(NamedTuple):
-    """Rows to learn: their labels, weights, and places, shape (rows, features)."""
+    """Decoded rows: their labels, weights, and places, shape (rows, features)."""
 
     labels: NDArray[np.bool_]
     weights: Matrix
@@ -42,20 +42,20 @@ class Rows(NamedTuple):
 
 
 def row_of(user_id: str, label: bool, weight: float, places: Places) -> bytes:
-    """A row; a weight that is taken back makes the row that it made when it was learnt."""
+    """Return an example as a row. The sign of the weight is ignored, so an undone example gives its original row."""
     steps = max(1, min(127, round(abs(weight) * GRAIN)))
     return _user(user_id) + (steps if label else -steps).to_bytes(1, "little", signed=True) + places.tobytes()
 
 
 def read(rows: list[bytes]) -> Rows:
-    """Rows as arrays."""
+    """Decode rows to arrays."""
     table = np.frombuffer(b"".join(rows), dtype=np.uint8).reshape(len(rows), -1)
     weights = table[:, HEAD - 1].view(np.int8) / GRAIN
     return Rows(weights > 0, np.abs(weights), table[:, HEAD:])
 
 
 class Rehearsal:
-    """What waits to be learnt, the latest positives (oldest first), and a reservoir of negatives (Vitter, 1985)."""
+    """Rows that wait to be learnt, the latest positives (oldest first), and a reservoir of negatives (Vitter, 1985)."""
 
     def __init__(self) -> None:
         self.waiting: list[bytes] = []
@@ -65,7 +65,7 @@ class Rehearsal:
         self._rehearsed = 0
 
     def keep(self) -> list[bytes]:
-        """Keep for rehearsal what waited, as far as there is room; what waited."""
+        """Move the waiting rows to the rehearsal pools, as far as there is room; return these rows."""
         learnt, self.waiting = self.waiting, []
         for row in learnt:
             if row[HEAD - 1] < 128:
@@ -85,7 +85,7 @@ class Rehearsal:
             self._negatives[place] = row
 
     def pairs(self) -> list[bytes]:
-        """Positives and negatives to rehearse, drawn with replacement; none, unless there are some of both."""
+        """Return `PAIRS` positives and `PAIRS` negatives, drawn with replacement; empty unless both kinds exist."""
         if not self._positives or not self._negatives:
             return []
         self._rehearsed += 1
@@ -94,7 +94,10 @@ class Rehearsal:
         return positives + [self._negatives[drawn % len(self._negatives)] for drawn in draws[PAIRS:]]
 
     def take_back(self, row: bytes) -> bool:
-        """Let go of the latest such row; whether it had been learnt, so far as is known."""
+        """Remove the latest row equal to this one; return whether it counts as learnt.
+
+        A row found among the waiting rows was not learnt. A row found nowhere is assumed to have been learnt.
+        """
         for rows in (self.waiting, self._positives, self._negatives):
             for place in range(len(rows) - 1, -1, -1):
                 if rows[place] == row:
@@ -103,20 +106,20 @@ class Rehearsal:
         return True
 
     def forget(self, user_id: str) -> None:
-        """Let go of a user's rows."""
+        """Erase a user's rows."""
         user = _user(user_id)
         self.waiting = [row for row in self.waiting if not row.startswith(user)]
         self._positives = [row for row in self._positives if not row.startswith(user)]
         self._negatives = [row for row in self._negatives if not row.startswith(user)]
 
     def dump(self) -> dict[str, Any]:
-        """Rows laid end to end in base 64, and the counts that draws are made of."""
+        """Return the rows, concatenated in base 64, and the counts from which draws are made."""
         kept = {"waiting": self.waiting, "positives": self._positives, "negatives": self._negatives}
         packed = {name: b64encode(b"".join(rows)).decode() for name, rows in kept.items()}
         return {**packed, "seen": self._seen, "rehearsed": self._rehearsed}
 
     def load(self, state: dict[str, Any], known: list[str], names: tuple[str, ...]) -> None:
-        """Become what was dumped with the features `known`; absent in what was not known then."""
+        """Restore a dump made with the features `known`; a feature that was not known then is absent."""
         self.waiting, self._positives, self._negatives = (
             _loaded(state[name], known, names) for name in ("waiting", "positives", "negatives")
         )
@@ -128,7 +131,7 @@ def _user(user_id: str) -> bytes:
 
 
 def _draws(what: str, number: int, count: int) -> list[int]:
-    """Up to 16 numbers below 2**32 as if at random."""
+    """Return `count` pseudo-random numbers below 2**32, at most 16."""
     digest = blake2b(f"{what} {number}".encode(), digest_size=4 * count).digest()
     return [int.from_bytes(digest[start : start + 4], "little") for start in range(0, 4 * count, 4)]
 

@@ -1,4 +1,4 @@
-"""The champion: standard scaling and logistic regression, learnt by adaptive gradient descent with class weights."""
+"""The champion: standard scaling and logistic regression with AdaGrad and class weights."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ FAMILY = "logistic_regression"
 
 
 class Bounded(base.Transformer):
-    """A step of River's that keeps every standardised value within `FARTHEST` of zero."""
+    """A River transformer that clips every standardised value to at most `FARTHEST` from zero."""
 
     def transform_one(self, x: dict[Any, float]) -> dict[Any, float]:
-        """Return the features, bounded."""
+        """Return the features with clipped values."""
         return {name: bounded(value) for name, value in x.items()}
 
 
@@ -32,9 +32,10 @@ class Logistic:
 
     Log-odds = intercept + sum of weight * bounded standardised feature.
 
-    AdaGrad (Duchi et al., JMLR 2011) gives every weight its own falling step: features that are nearly always absent
-    keep learning when they do occur. The sums are done on packed numbers, and come out as River's; `pipeline` gives
-    them to River. One example moves log-odds by no more than `learning_rate * FARTHEST` through a feature that is new.
+    AdaGrad (Duchi et al., JMLR 2011) gives every weight its own decreasing step size, so features that are nearly
+    always absent keep learning when they do occur. The sums are computed on packed numbers and equal River's;
+    `pipeline` exports them to River. One example moves log-odds by no more than `learning_rate * FARTHEST` through a
+    feature that is new.
     """
 
     family = FAMILY
@@ -45,21 +46,24 @@ class Logistic:
         self._model = AdaGradLogistic(len(NAMES), learning_rate, l2)
 
     def class_weight(self, asked: float) -> float:
-        """What a positive weighs against a negative in what this model learns."""
+        """Return the policy's weight of a positive relative to a negative."""
         return asked
 
     def score_one(self, row: Row, _example: Example) -> float:
-        """Log-odds of an example's row, as a version made now would give them."""
+        """Return the log-odds of an example's row as a version made now would."""
         return self._model.logit(row)
 
     def learn_one(self, row: Row, example: Example) -> None:
-        """Learn one example; with a negative weight, take one back (its features have been seen already)."""
+        """Learn one example; a negative weight undoes one.
+
+        Undoing leaves the scaler as it is, because it has already counted the features.
+        """
         self._model.learn(row, example.label, example.weight, example.weight >= 0)
 
     def dump(self) -> dict[str, Any]:
-        """Scaler moments, weights, summed squared gradients, intercept and step count as plain data."""
+        """Return scaler moments, weights, summed squared gradients, intercept and step count as plain data."""
         model = self._model
-        # River does not know of a feature that was only ever met in what was taken back
+        # River has no entry for a feature that occurred only in undone examples
         places = [place for place in BY_NAME if model.counts[place]]
         return {
             "features": [NAMES[place] for place in places],
@@ -73,7 +77,7 @@ class Logistic:
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        """Become the model that was dumped; a feature that is declared no more is left out."""
+        """Replace the model's state with a dumped one; features that are no longer declared are left out."""
         model = self._model = AdaGradLogistic(len(NAMES), self._rate, self._l2)
         kept = (model.counts, model.means, model.variances, model.weights, model.squares)
         for numbers, key in zip(kept, ("counts", "means", "variances", "weights", "gradients"), strict=True):
@@ -83,7 +87,7 @@ class Logistic:
         model.intercept, model.steps = float(state["intercept"]), state["steps"]
 
     def pipeline(self) -> compose.Pipeline:
-        """River's own pipeline with what this model knows, which would learn on just as it does."""
+        """Return an equivalent pipeline of River's, which would continue to learn identically."""
         state = self.dump()
         names = state["features"]
         scaler: Any = preprocessing.StandardScaler()
@@ -104,7 +108,7 @@ class Logistic:
 
     @staticmethod
     def terms(state: dict[str, Any], names: tuple[str, ...]) -> LinearTerms:
-        """Per-feature log-odds contributions of a dumped model as arrays over all declared features."""
+        """Return a dumped model's scoring terms: log-odds contributions of the features `names`."""
         means = aligned(names, state, "means", 0.0)[:, None]
         variances = aligned(names, state, "variances", 0.0)[:, None]
         weights = aligned(names, state, "weights", 0.0)[:, None]

@@ -1,4 +1,4 @@
-"""A dumped look-alike model at work: log-odds from contrasts, what made them, and the nearest exemplars."""
+"""Scoring with a dumped look-alike model: log-odds from contrasts, feature contributions, nearest exemplars."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from detectors.models.version import aligned
 from schemas.records.decisions import Exemplar
 
 _ALIKE = 1e-9
-"""Two distances that differ by less than this share are equal: their logarithmic mean is either."""
+"""Two distances with a smaller relative difference are equal: their logarithmic mean is either."""
 
 
 class Contrast:
-    """Scores by `intercept + slope * contrast`, which is then shared out to the features."""
+    """Scores by `intercept + slope * contrast`, and attributes the contrast to the features."""
 
     def __init__(self, state: dict[str, Any], names: tuple[str, ...]) -> None:
         self._state, self._names = state, names
@@ -32,23 +32,27 @@ class Contrast:
 
     @cached_property
     def _neighbours(self) -> Neighbours:
-        """Made when first needed: a lane holds every version, and scores with few."""
+        """Return the neighbour index, built when first needed: a lane holds every version, and scores with few."""
         state, names = self._state, self._names
         escalated, ordinary = (loaded(state[pool], state["features"], names) for pool in ("escalated", "ordinary"))
         metric = Metric(aligned(names, state, "variances", 0.0), aligned(names, state, "weights", 0.0))
         return Neighbours(escalated, ordinary, metric, state["neighbours"])
 
     def logits(self, columns: Matrix, users: Sequence[str]) -> Matrix:
-        """Log-odds of squashed columns, shape (features, points); NaN where a pool holds none but the user's own."""
+        """Return the log-odds of symlog-transformed columns, shape (features, points).
+
+        NaN where a pool holds no exemplar of another user.
+        """
         keys = np.array([key_of(user) for user in users], dtype=np.int64) if users else None
         logits: Matrix = self._intercept + self._slope * self._neighbours.contrasts(columns, keys)
         return logits
 
     def contributions(self, column: Matrix, user: str | None) -> Matrix:
-        """What every feature of one squashed column, shape (features, 1), adds to the log-odds.
+        """Return each feature's contribution to the log-odds of one symlog-transformed column, shape (features, 1).
 
-        The contrast is a log ratio of two distances, and both are sums over features. A feature's share is its part
-        in the one less that in the other, over the logarithmic mean of the two: the shares add up to the contrast.
+        The contrast is a log ratio of two distances, and both are sums over features. A feature's contribution, before
+        the slope, is the difference of its parts in the two distances over the logarithmic mean of the distances. These
+        contributions add up to the contrast.
         """
         found = self._find(column, user)
         if not (found.escalated and found.ordinary):
@@ -61,7 +65,7 @@ class Contrast:
         return shares
 
     def exemplars(self, column: Matrix, user: str | None, most: int) -> tuple[Exemplar, ...]:
-        """The nearest exemplars that escalated, nearest first."""
+        """Return at most `most` escalated exemplars, nearest first."""
         found, held = self._find(column, user), self._neighbours.exemplars
         return tuple(
             Exemplar(

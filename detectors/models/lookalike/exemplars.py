@@ -1,7 +1,7 @@
-"""Exemplars: vectors of users whose outcome is known, kept as they are to be looked alike.
+"""Exemplars: vectors of users whose outcome is known, stored for comparison with new points.
 
-A pool is bounded, and a user has one exemplar in it at most. Vectors are squashed features in thousandths, so that
-what scores is to the last bit what is published. Users are known by hashes.
+A pool is bounded, and holds at most one exemplar per user. Vectors are symlog-transformed features in thousandths, so
+that scoring uses exactly the published bits. Users are identified by hashes.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from numpy.typing import NDArray
 from detectors.base.vectors import Matrix
 
 Thousandths = NDArray[np.int16]
-"""Squashed values times 1000, rounded; `ABSENT` where there is none."""
+"""Symlog-transformed values times 1000, rounded; `ABSENT` where there is none."""
 ABSENT = -32_768
 LARGEST = 32_767
 
 
 class Exemplar(NamedTuple):
-    """One user's vector and how it came out.
+    """One user's vector with a known outcome.
 
-    `key` is the hash of the id of the event whose decision point it is, `user` the hash of the user's id, `known_at`
+    `key` is the hash of the id of the event that made the decision point, `user` the hash of the user's id, `known_at`
     the event time (ms) at which the outcome was known, and `vector` packed thousandths, two bytes per feature.
     """
 
@@ -35,7 +35,7 @@ class Exemplar(NamedTuple):
 
 
 def packed(values: Iterable[float]) -> bytes:
-    """Squashed values, NaN where absent, as packed thousandths.
+    """Return symlog-transformed values, NaN where absent, as packed thousandths.
 
     >>> packed([0.5, float("nan")]).hex()
     'f4010080'
@@ -47,7 +47,7 @@ def packed(values: Iterable[float]) -> bytes:
 
 
 def unpacked(vectors: bytes, features: int) -> Matrix:
-    """Packed vectors laid end to end as squashed columns, shape (features, exemplars); NaN where absent."""
+    """Return concatenated packed vectors as columns, shape (features, exemplars); NaN where absent."""
     whole = np.frombuffer(vectors, dtype="<i2").reshape(-1, features).T
     columns: Matrix = np.where(whole == ABSENT, np.nan, whole / 1000.0)
     return np.ascontiguousarray(columns)
@@ -62,17 +62,17 @@ class Pool:
         self.exemplars: list[Exemplar] = []
 
     def add(self, exemplar: Exemplar) -> None:
-        """Let one in, instead of an older one of the same user."""
+        """Add an exemplar in place of an older one of the same user; drop the oldest ones beyond `size`."""
         self.exemplars = [known for known in self.exemplars if known.user != exemplar.user]
         self.exemplars.append(exemplar)
         del self.exemplars[: -self._size]
 
     def expire(self, now: int) -> bool:
-        """Drop what is older than `age` at `now`; whether anything was."""
+        """Drop exemplars older than `age` at `now` (ms); return whether there were any."""
         return self._keep([known for known in self.exemplars if known.known_at >= now - self._age])
 
     def drop(self, user: int, vector: bytes | None = None) -> bool:
-        """Drop the exemplar of a user, if it has this vector or none is asked for; whether there was one."""
+        """Drop a user's exemplar if `vector` is None or equals its vector; return whether one was dropped."""
         return self._keep([e for e in self.exemplars if e.user != user or vector not in (None, e.vector)])
 
     def _keep(self, kept: list[Exemplar]) -> bool:
@@ -83,7 +83,7 @@ class Pool:
 
 
 def dumped(exemplars: list[Exemplar]) -> dict[str, Any]:
-    """Exemplars as plain data, the vectors as one text of packed thousandths in base 64."""
+    """Return exemplars as plain data, the vectors as one base 64 string of packed thousandths."""
     return {
         "keys": [exemplar.key for exemplar in exemplars],
         "users": [exemplar.user for exemplar in exemplars],
@@ -93,7 +93,7 @@ def dumped(exemplars: list[Exemplar]) -> dict[str, Any]:
 
 
 def loaded(state: dict[str, Any], known: list[str], names: tuple[str, ...]) -> list[Exemplar]:
-    """The exemplars that were dumped with the features `known`, over `names`; absent in what was not known then."""
+    """Return exemplars dumped with the features `known`, aligned to `names`; a feature not known then is absent."""
     vectors, size = b64decode(state["vectors"]), 2 * len(names)
     if known != list(names):
         whole = np.frombuffer(vectors, dtype="<i2").reshape(len(state["keys"]), len(known))

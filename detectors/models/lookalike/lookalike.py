@@ -1,9 +1,9 @@
 """Look-alikes: how much closer a point is to users who escalated than to ordinary ones, by exact nearest neighbours.
 
-A user who escalates leaves the latest of their points as an exemplar, at once. An ordinary exemplar is a point whose
-whole horizon has passed without its user escalating: until then it only waits, so that no label is used before it is
-known. Which points wait is a sample by hash, so many from every part of a horizon. Exemplars leave when they are too
-old, when the escalation is overturned, and when their user is erased.
+When a user escalates, the latest of their points becomes an exemplar at once. An ordinary exemplar is a point whose
+whole horizon has passed without its user escalating. Until then the point waits, so that no label is used before it is
+known. The waiting points are a sample by hash, of bounded size for each part of a horizon. Exemplars are removed when
+they are too old, when the escalation is overturned, and when their user is erased.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from detectors.policy.sections import LearningPolicy
 
 FAMILY = "lookalike"
 PARTS = 4
-"""Ordinary points are sampled from each of so many parts of a horizon."""
+"""Parts of a horizon from each of which ordinary points are sampled."""
 HORIZONS = 4
-"""A full pool of ordinary exemplars reaches back over so many horizons."""
+"""Horizons that a full pool of ordinary exemplars covers."""
 
 
 class _Waiting(NamedTuple):
-    """An ordinary exemplar to be, and the part of time it was sampled from."""
+    """A candidate for an ordinary exemplar, and the part of time it was sampled from."""
 
     part: int
     exemplar: Exemplar
@@ -43,8 +43,8 @@ class _Waiting(NamedTuple):
 class Lookalike:
     """Two pools of exemplars; log-odds = intercept + slope * contrast, both learnt from the same examples.
 
-    An example is scored for that before it may join a pool, against exemplars that were known before its point and
-    are not its user's own. A positive weighs as the policy asks.
+    The calibration uses an example before it may join a pool, and compares it with exemplars of other users that were
+    known before its point. A positive has the policy's class weight.
     """
 
     family = FAMILY
@@ -64,20 +64,23 @@ class Lookalike:
         self._positive_weight = learning.positive_weight
 
     def class_weight(self, asked: float) -> float:
-        """What a positive weighs against a negative in what this model learns."""
+        """Return the policy's weight of a positive relative to a negative."""
         return asked
 
     def score_one(self, row: Row, example: Example) -> float:
-        """Log-odds of an example, by what was known before its point; NaN where a pool has nobody left for it."""
+        """Return an example's log-odds, from exemplars known before its point.
+
+        NaN where a pool has too few exemplars, or none that may be compared.
+        """
         contrast = self._contrast(_numbers(row), key_of(example.user_id), example)
         return self._regression.logit(contrast)
 
     def learn_one(self, row: Row, example: Example) -> None:
-        """Learn one example; with a negative weight, take back what it taught, and the exemplar that came of it."""
+        """Learn one example; a negative weight undoes one and removes its exemplar."""
         numbers = _numbers(row)
         user, origin = key_of(example.user_id), example.origin
         self._calibrate(numbers, user, example)
-        # points are compared as they come, whatever a positive weighs in the calibration
+        # moments are without class weight, which belongs to the calibration only
         self._moments.see(numbers, example.weight / (self._positive_weight if example.label else 1.0), example.label)
         if example.weight < 0:
             if example.label:
@@ -94,7 +97,10 @@ class Lookalike:
             self._offer(_Waiting(part, Exemplar(origin.key, user, origin.over_at, packed(numbers))))
 
     def advance(self, now: int) -> bool:
-        """Know what is known at event time `now` (ms): who is ordinary, and who is too old. Whether a pool changed."""
+        """Advance to event time `now` (ms); return whether a pool changed.
+
+        Candidates whose horizon has passed become ordinary exemplars, and exemplars that are too old are dropped.
+        """
         self._now = now
         ripe = [waiting.exemplar for waiting in self._waiting if waiting.exemplar.known_at <= now]
         self._waiting = [waiting for waiting in self._waiting if waiting.exemplar.known_at > now]
@@ -104,20 +110,20 @@ class Lookalike:
         return self._changed(bool(ripe) or expired)
 
     def forget(self, user_id: str) -> bool:
-        """Let go of a user's exemplars, and of what waits to be one. Whether there were any."""
+        """Erase a user's exemplars and candidates; return whether there were any."""
         user, before = key_of(user_id), len(self._waiting)
         self._waiting = [waiting for waiting in self._waiting if waiting.exemplar.user != user]
         waited = len(self._waiting) < before
         return self._changed(self._escalated.drop(user) | self._ordinary.drop(user)) or waited
 
     def _changed(self, is_so: bool) -> bool:
-        """After a pool has changed, compare anew, by what counts now."""
+        """Recompute the metric and discard the neighbour index if a pool has changed; return `is_so`."""
         if is_so:
             self._metric, self._neighbours = self._moments.metric(), None
         return is_so
 
     def _offer(self, offered: _Waiting) -> None:
-        """Let it wait, if its hash is among the lowest of its part; of a user's in one part the lowest is taken."""
+        """Keep a candidate if its hash is among the lowest of its part, and the lowest of its user in that part."""
         user, key = offered.exemplar.user, offered.exemplar.key
         rivals = [each for each in self._waiting if each.part == offered.part]
         worse = [each for each in rivals if each.exemplar.user == user]
@@ -127,11 +133,11 @@ class Lookalike:
             return
         self._waiting = [each for each in self._waiting if each not in worse]
         self._waiting.append(offered)
-        if len(self._waiting) > self._share * (PARTS + 2):  # more than honest clocks bring: the furthest ahead goes
+        if len(self._waiting) > self._share * (PARTS + 2):  # more than correct clocks cause: drop the furthest ahead
             self._waiting.remove(max(self._waiting, key=lambda each: each.exemplar.known_at))
 
     def _contrast(self, numbers: Matrix, user: int, example: Example) -> float:
-        """The contrast that the example's point had then; NaN where a pool was empty."""
+        """Return the contrast from exemplars known before the example's point; NaN where there are too few."""
         if self._neighbours is None:
             escalated, ordinary = self._escalated.exemplars, self._ordinary.exemplars
             self._neighbours = Neighbours(escalated, ordinary, self._metric, self._k)
@@ -142,13 +148,13 @@ class Lookalike:
         return float(self._neighbours.contrasts(numbers[:, None], users, before)[0])
 
     def _calibrate(self, numbers: Matrix, user: int, example: Example) -> None:
-        """Learn what the contrast that the example's point had then is worth."""
+        """Update the calibrator with the example's contrast."""
         value = self._contrast(numbers, user, example)
         if not isnan(value):
             self._regression.learn(value, example.label, example.weight)
 
     def dump(self) -> dict[str, Any]:
-        """Feature moments, metric, calibration, both pools and what waits, as plain data."""
+        """Return feature moments, metric, calibration, both pools and the candidates, as plain data."""
         regression = self._regression
         return {
             "features": list(NUMBERS),
@@ -168,7 +174,7 @@ class Lookalike:
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        """Become the model that was dumped."""
+        """Replace the model's state with a dumped one."""
         known = state["features"]
         self._moments.load(state)
         self._metric = Metric(aligned(NUMBERS, state, "variances", 0.0), aligned(NUMBERS, state, "weights", 0.0))
@@ -185,7 +191,7 @@ class Lookalike:
 
     @staticmethod
     def terms(state: dict[str, Any], names: tuple[str, ...]) -> Contrast:
-        """A dumped model at work on points with the features `names`."""
+        """Return a dumped model's scoring terms on the features `names`."""
         return Contrast(state, names)
 
 

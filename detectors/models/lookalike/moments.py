@@ -1,4 +1,4 @@
-"""What counts for how much when vectors are compared: moments of every feature, over all points and over positives."""
+"""Moments of every feature, over all points and over positives, and the distance metric that follows from them."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from detectors.models.lookalike.neighbours import FLATTEST, Metric
 from detectors.models.version import aligned
 
 FEW = 10.0
-"""A feature seen in so many positives has half of its weight; so has one in which so many points differ from others."""
+"""Positives that have a feature, or points that differ in it, at which it has half of its weight."""
 KEYS = ("counts", "means", "squares", "fourths", "escalated_counts", "escalated_means")
 
 
 class Moments:
-    """Counts, means and summed squared deviations of squashed features, and the means of positives.
+    """Counts, means and summed squared deviations of symlog-transformed features, and the means of positives.
 
-    `fourths` are the sums of the squares of what the single points added to `squares`.
+    `fourths` are the sums of the squares of what single points added to `squares`.
     """
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class Moments:
         )
 
     def see(self, row: Matrix, weight: float, label: bool) -> None:
-        """Count a point as often as it weighs (Welford, Technometrics 4, 1962); a negative weight undoes that."""
+        """Count a point `weight` times (Welford, Technometrics 4, 1962); a negative weight undoes that."""
         present = ~np.isnan(row)
         self.counts, self.means, added = _moved(row, present, weight, self.counts, self.means)
         nothing = self.counts <= 0.0
@@ -39,12 +39,13 @@ class Moments:
             self.escalated_counts, self.escalated_means, _ = _moved(row, present, weight, *moments)
 
     def metric(self) -> Metric:
-        """Each feature's variance, and as weight the squared distance of the positives' mean from all, over that.
+        """Return each feature's variance and weight.
 
-        Without weights, features that have nothing to do with escalating would drown those that have. The weight of
-        one that few positives have shown is small, and so is that of one in which few points differ from all others:
-        their effective number is the squared sum of the squared deviations over the sum of their squares (Kish, Survey
-        Sampling, 1965). The mean of n positives is not known better than to 1 / n in variance.
+        A weight is the squared distance of the positives' mean from the overall mean, over the variance. Without
+        weights, features unrelated to escalation would outweigh the related ones. The weight is small for a feature
+        that few positives have, and for one in which few points differ from all others. The effective number of
+        differing points is the squared sum of the squared deviations over the sum of their squares (Kish, Survey
+        Sampling, 1965). The mean of n positives is uncertain by 1 / n in variance, which is added to the variance.
         """
         variances = np.where(self.counts > 1, self.squares / np.maximum(self.counts - 1.0, 1.0), 0.0)
         apart = self.escalated_means - self.means
@@ -54,13 +55,13 @@ class Moments:
         return Metric(variances, apart * apart / known * shares)
 
     def dump(self) -> dict[str, list[float]]:
-        """All of it as plain data, in the order of the features."""
+        """Return the full state as plain data, in the order of the features."""
         return {key: getattr(self, key).tolist() for key in KEYS}
 
     def load(self, state: dict[str, Any]) -> None:
-        """Become the moments that were dumped, by the names of their features.
+        """Restore dumped moments, matched by feature name.
 
-        A state of before 0.2 has no fourths: there every point counts as one that differs.
+        A state from before 0.2 has no fourths: there every point counts as one that differs.
         """
         for key in KEYS:
             if key in state:
@@ -70,7 +71,7 @@ class Moments:
 
 
 def _moved(row: Matrix, present: Matrix, weight: float, counts: Matrix, means: Matrix) -> tuple[Matrix, Matrix, Matrix]:
-    """Counts and means once a row counts `weight` more, and what it adds to the squares for each time it counts."""
+    """Return counts and means after counting a row `weight` times, and the squares it adds per unit of weight."""
     grown = np.maximum(counts + weight * present, 0.0)
     miss = np.where(present, row - means, 0.0)
     moved = np.where(grown > 0.0, means + miss * weight / np.where(grown > 0.0, grown, 1.0), 0.0)

@@ -1,11 +1,12 @@
-"""Exact nearest neighbours among two pools of exemplars, and what they say of a point.
+"""Exact nearest neighbours among two pools of exemplars, and a point's contrast between them.
 
-The distance of a point to an exemplar is the weighted mean of the squared differences in standard deviations, over
-the features that the point has. No feature differs by more than `FARTHEST`, and one that the exemplar lacks differs by
-that much. What the point lacks is left out, and so is a feature whose spread is not known or that has no weight.
+The distance of a point to an exemplar is the weighted mean of the squared differences in standard deviations, over the
+features that the point has. A feature's squared difference is at most `FARTHEST`, and exactly that if the exemplar
+lacks the feature. Features that the point lacks are left out, and so are features without a known spread or without
+weight.
 
 The contrast is log((o + NEAREST) / (e + NEAREST)), where e and o are the mean distances to the `k` nearest exemplars
-that escalated and that did not: the log ratio of two nearest-neighbour densities, but for a factor that is learnt.
+that escalated and that did not: the log ratio of two nearest-neighbour densities, up to a factor that is learnt.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ from detectors.base.vectors import Matrix
 from detectors.models.lookalike.exemplars import Exemplar, unpacked
 
 FARTHEST = 4.0
-"""The most a single feature may differ, squared: two standard deviations."""
+"""Upper bound on the squared difference of a single feature: two standard deviations."""
 NEAREST = 0.02
-"""Added to both distances: vectors that are all but equal to an exemplar are as like it as can be told."""
+"""Added to both distances: vectors almost equal to an exemplar count as equally close."""
 FLATTEST = 1e-6
-"""A variance below this is none: the feature is left out."""
+"""A variance below this counts as zero: the feature is left out."""
 _AT_ONCE = 8
 """Points compared at once: their differences stay in the processor's cache, which halves the time."""
 
@@ -33,16 +34,17 @@ Keys = NDArray[np.int64]
 
 
 class Metric(NamedTuple):
-    """What a difference in each feature counts for: its variance over all points, and a weight."""
+    """The distance metric: each feature's variance over all points, and its weight."""
 
     variances: Matrix
     weights: Matrix
 
 
 class Found(NamedTuple):
-    """One point's neighbours: each feature's part in the distances, shape (features, exemplars), and who is nearest.
+    """One point's neighbours: features' parts in the distances, shape (features, exemplars), and nearest exemplars.
 
-    `escalated` and `ordinary` are the numbers of the nearest exemplars, nearest first; `distances` has one of each.
+    `escalated` and `ordinary` are the indices of the nearest exemplars, nearest first; `distances` has one value per
+    exemplar.
     """
 
     parts: Matrix
@@ -52,15 +54,15 @@ class Found(NamedTuple):
 
 
 class Neighbours:
-    """Two pools to look points up in: those who escalated, and the ordinary. Points are squashed columns.
+    """A nearest-neighbour index of two pools: exemplars that escalated, and ordinary ones.
 
-    Columns have the shape (features, points).
+    Points are symlog-transformed columns, shape (features, points).
     """
 
     def __init__(self, escalated: list[Exemplar], ordinary: list[Exemplar], metric: Metric, k: int) -> None:
         self.exemplars = [*escalated, *ordinary]
         self._split, self._k = len(escalated), k
-        # features that count for nothing are not even subtracted
+        # features without weight or spread need no subtraction
         self._counts = np.flatnonzero((metric.variances >= FLATTEST) & (metric.weights > 0.0))
         self._scale = 1.0 / np.sqrt(metric.variances[self._counts])[:, None]
         self._weights = metric.weights[self._counts, None]
@@ -71,14 +73,14 @@ class Neighbours:
 
     @property
     def enough(self) -> bool:
-        """Whether both pools hold `k` exemplars: nothing can be said of a point otherwise."""
+        """Return whether both pools hold `k` exemplars; a point cannot be scored otherwise."""
         return min(self._split, len(self.exemplars) - self._split) >= self._k
 
     def contrasts(self, columns: Matrix, users: Keys | None, before: int | None = None) -> Matrix:
-        """The contrast of every point; NaN where a pool has nobody left for it.
+        """Return the contrast of every point; NaN where a pool has no exemplar that may be compared with it.
 
-        A user is not compared with exemplars of their own, where `users` are given, and none is looked at whose
-        outcome was not known before the time `before`. A point's bits do not depend on the points beside it.
+        With `users`, no user is compared with their own exemplars. With `before` (ms), only exemplars whose outcome was
+        known before that time are used. A point's contrast is bitwise independent of the other points.
         """
         columns, points = columns[self._counts], columns.shape[1]
         contrasts = np.empty(points)
@@ -92,7 +94,7 @@ class Neighbours:
         return contrasts
 
     def find(self, column: Matrix, user: int | None) -> Found:
-        """The neighbours of one point, given as a column; none of the user's own."""
+        """Return the neighbours of one point, given as a column, without the user's own exemplars."""
         counting = self._parts(column[self._counts], np.empty((len(self._counts), 1, len(self.exemplars))))
         parts = np.zeros((len(column), len(self.exemplars)))
         parts[self._counts] = counting[:, 0]
@@ -103,7 +105,7 @@ class Neighbours:
         return Found(parts, distances[0], escalated, [n for n in order if n >= self._split][: self._k])
 
     def _parts(self, columns: Matrix, parts: Matrix) -> Matrix:
-        """Each feature's part in the distances, written into `parts`, shape (features, points, exemplars)."""
+        """Write each feature's part in the distances into `parts`, shape (features, points, exemplars); return it."""
         absent = np.isnan(columns)
         shares = np.where(absent, 0.0, self._weights)
         total = ordered_sum(shares)
@@ -111,7 +113,7 @@ class Neighbours:
         points = np.where(absent, 0.0, columns) * self._scale
         np.subtract(points[:, :, None], self._columns[:, None, :], out=parts)
         np.multiply(parts, parts, out=parts)
-        np.fmin(parts, FARTHEST, out=parts)  # of NaN, which the exemplar lacks, and a number the number
+        np.fmin(parts, FARTHEST, out=parts)  # NaN, where the exemplar lacks the feature, becomes FARTHEST
         np.multiply(parts, shares[:, :, None], out=parts)
         return parts
 
@@ -122,7 +124,7 @@ class Neighbours:
             distances[:, self._known_at >= before] = np.inf
 
     def _nearest(self, distances: Matrix) -> Matrix:
-        """The mean of the `k` smallest of each row that are there at all; NaN where none is."""
+        """Return the mean of the at most `k` smallest finite values of each row; NaN where there is none."""
         nearest = np.sort(distances, axis=1)[:, : self._k]
         there = np.isfinite(nearest)
         count = np.add.reduce(there, axis=1, dtype=np.int64)

@@ -1,4 +1,4 @@
-"""A challenger of another family: Gaussian naive Bayes, which knows each feature's spread but no interplay."""
+"""A challenger of another family: Gaussian naive Bayes, which models each feature's spread but no interactions."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from detectors.models.version import LinearTerms, aligned
 FAMILY = "gaussian_naive_bayes"
 MOMENTS = ("counts", "means", "squares", "fourths")
 KEYS = {False: "negative", True: "positive"}
-"""By label, what a class is called in a dump."""
+"""The name of a class in a dump, by label."""
 
 
 class Bayes:
     """River's `GaussianNB`; log-odds = prior log-odds + sum of per-feature log-likelihood ratios.
 
-    A feature has the more of its say the more examples differ in it. Examples count as often as they weigh, positives
-    without class weight: a generative model needs none. The moments are kept as packed numbers, and come out as
-    River's; `river` gives them to River.
+    A feature's ratio has more weight the more examples differ in it. Examples count as often as their weight; positives
+    have no class weight, because a generative model needs none. The moments are stored as packed numbers and equal
+    River's; `river` exports them to River.
     """
 
     family = FAMILY
@@ -40,16 +40,16 @@ class Bayes:
         self._classes = {label: Gaussians(len(NAMES)) for label in self._counts}
 
     def class_weight(self, _asked: float) -> float:
-        """What a positive weighs against a negative in what this model learns: the same."""
+        """Return 1.0: a positive weighs the same as a negative in learning."""
         return 1.0
 
     def score_one(self, row: Row, _example: Example) -> float:
-        """Log-odds of an example's row, as a version made now would give them."""
+        """Return the log-odds of an example's row as a version made now would."""
         prior = _prior(self._counts[True], self._counts[False])
         return log_odds(row, self._classes[False], self._classes[True], prior)
 
     def learn_one(self, row: Row, example: Example) -> None:
-        """Learn one example as often as it weighs; with a negative weight, take it back as often, exactly."""
+        """Count one example with its weight; a negative weight undoes that exactly."""
         label, weight = example.label, example.weight
         self._counts[label] = max(self._counts[label] + weight, 0.0)
         if weight > 0:
@@ -58,7 +58,7 @@ class Bayes:
             self._classes[label].take_back(row, -weight)
 
     def dump(self) -> dict[str, Any]:
-        """Class counts, and each class's moments of every feature, as plain data."""
+        """Return class counts, and each class's moments of every feature, as plain data."""
         places = [place for place in BY_NAME if any(one.met[place] for one in self._classes.values())]
         state: dict[str, Any] = {"features": [NAMES[place] for place in places]}
         for label, key in KEYS.items():
@@ -71,7 +71,7 @@ class Bayes:
         return state
 
     def load(self, state: dict[str, Any]) -> None:
-        """Become the model that was dumped; a feature that is declared no more is left out."""
+        """Replace the model's state with a dumped one; features that are no longer declared are left out."""
         for label, key in KEYS.items():
             self._counts[label] = float(state[f"{key}_count"])
             one = self._classes[label] = Gaussians(len(NAMES))
@@ -83,7 +83,7 @@ class Bayes:
                         numbers[place] = float(number)
 
     def river(self) -> naive_bayes.GaussianNB:
-        """River's own model with what this one knows, which would learn on just as it does."""
+        """Return an equivalent model of River's, which would continue to learn identically."""
         make: Callable[[], naive_bayes.GaussianNB] = naive_bayes.GaussianNB  # River annotates only part of its classes
         from_moments: Callable[..., Any] = proba.Gaussian._from_state  # noqa: SLF001 - River's own constructor from moments
         model, state = make(), self.dump()
@@ -98,14 +98,14 @@ class Bayes:
 
     @staticmethod
     def terms(state: dict[str, Any], names: tuple[str, ...]) -> LinearTerms:
-        """Per-feature log-likelihood ratios of a dumped model over all declared features."""
+        """Return a dumped model's scoring terms: log-likelihood ratios of the features `names`."""
         moments = {}
         for key in KEYS.values():
             numbers = {what: _moment(state, key, what) for what in MOMENTS}
             known = {"features": state["features"], **numbers}
             moments[key] = [aligned(names, known, what, 0.0) for what in MOMENTS]
         speak = np.minimum(moments["negative"][0], moments["positive"][0]) >= 2
-        # one at a time, as when it is learnt
+        # one feature at a time, as in `log_odds`
         pairs = zip(speak.tolist(), *moments["negative"], *moments["positive"], strict=True)
         share = np.array([say(*pair) if speaks else 0.0 for speaks, *pair in pairs])[:, None]
         (mean0, var0), (mean1, var1) = (_spread(*one) for one in moments.values())
@@ -121,9 +121,9 @@ class Bayes:
 
 
 def _moment(state: dict[str, Any], key: str, what: str) -> list[float]:
-    """One moment of every feature in a class of a dumped model.
+    """Return one moment of every feature in a class of a dumped model.
 
-    Versions of before 0.2 have no fourths: there every example counts as one that differs.
+    Versions before 0.2 have no fourths: there every example counts as one that differs.
     """
     if (known := state.get(f"{key}_{what}")) is not None:
         return list(known)
@@ -132,7 +132,10 @@ def _moment(state: dict[str, Any], key: str, what: str) -> list[float]:
 
 
 def _spread(counts: Matrix, means: Matrix, squares: Matrix, _fourths: Matrix) -> tuple[Matrix, Matrix]:
-    """Means and variances as columns; squares may be below zero by rounding where something was taken back."""
+    """Return means and variances as columns.
+
+    Squares may be below zero by rounding where an example was undone; they count as zero.
+    """
     variances = np.maximum(squares, 0.0) / np.maximum(counts - 1.0, 1.0)
     return means[:, None], variances[:, None] + NARROWEST
 

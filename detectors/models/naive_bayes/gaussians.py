@@ -1,7 +1,7 @@
-"""A normal distribution for every feature in one class, on packed numbers.
+"""Normal distributions of every feature in one class, on packed numbers.
 
-The operations, and their order, are those of River 0.26's `Gaussian`, which `GaussianNB` keeps for every class and
-feature, so that every moment comes out as River would have it, to the last bit, for a fiftieth of the time.
+The operations and their order are those of River 0.26's `Gaussian`, which `GaussianNB` keeps for every class and
+feature. Every moment therefore equals River's to the last bit, for a fiftieth of the time.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from detectors.base.elementary import log
 from detectors.base.vectors import Row
 
 NARROWEST: Final = 0.01
-"""Added to every variance, so that a feature seen constant in one class cannot decide alone."""
+"""Added to every variance, so that a feature that is constant in one class cannot decide alone."""
 LOUDEST: Final = 3.0
-"""A single feature's contribution in log-odds is kept within this, because features are far from independent."""
+"""Bound on a single feature's contribution in log-odds, because features are far from independent."""
 FEW: Final = 10.0
-"""Once so many examples differ in a feature, it has half of its say."""
+"""Number of differing examples at which a feature has half of its weight."""
 
 
 @final
 class Gaussians:
-    """How often every value of a row was there, its mean, and its summed squared deviations from that (Welford).
+    """Count, mean and summed squared deviations (Welford) of every value of a row.
 
-    `fourths` are the sums of the squares of what the single examples added to `squares`. `met` is whether River would
-    know of a value: it also does if it was only ever taken back.
+    `fourths` are the sums of the squares of what single examples added to `squares`. `met` is whether River would have
+    an entry for a value, which it also has if the value was only ever undone.
     """
 
     __slots__ = ("counts", "fourths", "means", "met", "squares")
@@ -40,11 +40,11 @@ class Gaussians:
         self.met = [False] * places
 
     def learn(self, row: Row, weight: float) -> None:
-        """Count what is there of a row, `weight` times."""
+        """Count the present values of a row `weight` times."""
         counts, means, squares, fourths, met = self.counts, self.means, self.squares, self.fourths, self.met
         for at in range(len(row)):
             value = row[at]
-            if value == value:  # noqa: PLR0124 - all but NaN equal themselves
+            if value == value:  # noqa: PLR0124 - only NaN differs from itself
                 count = counts[at] + weight
                 counts[at] = count
                 before = means[at]
@@ -56,7 +56,7 @@ class Gaussians:
                 met[at] = True
 
     def take_back(self, row: Row, weight: float) -> None:
-        """Undo that a row was counted `weight` times; nothing is left where no more was counted."""
+        """Undo counting a row `weight` times; moments become zero where the count does not stay above zero."""
         counts, means, squares, fourths = self.counts, self.means, self.squares, self.fourths
         for at in range(len(row)):
             value = row[at]
@@ -76,9 +76,9 @@ class Gaussians:
 
 
 def log_odds(row: Row, negatives: Gaussians, positives: Gaussians, prior: float) -> float:
-    """A prior's log-odds and each value's log-likelihood ratio; changes nothing.
+    """Return the prior's log-odds plus each value's log-likelihood ratio; state does not change.
 
-    A value speaks once it was seen twice in both classes, and the louder the more examples differ in it.
+    A value contributes once it was seen twice in both classes, and more the more examples differ in it.
     """
     found = prior
     for at in range(len(row)):
@@ -111,11 +111,11 @@ def say(
     squares1: float,
     fourths1: float,
 ) -> float:
-    """How much of its say a feature has, from none to all: that of n examples that differ is n / (n + FEW).
+    """Return a feature's weight, from 0 to 1: n / (n + FEW) for n examples that differ.
 
-    How many differ is the effective number of the squared deviations from the mean of both classes (Kish, Survey
-    Sampling, 1965): their sum squared over the sum of their squares. It is 1 where a single example differs from all
-    others, however many those are and however far it is away.
+    n is the effective number of the squared deviations from the mean of both classes (Kish, Survey Sampling, 1965):
+    their sum squared over the sum of their squares. It is 1 where a single example differs from all others, regardless
+    of how many those are and how far away it is.
     """
     mean = (count0 * mean0 + count1 * mean1) / (count0 + count1)
     apart0, apart1 = (mean0 - mean) * (mean0 - mean), (mean1 - mean) * (mean1 - mean)

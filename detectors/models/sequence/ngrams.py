@@ -1,4 +1,4 @@
-"""A challenger over the order of events: n-grams of tokens, each judged against its shorter form."""
+"""A challenger that uses the order of events: n-grams of tokens, each with its shorter form as its prior."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from detectors.models.version import LinearTerms
 
 FAMILY = "token_ngrams"
 MOST = 1_024
-"""N-grams a model remembers. Beyond them the rarest are forgotten, until they come again."""
+"""Maximum number of stored n-grams. Beyond it the rarest are dropped, until they occur again."""
 FORGOTTEN = MOST // 32
-"""How many are forgotten at once, so that looking for the rarest costs little."""
+"""Number of n-grams dropped at once, so that the search for the rarest costs little."""
 DOUBT = 8.0
-"""Positives that an n-gram's rate is drawn towards its shorter form's by: with fewer it hardly speaks for itself."""
+"""Strength of the prior in positives: with fewer, an n-gram's ratio stays close to its shorter form's."""
 
 
 class Sequence:
-    """A variable-order Markov model's likelihood ratio of escalating against other users, given the latest events.
+    """A variable-order Markov model: the likelihood ratio of escalating users to others, given the latest events.
 
-    With positives and negatives of the whole, and of the n-gram of the latest n tokens,
+    With positives and negatives in total, and of the n-gram of the latest n tokens,
 
         ratio_0 = positives / negatives
         ratio_n = (positives_n + DOUBT) / (negatives_n + DOUBT / ratio_(n-1))
 
-    which is the mean of a gamma posterior whose prior has its mean at the shorter form's ratio. Log-odds are the
-    logarithm of the longest one's ratio. An n-gram that is not remembered says what its shorter form says.
+    where ratio_n is the mean of a gamma posterior whose prior has its mean at the shorter form's ratio. Log-odds are
+    the logarithm of the longest n-gram's ratio. An n-gram that is not stored has the ratio of its shorter form.
 
-    N-grams are remembered by their code and not by a hash, so that none speaks for another that fell into the same
-    bucket. Positives are counted without class weight: a generative model needs none.
+    N-grams are stored by their code and not by a hash, so that no two n-grams share a bucket. Positives are counted
+    without class weight: a generative model needs none.
     """
 
     family = FAMILY
@@ -50,11 +50,11 @@ class Sequence:
         self.seen: dict[int, list[float]] = {}
 
     def class_weight(self, _asked: float) -> float:
-        """What a positive weighs against a negative in what this model learns: the same."""
+        """Return 1.0: a positive weighs the same as a negative in learning."""
         return 1.0
 
     def score_one(self, row: Row, _example: Example) -> float:
-        """Log-odds of an example's trail, as a version made now would give them."""
+        """Return the log-odds of an example's recent tokens as a version made now would."""
         ratio = max(self.positives, 1.0) / max(self.negatives, 1.0)
         for trail in _trails(row):
             for code in _ngrams(trail):
@@ -63,7 +63,7 @@ class Sequence:
         return log(ratio)
 
     def learn_one(self, row: Row, example: Example) -> None:
-        """Learn one example; with a negative weight, take one back, exactly as long as its n-grams are remembered."""
+        """Learn one example; a negative weight undoes one, exactly if its n-grams are still stored."""
         label, weight = example.label, example.weight
         if label:
             self.positives = max(self.positives + weight, 0.0)
@@ -82,7 +82,7 @@ class Sequence:
                 counts[side] = max(counts[side] + weight, 0.0)
 
     def dump(self) -> dict[str, Any]:
-        """Positives and negatives by weight, of the whole and of every n-gram remembered, as plain data."""
+        """Return weighted counts of positives and negatives, in total and of every stored n-gram, as plain data."""
         return {
             "positives": self.positives,
             "negatives": self.negatives,
@@ -92,17 +92,17 @@ class Sequence:
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        """Become the model that was dumped."""
+        """Replace the model's state with a dumped one."""
         self.positives, self.negatives = state["positives"], state["negatives"]
         counts = zip(state["code_positives"], state["code_negatives"], strict=True)
         self.seen = dict(zip(state["codes"], map(list, counts), strict=True))
 
     @staticmethod
     def terms(state: dict[str, Any], _names: tuple[str, ...]) -> LinearTerms:
-        """What a dumped model says of a trail, against what it says of anybody."""
+        """Return a dumped model's scoring terms: the overall ratio, and that of recent tokens relative to it."""
         whole = max(state["positives"], 1.0) / max(state["negatives"], 1.0)
         order = np.argsort(state["codes"])
-        known = np.append(np.array(state["codes"], dtype=np.int64)[order], -1)  # the last one equals no code
+        known = np.append(np.array(state["codes"], dtype=np.int64)[order], -1)  # -1 equals no code
         positives, negatives = (
             np.append(np.array(state[f"code_{side}"], dtype=np.float64)[order], 0.0)
             for side in ("positives", "negatives")
@@ -123,12 +123,12 @@ class Sequence:
 
 
 def _trails(row: Row) -> list[int]:
-    """The trails that are there, as codes."""
+    """Return the codes of the recent tokens that are present in a row."""
     return [int(trail) for trail in row[len(NUMBERS) :] if not isnan(trail)]
 
 
 def _ngrams(trail: int) -> Iterator[int]:
-    """The codes of a trail's n-grams that end with its latest token, the shortest first."""
+    """Yield the codes of the n-grams that end with the latest token, the shortest first."""
     mask = 0
     while mask < trail:
         mask = mask << 8 | 255
@@ -136,6 +136,6 @@ def _ngrams(trail: int) -> Iterator[int]:
 
 
 def _forget(seen: dict[int, list[float]]) -> None:
-    """Drop the rarest n-grams, of equally rare ones those that came first."""
+    """Drop the `FORGOTTEN` rarest n-grams; of equally rare ones, those stored first."""
     for code in sorted(seen, key=lambda code: seen[code][0] + seen[code][1])[:FORGOTTEN]:
         del seen[code]

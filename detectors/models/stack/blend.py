@@ -1,4 +1,4 @@
-"""A dumped stack at work: its members' log-odds weighed, and what each feature adds to that through all of them."""
+"""Scoring with a dumped stack: the weighted sum of its members' log-odds, and each feature's contribution to it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from schemas.records.decisions import Exemplar
 
 
 class Member(NamedTuple):
-    """A member at work: the rows of the columns that it reads, and what its log-odds are weighed with.
+    """A member in scoring: its terms, the rows of the columns it reads, its weight and the moments of its log-odds.
 
-    It adds its weight times its standardised log-odds: how many standard deviations (`spread`) from the mean, bounded.
+    It contributes its weight times its standardised log-odds: the number of standard deviations (`spread`) from the
+    mean, bounded.
     """
 
     terms: Terms
@@ -28,12 +29,15 @@ class Member(NamedTuple):
     spread: float
 
     def standard(self, logits: Matrix) -> Matrix:
-        """Standardised log-odds."""
+        """Return standardised log-odds, clipped to at most `FARTHEST` from zero."""
         bounded: Matrix = np.minimum(np.maximum((logits - self.mean) / self.spread, -FARTHEST), FARTHEST)
         return bounded
 
     def slope(self, logit: float, moved: float) -> float:
-        """Return the scale that makes contributions totalling `moved` add up to `logit`."""
+        """Return the factor from the member's own contributions to its contributions to the blend.
+
+        `logit` is the member's log-odds, and `moved` the total of its own contributions.
+        """
         before, after = ((one - self.mean) / self.spread for one in (logit - moved, logit))
         if max(abs(before), abs(after)) <= FARTHEST or not moved:
             return self.weight / self.spread
@@ -42,18 +46,18 @@ class Member(NamedTuple):
 
 
 class Blend(NamedTuple):
-    """Log-odds = intercept + sum of what the members add, scaled up for those that say nothing of a point."""
+    """Log-odds = intercept + sum of the members' contributions, scaled up if some members cannot score a point."""
 
     intercept: float
     members: tuple[Member, ...]
 
     @property
     def ready(self) -> bool:
-        """Whether any member is."""
+        """Return whether any member is ready."""
         return any(member.terms.ready for member in self.members)
 
     def logits(self, columns: Matrix, users: Sequence[str]) -> Matrix:
-        """Log-odds of columns, shape (features, points); NaN where no member says anything."""
+        """Return the log-odds of columns, shape (features, points); NaN where no member can score a point."""
         total, said, anybody = np.zeros(columns.shape[1]), np.zeros(columns.shape[1]), np.zeros(columns.shape[1], bool)
         for member in self.members:
             if member.terms.ready:
@@ -65,7 +69,7 @@ class Blend(NamedTuple):
         return np.where(anybody, self.intercept + self._scaled(said) * total, np.nan)
 
     def contributions(self, column: Matrix, user: str | None) -> Matrix:
-        """What each feature of a single point adds, through all members that say something of it."""
+        """Return each feature's contribution for a single point, through all members that can score it."""
         users = () if user is None else (user,)
         added, said = np.zeros(len(column)), 0.0
         for member in self.members:
@@ -78,14 +82,14 @@ class Blend(NamedTuple):
         return scaled
 
     def exemplars(self, column: Matrix, user: str | None, most: int) -> tuple[Exemplar, ...]:
-        """Those of the first member that keeps any."""
+        """Return the exemplars of the first ready member that has any."""
         found = (
             member.terms.exemplars(column[member.rows], user, most) for member in self.members if member.terms.ready
         )
         return next(filter(None, found), ())
 
     def _scaled(self, said: Matrix) -> Matrix:
-        """The sum of all weights over the sum of those of the members that speak; 1 where these weigh nothing."""
+        """Return the sum of all weights over `said`, the weights of members that can score; 1 where `said` is 0."""
         whole = 0.0
         for member in self.members:
             whole += member.weight

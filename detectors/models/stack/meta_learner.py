@@ -1,12 +1,12 @@
-"""How a stack weighs its members: logistic regression on their standardised log-odds, learnt one example at a time.
+"""A stack's meta-learner: logistic regression on the members' standardised log-odds, one example at a time.
 
     log-odds = intercept + sum of weight * (member's log-odds - their mean) / their standard deviation
 
-Weights and intercept begin with the plain mean of the members and no intercept, with the variance `DOUBT`. No weight is
-less than zero: a member that says the opposite of the truth is left out, not believed the other way round.
+The weights begin with the plain mean of the members and the intercept with zero, each with the variance `DOUBT`. No
+weight is less than zero: a member whose log-odds contradict the labels is left out, not inverted.
 
-A member that says nothing of an example is left out of it, and the weights of the others are scaled so that their sum
-stays.
+A member that cannot score an example is left out of it, and the weights of the others are scaled so that their sum
+stays the same.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from typing import Any
 from detectors.models.posterior import Posterior
 
 DOUBT = 0.3
-"""Variance of each weight and of the intercept around where they begin."""
+"""Initial variance of each weight and of the intercept."""
 NARROWEST = 0.25
-"""A standard deviation counts as at least this: a member that says nearly the same of everybody is not made loud."""
+"""Lower bound on a standard deviation: nearly constant log-odds of a member are not amplified."""
 FARTHEST = 8.0
-"""Standardised log-odds are bounded to this, in learning and in scoring alike."""
+"""Bound on standardised log-odds, in learning and scoring alike."""
 KEYS = ("counts", "means", "squares", "weights", "covariance")
 
 
 class Weighing(Posterior):
-    """Moments of every member's log-odds, and the posterior of their weights with the intercept's behind them.
+    """Moments of every member's log-odds, and the posterior of their weights, with the intercept last.
 
-    A variance counts as if one more log-odds had been seen, a whole unit from the mean.
+    A variance includes one virtual log-odds value, one unit from the mean.
     """
 
     def __init__(self, members: int) -> None:
@@ -38,13 +38,13 @@ class Weighing(Posterior):
         self.squares = [0.0] * members
 
     def score(self, logits: list[float]) -> float:
-        """Log-odds of what the members say, NaN where one says nothing; NaN where none says anything."""
+        """Return the combined log-odds; members with NaN are left out, and the result is NaN if all are."""
         return nan if all(map(isnan, logits)) else self.log_odds(self._inputs(logits))
 
     def learn(self, logits: list[float], label: bool, weight: float) -> None:
-        """Learn from what members said of an example that they had not learnt; a negative weight takes back.
+        """Learn from the members' log-odds of an example that they had not learnt; a negative weight undoes one.
 
-        What is taken back leaves no doubt behind: covariance and moments stay.
+        Undoing changes the weights only: covariance and moments stay.
         """
         if all(map(isnan, logits)):
             return
@@ -54,7 +54,7 @@ class Weighing(Posterior):
             self._see(logits, weight)
 
     def _inputs(self, logits: list[float]) -> list[float]:
-        """What the weights are multiplied with; zero for a member that says nothing, one for the intercept."""
+        """Return the regression's inputs: 0 for a member without log-odds, 1 for the intercept."""
         weights = self.weights[:-1]
         whole = said = 0.0
         for weight, logit in zip(weights, logits, strict=True):
@@ -65,7 +65,7 @@ class Weighing(Posterior):
         return [*(0.0 if isnan(one) else more * standard(one, mean, spread) for one, mean, spread in moments), 1.0]
 
     def _see(self, logits: list[float], weight: float) -> None:
-        """Welford's update (Technometrics 4, 1962) by every member that said something, as often as it weighs."""
+        """Update the moments of every member with log-odds, `weight` times (Welford, Technometrics 4, 1962)."""
         for number, logit in enumerate(logits):
             if not isnan(logit):
                 before = logit - self.means[number]
@@ -74,21 +74,21 @@ class Weighing(Posterior):
                 self.squares[number] += weight * before * (logit - self.means[number])
 
     def dump(self) -> dict[str, Any]:
-        """All of it as plain data."""
+        """Return the full state as plain data."""
         return {key: getattr(self, key) for key in KEYS}
 
     def load(self, state: dict[str, Any]) -> None:
-        """Become what was dumped."""
+        """Restore a dumped state."""
         for key in KEYS:
             setattr(self, key, state[key])
 
 
 def spreads(counts: list[float], squares: list[float]) -> list[float]:
-    """Standard deviations from counts and summed squared deviations; one where nothing was seen."""
+    """Return standard deviations, at least `NARROWEST`, from counts and summed squared deviations; 1 without data."""
     moments = zip(counts, squares, strict=True)
     return [max(sqrt((1.0 + square) / (1.0 + count)), NARROWEST) for count, square in moments]
 
 
 def standard(logit: float, mean: float, spread: float) -> float:
-    """Standardised log-odds, within `FARTHEST` of zero."""
+    """Return standardised log-odds, clipped to at most `FARTHEST` from zero."""
     return max(-FARTHEST, min(FARTHEST, (logit - mean) / spread))

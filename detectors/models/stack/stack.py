@@ -1,4 +1,4 @@
-"""Stacking: other models side by side, and how to weigh them (Wolpert, Neural Networks 5, 1992)."""
+"""Stacking: several models, and a meta-learner that weights them (Wolpert, Neural Networks 5, 1992)."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ FAMILY = "stack"
 
 
 class Stack:
-    """Members that learn every example as they would alone; log-odds = intercept + weighed sum of theirs, standardised.
+    """Members that learn as they would alone; log-odds = intercept + weighted sum of their standardised log-odds.
 
-    The weights are learnt from what each member says of an example before it learns it. Positives weigh for the members
-    what each asks for, and for the weights no more than negatives: the log-odds are of that, whatever the members' own
-    class weights.
+    The weights are learnt from each member's log-odds of an example before the member learns it. Members learn
+    positives with their own class weights. The meta-learner weighs positives and negatives equally, so the stack's
+    log-odds are without class weight, whatever the members use.
     """
 
     family = FAMILY
@@ -38,15 +38,15 @@ class Stack:
         self._weighing = Weighing(len(members))
 
     def class_weight(self, _asked: float) -> float:
-        """What a positive weighs against a negative in what this model learns: the same."""
+        """Return 1.0: a positive weighs the same as a negative in learning."""
         return 1.0
 
     def score_one(self, row: Row, example: Example) -> float:
-        """Log-odds of an example, as a version made now would give them; NaN where no member says anything."""
+        """Return an example's log-odds as a version made now would; NaN if no member can score it."""
         return self._weighing.score([member.score_one(reader.of(row), example) for member, reader in self._pupils])
 
     def learn_one(self, row: Row, example: Example) -> None:
-        """Learn one example; with a negative weight, take one back."""
+        """Learn one example; a negative weight undoes one."""
         pupils = [(member, reader.of(row)) for member, reader in self._pupils]
         said = [member.score_one(given, example) for member, given in pupils]
         self._weighing.learn(said, example.label, example.weight)
@@ -54,21 +54,21 @@ class Stack:
             member.learn_one(given, weighed(example, member.class_weight(self._positive_weight)))
 
     def advance(self, now: int) -> bool:
-        """Tell the members that keep examples what time it is (ms); whether that changes what any of them scores."""
+        """Advance members that store examples to `now` (ms); return whether any member's scores change."""
         changed = [member.advance(now) for member in self._remembering]
         return any(changed)
 
     def forget(self, user_id: str) -> bool:
-        """Have the members that keep examples let go of a user's; whether there were any."""
+        """Erase a user from members that store examples; return whether any published state changes."""
         changed = [member.forget(user_id) for member in self._remembering]
         return any(changed)
 
     def dump(self) -> dict[str, Any]:
-        """The members by name, each with its family, what it reads and its own state, and how they are weighed."""
+        """Return the members by name, each with family, features and state, and the meta-learner's state."""
         return self._document({name: member.dump() for name, member in self._members.items()})
 
     def publish(self) -> dict[str, Any]:
-        """The same with no more of the members than they would publish."""
+        """Return the same document with only the published state of each member."""
         return self._document({name: publish() for name, publish in self._publish.items()})
 
     def _document(self, models: dict[str, dict[str, Any]]) -> dict[str, Any]:
@@ -79,14 +79,14 @@ class Stack:
         return {"members": members, **self._weighing.dump()}
 
     def load(self, state: dict[str, Any]) -> None:
-        """Become the model that was dumped."""
+        """Replace the model's state with a dumped one."""
         for name, member in self._members.items():
             member.load(state["members"][name]["model"])
         self._weighing.load(state)
 
 
 def terms_among(families: Mapping[str, Family], state: dict[str, Any], names: tuple[str, ...]) -> Blend:
-    """A dumped stack at work on columns of the features `names`, its members each of one of the `families`."""
+    """Return a dumped stack's blend on columns of the features `names`; its members are of the `families`."""
     *weights, intercept = state["weights"]
     moments = zip(weights, state["means"], spreads(state["counts"], state["squares"]), strict=True)
     members = []

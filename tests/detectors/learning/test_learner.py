@@ -89,6 +89,14 @@ def test_in_order_gives_every_lesson_once_and_in_its_place(rng: random.Random, p
     assert len(out) == len(lessons)
 
 
+def test_an_event_that_comes_twice_does_not_take_the_place_of_another() -> None:
+    """The one that is still missing is learnt when it comes."""
+    order, first, second = InOrder(), empty(0, 0), empty(0, 1)
+    assert order.take([first, first]) == [first]
+    assert order.take([second]) == [second]
+    assert order.following == {0: 2}
+
+
 @pytest.mark.parametrize("name", MODELS)
 @settings(LAWFUL, max_examples=12)
 @given(rng=rngs)

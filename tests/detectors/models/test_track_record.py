@@ -187,6 +187,19 @@ def test_a_record_that_is_stored_and_loaded_goes_on_as_if_it_had_not_been(
     assert straight.state() == stored.state()
 
 
+def test_a_state_replaces_all_that_a_record_held() -> None:
+    """A model that is learnt anew has no warnings, and none of those that the model before it gave matures later."""
+    record, new = TrackRecord(PROMISED), TrackRecord(PROMISED)
+    empty = record.state()
+    record.see("ann", 10, 0.9)
+    record.restore(empty)
+    for one in (record, new):
+        one.see("bob", 20, 0.9)
+        one.settle(10 * HORIZON)
+    assert record.state() == new.state()
+    assert record.document() == new.document()
+
+
 def test_what_a_record_holds_of_users_goes_when_it_has_matured() -> None:
     """Memory is that of the last horizon, not of all time."""
     record = TrackRecord(PROMISED)
