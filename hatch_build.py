@@ -1,6 +1,7 @@
-"""Compiles the modules that every event passes through, where there is a C compiler; without one they stay Python.
+"""Build hook that compiles the modules on the path of every event with mypyc, if there is a C compiler.
 
-The source is the same either way, and so is every result. `FOREWARN_COMPILE=0` leaves them as they are.
+Without a compiler they stay Python, with the same source and the same results. `FOREWARN_COMPILE=0` disables
+compilation.
 """
 
 from __future__ import annotations
@@ -52,35 +53,38 @@ FOLDERS = (
     "detectors/profiles",
     "schemas/records",
 )
-"""Where whatever the compiled modules import of ours lies."""
+"""Folders of the project's modules that the compiled modules import."""
 GROUP = "forewarn"
-"""What the shared library that holds the code of all of them is called."""
+"""Name of the shared library that contains the code of all compiled modules."""
 SWITCH = "FOREWARN_COMPILE"
 FLAGS = ("-ffp-contract=off", "-fno-semantic-interposition")
-"""No multiplication is fused with an addition, so that every processor gives the sums that Python does; and functions
-may be put into each other, because nobody replaces one of them in a loaded library."""
+"""Flags of the C compiler.
+
+No multiplication is fused with an addition, so that every processor gives the same sums as Python. Functions may be
+inlined into each other, because nothing replaces a function of the loaded library.
+"""
 
 
 def libraries(root: Path) -> list[Path]:
-    """Where the compiled modules and their shared library are put: beside the sources, and in the root."""
+    """Return the paths of the shared library, in the root, and of the compiled modules, beside their sources."""
     suffix = sysconfig.get_config_var("EXT_SUFFIX")
     return [root / f"{GROUP}__mypyc{suffix}", *((root / module).with_suffix(suffix) for module in MODULES)]
 
 
 def compiled(root: Path) -> set[Path]:
-    """The compiled modules that there are, for whatever Python and of whatever list they were made."""
+    """Return all existing compiled modules, for any Python version and from any list of modules."""
     folders = [root / package for package in ("schemas", "detectors", "evaluation", "dataflows", "forewarn")]
     return {*root.glob(f"{GROUP}__mypyc.*.so"), *(found for folder in folders for found in folder.rglob("*.so"))}
 
 
 def sources(root: Path) -> list[Path]:
-    """What goes into the compiled modules: themselves, this file, and whatever they import of ours."""
+    """Return the sources of the compiled modules: the modules, the project's modules they import, and this file."""
     found = {file for folder in FOLDERS for file in (root / folder).glob("*.py")}
     return [*found, *({root / module for module in MODULES} - found), root / "hatch_build.py"]
 
 
 def stale(root: Path) -> bool:
-    """Whether there are compiled modules, and others than those that compiling the sources now would give."""
+    """Return whether compiled modules exist but are incomplete, superfluous or older than the sources."""
     there = compiled(root)
     if not there:
         return False
@@ -89,13 +93,13 @@ def stale(root: Path) -> bool:
 
 
 def remove(root: Path) -> None:
-    """Take the compiled modules away."""
+    """Delete all compiled modules."""
     for library in compiled(root):
         library.unlink()
 
 
 def compile_modules(root: Path) -> bool:
-    """Compile what is not compiled yet, or in another state; whether it is compiled now."""
+    """Compile the modules unless they are compiled and current; return whether they are compiled now."""
     if os.environ.get(SWITCH) == "0":
         remove(root)
         return False
@@ -118,7 +122,7 @@ def compile_modules(root: Path) -> bool:
 
 
 def _build(root: Path, folder: Path) -> None:
-    """Make the libraries in a folder, and move them to their places."""
+    """Build the libraries in a folder, and move them to their places."""
     from mypyc.build import mypycify  # noqa: PLC0415 - only where there is something to compile
     from setuptools import Distribution  # noqa: PLC0415
     from setuptools.command.build_ext import build_ext  # noqa: PLC0415
@@ -137,17 +141,17 @@ def _build(root: Path, folder: Path) -> None:
     build.ensure_finalized()
     build.run()
     for library in libraries(root):
-        # in one step, because a running process may have the old one open
+        # replace in one step, because a running process may have the old library open
         made = folder / "lib" / library.relative_to(root)
         shutil.copy(made, library.with_suffix(".new"))
         library.with_suffix(".new").replace(library)
 
 
 class CompileHook(BuildHookInterface[Any]):
-    """Compiles before a wheel or an editable installation is made."""
+    """Build hook that compiles before a wheel or an editable installation is made."""
 
     def initialize(self, _version: str, build_data: dict[str, Any]) -> None:
-        """A wheel with compiled modules is one of a platform."""
+        """Compile the modules; if that succeeds, mark the wheel as specific to this platform."""
         root = Path(self.root)
         if compile_modules(root):
             build_data["pure_python"] = False

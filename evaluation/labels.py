@@ -53,7 +53,7 @@ class OutcomeRecord(NamedTuple):
 
 
 class Labels(NamedTuple):
-    """For every point: the label, whether the log is long enough to know it, and when it was known (ms).
+    """For every point: the label, whether the log is long enough to determine it, and when it was known (ms).
 
     A point whose horizon reaches beyond the log is censored, whatever happened in between: counting its positives and
     dropping its negatives would flatter every score. A `late` point has an escalation within the horizon that is nearer

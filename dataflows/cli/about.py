@@ -11,7 +11,7 @@ from schemas.checks.check import check_all
 
 @click.group("schemas")
 def schemas_group() -> None:
-    """The Avro schemas of every topic."""
+    """Check the Avro schemas of every topic."""
 
 
 @schemas_group.command("check")

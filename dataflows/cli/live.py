@@ -151,7 +151,7 @@ def redrive_command(
 
 @click.group("recovery")
 def recovery_group() -> None:
-    """The recovery directory of a live run."""
+    """Accept topics made anew in the recovery directory of a live run."""
 
 
 @recovery_group.command("accept")

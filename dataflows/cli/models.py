@@ -19,7 +19,7 @@ POLICY = click.option("--policy", "policy_file", type=FILE, required=True, help=
 
 @click.group("models")
 def models_group() -> None:
-    """Which model decides: champion and challengers."""
+    """Promote, roll back and show models: the champion and its challengers."""
 
 
 @models_group.command("promote")

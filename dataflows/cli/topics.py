@@ -14,7 +14,7 @@ from dataflows.runtime.console import say
 
 @click.group("topics")
 def topics_group() -> None:
-    """The Kafka topics forewarn reads and writes."""
+    """Create the Kafka topics that forewarn reads and writes."""
 
 
 @topics_group.command("create")

@@ -1,1 +1,1 @@
-"""The live run: one process or a cluster of them, supervised."""
+"""The live run: one process, or a supervised cluster of processes."""

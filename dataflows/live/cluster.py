@@ -1,8 +1,7 @@
-"""Runs the dataflow in several processes of this machine, and all of them anew when one dies.
+"""Supervisor of a cluster: runs the dataflow in several processes of this machine, and restarts all when one dies.
 
-The engine's processes form a cluster: when one is gone the others cannot go on. A process manager (honcho) starts them
-together and ends them together; here it is decided whether, and when, they start again, and a process that hangs is
-ended.
+The engine's processes form a cluster: when one dies, the others cannot continue. A process manager (honcho) starts and
+ends them together. This module decides if and when they restart, and kills a process that hangs.
 """
 
 from __future__ import annotations
@@ -30,15 +29,15 @@ from dataflows.runtime.exit_codes import ExitCode
 log = logging.getLogger(__name__)
 
 DRAIN_SECONDS = 10
-"""How long processes may take to end after the first of them did, before they are killed."""
+"""Seconds that the processes may take to end after the first of them has ended, before they are killed."""
 STOPPED = frozenset({130, 143})
-"""What the process manager says after Ctrl-C and SIGTERM."""
+"""Return codes of the process manager after Ctrl-C and SIGTERM."""
 STARTING = 4
-"""A process that has said nothing yet may be silent for so many times as long: it is still being loaded."""
+"""Factor on the time limit of a process that has sent no heartbeat yet, because it is still loading."""
 
 
 class _Printer:
-    """Takes what the processes print, and what the manager says of them, line by line."""
+    """Receiver of the output of the processes and of the process manager, line by line."""
 
     width = 0
 
@@ -66,13 +65,13 @@ class _Printer:
 def run_cluster(
     arguments: Sequence[str], processes: int, clean_up: Callable[[], None], settings: RunSettings
 ) -> Fault | None:
-    """Run `forewarn` with these arguments in `processes` processes until they end; why, or None after a drain.
+    """Run `forewarn` with these arguments in `processes` processes; return why they ended, or None after a drain.
 
-    When one dies or hangs, the rest is ended, and after a `clean_up` all start again, unless one of them says that
-    something has to be mended first, or they have started again too often.
+    If one dies or hangs, the others are ended, and after a `clean_up` all start again. They do not restart if one of
+    them reports that something has to be fixed first, or if the limit of restarts is reached.
     """
     honcho.KILL_WAIT = DRAIN_SECONDS
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as `nohup` leaves it
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # set by `nohup`
         signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     restarts = Restarts(
         most=settings.restarts,
@@ -94,14 +93,14 @@ def run_cluster(
             threading.Thread(target=_end_hung, args=hung, daemon=True).start()
             cluster.loop()
         over.set()
-        ended: list[int] = [known["returncode"] for known in cluster._processes.values()]  # noqa: SLF001 - it has no other way
+        ended: list[int] = [known["returncode"] for known in cluster._processes.values()]  # noqa: SLF001 - there is no public attribute
         fault = _worst([*printer.faults.values()])
         if ExitCode.MEND in ended:
             return fault or Fault("A process of the cluster ended without saying why.", ExitCode.MEND)
         if any(ended):
             clean_up()
         if cluster.returncode in STOPPED or not any(ended):
-            code = max(0 if code == -signal.SIGTERM else abs(code) for code in ended)  # stopped before it had begun
+            code = max(0 if code == -signal.SIGTERM else abs(code) for code in ended)  # stopped before it had set its handlers
             why = _sentence(fault, "A process of the cluster failed as it drained.")
             return None if code == 0 else Fault(why, code)
         seconds = restarts.wait_before_next(time.monotonic())
@@ -123,7 +122,7 @@ def run_cluster(
 
 
 def _worst(faults: list[Fault]) -> Fault | None:
-    """The fault to be told: one that has to be mended, or else the first."""
+    """Return the fault to report: the first that has to be fixed, or else the first; None if there are none."""
     return next((fault for fault in faults if fault.code == ExitCode.MEND), faults[0] if faults else None)
 
 
@@ -132,7 +131,7 @@ def _sentence(fault: Fault | None, otherwise: str) -> str:
 
 
 def _stopped_within(seconds: float) -> bool:
-    """Wait; whether SIGTERM or Ctrl-C came meanwhile."""
+    """Wait, and return whether SIGTERM or Ctrl-C arrived meanwhile."""
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: stop.set())
@@ -140,14 +139,14 @@ def _stopped_within(seconds: float) -> bool:
 
 
 def _end_hung(cluster: Any, printer: _Printer, limit: float, over: threading.Event) -> None:
-    """Kill a process that no longer says that it turns, which ends all of them.
+    """Kill a process that no longer sends heartbeats, which ends all of them.
 
-    Ticks are counted and not seconds, so that a pause of the whole machine is nobody's silence.
+    Silence is measured in ticks of this thread, so that a pause of the whole machine does not count.
     """
     seen: dict[str, int] = {}
     silent: dict[str, int] = {}
     while not over.wait(BEAT_SECONDS):
-        for name, known in list(cluster._processes.items()):  # noqa: SLF001 - it has no other way
+        for name, known in list(cluster._processes.items()):  # noqa: SLF001 - there is no public attribute
             if "pid" not in known or "returncode" in known:
                 continue
             beats = printer.beats.get(name, 0)

@@ -1,16 +1,16 @@
-"""Keeps strangers out of the connections between the processes of a cluster.
+"""Protection of the connections between a cluster's processes against other users of the machine.
 
-The engine connects them over TCP on the loopback interface, takes whoever greets it first for the process it waits for,
-and reads pickles from it: any account of the machine could pose as a process and run code as this user. The engine has
-no way to ask who calls. The kernel has: it knows which process holds the other end of a connection.
+The engine connects the processes over TCP on the loopback interface. It accepts the first peer that sends its handshake
+and reads pickles from it, so any account of the machine could pose as a process and run code as this user. The engine
+cannot authenticate a peer, but the kernel lists which process holds the other end of a connection.
 
-- A filter on the listening socket lets nobody in but the ports from which sisters are seen to call: processes below the
-  same supervisor. A call is dropped until then, and the kernel repeats it a second later. The filter is there a moment
-  after the socket is, so a stranger may slip in before it.
-- So before a worker reads anything, each connection is looked at again, and where the other end is no sister's the
-  process ends, and with it the cluster, which starts again at other ports. Nothing that a stranger sent is read.
+- A filter on the listening socket admits only source ports of siblings: processes below the same supervisor. A call is
+  dropped until its port is admitted, and the kernel repeats it a second later. The filter is attached a moment after
+  the socket is created, so a stranger (a peer that is no sibling) may connect before.
+- Therefore each connection is checked again before a worker reads anything. If the other end is not a sibling, the
+  process ends, and with it the cluster, which restarts at other ports. Nothing that a stranger sent is read.
 
-All of it takes the kernel's word only. Whoever runs as this user, or as root, is no stranger.
+All checks rely on the kernel only. They do not protect against processes of this user or of root.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from dataflows.runtime.console import say
 
 PROC = Path("/proc")
 LISTENING, ESTABLISHED = "0A", "01"
-"""States of a connection, as the kernel lists them."""
+"""States of a connection in the kernel's list."""
 SO_ATTACH_FILTER = 26
 LOAD_PORT = (0x28, 0, 0, 0)
-"""Instruction of a classic packet filter: load the half word at 0, which of a TCP segment is the port it comes from."""
+"""Instruction of a classic packet filter (BPF): load the half word at 0, the source port of a TCP segment."""
 TAKE, DROP = (0x06, 0, 0, 0xFFFFFFFF), (0x06, 0, 0, 0)
 NOT_CONNECTED = "error building timely communication pipeline"
-"""Error text of the engine for a wrong handshake or a port in use."""
+"""The engine's error text for a wrong handshake or a port in use."""
 SPIN_SECONDS = 0.0005
 """Polling interval for the engine's listening socket."""
 LOOK_SECONDS = 0.02
@@ -48,7 +48,7 @@ LOOKS = 5
 
 
 class Connection(NamedTuple):
-    """A line of the kernel's list: both ends as it writes them, state, owner and the number of the socket."""
+    """A line of the kernel's list of connections: both ends as listed, state, owner and the inode of the socket."""
 
     local: str
     remote: str
@@ -58,9 +58,9 @@ class Connection(NamedTuple):
 
 
 class Door:
-    """Guards the connections of one process of a cluster, from when it is entered until `check` has been passed.
+    """Guard of the connections of one process of a cluster, from the start of the block until `check` passes.
 
-    `addresses` are those of all processes; `process` is this one's place among them.
+    `addresses` are those of all processes, and `process` is the index of this one.
     """
 
     def __init__(self, process: int, addresses: Sequence[str], supervisor: int) -> None:
@@ -68,7 +68,7 @@ class Door:
         self._own = _written(self._address)
         self._all = {_written(_endpoint(address)) for address in addresses}
         self._links = len(addresses) - 1
-        self._called = process < self._links  # the engine calls those before it and is called by those behind it
+        self._called = process < self._links  # a process calls those of lower index; those of higher index call it
         self._supervisor = supervisor
         self._passed = threading.Event()
 
@@ -89,7 +89,7 @@ class Door:
             os._exit(1)
 
     def check(self) -> None:
-        """End this process if one of its connections is with a stranger. To be called before anything is read."""
+        """End this process if one of its connections is with a stranger; call this before anything is read."""
         if sys.platform != "linux":
             return
         own = _sockets(os.getpid())
@@ -105,7 +105,7 @@ class Door:
         _refuse(strange)
 
     def _watch(self) -> None:
-        """Let sisters in and nobody else, for as long as the engine listens."""
+        """Admit only siblings while the engine listens, and end the process if a stranger is connected."""
         while (listener := self._listener()) is None:
             if self._passed.wait(SPIN_SECONDS):
                 return
@@ -130,15 +130,15 @@ class Door:
                 _refuse(strange)
 
     def _strange(self, links: list[Connection], found: list[Connection]) -> list[Connection | None]:
-        """Return the other ends that no sister holds; None for one that the kernel does not list."""
+        """Return the other ends of connections that no sibling holds; None stands for an end that is not listed."""
         sisters = _sockets_below(self._supervisor)
         ends = {(link.local, link.remote): link for link in found}
         others = [ends.get((link.remote, link.local)) for link in links]
         return [other for other in others if other is None or not _is_of(other, sisters)]
 
     def _listener(self) -> socket.socket | None:
-        """Return the socket on which the engine listens, or is about to, under a number of our own."""
-        for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - half the time, and a stranger does not wait
+        """Return a duplicate of the socket on which the engine listens, or is about to; None if there is none."""
+        for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - takes half the time
             with suppress(OSError):  # it was closed in the meantime
                 if not stat.S_ISSOCK(os.fstat(int(name)).st_mode):
                     continue
@@ -151,9 +151,9 @@ class Door:
 
 @contextmanager
 def held_ports(count: int) -> Iterator[list[int]]:
-    """Give ports of the loopback interface, and keep the kernel from giving them to anybody until the block ends.
+    """Yield free ports of the loopback interface, and reserve them until the block ends.
 
-    They are bound without being listened on, so that who is told of them can still listen there.
+    They are bound but not listened on, so that the processes of the cluster can still listen there.
     """
     held = []
     try:
@@ -169,10 +169,10 @@ def held_ports(count: int) -> Iterator[list[int]]:
 
 
 def _admit(listener: socket.socket, ports: frozenset[int]) -> None:
-    """Let a listening socket take calls from these ports only; a kernel without filters leaves all to the check."""
+    """Make a listening socket accept only these source ports; without kernel support, only `check` protects."""
     instructions = [
         LOAD_PORT,
-        *((0x15, len(ports) - place, 0, port) for place, port in enumerate(sorted(ports))),  # equal: on to the last
+        *((0x15, len(ports) - place, 0, port) for place, port in enumerate(sorted(ports))),  # if equal, jump to TAKE
         DROP,
         TAKE,
     ]
@@ -183,7 +183,7 @@ def _admit(listener: socket.socket, ports: frozenset[int]) -> None:
 
 
 def _is_of(link: Connection, sockets: set[str]) -> bool:
-    """Return whether one of these sockets, and this user's, is at the near end of a connection."""
+    """Return whether the near end of a connection is one of these sockets and belongs to this user."""
     return link.inode in sockets and link.uid == os.geteuid()
 
 
@@ -201,12 +201,12 @@ def _endpoint(address: str) -> tuple[str, int]:
 
 
 def _written(endpoint: tuple[str, int]) -> str:
-    """Return an endpoint as the kernel's list writes it."""
+    """Return an endpoint in the format of the kernel's list."""
     return f"{int.from_bytes(socket.inet_aton(endpoint[0]), sys.byteorder):08X}:{endpoint[1]:04X}"
 
 
 def _connections() -> list[Connection]:
-    """Return the TCP connections over IPv4 in this process's network."""
+    """Return the TCP connections over IPv4 in this process's network namespace."""
     found = []
     for line in (PROC / "self/net/tcp").read_text(encoding="ascii").splitlines()[1:]:
         _, local, remote, state, _, _, _, uid, _, inode, *_ = line.split()
@@ -215,7 +215,7 @@ def _connections() -> list[Connection]:
 
 
 def _sockets(process: int | str) -> set[str]:
-    """Return the numbers of the sockets that a process holds; none if it is another user's, or gone."""
+    """Return the inodes of the sockets that a process holds; empty if it is another user's, or gone."""
     found = set()
     with suppress(OSError):
         for path in (PROC / str(process) / "fd").iterdir():
@@ -227,12 +227,12 @@ def _sockets(process: int | str) -> set[str]:
 
 
 def _sockets_below(supervisor: int) -> set[str]:
-    """Return the numbers of the sockets that the processes below a supervisor hold."""
+    """Return the inodes of the sockets that a supervisor and the processes below it hold."""
     parents: dict[str, str] = {}
     for path in PROC.iterdir():
         if path.name.isdigit():
             with suppress(OSError):
-                # the name before it may hold anything, a bracket too
+                # the process name before it may contain any character, even a bracket
                 parents[path.name] = (path / "stat").read_text(errors="replace").rpartition(")")[2].split()[1]
     found: set[str] = set()
     for process in parents:
@@ -245,7 +245,7 @@ def _sockets_below(supervisor: int) -> set[str]:
 
 
 def _refuse(strange: list[Connection | None]) -> NoReturn:
-    """End the process at once, so that nothing more is read from any connection."""
+    """End the process immediately, so that nothing more is read from any connection."""
     who = ", ".join(sorted({"it is gone" if one is None else f"uid {one.uid}" for one in strange})) or "one is missing"
     say(
         f"Error: A connection between the processes of this cluster is with a stranger ({who}): nothing was read from "

@@ -1,4 +1,4 @@
-"""Looks at a run from beside it: asks Kafka whether it answers, and logs what is worth a line."""
+"""Background monitor of a run: probes Kafka, and logs changes of the run's state."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from dataflows.runtime.telemetry import Telemetry
 log = logging.getLogger(__name__)
 
 TICK_SECONDS = 1.0
-"""How often a run is looked at."""
+"""Interval between two checks of a run."""
 REJECTS_TICKS = 60
 """Ticks between two lines about rejects."""
 PROBE_SECONDS = 5.0
-"""How often Kafka is asked, and how long its answer may take."""
+"""Wait between two probes of Kafka, and time-out of a probe."""
 
 
 class Monitor:
-    """Watches one run, as `with Monitor(...)`."""
+    """Monitor of one run, for the duration of a `with` block."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class Monitor:
             self.tick()
 
     def tick(self) -> None:
-        """Look once; called every second."""
+        """Check the run once; called every second."""
         self._ticks += 1
         if not self._ready and self._health.unready() is None:
             self._ready = True

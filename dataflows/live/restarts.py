@@ -1,4 +1,4 @@
-"""When a cluster that failed starts again: later each time, and not for ever."""
+"""Restart policy of a failed cluster: exponential backoff and a limit on restarts."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections import deque
 
 
 class Restarts:
-    """Counts restarts and says how long to wait before the next.
+    """Counter of restarts that returns the wait before the next one.
 
-    The wait doubles from `wait` to `longest` seconds while failures follow each other; after `within` seconds without
-    one it begins anew. More than `most` restarts within `within` seconds are not allowed.
+    The wait starts at `wait` seconds and doubles with each restart in the last `within` seconds, up to `longest`
+    seconds. At most `most` restarts are allowed within `within` seconds.
     """
 
     def __init__(self, *, most: int, within: float, wait: float, longest: float) -> None:
@@ -18,7 +18,7 @@ class Restarts:
         self.total = 0
 
     def wait_before_next(self, now: float) -> float | None:
-        """Return the seconds to wait before a restart that is asked for at `now`; None if there may be none."""
+        """Return the seconds to wait before a restart requested at `now` (s); None if the limit is reached."""
         while self._times and now - self._times[0] >= self._within:
             self._times.popleft()
         if len(self._times) >= self._most:

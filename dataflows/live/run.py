@@ -1,4 +1,4 @@
-"""Runs the dataflow live: Kafka in, Kafka out."""
+"""The live run of the dataflow, from Kafka to Kafka."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ from schemas.records.decisions import ModelVersion
 log = logging.getLogger(__name__)
 
 STUCK_SECONDS = 30.0
-"""How much longer than a delivery may take a flow may stand still before it counts as stuck."""
+"""Seconds, beyond the longest delivery, after which a flow that does not move counts as stuck."""
 
 
 class ClusterSlot(NamedTuple):
-    """A process's place in a local cluster: which one it is, where all of them listen, and who supervises it.
+    """Place of a process in a local cluster: its index, the addresses of all processes, and the supervisor's process id.
 
-    `restarts` is how often its supervisor has started the cluster again.
+    `restarts` is the number of times that the supervisor has restarted the cluster.
     """
 
     process: int
@@ -67,13 +67,13 @@ class ClusterSlot(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> ClusterSlot:
-        """Return the place of a text form."""
+        """Parse the text form of a slot."""
         process, supervisor, addresses, restarts = text.split("@")
         return cls(int(process), tuple(addresses.split(",")), int(supervisor), int(restarts))
 
 
 class RunError(ExpectedError, ValueError):
-    """A run that cannot start, in a sentence."""
+    """A run that cannot start."""
 
 
 def run(
@@ -87,11 +87,11 @@ def run(
     stop: Flag | None = None,
     place: ClusterSlot | None = None,
 ) -> Telemetry:
-    """Run until stopped, or with `stop_at_end` until the input topics' present end.
+    """Run until stopped, or with `stop_at_end` until the current end of the input topics.
 
-    SIGTERM, SIGINT and SIGHUP, or setting `stop`, drain: what was read is finished, state is snapshot, and the call
-    returns. A second signal ends the process at once, which is as safe as any crash. `place` makes it one process of a
-    cluster.
+    SIGTERM, SIGINT, SIGHUP, or setting `stop`, drain the run: records already read are processed, a snapshot of the
+    state is taken, and the call returns. A second signal ends the process immediately, which is as safe as any crash.
+    `place` makes this process one of a cluster.
     """
     telemetry, stop, store = Telemetry(live=True), stop or Flag(), settings.recovery
     process, addresses = (0, ()) if place is None else (place.process, place.addresses)
@@ -151,7 +151,7 @@ def run(
 
 
 def prepare(settings: Settings, policy: Policy, model: ModelVersion | None) -> None:
-    """What has to be right before the processes of a cluster start, each of which takes it for granted."""
+    """Check the preconditions of a cluster before its processes start, which do not check them again."""
     flow = _flow(settings, policy, Telemetry(), model=model, stop_at_end=False, stop=Flag())
     directory = settings.recovery.directory
     with nullcontext() if directory is None else StoreLock(directory), private_files():
@@ -161,17 +161,19 @@ def prepare(settings: Settings, policy: Policy, model: ModelVersion | None) -> N
 
 
 def clean_up(settings: Settings) -> None:
-    """What has to be done before the processes of a cluster start again, of which none is left."""
+    """Clean the store before the restart of a cluster whose processes have all ended."""
     if settings.recovery.directory is not None:
         with StoreLock(settings.recovery.directory), private_files():
             tidy(settings.recovery.directory)
 
 
 def accept(settings: Settings) -> list[str]:
-    """Make the recovery store go on with topics that were made anew; return a line on each.
+    """Make the recovery store accept topics that were deleted and created again; return a line on each.
 
-    Errors: `RunError` if the settings name no recovery directory; `BrokerError` if Kafka does not answer; `StoreError`
-    if there is no store, or a topic cannot be accepted.
+    Raises:
+        RunError: if the settings name no recovery directory.
+        BrokerError: if Kafka does not answer.
+        StoreError: if there is no store, or a topic cannot be accepted.
     """
     directory = settings.recovery.directory
     if directory is None:
@@ -182,7 +184,7 @@ def accept(settings: Settings) -> list[str]:
 
 
 def _check(settings: Settings, policy: Policy, flow: Dataflow, model: ModelVersion | None) -> None:
-    """Look at everything that has to be right before a record is read: inputs, outputs, schemas and the store."""
+    """Check the inputs, outputs, schemas and the recovery store before a record is read."""
     directory = settings.recovery.directory
     if directory is not None:
         keep_private(directory)
@@ -262,9 +264,9 @@ def _flow(
 
 
 class _GuardedSource(MergedKafkaSource):
-    """The input topics, read once the connections to the cluster's other processes have been looked at.
+    """Source of the input topics that first checks the connections to the cluster's other processes.
 
-    The engine asks each worker for its partitions when the processes are connected, and before any of them reads.
+    The engine lists each worker's partitions after the processes are connected, and before any of them reads.
     """
 
     def __init__(self, door: Door | None, *args: Any, **kwargs: Any) -> None:
@@ -272,7 +274,7 @@ class _GuardedSource(MergedKafkaSource):
         self._door = door
 
     def list_parts(self) -> list[str]:
-        """Return the partitions; the process ends instead where a stranger is connected."""
+        """Return the partitions; end the process instead if a stranger is connected."""
         if self._door is not None:
             self._door.check()
         return super().list_parts()
@@ -280,10 +282,10 @@ class _GuardedSource(MergedKafkaSource):
 
 @contextmanager
 def _draining(stop: Flag, *, last: bool) -> Iterator[None]:
-    """Let the first SIGTERM, SIGINT or SIGHUP set `stop`, and the second end the process.
+    """Set `stop` at the first SIGTERM, SIGINT or SIGHUP, and end the process at the second.
 
-    With `last` nothing but the process's end is to follow, and that is not to be disturbed: a cluster's supervisor
-    sends SIGTERM to all as soon as the first of them has ended.
+    With `last`, only the end of the process follows the block, and the signals are ignored during it: a cluster's
+    supervisor sends SIGTERM to all processes as soon as the first has ended.
     """
 
     def on_signal(number: int, _frame: object) -> None:
@@ -293,7 +295,7 @@ def _draining(stop: Flag, *, last: bool) -> Iterator[None]:
         stop.set()
 
     numbers = [signal.SIGTERM, signal.SIGINT]
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as `nohup` leaves it
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # set by `nohup`
         numbers.append(signal.SIGHUP)
     before = {number: signal.signal(number, on_signal) for number in numbers}
     try:
@@ -305,7 +307,11 @@ def _draining(stop: Flag, *, last: bool) -> Iterator[None]:
 
 @contextmanager
 def _served(settings: RunSettings, process: int, telemetry: Telemetry, health: Health) -> Iterator[None]:
-    """Serve metrics and health, if they are asked for, by process n of a cluster on the port n above."""
+    """Serve metrics and health if a port is set; process n of a cluster serves on that port plus n.
+
+    Raises:
+        RunError: if the address cannot be bound.
+    """
     if settings.metrics_port is None:
         yield
         return

@@ -1,4 +1,4 @@
-"""The live sinks: what leaves the flow, encoded for its topic."""
+"""The sinks of a live run, which encode the flow's outputs for their topics."""
 
 from __future__ import annotations
 
@@ -40,20 +40,20 @@ from schemas.records.refusal import UnreadableError
 X = TypeVar("X")
 
 EVERYBODY = 2**20
-"""So many shares users are dealt into by the hash of their id, for a sample of them."""
+"""Number of hash buckets of user ids, for sampling users."""
 
 LINGER_MS = 50
-"""How long rows gather before they are sent: nobody waits for them until the end of an epoch."""
+"""Milliseconds for which rows gather before they are sent; nothing waits for them before the end of an epoch."""
 
 
 class EncodedSink(DynamicSink[X], Generic[X]):
-    """A Kafka sink for items of our own: a batch of them becomes any number of outgoing messages."""
+    """Kafka sink that encodes a batch of items as any number of outgoing messages."""
 
     def __init__(self, sink: KafkaSink, encode: Callable[[list[X]], Iterable[Outgoing]]) -> None:
         self._sink, self._encode = sink, encode
 
     def build(self, step_id: str, worker_index: int, worker_count: int) -> StatelessSinkPartition[X]:
-        """A part for one worker."""
+        """Return the sink partition of one worker."""
         return _EncodedPart(self._sink.build(step_id, worker_index, worker_count), self._encode)
 
 
@@ -69,26 +69,29 @@ class _EncodedPart(StatelessSinkPartition[X]):
 
 
 class DeliveredSink(DeliverySink[X], Generic[X]):
-    """The same for a stream that does not wait for each batch: every worker has a producer of its own."""
+    """Encoding Kafka sink for a stream that does not wait for each batch; every worker has its own producer."""
 
     def __init__(self, kafka: KafkaSettings, topic: str, encode: Callable[[list[X]], Iterable[Outgoing]]) -> None:
         self._kafka, self._topic, self._encode = kafka, topic, encode
         self._parts: dict[int, _DeliveredPart[X]] = {}  # by thread
 
     def build(self, step_id: str, worker_index: int, worker_count: int) -> StatelessSinkPartition[X]:
-        """A producer for this worker."""
+        """Create this worker's producer and return its sink partition."""
         del step_id, worker_index, worker_count
         producer = CheckedProducer(self._kafka, self._topic, LINGER_MS)
         part = self._parts[get_ident()] = _DeliveredPart(producer, self._encode)
         return part
 
     def delivery(self) -> Delivery[X]:
-        """Where this worker hands over."""
+        """Return the current worker's delivery handle."""
         return self._parts[get_ident()]
 
 
 class _DeliveredPart(StatelessSinkPartition[X]):
-    """What is on its way when a flow fails is written again by the next start, so nothing waits for it at the end."""
+    """Sink partition of one worker.
+
+    If a flow fails, the next start writes undelivered messages again, so closing the partition does not wait for them.
+    """
 
     def __init__(self, producer: CheckedProducer, encode: Callable[[list[X]], Iterable[Outgoing]]) -> None:
         self._producer, self._encode = producer, encode
@@ -105,7 +108,7 @@ class _DeliveredPart(StatelessSinkPartition[X]):
 
 
 def registered_as(topics: TopicSettings) -> dict[str, str]:
-    """Return for each of our schemas the subject under which a registry holds it."""
+    """Return the registry's subject of each schema of this project."""
     return {
         "risk_event": f"{topics.risk_events}-value",
         "model_version": f"{topics.risk_models}-value",
@@ -117,9 +120,11 @@ def registered_as(topics: TopicSettings) -> dict[str, str]:
 
 
 def check_subjects(settings: Settings) -> None:
-    """Look up, and register where the settings let us, the schema of everything that a run may write.
+    """Look up the schema of everything that a run may write; register it if the settings permit.
 
-    Errors: `RegistryError` for a schema that has no id; `RegistryUnavailable` where that cannot be told.
+    Raises:
+        RegistryError: if a schema has no id.
+        RegistryUnavailable: if the registry gives no useful answer.
     """
     if settings.registry is None:
         return
@@ -129,7 +134,7 @@ def check_subjects(settings: Settings) -> None:
 
 
 def kafka_sinks(settings: Settings, telemetry: Telemetry | None = None, watch: TopicWatch | None = None) -> Sinks:
-    """Where a live run's streams go; `watch` knows the topics' ids."""
+    """Return the sinks of a live run's streams; `watch` provides the topics' ids."""
     topics, registry = settings.topics, settings.registry
 
     def sink(topic: str) -> KafkaSink:
@@ -146,7 +151,7 @@ def kafka_sinks(settings: Settings, telemetry: Telemetry | None = None, watch: T
     def encode_publication(item: Publication) -> Outgoing:
         event = item.event
         value = risk.encode(event) if isinstance(event, RiskEvent) else None
-        # dated by when it is written: compaction goes by record timestamps, and would take a past year's event at once
+        # The timestamp is the time of writing: compaction uses it, and would remove an event of a past year at once.
         return Outgoing(_key(event.user_id), value, None)
 
     def encode_served(batches: list[ServedBatch]) -> Iterable[Outgoing]:
@@ -199,10 +204,10 @@ def kafka_sinks(settings: Settings, telemetry: Telemetry | None = None, watch: T
 
 
 def placing(settings: Settings) -> Placing[Publication]:
-    """Say when a publication, and a record of the risk topic, came about.
+    """Return the functions that order publications and records of the risk topic.
 
-    The time of a tombstone on the topic is when it was written, and what an event may be ahead of that: nothing that
-    its user had done before is later.
+    The time of a tombstone on the topic is its time of writing plus the allowed skew: no event that its user caused
+    before is later.
     """
     moderation, decoder = settings.topics.moderation_events, Decoder("risk_event", settings.registry)
     skew = round(settings.run.allowed_skew_seconds * 1000)
@@ -217,7 +222,7 @@ def placing(settings: Settings) -> Placing[Publication]:
         try:
             event = decoder.decode(value)
         except UnreadableError:
-            return None  # nothing of ours
+            return None  # not written by forewarn
         if not isinstance(event, RiskEvent):
             return None
         return Order(event.as_of, int(event.trigger.topic == moderation), event.trigger.offset)
@@ -226,7 +231,7 @@ def placing(settings: Settings) -> Placing[Publication]:
 
 
 def identity(item: Publication) -> str:
-    """What a publication is told from others by: a risk event's own id; for a tombstone, one made of its trigger."""
+    """Return the identity of a publication: a risk event's own id, or for a tombstone a hash of user and trigger."""
     event, at = item.event, item.at
     if isinstance(event, RiskEvent):
         return event.risk_event_id

@@ -1,4 +1,4 @@
-"""Messages from a cluster's process to its supervisor, as marked lines of its output."""
+"""Messages from a cluster's process to its supervisor, sent as marked lines of its standard output."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from typing import NamedTuple
 import orjson
 
 MARK = "\x1e"
-"""Prefix of lines for the supervisor; printed text never contains it."""
+"""Prefix of lines for the supervisor, which printed text never contains."""
 BEAT, FAULT, LOG = f"{MARK}B", f"{MARK}F", f"{MARK}L"
-"""The process turns; why it ends; a line of the log."""
+"""Prefixes of a heartbeat, of the reason for a process's end, and of a log line."""
 BEAT_SECONDS = 1.0
-"""How often a process says that it turns."""
+"""Interval between two heartbeats of a process."""
 
 
 class Fault(NamedTuple):
-    """Why a process ends: the sentence, and the exit code."""
+    """Reason for a process's end: a sentence and the exit code."""
 
     sentence: str
     code: int
 
 
 def beat(supervisor: int) -> None:
-    """Tell the supervisor every second, until this process ends, that it turns; end it when the supervisor is gone."""
+    """Send a heartbeat every second from a new thread, until this process ends; end it when the supervisor is gone."""
     threading.Thread(target=_beat, args=(supervisor,), name="beat", daemon=True).start()
 
 
@@ -35,22 +35,22 @@ def _beat(supervisor: int) -> None:
         try:
             os.kill(supervisor, 0)
         except ProcessLookupError:
-            os._exit(1)  # nobody would restart the cluster, or end it
+            os._exit(1)  # nothing would restart or end the cluster
         threading.Event().wait(BEAT_SECONDS)
 
 
 def tell_beat() -> None:
-    """Tell the supervisor that this process turns."""
+    """Send a heartbeat to the supervisor."""
     _write(BEAT)
 
 
 def tell_fault(fault: Fault) -> None:
-    """Tell the supervisor why this process ends."""
+    """Send the reason for this process's end to the supervisor."""
     _write(f"{FAULT}{orjson.dumps(fault._asdict()).decode()}")
 
 
 def read_fault(line: str) -> Fault | None:
-    """Return what a line that begins with `FAULT` tells; None where it was cut."""
+    """Parse a line that begins with `FAULT`; return None if it is truncated."""
     try:
         return Fault(**orjson.loads(line.removeprefix(FAULT)))
     except (orjson.JSONDecodeError, TypeError):
@@ -58,5 +58,5 @@ def read_fault(line: str) -> Fault | None:
 
 
 def _write(line: str) -> None:
-    with suppress(OSError):  # without a supervisor there is nobody to tell, and this process ends for that
-        os.write(1, f"{line}\n".encode())  # at once and in one piece, whatever else is printed meanwhile
+    with suppress(OSError):  # the supervisor is gone, for which the heartbeat thread ends this process
+        os.write(1, f"{line}\n".encode())  # unbuffered and in one write, so that other output cannot split the line

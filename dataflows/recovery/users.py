@@ -28,7 +28,7 @@ from detectors.profiles.delta import Change, pack_changes
 FOLDER = "users"
 """The folder of a recovery directory that contains the lanes' files."""
 LAYOUT = 3
-"""The version of the files' tables."""
+"""Version of the schema of the files."""
 BEHIND = 4
 """Latest generations that are not compacted yet.
 

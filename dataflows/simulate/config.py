@@ -1,4 +1,4 @@
-"""What a simulation may be told: its size, its seed, and how often each thing happens."""
+"""Configuration of a simulation: its size, its seed, and the rates of its events."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ Rate = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 class SimulationConfig(BaseModel):
-    """A simulated platform; the same values give the same bytes.
+    """Configuration of a simulated platform; the same values give the same bytes.
 
-    `events` is the least number of events; `days` the span they fall into from `start`. Shares are of users, rates per
-    occasion. Results on a simulation prove nothing about accuracy: the detector meets only what was put in.
+    `events` is the least number of events, and `days` the span from `start` that contains them. Shares are of users,
+    and rates are probabilities per occasion. Results on a simulation prove nothing about accuracy, because the detector
+    finds only what the simulation contains.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -28,35 +29,35 @@ class SimulationConfig(BaseModel):
     start: datetime = datetime(2024, 1, 1, tzinfo=UTC)
 
     drifting: Rate = 0.08
-    """Share of users who go from casual to occasional to chronic violations."""
+    """Share of users who drift from casual to occasional to chronic violations."""
     reforming: Rate = 0.04
-    """Share of users who drift likewise and, once sanctioned or taught, mostly stop."""
+    """Share of users who drift in the same way but mostly stop after a sanction or an educational notice."""
     contacting: Rate = 0.01
-    """Share of users who at some time start to write to many strangers."""
+    """Share of users who start, at some time, to write to many strangers."""
 
     reported: Rate = 0.25
-    """How often a violation is reported."""
+    """Rate at which violations are reported."""
     falsely_reported: Rate = 0.001
-    """How often a harmless message is reported."""
+    """Rate at which harmless messages are reported."""
     brigades_per_week: Annotated[float, Field(ge=0.0, le=1_000.0)] = 2.0
-    """How often a crowd reports somebody who did nothing."""
+    """Mean number of brigades a week: a crowd reports a user who did nothing."""
     sanctioned: Rate = 0.3
-    """How often a violation leads to a sanction, after a delay."""
+    """Rate at which violations lead to a sanction, after a delay."""
     overturned: Rate = 0.08
-    """How often a sanction for a violation is reversed later."""
+    """Rate at which sanctions for violations are reversed later."""
     exposed: Rate = 0.5
-    """How often a violation leads to an educational notice, or as control to none."""
+    """Rate at which violations lead to an exposure: an educational notice, or none in the control arm."""
     treated: Rate = 0.5
-    """The probability of the notice rather than the control."""
+    """Probability of the notice rather than the control arm."""
     erased: Rate = 0.003
-    """Share of users who ask to be forgotten."""
+    """Share of users who request erasure."""
 
     late: Rate = 0.002
-    """How often an event arrives minutes to hours late."""
+    """Rate at which events arrive minutes to hours late."""
     disordered: Rate = 0.01
-    """How often an event arrives some seconds late."""
+    """Rate at which events arrive some seconds late."""
     duplicated: Rate = 0.003
-    """How often an event arrives twice."""
+    """Rate at which events arrive twice."""
 
     @model_validator(mode="after")
     def _within_time(self) -> Self:
@@ -66,11 +67,11 @@ class SimulationConfig(BaseModel):
 
     @property
     def start_ms(self) -> int:
-        """The start in milliseconds since the epoch; UTC where it names no zone."""
+        """Return the start in milliseconds since 1970; a start without a zone is UTC."""
         start = self.start if self.start.tzinfo else self.start.replace(tzinfo=UTC)
         return round(start.timestamp() * 1000)
 
     @property
     def span_ms(self) -> int:
-        """The span in milliseconds, at least one."""
+        """Return the span in milliseconds, at least 1."""
         return max(1, round(self.days * 86_400_000))

@@ -1,4 +1,4 @@
-"""What follows from what is said: reports, sanctions after a delay, reversals, exposures, erasures, and brigades."""
+"""Moderation events of a simulation: reports, delayed sanctions, reversals, exposures, erasures, and brigades."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ LADDER: tuple[tuple[str, int, float], ...] = (
     ("suspension", 4, 3.0 * DAY),
     ("ban", 5, NEVER),
 )
-"""Action, severity and silence (ms) of a user's first, second, ... sanction; the last step repeats."""
+"""Action, severity and duration of silence (ms) of a user's first, second, ... sanction; the last step repeats."""
 
 Event = dict[str, Any]
 
 
 class Moderation:
-    """The moderation events still to come, earliest first; `due` hands them out and lets them have their effect."""
+    """Queue of future moderation events, earliest first; `due` returns the next one and applies its effects."""
 
     def __init__(
         self, config: SimulationConfig, people: Population, rng: np.random.Generator, new_id: Callable[[], str]
@@ -41,11 +41,11 @@ class Moderation:
 
     @property
     def next_at(self) -> float:
-        """When the next moderation event happens (ms from the start)."""
+        """Return the time of the next moderation event (ms from the start), infinite if there is none."""
         return self._coming[0][0] if self._coming else NEVER
 
     def due(self) -> Event:
-        """The next moderation event, with its effects on the people."""
+        """Remove and return the next moderation event, and apply its effects to the users."""
         time, _, user, event = heapq.heappop(self._coming)
         kind, people = event["kind"], self._people
         if kind == "sanction":
@@ -64,7 +64,7 @@ class Moderation:
         return event
 
     def violated(self, user: int, time: int, message_id: str, channel: str) -> None:
-        """A message broke a rule: perhaps somebody reports it, moderation acts on it, a notice follows."""
+        """Plan the consequences of a message that broke a rule: at random, reports, a sanction and an exposure."""
         config, rng = self._config, self._rng
         policy = "unwanted_contact" if self._people.contacting[user] else "toxicity"
         if rng.random() < config.reported:
@@ -82,7 +82,7 @@ class Moderation:
             self._plan(time + 2_000, user, "exposure", detail)
 
     def falsely_reported(self, user: int, time: int, message_id: str, channel: str) -> None:
-        """Somebody reports a message that broke no rule."""
+        """Plan a report of a message that broke no rule."""
         self._report(user, time + self._delay(15 * MINUTE), "toxicity", channel, message_id)
 
     def _plan_brigades(self) -> None:

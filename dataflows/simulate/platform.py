@@ -1,4 +1,7 @@
-"""A simulated platform's log, for demos, load and tests. It proves nothing about accuracy: it is its own assumption."""
+"""The log of a simulated platform, for demos, load and tests.
+
+It proves nothing about accuracy, because it contains only its own assumptions.
+"""
 
 from __future__ import annotations
 
@@ -25,22 +28,22 @@ from schemas.records.base import CHAT
 __all__ = ["SimulationConfig", "SimulationError", "simulate", "write_log"]
 
 STRETCH = 100_000
-"""The most messages drawn at a time: it bounds memory, whatever the length of the log."""
+"""Upper bound of the mean number of messages drawn at a time, which bounds memory for any length of the log."""
 
 CHANNELS = tuple(f"room-{number:02}" for number in range(24))
 
 VIOLATION, FALSELY_REPORTED = 1, 2
-"""What a message may be besides harmless."""
+"""Kinds of messages other than harmless ones (0)."""
 
 Event = dict[str, Any]
 
 
 class SimulationError(ExpectedError, ValueError):
-    """A simulation that cannot be made or written, in a sentence."""
+    """A simulation that cannot be made or written."""
 
 
 class Delivery:
-    """The way to the log, on which few events are held up, and few arrive twice."""
+    """Delivery of events to the log, with a few delays and duplicates."""
 
     def __init__(self, config: SimulationConfig, rng: np.random.Generator) -> None:
         self.late, self.disordered = config.late, config.late + config.disordered
@@ -51,14 +54,14 @@ class Delivery:
         self.next_at: float = NEVER
 
     def send(self, event: Event, time: int, luck: float) -> Iterator[Event]:
-        """The event now, unless `luck`, a number below one, holds it up; with another luck it arrives twice."""
+        """Yield the event now, or hold it back, or yield it and hold back a duplicate, depending on `luck` in [0, 1)."""
         if luck < self.late:
             self._hold(event, time + 5 * MINUTE + int(self._rng.exponential(3 * HOUR)))
         elif luck < self.disordered:
             self._hold(event, time + 1 + int(self._rng.exponential(5_000)))
         else:
             if luck < self.troubled:
-                # A copy made now: an event belongs to whoever it was handed to.
+                # Copy the event now, because its receiver may change it.
                 self._hold(dict(event), time + 1 + int(self._rng.exponential(30_000)))
             yield event
 
@@ -67,16 +70,16 @@ class Delivery:
         self.next_at = self._held[0][0]
 
     def arrive(self) -> Event:
-        """The event held up that arrives first."""
+        """Remove and return the held event that arrives first."""
         event = heapq.heappop(self._held)[2]
         self.next_at = self._held[0][0] if self._held else NEVER
         return event
 
 
 def simulate(config: SimulationConfig) -> Iterator[Event]:
-    """At least `config.events` records with their `subject`, in the order in which they reach the log.
+    """Yield at least `config.events` records with their `subject`, in the order in which they reach the log.
 
-    That is the order of event time, except for the few that are late, disordered or doubled.
+    That is the order of event time, except for the few events that are late, disordered or duplicated.
     """
     rng = np.random.default_rng(config.seed)
     numbers = itertools.count()
@@ -90,7 +93,7 @@ def simulate(config: SimulationConfig) -> Iterator[Event]:
     delivery = Delivery(config, rng)
 
     def until(time: float) -> Iterator[Event]:
-        """Everything that happens besides messages, up to a time."""
+        """Yield moderation events and held events up to a time (ms from the start)."""
         while (happens := min(moderation.next_at, delivery.next_at)) <= time:
             if delivery.next_at == happens:
                 yield delivery.arrive()
@@ -115,7 +118,7 @@ def simulate(config: SimulationConfig) -> Iterator[Event]:
 
 
 def _stretches(config: SimulationConfig, rng: np.random.Generator) -> Iterator[tuple[int, int, int]]:
-    """Begin, end (ms from the start) and number of messages of stretches of an hour or less, busier by day."""
+    """Yield begin, end (ms from the start) and number of messages of stretches of an hour or less, busier by day."""
     span = config.span_ms
     pieces = min(span, max(math.ceil(span / HOUR), math.ceil(config.events / STRETCH)))
     edges = np.linspace(0, span, pieces + 1).astype(np.int64)
@@ -135,7 +138,7 @@ def _messages(
     new_id: Callable[[], str],
     stretch: tuple[int, int, int],
 ) -> Iterator[tuple[Event, int, float, int, int]]:
-    """The messages of a stretch: event, time (ms from the start), luck in delivery, author, and what it is besides."""
+    """Yield the messages of a stretch: event, time (ms from the start), luck in delivery, author and kind."""
     begin, end, count = stretch
     times = begin + np.sort(rng.integers(0, end - begin, count))
     users = people.speakers(rng, count, begin)
@@ -179,7 +182,11 @@ def _messages(
 
 
 def _recipients(rng: np.random.Generator, users: Ints, contacts: Bools, size: int) -> Ints:
-    """Whom each message is addressed to, -1 for nobody: a quarter to one of six friends, contacting ones to anybody."""
+    """Return the recipient of each message, -1 for none.
+
+    A quarter of the messages have a recipient, one of the author's six friends. Of contacting users' messages, 95 % have
+    one, any other user.
+    """
     friends = (users + rng.integers(1, 7, len(users))) % size
     strangers = (users + rng.integers(1, size, len(users))) % size
     addressed = rng.random(len(users)) < np.where(contacts, 0.95, 0.25)
@@ -187,7 +194,7 @@ def _recipients(rng: np.random.Generator, users: Ints, contacts: Bools, size: in
 
 
 def write_log(config: SimulationConfig, path: Path | str) -> int:
-    """Write a simulation as JSONL, gzipped where the path ends in `.gz`; how many events it holds.
+    """Write a simulation as JSONL, gzipped if the path ends in `.gz`; return the number of events.
 
     Raises:
         SimulationError: if the path ends in neither `.jsonl` nor `.jsonl.gz`, or cannot be written; nothing is then
@@ -201,7 +208,7 @@ def write_log(config: SimulationConfig, path: Path | str) -> int:
         with whole_file(path) as file:
             if path.suffix.lower() != ".gz":
                 return _write(simulate(config), file)
-            # Without name and time in its header, so that the same seed gives the same bytes.
+            # No name and no time in the header, so that the same seed gives the same bytes.
             with gzip.GzipFile("", "wb", compresslevel=3, fileobj=file, mtime=0) as zipped:
                 return _write(simulate(config), zipped)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Who lives on a simulated platform: latent trajectories, and what sanctions and notices did to them."""
+"""The users of a simulated platform: latent trajectories, and the effects of sanctions and notices on them."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ Bools = NDArray[np.bool_]
 NEVER = math.inf
 
 CASUAL, OCCASIONAL, CHRONIC, CONTACTING = 0.004, 0.06, 0.35, 0.15
-"""Chance that a message violates a rule, in each stage of a trajectory."""
+"""Probability that a message violates a rule, by stage of the trajectory."""
 
 LOCALES = ("en", "de", "es", "pt")
 AGE_BANDS = ("13-17", "18-24", "25+")
 
 
 class Population:
-    """Arrays with one place for each user; times are milliseconds from the start of the simulation.
+    """Arrays with one entry per user; times are milliseconds from the start of the simulation.
 
-    A trajectory is casual until `occasional_at`, occasional until `chronic_at`, chronic from then on; `calm` scales the
-    chance of a violation down as sanctions and notices have their effect. Nobody speaks before `silent_until`.
+    A trajectory is casual until `occasional_at`, occasional until `chronic_at`, and chronic from then on. `calm` scales
+    down the probability of a violation, as an effect of sanctions and notices. A user does not speak in a stretch that
+    begins before `silent_until`, unless all users are silent.
     """
 
     def __init__(self, config: SimulationConfig, rng: np.random.Generator) -> None:
@@ -51,7 +52,10 @@ class Population:
         self.strikes = [0] * size
 
     def speakers(self, rng: np.random.Generator, count: int, time: float) -> Ints:
-        """Who says the `count` messages of the stretch that begins at `time`: some are online, the active say more."""
+        """Return the authors of the `count` messages of the stretch that begins at `time`.
+
+        About 30 % of the users are online in a stretch, and active users write more.
+        """
         online = rng.random(self.size) < 0.3
         haste = np.where(self.contact_at <= time, 4.0, 1.0)
         weights = self.activity * haste * (self.silent_until <= time)
@@ -61,19 +65,19 @@ class Population:
         return users
 
     def violation_chance(self, users: Ints, times: Ints) -> Floats:
-        """The chance that each message violates a rule."""
+        """Return the probability that each message violates a rule."""
         stage = np.where(times >= self.occasional_at[users], OCCASIONAL, CASUAL)
         stage = np.where(times >= self.chronic_at[users], CHRONIC, stage)
         stage = np.where(times >= self.contact_at[users], CONTACTING, stage)
         return stage * np.minimum(self.temper[users] * self.calm[users], 2.0)
 
     def restrain(self, user: int, *, taught: bool) -> None:
-        """A sanction or a notice has an effect: strong on those who reform, slight on the others."""
+        """Apply the effect of a sanction or a notice: strong on reforming users, slight on others."""
         usual = 0.8 if taught else 0.93
         self.calm[user] *= 0.3 if self.reforming[user] else usual
 
     def silence(self, user: int, until: float) -> None:
-        """Nobody hears of the user before `until`."""
+        """Silence a user until a time, unless the user is already silenced for longer."""
         self.silent_until[user] = max(float(self.silent_until[user]), until)
 
 

@@ -1,4 +1,4 @@
-"""What simulated users say: neutral words, and invented marker words where a message is meant to be toxic."""
+"""Text of simulated messages: neutral words, and invented marker words in messages that are meant to be toxic."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ back what did i miss the new level looks great hold on one minute lead the way n
 
 NEUTRAL = tuple(_TALK.split())
 MARKERS = ("grubbex", "snorvle", "blathmop", "zindrap", "quorfle", "mirkwad", "trasnip", "fulgrom")
-"""Words that mean nothing in any language we know, so that no simulated log holds a slur."""
+"""Words without meaning in any language we know, so that no simulated log contains a slur."""
 
 POOL = 2_048
 
 
 class Phrases:
-    """Pools of openings and endings; two numbers below `POOL` and a flag choose a message, cheaply and repeatably."""
+    """Pools of openings and endings; two indices below `POOL` and a flag select a message, cheaply and reproducibly."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         self.openings = [_phrase(rng, NEUTRAL, 2, 6) for _ in range(POOL)]

@@ -133,7 +133,7 @@ def _messages(source: Source) -> Iterator[Message]:
 def _message(source: Source, cells: list[Any], seen: set[tuple[str, bool]]) -> Iterator[Message]:
     """Yield the message of a row if it has a text and a label and, without a group column, is no copy of another."""
     text, label, *group = cells
-    if not isinstance(text, str) or not text or label in (None, ""):
+    if not isinstance(text, str) or not text or label in (None, "") or label != label:  # noqa: PLR0124 - NaN
         return
     try:
         text.encode()

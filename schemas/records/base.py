@@ -62,8 +62,8 @@ class Raw(NamedTuple):
 
     `received` is the time at which the record reached the log (ms), against which its event time is checked; None if
     the log does not store it. `schema_header` is the value of the record's header `__value_schema_id`, in which some
-    serialisers name the schema of a bare datum. `redriven` is true if a redrive sent the record again, so that it is
-    older than its arrival.
+    serialisers name the schema of a bare datum. `redriven` is true if a redrive sent the record again; the record is
+    then older than its arrival.
     """
 
     subject: Subject

@@ -29,7 +29,7 @@ from evaluation.runs import Outputs, read_outputs
 from tools.studies import evaluate_logs
 
 TEST = Protocol(from_quantile=0.85)
-"""The last 15 % of time. Choices are made on points before this quantile of their times."""
+"""Only points after this quantile of their times. Choices are made on the points before it."""
 SIMPLEST = "logistic"
 """The champion of the study, whatever the policy's is. Families of features are left out of it in turn, which would
 take too long with a stack."""
