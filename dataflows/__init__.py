@@ -1,5 +1,5 @@
-"""How it runs: sources, the one dataflow, sinks, and the commands that join them.
+"""Runtime: sources, the dataflow, sinks, and the commands that connect them.
 
-`detect.build_flow` is the spine; `run` gives it Kafka, `replay` a file, tests a list. *Late* is an Event behind its
-user's clock by more than the policy's allowed lateness; a *lane* is a fixed hash bucket of users.
+`detect.build_flow` builds the dataflow; `run` connects it to Kafka, `replay` to a file, tests to a list. *Late* is an
+Event behind its user's clock by more than the policy's allowed lateness; a *lane* is a fixed hash bucket of users.
 """

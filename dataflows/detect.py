@@ -1,4 +1,4 @@
-"""The spine: from records to risk events, in the order data flows."""
+"""The dataflow: from records to risk events, in the order in which data flows."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ FLOW_ID = "forewarn"
 
 @dataclass(frozen=True)
 class Sinks:
-    """Where everything goes. Nothing that enters the flow leaves it anywhere else."""
+    """The sinks of the flow. All output of the flow goes to one of them."""
 
     risk: Sink[tuple[str, Publication]]
     features: Sink[ServedBatch]
@@ -56,13 +56,13 @@ def build_flow(
     stores: UserStores | None = None,
     placement: Placement | None = None,
 ) -> Dataflow:
-    """The dataflow that `run`, `replay` and the tests share; only source and sinks differ.
+    """Return the dataflow that `run`, `replay` and the tests share; only source and sinks differ.
 
-    With a `pinned` model nothing is learnt. `one_partition` says that the source is a single partition, as a file is:
-    then lanes wait for the version that was in force at a point's position, and scores do not depend on batching.
-    Channels are remembered for each partition of the source or, with `as_partitions`, as if the source had so many.
-    `text` scores messages that bring no scores of their own. A flow that is recovered keeps its users in `stores`.
-    `placement` looks whether the records of a live run lie where their users belong.
+    With a `pinned` model nothing is learnt. `one_partition` states that the source is a single partition, such as a
+    file: lanes then wait for the version that was in force at a point's position, and scores do not depend on batching.
+    Channels are remembered for each partition of the source or, with `as_partitions`, as if the source had that many.
+    `text` scores messages that have no scores of their own. A flow with recovery keeps its users in `stores`.
+    `placement` checks that the records of a live run have their user's key and partition.
     """
 
     def new_lane() -> Lane:

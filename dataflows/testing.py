@@ -1,4 +1,4 @@
-"""The public test kit: the real dataflow and the real codecs, without a broker and with a clock moved by hand.
+"""Public test kit: the real dataflow and the real codecs, without a broker and with a manually advanced clock.
 
 >>> from dataflows.testing import FlowDriver, hand_made_model, small_policy
 >>> driver = FlowDriver(small_policy())
@@ -9,8 +9,7 @@
 >>> [(outcome.user_id, outcome.kind) for outcome in result.outcomes]
 [('casual', 'escalated')]
 
-Where a score matters, a model whose arithmetic is done by hand stands in for a learnt one. This one doubles the
-probability when a first report comes:
+Where a score matters, a hand-made model replaces a learnt one. This model doubles the probability at the first report:
 
 >>> driver = FlowDriver(small_policy())
 >>> driver.chat("casual")
@@ -60,12 +59,15 @@ from schemas.records.decisions import ModelVersion, RiskEvent, Tombstone
 from schemas.records.rejects import Reject
 
 START = 1_767_225_600_000
-"""Where a driver's clock begins: 2026-01-01T00:00:00Z."""
+"""Start of a driver's clock (ms): 2026-01-01T00:00:00Z."""
 RECOVERY_PARTITIONS = 2
 
 
 def small_policy(**changes: Any) -> Policy:
-    """A policy for tests: one grave sanction within a day is an escalation. `changes` replace whole sections."""
+    """Return a policy for tests; `changes` replace whole sections.
+
+    One sanction of severity 5 or more within a day is an escalation.
+    """
     document: dict[str, Any] = {
         "name": "small",
         "target": {"horizon": "24h", "when": [{"event": "sanction", "min_severity": 5}]},
@@ -82,9 +84,10 @@ def hand_made_model(
     *,
     learned_until: int | None = None,
 ) -> ModelVersion:
-    """A model to pin: the probability is `base`, times `(1 + feature) ** weight` for every feature that has a weight.
+    """Return a model to pin: its probability is `base`, times `(1 + feature) ** weight` for each feature with a weight.
 
-    At most 1; features are not negative here. `learned_until` is what the version says of itself.
+    The probability is at most 1; features must not be negative here. `learned_until` is the version's field of that
+    name.
     """
     weighted = dict(sorted((weights or {}).items()))
     numbers = len(weighted)
@@ -113,7 +116,7 @@ def hand_made_model(
 
 @dataclass(frozen=True)
 class DriverResult:
-    """Everything that left the flow, in the order of the log; versions partition by partition."""
+    """The output of the flow, in log order; versions partition by partition."""
 
     risk: list[RiskEvent | Tombstone]
     served: list[Served]
@@ -125,33 +128,33 @@ class DriverResult:
 
     @property
     def risk_events(self) -> list[RiskEvent]:
-        """The risk events, without tombstones."""
+        """Return the risk events, without tombstones."""
         return [event for event in self.risk if isinstance(event, RiskEvent)]
 
     @property
     def versions(self) -> list[ModelVersion]:
-        """The model versions that were published."""
+        """Return the model versions that were published."""
         return [item.version for item in self.published]
 
     def tiers(self, user_id: str) -> list[str]:
-        """The tiers a user was moved to, one for each risk event."""
+        """Return the tiers that a user was moved to, one for each risk event."""
         return [event.tier.value for event in self.risk_events if event.user_id == user_id]
 
     def features(self, user_id: str) -> dict[str, float]:
-        """The features a user was last served with."""
+        """Return the features of a user's last served point."""
         vector = next(served.point.vector for served in reversed(self.served) if served.point.user_id == user_id)
         return dict(zip(NAMES, vector, strict=True))
 
 
 class FlowDriver:
-    """Feeds records to the dataflow and gives back what left it.
+    """Driver that feeds records to the dataflow and returns its output.
 
     Events are dated by the driver's clock, which only `advance` moves; any field of an event may be given by name.
-    `send` takes bytes exactly as a topic would hold them. The same driver may be run many times: each run is a new
-    flow over everything fed so far.
+    `send` takes bytes exactly as a topic would hold them. The same driver may be run many times: each run is a new flow
+    over all records fed so far.
 
-    With several `partitions`, users are dealt over them and the flow runs as it does live: no lane waits for the
-    learner, and which of the versions that are old enough scores a point depends on the batches.
+    With several `partitions`, users are distributed over them and the flow runs as in a live run: no lane waits for the
+    learner, and the version that scores a point, among those old enough, depends on the batches.
     """
 
     def __init__(self, policy: Policy, *, codec: Codec | None = None, partitions: int = 1) -> None:
@@ -164,7 +167,7 @@ class FlowDriver:
         self._policies = {0: policy}
 
     def advance(self, duration: str) -> None:
-        """Move the clock."""
+        """Advance the clock by a duration, such as `5m`."""
         self.now += duration_ms(duration)
 
     def send(
@@ -175,7 +178,7 @@ class FlowDriver:
         key: bytes | None = None,
         received: int | None = None,
     ) -> None:
-        """Feed one record as it stands."""
+        """Feed one record unchanged."""
         user = value.get("user_id") if isinstance(value, Mapping) else key
         partition = crc32(user.encode() if isinstance(user, str) else user or b"") % len(self._reached)
         at = Position("test", partition, len(self._records), self._reached[partition])
@@ -183,38 +186,38 @@ class FlowDriver:
         self._records.append(Raw(subject, value, key, at, received))
 
     def chat(self, user_id: str, **fields: Any) -> None:
-        """A message now."""
+        """Feed a message, dated now."""
         self.send(CHAT, {**self._identity(user_id), "channel": "lobby", **fields})
 
     def moderate(self, user_id: str, kind: str, detail: Mapping[str, Any] | None = None, **fields: Any) -> None:
-        """A moderation event now."""
+        """Feed a moderation event, dated now."""
         body = {} if detail is None else {kind: dict(detail)}
         self.send(MODERATION, {**self._identity(user_id), "kind": kind, **body, **fields})
 
     def report(self, user_id: str, reporter_id: str | None = None, **fields: Any) -> None:
-        """A report now."""
+        """Feed a report, dated now."""
         self.moderate(user_id, "report", {"reporter_id": reporter_id}, **fields)
 
     def sanction(self, user_id: str, severity: int = 1, **fields: Any) -> None:
-        """A sanction now."""
+        """Feed a sanction, dated now."""
         self.moderate(user_id, "sanction", {"action": "warning", "severity": severity, "policy": "conduct"}, **fields)
 
     def reverse(self, user_id: str, sanction_id: str, **fields: Any) -> None:
-        """A reversal now, of the sanction with this event id."""
+        """Feed a reversal of the sanction with this event id, dated now."""
         self.moderate(user_id, "reversal", {"sanction_id": sanction_id}, **fields)
 
     def erase(self, user_id: str, **fields: Any) -> None:
-        """A request to be forgotten, now."""
+        """Feed a request to erase the user, dated now."""
         self.moderate(user_id, "erasure", **fields)
 
     def restart(self, policy: Policy | None = None) -> None:
-        """Here the process is drained and started anew, maybe with another policy; takes a `run` with `recovery`."""
+        """Drain and restart the process here, optionally with another policy; needs a `run` with `recovery`."""
         self._stops.append((len(self._records), False))
         if policy is not None:
             self._policies[len(self._stops)] = policy
 
     def crash(self) -> None:
-        """Here the process dies and is started anew; takes a `run` with `recovery` and one worker."""
+        """Crash and restart the process here; needs a `run` with `recovery` and one worker."""
         self._stops.append((len(self._records), True))
 
     def _identity(self, user_id: str) -> dict[str, Any]:
@@ -230,10 +233,14 @@ class FlowDriver:
         recovery: Path | None = None,
         snapshot_each_batch: bool = True,
     ) -> DriverResult:
-        """Run the dataflow over everything fed so far; with a `model`, that one scores and nothing is learnt.
+        """Run the dataflow over all records fed so far; with a `model`, that model scores and nothing is learnt.
 
-        `recovery` is an empty directory for snapshots. They are taken after each batch, or else at a `restart` only;
-        what left the flow between the last snapshot and a `crash` is in the result twice: output is at least once.
+        `recovery` is an empty directory for snapshots. They are taken after each batch or, without
+        `snapshot_each_batch`, at a `restart` only. Output between the last snapshot and a `crash` is in the result
+        twice: output is at least once.
+
+        Raises:
+            ValueError: if there is a `restart` or `crash` but no recovery directory, or a `crash` and several workers.
         """
         if self._stops and recovery is None:
             raise ValueError("a flow that is stopped and started anew needs a recovery directory")
@@ -272,7 +279,7 @@ class FlowDriver:
         )
 
     def _input(self, life: int) -> list[Any]:
-        """The records as one life of the process is given them: it ends at the next stop.
+        """Return the input of one life of the process, which ends at the next stop.
 
         The engine counts a drain that it has passed as an item, and does not count a crash.
         """
@@ -290,7 +297,7 @@ class FlowDriver:
 
 
 def _stores(recovery: Path, lanes: int) -> UserStores:
-    """The files of a recovery directory that hold the users, made where there are none yet."""
+    """Return the user files of a recovery directory; make them if there are none yet."""
     if not (recovery / FOLDER).exists():
         make_users(recovery, lane_names(lanes))
     return UserStores(recovery)

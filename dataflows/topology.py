@@ -1,4 +1,4 @@
-"""The dataflow as a picture, drawn from the very flow that runs."""
+"""A diagram of the dataflow, drawn from the flow that runs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from schemas.codec.inputs import Codec
 
 
 def topology() -> str:
-    """The top-level steps and what flows between them, in Mermaid's notation."""
+    """Return the top-level steps and the streams between them, in Mermaid notation."""
     policy = Policy.model_validate(
         {
             "name": "topology",

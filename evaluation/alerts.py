@@ -60,7 +60,7 @@ class Follow:
         self._run, self._answered, self._ahead = run, answered, ahead
         self._order = np.lexsort((run.seq, run.user))
         self._ordered_users = run.user[self._order]
-        self.active_days = len(np.unique(run.user * 100_000 + run.as_of // DAY - run.as_of.min() // DAY))
+        self.active_days = len(np.unique(np.column_stack([run.user, run.as_of // DAY]), axis=0))
 
     def budget(self, warnings: int) -> float | None:
         """Return a number of warnings per 1,000 active users and day; None without active days."""

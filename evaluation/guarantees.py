@@ -63,9 +63,10 @@ def _at_most(right: int, size: int, chance: float) -> Fraction:
 def _within(run: Outputs, budget: int, held_back: int) -> dict[str, Any]:
     """Count the hours of the log with more newly warned users than the budget; `most` is the maximum of an hour."""
     hours = [w.as_of // HOUR for w in run.warnings if not w.by_rule and w.previous is Tier.NONE]
-    _, counts = np.unique(np.array(hours, dtype=np.int64), return_counts=True)
     in_order = np.argsort(run.seq, kind="stable")
     first, last = period_of(run.user[in_order], run.as_of[in_order]) or (0, 0)
+    inside = [hour for hour in hours if first // HOUR <= hour <= last // HOUR]  # the others are of wrong clocks
+    _, counts = np.unique(np.array(inside, dtype=np.int64), return_counts=True)
     return {
         "budget": budget,
         "hours": last // HOUR - first // HOUR + 1,

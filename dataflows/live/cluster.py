@@ -100,7 +100,7 @@ def run_cluster(
         if any(ended):
             clean_up()
         if cluster.returncode in STOPPED or not any(ended):
-            code = max(0 if code == -signal.SIGTERM else abs(code) for code in ended)  # stopped before it had set its handlers
+            code = max(0 if code == -signal.SIGTERM else abs(code) for code in ended)  # stopped before it had handlers
             why = _sentence(fault, "A process of the cluster failed as it drained.")
             return None if code == 0 else Fault(why, code)
         seconds = restarts.wait_before_next(time.monotonic())

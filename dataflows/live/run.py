@@ -52,7 +52,7 @@ STUCK_SECONDS = 30.0
 
 
 class ClusterSlot(NamedTuple):
-    """Place of a process in a local cluster: its index, the addresses of all processes, and the supervisor's process id.
+    """Place of a process in a local cluster: its index, the addresses of all processes, the supervisor's process id.
 
     `restarts` is the number of times that the supervisor has restarted the cluster.
     """

@@ -1,7 +1,7 @@
-"""The steps of the spine as Bytewax operators, one a file: each turns a detector's plain logic into a stream.
+"""The steps of the dataflow as Bytewax operators, one per file: each applies a detector's plain logic to a stream.
 
-An exception in any step ends a Bytewax execution, so what can go wrong with one event is caught for that event and
-leaves as a Reject. States are snapshot as versioned bytes of plain data, never as our classes.
+An exception in any step ends a Bytewax execution, so the errors of a single event are caught for that event and emitted
+as a Reject. States are snapshot as versioned bytes of plain data, never as instances of our classes.
 """
 
 from dataflows.operators.context import context

@@ -1,4 +1,4 @@
-"""Context: what every message finds in its channel, told in the order of the log, before the users part."""
+"""Context: adds the channel context to every message, in log order, before events are dealt to lanes."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from detectors.profiles.channels import Channels
 
 
 class ContextLogic(StatefulBatchLogic[list[Decoded], list[Decoded], bytes]):
-    """The channels of one source partition, told its events in their order."""
+    """The channels of one source partition, which receives its events in log order."""
 
     def __init__(self, policy: Policy, snapshot: bytes | None) -> None:
         bounds = policy.channels.remembered or 0, policy.allowed_lateness, policy.profile_ttl
         self._channels = Channels(*bounds) if snapshot is None else Channels.load(snapshot, *bounds)
 
     def on_batch(self, values: list[list[Decoded]]) -> tuple[list[list[Decoded]], bool]:
-        """Add to every message what it finds."""
+        """Add the channel context to every message."""
         see = self._channels.see
         return [[Decoded(event, at, see(event)) for event, at, _ in chain.from_iterable(values)]], False
 
     def snapshot(self) -> bytes:
-        """The channels as versioned bytes."""
+        """Return the channels as versioned bytes."""
         return self._channels.dump()
 
 
@@ -36,10 +36,10 @@ class ContextLogic(StatefulBatchLogic[list[Decoded], list[Decoded], bytes]):
 def context(
     step_id: str, up: Stream[list[Decoded]], policy: Policy, as_partitions: int | None
 ) -> Stream[list[Decoded]]:
-    """The events as they came, each message with what it found in its channel.
+    """Return the events as they came, each message with its channel context.
 
-    The policy says how many channels are kept for each source partition, or for each of `as_partitions` among which
-    Kafka would deal the users.
+    The policy sets the number of channels kept for each source partition, or for each of `as_partitions` partitions
+    among which Kafka would distribute the users.
     """
 
     def by_partition(batch: list[list[Decoded]]) -> Iterable[tuple[str, list[Decoded]]]:

@@ -1,4 +1,4 @@
-"""Decode: records become Events by user, or Rejects."""
+"""Decode: turns records into Events, or Rejects."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from schemas.records.events import ChatMessage, Event, ScorerResult
 from schemas.records.rejects import Reject
 
 DAY = 86_400_000
-"""Events count as dated ahead from a day (ms) on."""
+"""Events count as dated ahead from one day on (ms)."""
 
 
 class Decoded(NamedTuple):
-    """An Event, where it came from and, where channels are remembered, what a message found in its channel."""
+    """An Event, its position and, if channels are remembered, the channel context of a message."""
 
     event: Event
     at: Position
@@ -34,9 +34,9 @@ class Decoded(NamedTuple):
 
 @dataclass(frozen=True)
 class DecodeOut:
-    """A batch's events in the order they were read, in one bundle, and what could not become an event.
+    """The events of a batch in read order, as one list, and the records that could not become an Event.
 
-    `scored` is a sample of what toxicity scorers said, a batch's in one bundle, in the same order.
+    `scored` is a sample of toxicity scorers' results, one list per batch, in the same order.
     """
 
     events: Stream[list[Decoded]]
@@ -59,16 +59,16 @@ def decode(
     text: TextScorer | None,
     placement: Placement | None,
 ) -> DecodeOut:
-    """Turn records into Events, and Rejects; with a text scorer, messages without scores get its own.
+    """Decode records into Events or Rejects; with a text scorer, add its scores to messages that have none.
 
-    A `placement` looks whether records lie where their users belong.
+    `placement` checks that records have their user's key and partition.
     """
     clocks: dict[int, LogClock] = {}
 
     def decode_batch(batch: list[Raw | Reject]) -> list[_Batch]:
         events: list[Decoded] = []
         rejects: list[Reject] = []
-        # a named tuple's own constructor is a frame of Python, and costs twice as much
+        # a named tuple's own constructor adds a Python frame, and costs twice as much
         decode_one, new = codec.decode, tuple.__new__
         placed: list[tuple[Raw, Event]] = []
         for record in batch:
@@ -98,7 +98,7 @@ def decode(
     def to_rejects(batches: list[_Batch]) -> list[Reject]:
         return [reject for batch in batches for reject in batch.rejects]
 
-    # what crosses the engine is bundled, because each item that crosses it costs as much as a feature
+    # streams carry lists, because each item that crosses the engine costs as much as a feature
     decoded = op.flat_map_batch("records", up, decode_batch)
     return DecodeOut(
         events=op.flat_map_batch("events", decoded, to_events),
@@ -108,7 +108,7 @@ def decode(
 
 
 def _ahead(events: list[Decoded], clocks: dict[int, LogClock]) -> Counter[str]:
-    """Count the events that are dated beyond what the users of their partition support, by topic."""
+    """Count the events dated beyond the times that the users of their partition support, by topic."""
     ahead: Counter[str] = Counter()
     for event, at, _ in events:
         clock = clocks.get(at.partition)
@@ -122,7 +122,7 @@ def _ahead(events: list[Decoded], clocks: dict[int, LogClock]) -> Counter[str]:
 
 
 def _scored(events: list[Decoded]) -> list[Scored]:
-    """A sample of what scorers said, ours among them."""
+    """Return a sample of scorer results, those of our own scorer included."""
     return [
         Scored(one.scorer, one.version, one.value)
         for event, at, _ in events
@@ -132,9 +132,9 @@ def _scored(events: list[Decoded]) -> list[Scored]:
 
 
 def _score(events: list[Decoded], scorer: TextScorer, telemetry: Telemetry) -> None:
-    """Put the scorer's results into the messages that no scorer has seen, all of them in one go.
+    """Add the scorer's results to all messages without scores, in one call.
 
-    Where it fails, messages stay without a result, which is counted.
+    If the scorer fails, the messages stay without a result, and the failure is counted.
     """
     spoken = {
         place: event.text

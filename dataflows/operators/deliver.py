@@ -1,6 +1,7 @@
-"""Deliver: a lane's batches are handed to the broker as they come, and the end of an epoch waits until it has them.
+"""Deliver: hands a lane's batches to the broker as they come; the end of an epoch waits until the broker has them.
 
-The engine's stateless sinks hear of no epoch, so they would have to wait for each batch, and everything with them.
+The engine's stateless sinks are not notified of epochs, so they would have to wait for each batch, and the flow with
+them.
 """
 
 from __future__ import annotations
@@ -19,29 +20,29 @@ from detectors.base.state import known_version, pack
 X = TypeVar("X")
 
 STATE_VERSION = 1
-"""Version of a snapshot, which says nothing: all is delivered once it is there."""
+"""Version of a snapshot, which is empty: once it exists, everything is delivered."""
 
 
 class Delivery(Protocol[X]):
-    """Where one worker hands over what is to be written."""
+    """One worker's handle for writing items asynchronously."""
 
     def hand_over(self, items: list[X], /) -> None:
-        """Begin to write items; raises what became of earlier ones, if that is known to be nothing good."""
+        """Start to write items; raise the error of earlier items if they are known to have failed."""
 
     def settle(self) -> None:
-        """Return when all that was handed over is written, or raise."""
+        """Wait until all items that were handed over are written, or raise."""
 
 
 class DeliverySink(DynamicSink[X], Generic[X]):
-    """A sink that need not be waited for with every batch."""
+    """A sink that does not require waiting for every batch."""
 
     @abstractmethod
     def delivery(self) -> Delivery[X]:
-        """That of this worker, which has built its part."""
+        """Return the current worker's delivery handle. The worker must have built its part first."""
 
 
 class DeliverLogic(StatefulBatchLogic[X, Any, bytes]):
-    """One lane's batches on their way."""
+    """One lane's batches in delivery."""
 
     def __init__(self, delivery: Delivery[X], snapshot: bytes | None) -> None:
         self._delivery = delivery
@@ -49,19 +50,22 @@ class DeliverLogic(StatefulBatchLogic[X, Any, bytes]):
             known_version(snapshot, STATE_VERSION, "delivery")
 
     def on_batch(self, values: list[X]) -> tuple[Iterable[Any], bool]:
-        """Hand them over."""
+        """Hand over the batches."""
         self._delivery.hand_over(values)
         return [], False
 
     def snapshot(self) -> bytes:
-        """Nothing, once all of the epoch is written: a run that resumes begins behind it, and one that ends is over."""
+        """Wait until all items of the epoch are written; return an empty state.
+
+        A run that resumes continues after the epoch, and a run that ends is complete.
+        """
         self._delivery.settle()
         return pack({}, STATE_VERSION)
 
 
 @operator
 def deliver(step_id: str, up: KeyedStream[X], sink: Sink[X]) -> None:
-    """Write what lanes give to a sink, and wait for it no more often than it asks for."""
+    """Write the lanes' output to a sink, and wait for it no more often than the sink requires."""
     if isinstance(sink, DeliverySink):
         up = op.stateful_batch("lanes", up, lambda snapshot: DeliverLogic(sink.delivery(), snapshot))
     op.output("output", op.key_rm("unkeyed", up), sink)

@@ -1,4 +1,4 @@
-"""Learn: every model is taught the same lessons under a key of its own, and tells the lanes."""
+"""Learn: trains every model on the same training events, under a key of its own, and updates the lanes."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from schemas.records.rejects import Reject
 
 
 class TrainingEvents(NamedTuple):
-    """A batch of lessons for one model."""
+    """A batch of training events for one model."""
 
     model: str
     lessons: list[TrainingEvent]
 
 
 class LearnLogic(StatefulBatchLogic[TrainingEvents, ModelUpdate, bytes]):
-    """One model's learner, made when its first lessons or its snapshot name the model."""
+    """One model's learner, created when its first training events or its snapshot provide the model's name."""
 
     def __init__(self, policy: Policy, snapshot: bytes | None) -> None:
         self._policy = policy
@@ -44,7 +44,7 @@ class LearnLogic(StatefulBatchLogic[TrainingEvents, ModelUpdate, bytes]):
         )
 
     def on_batch(self, values: list[TrainingEvents]) -> tuple[list[ModelUpdate], bool]:
-        """Learn what is in order, and tell the lanes how far that went."""
+        """Learn the training events that are in order; return the learner's model update for the lanes."""
         learner = self._learner
         if learner is None:
             learner = self._learner = self._new(values[0].model)
@@ -52,7 +52,10 @@ class LearnLogic(StatefulBatchLogic[TrainingEvents, ModelUpdate, bytes]):
         return [ModelUpdate(learner.name, published, dict(reached), learner.forgotten(), learner.fates())], False
 
     def snapshot(self) -> bytes:
-        """The learner's state as versioned bytes; the engine asks when an epoch is complete, with all its lessons."""
+        """Return the learner's state as versioned bytes.
+
+        The engine calls this when an epoch is complete, with all its training events.
+        """
         if self._learner is not None:
             self._learner.join()
         return pack({} if self._learner is None else self._learner.state(), STATE_VERSION)
@@ -66,9 +69,9 @@ def learn(
     policy: Policy,
     models: tuple[str, ...],
 ) -> Stream[ModelUpdate]:
-    """Teach every model the same lessons; none, where the model is pinned.
+    """Train every model on the same training events; train none if the model is pinned.
 
-    A Reject teaches nothing, but its place in the order is accounted for.
+    A Reject has no examples, but its log position is accounted for.
     """
 
     def place(batch: list[Reject]) -> list[TrainingEvent]:

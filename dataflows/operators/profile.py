@@ -1,4 +1,7 @@
-"""Profile: each user's events are counted in order, lane by lane; points, lessons, lates and outcomes come of it."""
+"""Profile: processes each user's events in order, lane by lane.
+
+It emits points, training events, late events, outcomes and rejects.
+"""
 
 from __future__ import annotations
 
@@ -27,9 +30,9 @@ from schemas.records.events import ChatMessage, Event
 from schemas.records.rejects import Reject, RejectReason
 
 STATE_VERSION = 2
-"""Version of what a snapshot says of a lane's users, and of how their file holds them."""
+"""Version of the snapshot of a lane's users, and of the users' format in the lane's file."""
 PART = 131_072
-"""Bytes of changes that are worth writing before an epoch is over."""
+"""Bytes of changes that are worth writing before the end of an epoch."""
 
 
 class Late(NamedTuple):
@@ -41,7 +44,7 @@ class Late(NamedTuple):
 
 @dataclass(frozen=True)
 class ProfileOut:
-    """What every event came to: points, outcomes and erasures for the lanes, lessons, lates and rejects."""
+    """Results of all events: points, outcomes and erasures by lane, training events, late events and rejects."""
 
     items: KeyedStream[list[LaneItem]]
     lessons: Stream[TrainingEvent]
@@ -51,7 +54,7 @@ class ProfileOut:
 
 
 def reject_of(event: Event, at: Position, stage: str, error: Exception) -> Reject:
-    """An event that broke a step, as a Reject that says which kind of error it was and nothing of its content."""
+    """Return a Reject for an event that broke a step; its detail is the class of the error, not the error's message."""
     return Reject.model_validate(
         {
             "reason": RejectReason.INTERNAL_ERROR,
@@ -70,7 +73,7 @@ def reject_of(event: Event, at: Position, stage: str, error: Exception) -> Rejec
 
 
 class Gathered(NamedTuple):
-    """What a batch of many users' events came to: the items by lane, and all the rest."""
+    """The results of a batch of many users' events: the items by lane, and everything else."""
 
     items: dict[str, list[LaneItem]]
     lessons: list[TrainingEvent]
@@ -80,17 +83,17 @@ class Gathered(NamedTuple):
 
 
 class Bundle(NamedTuple):
-    """A lane's events of a batch, in the order they arrived."""
+    """A lane's events of a batch, in order of arrival."""
 
     lane: str
     events: list[Decoded]
 
 
 class ProfileLogic(StatefulBatchLogic[Bundle, BatchResult, bytes]):
-    """The users of one lane, made when its first events or its snapshot name the lane.
+    """The users of one lane, opened when the first events or the snapshot provide the lane's name.
 
-    With `stores` the users are kept there, and a snapshot says no more than what of it counts. `lanes` are those of
-    this process, this one to be among them.
+    With `stores` the users are kept there, and a snapshot contains only the store generation. `lanes` are the lanes of
+    this process; the new lane appends itself.
     """
 
     def __init__(
@@ -102,7 +105,7 @@ class ProfileLogic(StatefulBatchLogic[Bundle, BatchResult, bytes]):
     ) -> None:
         self._stores = stores
         self._store: UserStore | None = None
-        self._kept: Future[int] | None = None  # the generation that is being written
+        self._kept: Future[int] | None = None  # the generation being written
         self._worker = get_ident()
         self._lanes = lanes
         lanes.append(self)
@@ -122,7 +125,7 @@ class ProfileLogic(StatefulBatchLogic[Bundle, BatchResult, bytes]):
                 self.users.restore(user_id, state)
 
     def on_batch(self, values: list[Bundle]) -> tuple[list[BatchResult], bool]:
-        """Count the events; see `Users.take`."""
+        """Process the events; see `Users.take`."""
         if self._lane is None:
             self._open(values[0].lane, 0)
         store = self._store if self._kept is None else None
@@ -135,10 +138,10 @@ class ProfileLogic(StatefulBatchLogic[Bundle, BatchResult, bytes]):
         return [taken], False
 
     def snapshot(self) -> bytes:
-        """What of the store counts, once it holds what the users have come to.
+        """Flush changes and return the store generation of this snapshot.
 
-        The engine asks one lane of a worker after the other, all of which have had events since it asked last. So the
-        first that is asked has what changed in all of them written, side by side.
+        The engine snapshots the lanes of a worker one after the other; all of them have had events since their last
+        snapshot. The first of them therefore starts the writes of all lanes of the worker, in parallel.
         """
         generation = 0
         if self._store is not None:
@@ -158,19 +161,19 @@ class ProfileLogic(StatefulBatchLogic[Bundle, BatchResult, bytes]):
 
 
 def without_text(event: Event) -> Event:
-    """The event as it may leave the dataflow."""
+    """Return the event without its text, in which form it may leave the dataflow."""
     if isinstance(event, ChatMessage) and event.text is not None:
         return event.model_copy(update={"text": None})
     return event
 
 
 def lane_names(lanes: int) -> list[str]:
-    """The names of so many lanes."""
+    """Return the names of this number of lanes."""
     return [f"{lane:03d}" for lane in range(lanes)]
 
 
 def lane_of(user_id: str, lanes: int) -> str:
-    """The lane a user is counted and judged in: the same in every process."""
+    """Return the lane that processes and scores a user: the same in every process."""
     return f"{_number(user_id) % lanes:03d}"
 
 
@@ -187,9 +190,10 @@ def profile(
     telemetry: Telemetry,
     stores: UserStores | None,
 ) -> ProfileOut:
-    """Count events, in order for each partition, into profiles; give points by lane, lessons, and what was late.
+    """Process events into profiles, in order for each partition.
 
-    The users are kept in `stores`, or in memory only.
+    Return points by lane, training events, late events, rejects and outcomes. The users are kept in `stores`, or in
+    memory only.
     """
     names = lane_names(lanes)
     logics: list[ProfileLogic] = []

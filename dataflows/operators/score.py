@@ -1,4 +1,4 @@
-"""Judge: lanes score their users' points in batches, and decide."""
+"""Score: lanes score their users' points in batches, and decide their tiers."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from detectors.scoring.shard import STATE_VERSION, Lane, ModelUpdate, Publicatio
 
 @dataclass(frozen=True)
 class JudgeOut:
-    """What is published, by user, and the points as served, by lane."""
+    """Records to publish, keyed by user, and the points as served, keyed by lane."""
 
     events: KeyedStream[Publication]
     served: KeyedStream[ServedBatch]
 
 
 class Judgement(NamedTuple):
-    """What a lane made of a batch."""
+    """A lane's result for a batch."""
 
     events: list[Publication]
     served: ServedBatch
@@ -38,7 +38,7 @@ class Judgement(NamedTuple):
 
 
 class JudgeLogic(StatefulBatchLogic[Any, Judgement, bytes]):
-    """One lane: news heard first, then points scored and decided."""
+    """One lane: applies model updates first, then scores and decides points."""
 
     def __init__(self, lane: Lane, snapshot: bytes | None) -> None:
         self._lane = lane
@@ -46,7 +46,7 @@ class JudgeLogic(StatefulBatchLogic[Any, Judgement, bytes]):
             lane.restore(unpack(snapshot, STATE_VERSION, "lane")[1])
 
     def on_batch(self, values: list[ModelUpdate | ScoredBatch | list[LaneItem]]) -> tuple[list[Judgement], bool]:
-        """Hear the news and what scorers said, then take the points."""
+        """Apply model updates and toxicity scorers' results, then score and decide the points."""
         arrived: list[LaneItem] = []
         for value in values:
             if isinstance(value, ModelUpdate):
@@ -60,7 +60,7 @@ class JudgeLogic(StatefulBatchLogic[Any, Judgement, bytes]):
         return ([Judgement(events, served, measured)] if events or served or measured else []), False
 
     def snapshot(self) -> bytes:
-        """The lane's state as versioned bytes."""
+        """Return the lane's state as versioned bytes."""
         return pack(self._lane.state(), STATE_VERSION)
 
 
@@ -77,10 +77,11 @@ def score(
     *,
     wait: bool,
 ) -> JudgeOut:
-    """Score the points of each lane in batches and decide; every lane hears all news, one lane all of a scorer.
+    """Score and decide the points of each lane in batches.
 
-    How far learners have come is news only to lanes that `wait` for it; to others, what was published and who is to be
-    forgotten.
+    Every lane receives all model updates; the results of a toxicity scorer all go to one lane. Updates that contain
+    only the learners' positions go only to lanes that `wait` for them. Other lanes need published versions and erasures
+    only.
     """
     names = lane_names(lanes)
 
@@ -95,7 +96,7 @@ def score(
                 dealt.setdefault(lane_of(result.scorer, lanes), ScoredBatch([])).results.append(result)
         return list(dealt.items())
 
-    # the merged stream carries all kinds of value, which the engine's own types cannot say
+    # the merged stream carries several kinds of value, which the engine's types cannot express
     spoken: KeyedStream[Any] = op.flat_map_batch("scorers", scored, deal)
     heard: KeyedStream[Any] = op.merge("heard", items, spoken, op.flat_map_batch("broadcast", news, broadcast))
     judged = op.stateful_batch("lanes", heard, lambda snapshot: JudgeLogic(new_lane(), snapshot))

@@ -31,7 +31,7 @@ DELETE_GONE = """
         SELECT step_id, state_key FROM snaps AS last WHERE ser_change IS NULL AND snap_epoch = (
             SELECT MAX(snap_epoch) FROM snaps WHERE (step_id, state_key) = (last.step_id, last.state_key)))
 """
-"""Delete all snapshots of keys whose last snapshot is empty: older ones may remain, and must not become valid again."""
+"""SQL that deletes all snapshots of keys whose last snapshot is empty, so that no older one becomes valid again."""
 NO_ROOM = ("SQLITE_FULL", "SQLITE_READONLY", "SQLITE_IOERR")
 """Prefixes of the SQLite error names for problems of the disk rather than of the partition."""
 APART = 2

@@ -18,7 +18,7 @@ from dataflows.runtime.errors import first
 REFUSED_SNAPSHOT = re.compile(r'code: (?:DiskFull|SystemIoFailure|ReadOnly|CannotOpen)\b[^}]*\}, Some\("([^"]*)"\)')
 """The engine's message for a write to the recovery store that the disk refused; the group is SQLite's message."""
 PROBE_BYTES = 1 << 20
-"""Size of a probe write, larger than any write of SQLite: a disk that takes it has room now."""
+"""Size of a probe write, larger than any write of SQLite: a disk that takes it has room."""
 UNFIT = (InconsistentPartitionsError, MissingPartitionsError, NoPartitionsError)
 """Errors that the engine raises for partitions that do not belong together."""
 UNREADABLE = frozenset({"UnpicklingError", "EOFError"})

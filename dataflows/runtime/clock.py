@@ -1,4 +1,4 @@
-"""The process's clocks; no other module reads them.
+"""The wall clock and the monotonic clock of the process.
 
 Clock readings serve stamps, metrics and polling, never the meaning of an event. The wall clock gives dates. It may be
 set back or forward at any moment, so durations and deadlines use the monotonic clock.

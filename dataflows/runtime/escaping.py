@@ -27,7 +27,7 @@ def visible(text: str) -> str:
 
 
 def visible_json(text: str, encoding: str = "utf-8") -> str:
-    r"""Return a JSON document with the same characters, and those that an encoding cannot represent, as JSON escapes.
+    r"""Return a JSON document with hidden characters, and those that an encoding cannot represent, as JSON escapes.
 
     Line breaks between elements are kept, and a JSON parser reads the same values.
 

@@ -1,7 +1,7 @@
 """Reports of scoring that stopped, shrank or degraded, with the reasons, as sentences and in the log.
 
-A replay reports it in its summary, its report and the terminal. A live run logs a warning once when such a state begins
-and once when it ends, over windows of `WINDOW` decision points or events. The underlying counts are metrics.
+A replay reports such states in its summary, its report and the terminal. A live run logs a warning once when a state
+begins and once when it ends, over windows of `WINDOW` decision points or events. The underlying counts are metrics.
 """
 
 from __future__ import annotations

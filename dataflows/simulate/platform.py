@@ -54,7 +54,7 @@ class Delivery:
         self.next_at: float = NEVER
 
     def send(self, event: Event, time: int, luck: float) -> Iterator[Event]:
-        """Yield the event now, or hold it back, or yield it and hold back a duplicate, depending on `luck` in [0, 1)."""
+        """Yield the event now, or delay it, or yield it and delay a duplicate, depending on `luck` in [0, 1)."""
         if luck < self.late:
             self._hold(event, time + 5 * MINUTE + int(self._rng.exponential(3 * HOUR)))
         elif luck < self.disordered:
@@ -184,8 +184,8 @@ def _messages(
 def _recipients(rng: np.random.Generator, users: Ints, contacts: Bools, size: int) -> Ints:
     """Return the recipient of each message, -1 for none.
 
-    A quarter of the messages have a recipient, one of the author's six friends. Of contacting users' messages, 95 % have
-    one, any other user.
+    A quarter of the messages go to one of six friends of the author. Of the messages of contacting users, 95 % go to
+    any other user.
     """
     friends = (users + rng.integers(1, 7, len(users))) % size
     strangers = (users + rng.integers(1, size, len(users))) % size

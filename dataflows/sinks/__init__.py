@@ -1,1 +1,1 @@
-"""Where events go to: Kafka topics, JSON lines, Parquet, memory."""
+"""Sinks for events: Kafka topics, JSON lines, Parquet, memory."""

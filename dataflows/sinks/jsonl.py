@@ -1,4 +1,4 @@
-"""A sink for JSON lines in the order of the log, whatever order the workers wrote in."""
+"""A sink for JSON lines in log order, regardless of the order in which workers write."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ X = TypeVar("X")
 
 
 class JsonlSink(MemorySink[X], Generic[X]):
-    """Keeps items until `finish` writes them to `path`, one JSON object a line, sorted by `order`.
+    """Sink that stores items until `finish` writes them to `path`, one JSON object per line, sorted by `order`.
 
     Order and rendering are functions of the item alone, so the file does not depend on batches or workers.
     """
@@ -24,7 +24,7 @@ class JsonlSink(MemorySink[X], Generic[X]):
         self._path, self._render, self._order = path, render, order
 
     def finish(self) -> int:
-        """Write the file; how many lines it has."""
+        """Write the file and return its number of lines."""
         with self._path.open("wb") as file:
             for item in sorted(self.items, key=self._order):
                 file.write(orjson.dumps(self._render(item), option=orjson.OPT_APPEND_NEWLINE))

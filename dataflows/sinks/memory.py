@@ -1,4 +1,4 @@
-"""A sink that keeps what it is given: for tests, and for anything that orders its output at the end."""
+"""A sink that stores its items in memory: for tests, and for output that is ordered at the end."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ class _Part(StatelessSinkPartition[X]):
 
 
 class MemorySink(DynamicSink[X], Generic[X]):
-    """Keeps items of all workers of this process in `items`, in the order they were written."""
+    """Sink that stores the items of all workers of this process in `items`, in the order of writing."""
 
     def __init__(self) -> None:
         self.items: list[X] = []
         self._lock = Lock()
 
     def build(self, _step_id: str, _worker_index: int, _worker_count: int) -> StatelessSinkPartition[X]:
-        """A part for one worker."""
+        """Return the part of one worker."""
         return _Part(self)
 
     def keep(self, items: list[X]) -> None:
-        """Take in a batch."""
+        """Store a batch."""
         with self._lock:
             self.items.extend(items)
 
 
 class NullSink(MemorySink[X]):
-    """Keeps nothing: for a stream whose counts are all that is wanted."""
+    """Sink that stores nothing: for a stream of which only the counts are needed."""
 
     def keep(self, items: list[X]) -> None:
-        """Let a batch go."""
+        """Discard a batch."""

@@ -1,4 +1,4 @@
-"""A sink for decision points as served: one Parquet row each, in the order of the log."""
+"""A sink for decision points as served: one Parquet row each, in log order."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from schemas.records.base import Position
 ROWS = 65_536
 """Rows in a row group."""
 REPEATED = ["user_id", "tier", "model_version"]
-"""Columns worth a dictionary: looking for one in a column of doubles is work for nothing."""
+"""Columns with dictionary encoding; to try it on columns of doubles is wasted work."""
 
 
 class FeatureTable(MemorySink[ServedBatch]):
-    """Keeps served points column by column until `finish` writes them.
+    """Sink that stores served points column by column, for `table`.
 
     A million points take about 0.4 GB with 32 features, which is the memory a replay needs beyond its profiles.
     """
@@ -32,7 +32,7 @@ class FeatureTable(MemorySink[ServedBatch]):
         self._names = names
         self._seqs: list[int] = []
         self._offsets: list[int] = []
-        self._records: tuple[list[int], list[int]] = [], []  # places, and the offsets of their records, in order
+        self._records: tuple[list[int], list[int]] = [], []  # log positions, and the offsets of their records, in order
         self._users: list[str] = []
         self._as_of: list[int] = []
         self._event_ids: list[str] = []
@@ -43,7 +43,7 @@ class FeatureTable(MemorySink[ServedBatch]):
         self._vectors: list[Matrix] = []
 
     def keep(self, items: list[ServedBatch]) -> None:
-        """Take in batches of served points."""
+        """Store batches of served points."""
         with self._lock:
             for served in items:
                 users, as_of, event_ids, _, _, places, _ = zip(*served.points, strict=True)
@@ -60,17 +60,20 @@ class FeatureTable(MemorySink[ServedBatch]):
 
     @property
     def places(self) -> NDArray[np.int64]:
-        """The points' places in the log, row by row."""
+        """Return the points' log positions, row by row."""
         return np.sort(np.array(self._seqs, dtype=np.int64))
 
     @property
     def offsets(self) -> NDArray[np.int64]:
-        """The offsets of the points' records, row by row."""
+        """Return the offsets of the points' records, row by row."""
         order = np.argsort(np.array(self._seqs, dtype=np.int64), kind="stable")
         return np.array(self._offsets, dtype=np.int64)[order]
 
     def record_of(self, at: Position) -> int:
-        """Return the first place in the log of the events that its record was made into, as far as they made points."""
+        """Return the first log position of the events made from the record at `at`.
+
+        Only events that became points are considered; without an earlier one, the result is the position `at` itself.
+        """
         if len(self._records[0]) != len(self._seqs):
             self._records = self.places.tolist(), self.offsets.tolist()
         places, offsets = self._records
@@ -80,7 +83,7 @@ class FeatureTable(MemorySink[ServedBatch]):
         return min(at.seq, places[row]) if row < len(places) else at.seq
 
     def table(self, challengers: tuple[str, ...]) -> tuple[pa.Table, pa.Table]:
-        """All points in the order of the log: as the champion served them, and the challengers' probabilities."""
+        """Return all points in log order, as two tables: as the champion served them, and the challengers' scores."""
         order = np.argsort(np.array(self._seqs, dtype=np.int64), kind="stable")
         take = pa.array(order)
 
@@ -90,7 +93,7 @@ class FeatureTable(MemorySink[ServedBatch]):
         scores = np.concatenate([np.empty(0), *self._scores])[order]
         columns = np.empty((len(self._names), len(order)))
         filled = 0
-        for matrix in self._vectors:  # batch by batch, because a matrix this large is slow to turn in one go
+        for matrix in self._vectors:  # batch by batch, because a matrix this large is slow to transpose at once
             columns[:, filled : filled + len(matrix)] = matrix.T
             filled += len(matrix)
         if not np.array_equal(order, np.arange(len(order))):

@@ -1,1 +1,1 @@
-"""Scoring: which version scores a point, the tier that follows, and the explanation."""
+"""Scoring: selection of a point's model version, the resulting tier, and the explanation."""

@@ -1,4 +1,4 @@
-"""Decision points that are scored together, column by column."""
+"""Batches of decision points that are scored together, column by column."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from detectors.profiles.results import LaneItem
 
 
 class Batch:
-    """Decision points in the order of the log, at least one, and what all versions read of them, made once.
+    """At least one decision point, in log order, with the readings of all versions computed once.
 
-    `matrix` holds the points' vectors as rows, `columns` the readings: see `columns_of`.
+    `matrix` holds the points' vectors as rows, shape (points, features). `columns` holds the readings, shape (features,
+    points): see `columns_of`.
     """
 
     __slots__ = ("as_of", "columns", "events", "matrix", "partitions", "points", "seqs", "users")
@@ -30,7 +31,7 @@ class Batch:
 
 
 def between(due: list[LaneItem], points: int) -> dict[int, list[LaneItem]]:
-    """What is no point, by the row of the point that it comes before."""
+    """Group erasures and outcomes by the index of the decision point they precede."""
     found: dict[int, list[LaneItem]] = {}
     if len(due) > points:
         row = 0

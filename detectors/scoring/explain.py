@@ -1,4 +1,4 @@
-"""Why a verdict changed: the rules that fired and the features that moved the score, with raw counters."""
+"""Explanation of a changed verdict: fired rules and the features that moved the score, with raw counters."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ def explain(
     most: int,
     column: Matrix | None = None,
 ) -> tuple[Reason, ...]:
-    """At most `most` features of the model's score, after every reason of every fired rule.
+    """Return every reason of every fired rule, then at most `most` features of the model's score.
 
-    `scorer` is None where the model had no say, `column` what it read of the point, where that is at hand.
+    `scorer` is None if the model gave no score. `column` holds the model's readings of the point, if they are
+    available.
     """
     reasons = [reason for active in fired for reason in active.rule.score_one(point).reasons]
     if scorer is not None:

@@ -1,4 +1,4 @@
-"""Decision points as a lane served them: with the score, the version that gave it and the tier that came of it."""
+"""Decision points as a lane served them: with the score, its model version and the resulting tier."""
 
 from __future__ import annotations
 
@@ -27,11 +27,12 @@ class Served(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ServedBatch:
-    """Decision points as a lane served them together, column by column; iterating gives them one by one.
+    """Decision points that a lane served together, column by column; iteration yields them one by one.
 
-    `matrix` holds the points' vectors as rows, `probabilities` is NaN where absent, and `shadows` has a row for each
-    challenger, with a column for each point. `held_back` is at how many of them the budget kept a user from being
-    warned of, `unscored` how many had no score and `silent` how many no threshold to reach, by cause.
+    `matrix` holds the points' vectors as rows, shape (points, features). `probabilities` is NaN where absent. `shadows`
+    holds the challengers' probabilities, shape (challengers, points). `held_back` is the number of points at which the
+    budget suppressed a warning. `unscored` is the number of points without a score, by cause, and `silent` the number
+    of points with a score but without a threshold to reach, by cause.
     """
 
     points: list[DecisionPoint]
@@ -55,7 +56,7 @@ class ServedBatch:
 
 
 def joined(batches: list[ServedBatch]) -> ServedBatch:
-    """Return batches one after the other as one."""
+    """Return the batches concatenated in order."""
     full = [batch for batch in batches if batch]
     held_back = sum(batch.held_back for batch in batches)
     if len(full) < 2:

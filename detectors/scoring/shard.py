@@ -1,8 +1,8 @@
-"""A lane: scores the decision points of its users in batches, and decides.
+"""A lane: scores the decision points of its users in batches, and decides their tiers.
 
-In a replay a lane waits with a point until every version in force at its position has been heard of, so that the
-same log gives the same scores however it was batched. Live, nothing waits: the newest version that is old enough
-scores at once.
+In a replay, a lane holds a point until every version in force at its position has arrived, so that the same log gives
+the same scores regardless of batching. In a live run, points do not wait: the newest version that is old enough scores
+at once.
 """
 
 from __future__ import annotations
@@ -38,22 +38,22 @@ from schemas.records.base import Position
 from schemas.records.decisions import RiskEvent, Tier, Tombstone, Trigger
 
 STATE_VERSION = 4
-"""Version of a lane's packed state; every one before it is read."""
+"""Version of a lane's packed state; all earlier versions can be read."""
 MOST_ALIKE = 3
-"""How many exemplars a risk event names."""
+"""Maximum number of exemplars in a risk event."""
 CROWD = 50_000
-"""A lane with fewer standings forgets none."""
+"""A lane with fewer warning states drops none."""
 FORGET_AFTER = 30 * 86_400_000
-"""How long after it has settled a standing may be forgotten (ms)."""
+"""Time after which a settled warning state may be dropped (ms)."""
 _place = attrgetter("at.seq")
-"""Where in the log an item belongs."""
+"""Key function: the log position of an item."""
 
 
 class ModelUpdate(NamedTuple):
     """A learner's update to the lanes: published versions, and its position in each partition.
 
-    `forgotten` are users who are to be taken out of what versions keep of users, from the position of their erasure on.
-    `fates` is what became of examples that were not learnt at once: see `Learner.fates`.
+    `forgotten` are erased users, whose data must be removed from stored versions from the position of their erasure on.
+    `fates` counts examples that were not learnt at once: see `Learner.fates`.
     """
 
     model: str
@@ -64,14 +64,14 @@ class ModelUpdate(NamedTuple):
 
 
 class Publication(NamedTuple):
-    """What goes to subscribers, with the position of the event that made it."""
+    """A record for subscribers, with the position of the event that caused it."""
 
     at: Position
     event: RiskEvent | Tombstone
 
 
 class Lane:
-    """The state of one lane: versions, points that wait, and where each warned-of user stands."""
+    """The state of one lane: model versions, waiting points, and the warning states of its users."""
 
     def __init__(self, policy: Policy, *, pinned: FrozenModel | None = None, wait: bool = False) -> None:
         self._policy, self._policy_version = policy, policy.version
@@ -83,7 +83,7 @@ class Lane:
         self._reached: dict[str, int] = dict.fromkeys(models, 0)
         self._live = Live(policy)
         self._waiting: list[LaneItem] = []
-        self._forgotten: list[tuple[str, Forgotten]] = []  # by model, in order: who is still in versions that wait
+        self._forgotten: list[tuple[str, Forgotten]] = []  # by model, in log order: erasures not yet applied
         self._standings: dict[str, WarningState] = {}
         self._clock = LogClock(USERS)
         self._crowd = CROWD
@@ -96,7 +96,7 @@ class Lane:
         self._detector_set = "+".join([policy.name, *detectors])
 
     def hear(self, news: ModelUpdate) -> None:
-        """Take in what a learner tells."""
+        """Apply a learner's model update."""
         self._versions[news.model].hear(news.published)
         self._reached[news.model] = max(self._reached[news.model], *news.reached.values(), 0)
         if news.forgotten:
@@ -106,10 +106,10 @@ class Lane:
             self._forget_before(None)
 
     def take(self, arrived: list[LaneItem]) -> tuple[list[Publication], ServedBatch]:
-        """Score and decide what can be: risk events and tombstones to publish, and the points as served."""
+        """Score and decide all items that are ready; return the records to publish, and the points as served."""
         if not arrived and not self._waiting:
             return [], NONE_SERVED
-        # users' bundles back in the order of the log, so that no clock runs ahead within a batch
+        # restore log order across users, so that no clock runs ahead within a batch
         due = sorted([*self._waiting, *arrived], key=_place)
         if self._wait:
             split = bisect_left(due, min(self._reached.values()), key=_place)
@@ -117,7 +117,7 @@ class Lane:
         out: list[Publication] = []
         batches: list[ServedBatch] = []
         while due:
-            # a point is scored by versions without those who were forgotten before it, and with all others
+            # a point is scored by versions without the users erased before it, and with all others
             self._forget_before(due[0].at.seq)
             until = self._forgotten[0][1].seq if self._forgotten else due[-1].at.seq
             split = bisect_right(due, until, key=_place)
@@ -128,19 +128,19 @@ class Lane:
         return out, joined(batches)
 
     def _forget_before(self, seq: int | None) -> None:
-        """Take out of the versions whoever was forgotten before a place of the log; everybody, if that is None."""
+        """Remove users erased before a log position from the versions; all erased users, if it is None."""
         while self._forgotten and (seq is None or self._forgotten[0][1].seq < seq):
             model, (user, _, _) = self._forgotten.pop(0)
             self._versions[model].forget(user)
 
     def _take(self, due: list[LaneItem]) -> tuple[list[Publication], ServedBatch]:
-        """Score and decide what is due."""
+        """Score and decide the items that are due."""
         points = [item for item in due if isinstance(item, DecisionPoint)]
         if not points:
             return [publication for item in due for publication in self._note(item)], NONE_SERVED
         batch = Batch(points)
         runs, probabilities, shadows = self._score(batch)
-        if self._min_events > 1:  # every point has shown one
+        if self._min_events > 1:  # every point has at least one event
             probabilities[np.array(batch.events) < self._min_events] = nan
         out, tiers, sampled = self._judge(batch, runs, probabilities.tolist(), between(due, len(points)))
         if sampled:
@@ -161,7 +161,7 @@ class Lane:
         )
 
     def _silence(self, batch: Batch, runs: list[Run], probabilities: Matrix) -> tuple[Counter[str], Counter[str]]:
-        """Return why points have no score, and why no score could have warned, with how many each."""
+        """Return the number of points without a score, and of scored points without a reachable tier, by cause."""
         unscored, silent = Counter[str](), Counter[str]()
         absent = np.isnan(probabilities)
         for model, note, start, stop in runs:
@@ -187,9 +187,10 @@ class Lane:
     def _judge(
         self, batch: Batch, runs: list[Run], values: list[float], between: dict[int, list[LaneItem]]
     ) -> tuple[list[Publication], list[Tier], list[int]]:
-        """Decide the points of a batch with these probabilities, and take in what comes `between` them, in turn.
+        """Decide the points of a batch with these probabilities, and apply the items `between` them, in log order.
 
-        What is to be published, the tier that came of each point, and the points that are looked at to be measured.
+        Return the records to publish, the resulting tier of each point, and the rows of the points sampled for
+        evaluation.
         """
         out: list[Publication] = []
         tiers = [Tier.NONE] * len(batch)
@@ -217,15 +218,15 @@ class Lane:
         return out, tiers, sampled
 
     def scored(self, results: list[Scored]) -> None:
-        """Take in what toxicity scorers said of a sample of messages."""
+        """Add toxicity scorers' results on a sample of messages."""
         self._live.scored(results)
 
     def measured(self) -> Counts:
-        """What was measured since the last call: see `Live`."""
+        """Return the measurements since the last call: see `Live`."""
         return self._live.take()
 
     def _note(self, item: LaneItem) -> list[Publication]:
-        """Take in what is no decision point: an erasure, of which subscribers are told, or an outcome."""
+        """Apply an item that is not a decision point: an outcome, or an erasure, which gives a tombstone."""
         if isinstance(item, Outcome):
             self._live.outcome(item)
         elif isinstance(item, Erasure):
@@ -236,7 +237,7 @@ class Lane:
         return []
 
     def _score(self, batch: Batch) -> tuple[list[Run], Matrix, Matrix]:
-        """The champion's version and note for each point, its probabilities, and the challengers', a row for each."""
+        """Return the champion's runs and probabilities, and the challengers' probabilities, a row for each."""
         if self._pinned is not None:
             ok, ahead = (self._pinned, "ok"), (self._pinned, "ahead")
             until = -1 if self._pinned.learned_until is None else self._pinned.learned_until
@@ -247,7 +248,7 @@ class Lane:
         return chosen[0], champion, np.array(challengers).reshape(len(challengers), len(batch))
 
     def _fire(self, matrix: Matrix) -> dict[int, list[ActiveRule]]:
-        """The rules that fire, by row of the matrix; rows on which none does are not there."""
+        """Return the rules that fire, by row of the matrix; rows without one are absent."""
         fired: dict[int, list[ActiveRule]] = {}
         for active in self._rules:
             for row in active.rule.fires_on(matrix).nonzero()[0].tolist():
@@ -263,7 +264,7 @@ class Lane:
         note: Note,
         fired: list[ActiveRule],
     ) -> tuple[RiskEvent | None, Tier]:
-        """The risk event to publish, if the verdict changes, and the tier the user is in now; `value` may be NaN."""
+        """Return the risk event to publish if the verdict changes, and the user's current tier; `value` may be NaN."""
         probability = None if isnan(value) else value
         if probability is None and note != "no_version":
             note = "insufficient_history"
@@ -280,11 +281,11 @@ class Lane:
         self._standings[user_id] = after
         self._clock.advance(user_id, as_of)
         if after.tier is before:
-            return None, before  # a rule asked for less than the tier in force: that is noted, not published
+            return None, before  # only the floor changed, not the tier in force: stored, not published
         if len(self._standings) > self._crowd:
             self._forget()
         policy, point, column = self._policy, batch.points[row], batch.columns[:, row : row + 1].copy()
-        # ids of messages and of moderation events are told apart; those of messages are as they always were
+        # separates ids of messages and moderation events; ids of messages keep their original form
         kind = "\0moderation" if point.moderation else ""
         identity = f"{user_id}\0{point.event_id}\0{self._detector_set}{kind}".encode("utf-8", "surrogatepass")
         scorer = None if probability is None else model
@@ -316,9 +317,9 @@ class Lane:
         return event, after.tier
 
     def _forget(self) -> None:
-        """Drop the standings that have not mattered for `FORGET_AFTER`.
+        """Drop the warning states that have had no effect for `FORGET_AFTER`.
 
-        Points of different users come in no order, so the margin must exceed the event time that can be under way.
+        Points of different users arrive in no order, so the margin must exceed the range of event times in flight.
         """
         now, standings = self._clock.now - FORGET_AFTER, self._standings
         for user_id in [u for u, s in standings.items() if self._decider.settled(s, now)]:
@@ -326,7 +327,10 @@ class Lane:
         self._crowd = max(CROWD, 2 * len(self._standings))
 
     def state(self) -> dict[str, Any]:
-        """Everything as plain data. What is to be decided later comes behind what the learners have reached."""
+        """Return the state as plain data.
+
+        Items that wait are not before the learners' positions, so erasures before those positions are applied first.
+        """
         if self._wait:
             self._forget_before(min(self._reached.values()))
         return {
@@ -340,7 +344,7 @@ class Lane:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a state of any version; version 1 had no live evaluation."""
+        """Restore a state of any version; version 1 had no online evaluation."""
         for model, versions in state["versions"].items():
             if model in self._versions:
                 self._versions[model].restore(versions)
@@ -350,7 +354,7 @@ class Lane:
             user: WarningState(Tier(tier), expires_at, entered_at, Tier(entered), Tier(floor))
             for user, (tier, expires_at, entered_at, entered, floor) in state["standings"].items()
         }
-        if isinstance(state["clock"], list):  # before version 4 it was the latest time of any user
+        if isinstance(state["clock"], list):  # before version 4: the latest time of any user, not restored
             self._clock = LogClock.load(state["clock"], USERS)
         self._forgotten = [(model, Forgotten(*told)) for model, told in state.get("forgotten", ())]
         if "live" in state:

@@ -1,8 +1,8 @@
-"""From scores to verdicts: tiers entered and left with hysteresis, cooldown and expiry, and the reasons why.
+"""Decisions from scores: tiers entered and left with hysteresis, cooldown and expiry.
 
-A verdict changes only at a decision point. A warning lapses by itself at its expiry, so no timer is needed: whoever
-subscribes knows until when it holds. An absent score (insufficient history, or no version old enough) never lowers a
-tier and never raises one; rules still can.
+A verdict changes only at a decision point. A warning lapses by itself at its expiry, so no timer is needed: the expiry
+is part of the published event. An absent score (insufficient history, or no version old enough) never lowers a tier and
+never raises one; rules still can.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from schemas.records.decisions import Tier
 
 
 class WarningState(NamedTuple):
-    """Where a user stands: the tier, until when it holds, and which tier was last entered when (ms).
+    """A user's warning state: the tier, its expiry (ms), and the tier last entered with the time of entry (ms).
 
-    `floor` is the tier a rule asked for: it holds until the expiry, because what a rule saw has happened.
+    `floor` is the tier set by a rule: it holds until the expiry, because the behaviour that fired the rule has
+    happened.
     """
 
     tier: Tier
@@ -31,14 +32,14 @@ class WarningState(NamedTuple):
 
 
 CLEAR = WarningState(Tier.NONE, 0, -1, Tier.NONE, Tier.NONE)
-"""Where everybody stands who was never warned of."""
+"""The warning state of a user who was never warned about."""
 
 
 class Thresholds(NamedTuple):
-    """Where tiers are entered and left, rising; and where they would be entered if there were no budget.
+    """The tiers with their entry and exit thresholds, in rising order, and the entry thresholds without a budget.
 
-    Somebody who is in no tier and has a probability below `clear_below` stays so. `holds` says by rank from where on
-    a score keeps somebody in a tier, and from where on it lifts them out.
+    A user in no tier whose probability is below `clear_below` stays in no tier. `holds` contains, by rank of the tier,
+    the score from which a user stays in the tier, and the score from which the user enters a higher one.
     """
 
     tiers: tuple[tuple[Tier, float, float], ...]
@@ -48,11 +49,11 @@ class Thresholds(NamedTuple):
 
 
 MOST_VERSIONS = 512
-"""Versions whose thresholds are remembered."""
+"""Maximum number of versions whose thresholds are cached."""
 
 
 class Decider:
-    """Applies a policy's tiers. Holds no user's state."""
+    """Application of a policy's tiers. It holds no user's state."""
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
@@ -63,7 +64,7 @@ class Decider:
         self._by_version: dict[str, Thresholds] = {}
 
     def limits(self, model: FrozenModel | None) -> Thresholds:
-        """The thresholds on the scores of a version, looked up where it was met before."""
+        """Return the thresholds for the scores of a version, cached by version."""
         if self._fixed is not None:
             return self._fixed
         version = "" if model is None else model.version
@@ -75,10 +76,10 @@ class Decider:
         return found
 
     def thresholds(self, track: Track | None) -> Thresholds:
-        """The thresholds that the policy gives, and where it asks for more than numbers, the track record.
+        """Return the policy's thresholds; precision guarantees and a budget are resolved by the threshold statistics.
 
-        A promise that the record cannot show yet enters nobody. A budget raises the lowest tier's threshold until the
-        hours the record knows keep to it.
+        A precision guarantee that the statistics cannot support yet lets nobody enter its tier. A budget raises the
+        entry thresholds to the level from which the recorded hours stay within the budget.
         """
         promises, budget = self._policy.promises, self._policy.warnings.budget
         at_least = 0.0
@@ -113,10 +114,11 @@ class Decider:
         besides: Collection[int],
         tiers: list[Tier],
     ) -> Iterator[int]:
-        """The rows at which a standing may change, or the budget hold somebody back, and those in `besides`.
+        """Yield rows that need a full decision; write the unchanged tier of all others to `tiers`.
 
-        At every other row, with nothing but a score to go by, `decide` would leave everything as it is: what tier that
-        is, is written into `tiers`. Standings are looked up when their row's turn comes. A probability may be NaN.
+        A row needs a full decision if its warning state may change, if the budget may suppress a warning, or if it is
+        in `besides`. At every other row, only a score applies and `decide` would change nothing. A warning state is
+        read when its row is reached. A probability may be NaN.
         """
         clear_below, holds = thresholds.clear_below, thresholds.holds
         for row in rows:
@@ -138,10 +140,10 @@ class Decider:
     def decide(
         self, standing: WarningState, as_of: int, probability: float | None, raised_to: Tier, thresholds: Thresholds
     ) -> WarningState:
-        """Where the user stands after a decision point.
+        """Return the user's warning state after a decision point.
 
-        `raised_to` is the highest tier a fired rule asks for. What is to be published is a change of the tier in
-        force; the standing that comes back is the one given if nothing at all has changed.
+        `raised_to` is the highest tier among the fired rules. A change of the tier in force is to be published. If
+        nothing at all has changed, the given `standing` itself is returned.
         """
         lapsed = as_of >= standing.expires_at
         current = Tier.NONE if lapsed else standing.tier
@@ -156,11 +158,11 @@ class Decider:
         return standing if lapsed or floor is standing.floor else standing._replace(floor=floor)
 
     def settled(self, standing: WarningState, now: int) -> bool:
-        """Whether nothing of this standing matters any more, so that it can be forgotten."""
+        """Return whether a warning state has no further effect, so that it can be dropped."""
         return now >= standing.expires_at and now >= standing.entered_at + self._cooldown
 
     def held_back(self, standing: WarningState, as_of: int, probability: float | None, thresholds: Thresholds) -> bool:
-        """Whether it is the budget that keeps somebody who stands in no tier from being warned of."""
+        """Return whether only the budget prevents a warning about a user who is in no tier."""
         if probability is None or as_of < standing.expires_at:
             return False
         asked = Tier.NONE

@@ -1,4 +1,4 @@
-"""Which version may score which point: the newest that is strictly older than it, among the recent ones kept."""
+"""Selection of the version that may score a point: the newest recent version strictly older than the point."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TOO_YOUNG: Choice = (None, "insufficient_history")
 
 
 class Run(NamedTuple):
-    """Points of a batch one after the other, from `start` up to `stop`, for which the same version was chosen."""
+    """Consecutive points of a batch, from `start` up to but not including `stop`, with the same chosen version."""
 
     model: FrozenModel | None
     note: Note
@@ -36,20 +36,20 @@ class Run(NamedTuple):
 
 
 class _Held(NamedTuple):
-    plain: dict[str, Any]  # the version's record, as it is kept
+    plain: dict[str, Any]  # the version's record as plain data
     choice: tuple[FrozenModel, Note]
     partition: int
     seq: int
-    until: int  # learned_until, -1 where nothing was learnt
+    until: int  # learned_until, -1 if nothing was learnt
 
 
 class Versions:
-    """The recent versions of one model, as a lane keeps them.
+    """The recent versions of one model, as a lane stores them.
 
-    A version may score a point if it has learnt nothing at or after the point's as-of time and, within the point's
-    own partition, was in force at the point's position. Of those the newest scores. What a lane has heard beyond a
-    point's position is thereby without effect on it, so batching cannot change a score. A point may choose among the
-    `keep` versions in force latest before it.
+    A version may score a point if it has learnt nothing at or after the point's as-of time and, within the point's own
+    partition, was in force at the point's position. The newest of these versions scores the point. Versions that arrive
+    from beyond a point's position therefore have no effect on it, so batching cannot change a score. A point may choose
+    among the `keep` versions that came into force last before it.
     """
 
     def __init__(self, keep: int) -> None:
@@ -59,7 +59,7 @@ class Versions:
         self._dropped = 0
 
     def hear(self, published: list[Published]) -> None:
-        """Take in versions, oldest first."""
+        """Add versions, oldest first."""
         for version, partition, seq in published:
             model = freeze(version)
             choice = (model, "ok" if model.ready else "insufficient_history")
@@ -68,12 +68,12 @@ class Versions:
             self._seqs.append(seq)
 
     def choose_all(self, batch: Batch, *, one_partition: bool) -> list[Run]:
-        """`choose` for each point, those of equal choice together; quick where, as nearly always, many are alike."""
+        """Return `choose` for each point, merged into runs; fast in the common case that many choices are equal."""
         seqs, runs = batch.seqs, list[tuple[Choice, int]]()
         first, last = seqs[0], seqs[-1]
         if len(seqs) == 1:
             return [Run(*self.choose(batch.as_of[0], batch.partitions[0], first, one_partition=one_partition), 0, 1)]
-        # between two places at which a version comes into force, what is in force is the same
+        # between two positions at which a version comes into force, the versions in force are the same
         cuts = {bisect_left(seqs, seq) for seq in self._seqs if first < seq <= last}
         for start, stop in pairwise((0, *sorted(cuts), len(seqs))):
             as_of, partitions = batch.as_of[start:stop], set(batch.partitions[start:stop])
@@ -89,9 +89,9 @@ class Versions:
     def _alike(
         self, earliest: int, latest: int, partitions: set[int], seq: int, *, one_partition: bool
     ) -> Choice | None:
-        """What every point between two times chooses; None where that is not sure.
+        """Return the choice that all points between two times (ms) share; None if that is not certain.
 
-        The points are of these partitions and at `seq` or later, but before any version that is in force only later.
+        The points are in these partitions and at `seq` or later, but before the next version comes into force.
         """
         held = self._held
         newest = bisect_right(self._seqs, seq) if one_partition else len(held)
@@ -105,7 +105,7 @@ class Versions:
         return self._none(newest)
 
     def choose(self, as_of: int, partition: int, seq: int, *, one_partition: bool) -> Choice:
-        """The version for a point and, if there is none, why."""
+        """Return the version for a point, or the reason why there is none."""
         held = self._held
         newest = bisect_right(self._seqs, seq) if one_partition else len(held)
         for index in range(newest - 1, max(-1, newest - 1 - self._keep), -1):
@@ -117,11 +117,14 @@ class Versions:
         return self._none(newest)
 
     def _none(self, newest: int) -> Choice:
-        """Why there is no version: whether so many were in force that one may have been forgotten."""
+        """Return the choice for a point that no version may score.
+
+        It is `NO_VERSION` if more than `keep` versions were in force, so that a suitable one may have been dropped.
+        """
         return NO_VERSION if self._dropped + newest > self._keep else TOO_YOUNG
 
     def trim(self, reached: int, *, one_partition: bool) -> None:
-        """Drop what no later point may choose, `reached` being the position all points up to are scored."""
+        """Drop versions that no later point may choose; all points up to position `reached` are scored."""
         newest = bisect_right(self._seqs, reached) if one_partition else len(self._held)
         surplus = newest - self._keep
         if surplus > 0:
@@ -129,7 +132,7 @@ class Versions:
             self._dropped += surplus
 
     def forget(self, user: int) -> None:
-        """Take the exemplars of the user of this hash out of every version."""
+        """Remove the exemplars of the user with this hash from every version."""
         for place, held in enumerate(self._held):
             version = ModelVersion.model_validate(held.plain)
             if (without := without_user(version, user)) is not version:
@@ -138,11 +141,11 @@ class Versions:
                 self._held[place] = held._replace(plain=without.model_dump(mode="json"), choice=choice)
 
     def state(self) -> list[Any]:
-        """Everything as plain data."""
+        """Return the state as plain data."""
         return [self._dropped, [[h.plain, h.partition, h.seq] for h in self._held]]
 
     def restore(self, state: list[Any]) -> None:
-        """Go on from a state."""
+        """Restore a state."""
         self._dropped = state[0]
         self.hear(
             [Published(ModelVersion.model_validate(record), partition, seq) for record, partition, seq in state[1]]
@@ -150,7 +153,7 @@ class Versions:
 
 
 def runs_of(chosen: Iterable[tuple[Choice, int]]) -> list[Run]:
-    """Runs as long as can be, given choices one after the other, each with the row before which it ends."""
+    """Return the longest runs of equal choices; each choice comes with the row before which it ends."""
     runs: list[Run] = []
     start = end = 0
     last: Choice | None = None
@@ -165,9 +168,9 @@ def runs_of(chosen: Iterable[tuple[Choice, int]]) -> list[Run]:
 
 
 def probabilities_of(batch: Batch, runs: list[Run]) -> Matrix:
-    """Each point scored by the version chosen for it; NaN without one."""
+    """Return each point's probability by the version chosen for it; NaN without a version."""
     model = runs[0].model
-    if len(runs) == 1 and model is not None:  # as nearly always
+    if len(runs) == 1 and model is not None:  # the common case
         return model.score(batch.columns, batch.users)
     rows: dict[FrozenModel, list[int]] = {}
     for model, _, start, stop in runs:

@@ -1,4 +1,4 @@
-"""What waits in a lane, as plain data and back."""
+"""Conversion of a lane's waiting items to plain data and back."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from schemas.records.base import Position
 
 
 def plain(item: LaneItem) -> tuple[int, tuple[Any, ...]]:
-    """Which kind of item it is, and its fields as plain data."""
+    """Return the kind of an item (0: point, 1: erasure, 2: outcome), and its fields as plain data."""
     if isinstance(item, DecisionPoint):
         return 0, (*item[:3], item.vector.tobytes(), *item[4:])
     return (1 if isinstance(item, Erasure) else 2), tuple(item)
 
 
 def item_of(kind: int, fields: list[Any]) -> LaneItem:
-    """The item that `plain` turned into data; version 1 had no outcomes, and false and true for 0 and 1.
+    """Return the item for the output of `plain`; version 1 had no outcomes, and used false and true for 0 and 1.
 
-    Before version 4 a point did not say whether its event was moderation, nor an outcome of which escalation it is.
+    Before version 4, a point did not contain whether its event was moderation, nor an outcome the identity of its
+    escalation.
     """
     if kind == 0:
         vector, at, moderation = stored_vector(fields[3]), Position(*fields[5]), fields[6:] or (False,)

@@ -77,3 +77,9 @@ def test_at_a_precision_the_best_recall_is_found() -> None:
     assert whole is not None
     assert (half.recall, whole.recall) == (1.0, 0.5)
     assert by_hand.at_precision(np.arange(7.0), 0.9) is None
+
+
+def test_days_of_different_users_are_different_whatever_their_clocks_say() -> None:
+    """A time 100,000 days ahead is a day of its own user, not one of the next user's."""
+    run = outputs([(0, 0.0, 0.1), (0, 100_000 * 24.0, 0.1), (1, 0.0, 0.1), (1, 1.0, 0.1), (2, 30.0, 0.1)], {})
+    assert follow(run).active_days == 4

@@ -1,15 +1,15 @@
-"""The risk sink: whatever is killed and whenever, each id is on the topic once.
+"""The risk sink: each id is on the topic exactly once, even if processes are killed at any time.
 
-A writer holds the deployment's transactional id, so that Kafka refuses an earlier writer from that moment on. It
-snapshots how far it has written each output partition. When it is built again it first takes the transactional id,
-then reads back what was written since the snapshot, and leaves out what the flow then gives it a second time. Without
-a snapshot it reads the whole topic back, so that not even a new recovery directory doubles a warning. Where compaction
-has removed what the flow gives again, its id is not there to be left out. So of each key that was read back the newest
-record is remembered, and nothing older is written behind it (`dataflows.sinks.kafka.newest`).
+A writer holds the deployment's transactional id, so that Kafka rejects an earlier writer from then on. Its snapshot
+contains the position that it has reached in each output partition. When it is built again, it takes the transactional
+id, reads back the records written since the snapshot, and skips those that the flow then produces a second time.
+Without a snapshot it reads back the whole topic, so that even a new recovery directory duplicates no warning. If
+compaction has removed a record that the flow produces again, its id is missing on the topic. The newest record of each
+key that was read back is therefore stored, and nothing older is written after it (`dataflows.sinks.kafka.newest`).
 
-All risk events of a deployment go through one writer: they are few, and one transaction then carries all that a
-cluster of processes has to say. It is committed on a thread of its own while the flow goes on: a snapshot waits for it,
-and so does the next batch.
+All risk events of a deployment go through one writer: they are few, and one transaction then carries the output of all
+processes of a cluster. It is committed on a thread of its own while the flow continues: a snapshot waits for the
+commit, and so does the next batch.
 """
 
 from __future__ import annotations
@@ -37,22 +37,23 @@ log = logging.getLogger(__name__)
 X = TypeVar("X")
 
 ID = "id"
-"""The header that every record of the topic carries: what it is told from others by."""
+"""The header of every record of the topic that contains its unique id."""
 WRITER = "writer"
-"""The one part of the sink."""
+"""Name of the sink's only part."""
 MOST_IDS = 10_000
-"""More ids than this, read back and not yet given again, are not snapshot but read back once more."""
+"""If more ids and keys than this are read back and not produced again yet, a snapshot has them read back once more."""
 
 STATE_VERSION = 2
-"""Version of a state. Version 1 had no more than positions and ids."""
+"""Version of a state. Version 1 had only positions and ids."""
 
 
 class State(NamedTuple):
-    """Where the writer goes on, as plain data.
+    """The writer's resume state, as plain data.
 
-    From `since` each output partition is read back, but for the stretches `given`, which the flow has given already.
-    `ids` from before are still to be left out, and `newest` of before is what nothing older is to be written behind.
-    `topic_id` is the topic's, empty if unknown: in another topic the offsets mean nothing.
+    Each output partition is read back from `since`, except the offset ranges in `given`, which the flow produced before
+    the snapshot. `ids` are earlier ids that must still be skipped. `newest` are earlier newest records, after which
+    nothing older may be written. `topic_id` is the topic's id, empty if unknown: offsets are meaningless in another
+    topic.
     """
 
     version: int
@@ -64,22 +65,22 @@ class State(NamedTuple):
 
 
 Plain = tuple[Any, ...]
-"""A state as a snapshot holds it."""
+"""A state in the form that a snapshot contains."""
 
 
 LeftOut = Literal["repeated", "older"]
-"""Why an item is not written: its id is on the topic, or something newer of its key is."""
+"""The reason why an item is not written: its id is on the topic, or a newer record of its key is."""
 
 
 class Placing(NamedTuple, Generic[X]):
-    """When items and records came about; None of a record that says nothing of it."""
+    """Functions for the order of items and of records; None for a record without order information."""
 
     of_item: Callable[[X], Order]
     of_record: Callable[[Message], Order | None]
 
 
 class How(NamedTuple, Generic[X]):
-    """How a writer treats its items: see `ExactlyOnceSink`."""
+    """Functions by which a writer handles its items: see `ExactlyOnceSink`."""
 
     identify: Callable[[X], str]
     encode: Callable[[X], Outgoing]
@@ -88,14 +89,16 @@ class How(NamedTuple, Generic[X]):
 
 
 class ExactlyOnceSink(FixedPartitionedSink[X, Plain], Generic[X]):
-    """Writes keyed items to one topic, each id once, through the one writer that holds `transactional_id`.
+    """Sink that writes keyed items to one topic, each id once, through the one writer that holds `transactional_id`.
 
-    `identify` gives an item's id: the same for the same item in every life of the flow. `encode` makes the message.
-    With a `placing`, nothing is written that is older than what the topic holds of its key. `topic_id` gives the id of
-    the topic, `on_left_out` is told of every item that is not written.
+    `identify` returns an item's id, which must be the same in every life of the flow. `encode` returns the message.
+    With a `placing`, no item is written that is older than the topic's newest record of its key. `topic_id` returns the
+    topic's id. `on_left_out` is called for every item that is not written.
 
-    Errors: `BrokerError` when the flow is built and the topic is missing or Kafka does not answer; `FencedOutError`
-    when another instance took over; `DeliveryFailed` when a batch did not arrive.
+    Raises:
+        BrokerError: if the topic is missing or Kafka does not answer when the flow is built.
+        FencedOutError: if another instance took over.
+        DeliveryFailed: if a batch did not arrive.
     """
 
     def __init__(
@@ -115,11 +118,15 @@ class ExactlyOnceSink(FixedPartitionedSink[X, Plain], Generic[X]):
         self._topic_id = topic_id
 
     def list_parts(self) -> list[str]:
-        """The one writer."""
+        """Return the name of the only writer."""
         return [WRITER]
 
     def build_part(self, step_id: str, for_part: str, resume_state: Plain | None) -> Writer[X]:
-        """The writer, after it has fenced out any other and read back what was written since `resume_state`."""
+        """Return the writer, after it has fenced out any other and read back the records since `resume_state`.
+
+        Raises:
+            StoreError: if the version of `resume_state` is unknown.
+        """
         del step_id, for_part
         if resume_state is not None and not 1 <= resume_state[0] <= STATE_VERSION:
             raise StoreError(
@@ -141,7 +148,7 @@ class ExactlyOnceSink(FixedPartitionedSink[X, Plain], Generic[X]):
 
 
 class Writer(StatefulSinkPartition[X, Plain], Generic[X]):
-    """The one writer of a topic."""
+    """The only writer of a topic."""
 
     def __init__(
         self,
@@ -169,7 +176,7 @@ class Writer(StatefulSinkPartition[X, Plain], Generic[X]):
             failed=partial(not_taken, kafka, topic),
         )
         self._thread = ThreadPoolExecutor(1, f"write-{topic}")
-        self._open: Future[dict[tuple[str, int], int]] | None = None  # the batch that is being written
+        self._open: Future[dict[tuple[str, int], int]] | None = None  # the batch being written
         self._positions: dict[int, int] = {}
         self._written, self._newest = set(state.ids), Newest(state.newest)
         self._older = 0
@@ -181,7 +188,7 @@ class Writer(StatefulSinkPartition[X, Plain], Generic[X]):
             log.info("%d messages were written after the last snapshot; they are not repeated.", len(self._written))
 
     def _read_back(self, message: Message) -> None:
-        """Take in a record that is on the topic, unless the flow had given it before it left off."""
+        """Store the id and order of a record on the topic, unless the flow produced it before the snapshot."""
         offset = message.offset() or 0
         if any(begin <= offset < end for begin, end in self._state.given.get(message.partition() or 0, ())):
             return
@@ -192,10 +199,10 @@ class Writer(StatefulSinkPartition[X, Plain], Generic[X]):
                 self._newest.read(key, name, order)
 
     def write_batch(self, items: list[X]) -> None:
-        """Begin to write every item that the topic lacks, all of them or none, after those before them.
+        """Start to write the items that the topic lacks, in one transaction, after the previous batch is written.
 
         Raises:
-            BrokerError: what became of those before, if they were not taken.
+            BrokerError: if the previous batch was not written.
         """
         batch = []
         for item in items:
@@ -215,10 +222,10 @@ class Writer(StatefulSinkPartition[X, Plain], Generic[X]):
             self._open = self._thread.submit(self._transactions.write, batch)
 
     def _is_older(self, item: X, message: Outgoing) -> bool:
-        """Return whether the topic holds something newer of the item's key.
+        """Return whether the topic holds a newer record of the item's key.
 
-        A tombstone erases somebody. A flow that goes on from a snapshot may give one that never came to be written, so
-        it is left out only by a flow that began anew.
+        A tombstone erases a user. A flow that resumes from a snapshot may produce a tombstone that was never written,
+        so only a flow that started without a snapshot skips tombstones.
         """
         placing, key = self._how.placing, message.key
         if message.value is None and self._resumed:
@@ -238,10 +245,10 @@ class Writer(StatefulSinkPartition[X, Plain], Generic[X]):
             self._older += 1
 
     def settle(self) -> None:
-        """Return when the broker has everything that was given.
+        """Wait until the broker has all items.
 
         Raises:
-            BrokerError: if it did not take it; told once.
+            BrokerError: if the items were not written; raised once.
         """
         if self._open is not None:
             written, self._open = self._open, None
@@ -249,23 +256,24 @@ class Writer(StatefulSinkPartition[X, Plain], Generic[X]):
                 self._positions[partition] = max(self._positions.get(partition, 0), offset)
 
     def close(self) -> None:
-        """Leave nothing under way.
+        """Wait for the batch in flight, without raising its error.
 
-        Where the flow has ended, the last snapshot has said what became of it; where it failed, the engine closes while
-        it is still unwinding, and a second error would abort the process.
+        If the flow has ended, the last snapshot has raised any error. If the flow failed, the engine closes the writer
+        while it is still unwinding, and a second error would abort the process.
         """
         self._thread.shutdown()
         if self._older:
             log.info("%d records were older than what topic %s holds, and were left out.", self._older, self._topic)
 
     def snapshot(self) -> Plain:
-        """Return from where to read back, and what of earlier is still to be left out.
+        """Return the positions to read back from, and the earlier entries that must still be skipped.
 
-        What was read back and has not been given again yet is given by a later life of the flow if this one ends now.
-        Where that is much, the snapshot says only where it is read back once more.
+        Records that were read back and not yet produced again are produced by a later life of the flow if this one ends
+        now. If these are more than `MOST_IDS`, the snapshot contains only the positions to read them back from once
+        more.
 
         Raises:
-            BrokerError: if what was given was not taken.
+            BrokerError: if the items before it were not written.
         """
         self.settle()
         before, since, ids, given = self._state, self._positions, self._written, {}
@@ -282,6 +290,6 @@ class Writer(StatefulSinkPartition[X, Plain], Generic[X]):
 
 
 def _id_of(message: Message) -> list[str]:
-    """The id a record carries; none where somebody else wrote it."""
+    """Return the id that a record carries; an empty list if another program wrote the record."""
     headers: Any = message.headers() or ()
     return [value.decode() for key, value in headers if key == ID and isinstance(value, bytes)]

@@ -1,8 +1,9 @@
-"""The newest record of each key on a topic, so that nothing older is written behind it.
+"""The newest record of each key on a topic, so that no older record is written after it.
 
-A flow that goes back further than the topic does gives again what compaction has removed since: with a new recovery
-directory, or with a backup that is older than the compaction lag. Its ids are no longer there to be left out. Written
-behind the newest record of their key, they would become what the topic says of that key.
+A flow that restarts from further back than the topic reaches produces records again that compaction has removed since.
+This happens with a new recovery directory, or with a backup older than the compaction lag. The ids of these records are
+no longer on the topic, so they cannot be skipped by id. Written after the newest record of their key, they would
+replace it as the key's current value.
 """
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 PACKED = struct.Struct(">QBQ")
-"""An order as bytes that compare as it does."""
+"""Binary format of an order; the bytes compare as orders do."""
 
 
 class Order(NamedTuple):
-    """When a record came about: event time (ms), then the topic of its trigger, then the offset there.
+    """Sort order of a record: event time (ms), then the topic of its trigger, then the offset in that topic.
 
-    `topic` numbers the topics in the order in which records of one time are read.
+    `topic` is the topic's rank in the order in which records of equal time are read.
     """
 
     time: int
@@ -31,10 +32,10 @@ class Order(NamedTuple):
 
 
 class Newest:
-    """The order and id of the newest record read back of each key, until the flow has passed it.
+    """The order and id of the newest record of each key that was read back, until the flow has passed that record.
 
-    The flow has passed it when it gives its id again, or something newer. An entry takes some 250 bytes, and there is
-    at most one for each key on the topic.
+    The flow has passed a record once it produces the record's id again, or a newer record. An entry takes about 250
+    bytes, and there is at most one for each key on the topic.
     """
 
     def __init__(self, kept: Iterable[tuple[bytes, bytes, str]] = ()) -> None:
@@ -47,19 +48,22 @@ class Newest:
         return key in self._kept
 
     def read(self, key: bytes, name: str, order: Order) -> None:
-        """Take in a record that is on the topic; records come in the order in which they were written."""
+        """Add a record that is on the topic; records arrive in the order in which they were written."""
         packed, known = order.packed(), self._kept.get(key)
         if known is None or packed >= known[0]:
             self._kept[key] = (packed, name)
 
     def passes(self, key: bytes, name: str) -> None:
-        """Note that the flow gives a record again that is on the topic."""
+        """Record that the flow produced a record again that is on the topic."""
         known = self._kept.get(key)
         if known is not None and known[1] == name:
             del self._kept[key]
 
     def is_older(self, key: bytes, order: Order) -> bool:
-        """Return whether a record that is not on the topic is older than what is; if not, the flow has passed that."""
+        """Return whether a record that is not on the topic is no newer than the newest record of its key.
+
+        If it is newer, the flow has passed that record, and the key's entry is dropped.
+        """
         known = self._kept.get(key)
         if known is None:
             return False
@@ -69,5 +73,5 @@ class Newest:
         return False
 
     def state(self) -> list[tuple[bytes, bytes, str]]:
-        """Return what is waited for, as plain data."""
+        """Return the records that the flow has not passed yet, as plain data."""
         return [(key, *known) for key, known in sorted(self._kept.items())]

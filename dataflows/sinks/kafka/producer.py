@@ -1,4 +1,4 @@
-"""The live sink: every message is known to be on the broker before its epoch is over, or the flow stops and says so."""
+"""The live sink: the broker confirms every message before its epoch ends, or the flow stops with an error."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from dataflows.kafka.topics import existing_partitions
 from dataflows.runtime.clock import monotonic_ms
 
 GRACE_MS = 10_000
-"""How long past its own time-out librdkafka may take to report on a message."""
+"""Time that librdkafka may take to report on a message after its own time-out (ms)."""
 WAIT_SECONDS = 0.5
-"""How long one wait for answers lasts, so that signals are noticed in between."""
+"""Duration of one wait for delivery reports (s), so that signals are handled in between."""
 
 
 class Outgoing(NamedTuple):
@@ -30,38 +30,38 @@ class Outgoing(NamedTuple):
 
 
 class DeliveryFailed(BrokerError):  # noqa: N818 - it is what happened
-    """Messages are not, or not surely, on the broker; the sentence says how many, why, and what to do."""
+    """Messages are not, or not certainly, on the broker; the error states number, reason and remedy."""
 
 
 class DeliveryRefused(DeliveryFailed):
-    """The broker refuses messages that it will refuse again, until something is mended."""
+    """The broker rejects the messages, and will reject them again until the cause is fixed."""
 
     transient: ClassVar[bool] = False
 
 
 class MessageTooLarge(DeliveryRefused):
-    """A message is larger than its topic takes."""
+    """A message exceeds the size limit of its topic."""
 
 
 REFUSED = DENIED | {
     KafkaError.INVALID_RECORD,
     KafkaError.UNKNOWN_TOPIC_OR_PART,
-    KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001 - so is the public constant named
+    KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001 - the name of the public constant
     KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001
     KafkaError.POLICY_VIOLATION,
 }
-"""Error codes of a permanently refused message."""
+"""Error codes of a permanently rejected message."""
 TOO_LARGE = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE})
 """Error codes of a message above the size limit."""
 
 
 def delivery_error(code: int | None) -> type[DeliveryFailed]:
-    """Return the class of error for a message that was not taken; `code` is Kafka's, None if it said nothing."""
+    """Return the error class for a message that was not written; `code` is Kafka's error code, None without one."""
     return MessageTooLarge if code in TOO_LARGE else DeliveryRefused if code in REFUSED else DeliveryFailed
 
 
 def not_taken(kafka: KafkaSettings, topic: str, messages: int, why: str, code: int | None = None) -> DeliveryFailed:
-    """Return the error for messages that a topic did not take, with what to do; `code` is Kafka's, if it said one."""
+    """Return the error for messages that a topic did not take, with the remedy; `code` is Kafka's, None without one."""
     return delivery_error(code)(
         f"Topic {topic} did not take {messages} messages ({why}): check that Kafka runs at {kafka.bootstrap_servers} "
         "with room on its disks, "
@@ -73,17 +73,17 @@ def not_taken(kafka: KafkaSettings, topic: str, messages: int, why: str, code: i
 RELIABLE: dict[str, Any] = {
     "enable.idempotence": True,
     "acks": "all",
-    # With several requests under way, a partition that gets its leader between the first and the second takes the
-    # second as the beginning, and calls the first, when it is tried again, a duplicate that it has: it is then
-    # acknowledged and nowhere. Seen on Kafka 4.1, on topics just made.
+    # With several requests in flight, a partition that gets its leader between the first and the second request takes
+    # the second as the start of the sequence. It then treats the retried first request as a duplicate: the request is
+    # acknowledged but not stored. Seen on Kafka 4.1, on newly created topics.
     "max.in.flight.requests.per.connection": 1,
     "partitioner": "murmur2_random",
 }
-"""What promises rest on, whatever the caller configures: once each, in order, in the partitions JVM clients choose."""
+"""Settings that delivery guarantees need, over any user setting: once each, in order, partitioned as by JVM clients."""
 
 
 def producer_config(kafka: KafkaSettings) -> dict[str, Any]:
-    """What every producer of the flow is built from."""
+    """Return the configuration that every producer of the flow is built from."""
     return {
         "compression.type": "lz4",
         **kafka_client_config(kafka),
@@ -94,13 +94,13 @@ def producer_config(kafka: KafkaSettings) -> dict[str, Any]:
 
 
 class CheckedProducer:
-    """Writes to one topic and answers for every message.
+    """Producer for one topic that verifies the delivery of every message.
 
-    Idempotent (the broker drops what a retry repeats) and waiting for all replicas; keys go to the partitions a JVM
-    producer would choose. The client says of each message that failed that it did, and counts those it has no answer
-    for: when none failed and none is left, the broker has them all. A call for each that arrived would cost as much
-    as handing it over (`pytest tests/kafka/test_sink.py`). While nobody waits, messages gather for `linger_ms`; None
-    leaves that to the client. Use it from one thread.
+    It is idempotent (the broker drops what a retry repeats) and waits for all replicas; keys map to the partitions that
+    a JVM producer would choose. The client reports each message that failed, and counts the messages without an answer:
+    if none failed and none is left, the broker has them all. A callback for each delivered message would cost as much
+    as handing it over (`pytest tests/kafka/test_sink.py`). While no call waits, messages are batched for `linger_ms`;
+    None leaves that to the client. Use it from one thread.
     """
 
     def __init__(self, kafka: KafkaSettings, topic: str, linger_ms: int | None = None) -> None:
@@ -119,15 +119,17 @@ class CheckedProducer:
     def send(self, messages: Iterable[Outgoing]) -> None:
         """Write the messages and wait until the broker has them all.
 
-        Errors: `DeliveryFailed` if it refused one or gave no answer in `delivery_timeout_ms`; some may have arrived.
+        Raises:
+            DeliveryFailed: if it rejected one or gave no answer in `delivery_timeout_ms`; some may have arrived.
         """
         self.hand_over(messages)
         self.settle()
 
     def hand_over(self, messages: Iterable[Outgoing]) -> None:
-        """Begin to write the messages.
+        """Start to write the messages.
 
-        Errors: `DeliveryFailed` if the client or the broker refused one of them, or one that was handed over before.
+        Raises:
+            DeliveryFailed: if the client or the broker rejected one of them, or one that was handed over before.
         """
         deadline = monotonic_ms() + self._kafka.delivery_timeout_ms + GRACE_MS
         produce, topic = self._producer.produce, self._topic
@@ -149,7 +151,8 @@ class CheckedProducer:
     def settle(self) -> None:
         """Wait until the broker has all messages.
 
-        Errors: `DeliveryFailed` if it refused one or gave no answer in `delivery_timeout_ms`.
+        Raises:
+            DeliveryFailed: if it rejected one or gave no answer in `delivery_timeout_ms`.
         """
         deadline = monotonic_ms() + self._kafka.delivery_timeout_ms + GRACE_MS
         open_ = begun = len(self._producer)
@@ -162,20 +165,23 @@ class CheckedProducer:
 
     @property
     def failed(self) -> bool:
-        """Whether it was refused something: it is then of no further use."""
+        """Return whether a message failed; the producer is then of no further use."""
         return bool(self._failures)
 
     def close(self) -> None:
-        """Wait for whatever is on its way, and answer for it.
+        """Wait for all messages in flight, and raise if one of them fails.
 
-        After a failure it does nothing: the engine closes what failed while it is still unwinding, and a second error
-        then aborts the process.
+        After a failure it does nothing: the engine closes a failed sink while it is still unwinding, and a second error
+        would then abort the process.
+
+        Raises:
+            DeliveryFailed: as by `settle`.
         """
         if not self._failures:
             self.settle()
 
     def _produce(self, message: Outgoing, deadline: int) -> None:
-        """Hand over a message for which the queue has no room yet: answers make some."""
+        """Write a message for which the client's queue is full; delivery reports free room."""
         key, value, timestamp, headers = message
         while True:
             if monotonic_ms() > deadline:
@@ -198,23 +204,26 @@ class CheckedProducer:
         error = self._failures[-1] if self._failures else KafkaError(KafkaError._MSG_TIMED_OUT)  # noqa: SLF001
         why = error.str() if self._failures else f"no answer within {self._kafka.delivery_timeout_ms} ms"
         lost = len(self._failures) + unanswered
-        self._producer.purge()  # nothing is to arrive after we said that it did not
+        self._producer.purge()  # nothing may arrive after it was reported as lost
         self._failures.append(error)
         return not_taken(self._kafka, self._topic, lost, why, error.code())
 
 
 class KafkaSink(DynamicSink[Outgoing]):
-    """Writes to one topic, every worker through a producer of its own; a batch is done when the broker has all of it.
+    """Sink that writes to one topic, with one producer per worker; a batch is done when the broker has all of it.
 
-    Errors: `BrokerError` when the flow is built and the topic is missing or Kafka does not answer; `DeliveryFailed`
-    when a message may not have arrived. Either ends the flow, which then resumes from its last snapshot.
+    Any error ends the flow, which then resumes from its last snapshot.
+
+    Raises:
+        BrokerError: if the topic is missing or Kafka does not answer when the flow is built.
+        DeliveryFailed: if a message may not have arrived.
     """
 
     def __init__(self, kafka: KafkaSettings, topic: str) -> None:
         self._kafka, self._topic = kafka, topic
 
     def build(self, step_id: str, worker_index: int, worker_count: int) -> KafkaSinkPartition:
-        """A producer for this worker."""
+        """Return the part of this worker, with a producer of its own."""
         del step_id, worker_index, worker_count
         return KafkaSinkPartition(CheckedProducer(self._kafka, self._topic))
 
@@ -226,9 +235,9 @@ class KafkaSinkPartition(StatelessSinkPartition[Outgoing]):
         self._producer = producer
 
     def write_batch(self, items: list[Outgoing]) -> None:
-        """Return when the broker has every item."""
+        """Write all items, and return when the broker has them."""
         self._producer.send(items)
 
     def close(self) -> None:
-        """Leave nothing unanswered."""
+        """Wait for all messages in flight."""
         self._producer.close()

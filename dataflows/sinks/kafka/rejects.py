@@ -1,9 +1,9 @@
-"""Dead letters: a reject that its topic does not take whole goes there without its value, and the flow goes on.
+"""Dead letters: a reject that is too large for its topic is written without its value, and the flow continues.
 
-The topic's limit may be too small for what an input brings, and may change while a run goes on. So nothing is asked in
-advance: what the broker refuses as too large is sent once more record by record, and then without the value, with
-headers that say how long it was and what its hash is. The record itself is still where it came from: topic, partition
-and offset are in the reject.
+The topic's limit may be too small for an input, and may change during a run. It is therefore not queried in advance. A
+batch that the broker rejects as too large is sent again record by record. A record that is still too large is sent
+without its value, with headers for the value's length and hash. The record itself is still in its source: the reject
+contains topic, partition and offset.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ from schemas.records.rejects import Reject
 log = logging.getLogger(__name__)
 
 LEFT_OUT = "left-out-bytes"
-"""Header of a dead letter without its value: how long the value was."""
+"""Header of a dead letter without its value: the length of the value in bytes."""
 LEFT_OUT_HASH = "left-out-sha256"
-"""Header of the same: the value's SHA-256, in hexadecimal digits."""
+"""Header of a dead letter without its value: the value's SHA-256, in hexadecimal digits."""
 KEY_BYTES = 1_024
 """A longer key is left out with the value."""
 
 
 class RejectSink(DynamicSink[Reject]):
-    """Writes rejects to the dead-letter topic, every worker through a producer of its own."""
+    """Sink that writes rejects to the dead-letter topic, with one producer per worker."""
 
     def __init__(self, kafka: KafkaSettings, topic: str, encode: Callable[[Reject], bytes]) -> None:
         self._kafka, self._topic, self._encode = kafka, topic, encode
 
     def build(self, step_id: str, worker_index: int, worker_count: int) -> RejectSinkPart:
-        """A part for one worker."""
+        """Return the part of one worker."""
         del step_id, worker_index, worker_count
         return RejectSinkPart(lambda: CheckedProducer(self._kafka, self._topic), self._topic, self._encode)
 
 
 class RejectSinkPart(StatelessSinkPartition[Reject]):
-    """One worker's writer. A producer that was refused something is done with, so another takes its place."""
+    """One worker's writer. A producer with a failed message cannot be used again, so it is replaced."""
 
     def __init__(
         self, new_producer: Callable[[], CheckedProducer], topic: str, encode: Callable[[Reject], bytes]
@@ -50,9 +50,9 @@ class RejectSinkPart(StatelessSinkPartition[Reject]):
         self._producer = new_producer()
 
     def write_batch(self, items: list[Reject]) -> None:
-        """Return when the broker has every reject.
+        """Write all rejects, and return when the broker has them.
 
-        Some may be there twice if one of them was too large: redrive sends each of them once.
+        Some may be on the topic twice if one of them was too large: redrive sends each of them once.
         """
         try:
             self._producer.send([self._whole(item) for item in items])
@@ -90,5 +90,5 @@ class RejectSinkPart(StatelessSinkPartition[Reject]):
         return Outgoing(key or b"", self._encode(item.model_copy(update={"value": None, "key": key})), None, headers)
 
     def close(self) -> None:
-        """Leave nothing unanswered."""
+        """Wait for all messages in flight."""
         self._producer.close()

@@ -1,7 +1,7 @@
-"""Writes batches whole or not at all, as the one holder of a transactional id: what exactly-once writing stands on.
+"""Atomic writes of batches by the single holder of a transactional id: the basis of exactly-once writing.
 
-To begin is to take the id: from that moment Kafka refuses whoever held it before, and a batch that one left open is
-undone. Readers of committed records see a batch when all of it is there.
+Initialisation takes the id: from then on Kafka rejects the previous holder, and a batch that it left open is aborted.
+Readers of committed records see a batch once all of it is there.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from dataflows.runtime.clock import monotonic_ms
 from dataflows.sinks.kafka.producer import DeliveryFailed, producer_config
 
 TRY_SECONDS = 5.0
-"""How long one call of the client may block, so that signals are noticed in between."""
+"""Time that one call of the client may block (s), so that signals are handled in between."""
 
 FENCED = frozenset(
     {
-        KafkaError._FENCED,  # noqa: SLF001 - so is the public constant named
+        KafkaError._FENCED,  # noqa: SLF001 - the name of the public constant
         KafkaError.PRODUCER_FENCED,
         KafkaError.INVALID_PRODUCER_EPOCH,
     }
@@ -39,7 +39,7 @@ HOPELESS = frozenset(
         KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
     }
 )
-"""What the broker says of a message that it will not take however often it is asked."""
+"""Error codes of a message that the broker rejects on every attempt."""
 
 
 class FencedOutError(BrokerError):
@@ -49,11 +49,11 @@ class FencedOutError(BrokerError):
 
 
 class LeaseExpired(BrokerError):  # noqa: N818 - it is what happened
-    """This process stood still for longer than Kafka keeps a transaction open; nothing of this batch was written."""
+    """This process stalled for longer than Kafka keeps a transaction open; nothing of this batch was written."""
 
 
 class Draft(NamedTuple):
-    """A record to be written: to the partition its key asks for, or to a given one; dated now, or at a time (ms)."""
+    """A record to write, to its key's partition or a given one, with the current time or a given timestamp (ms)."""
 
     topic: str
     value: bytes | None
@@ -64,14 +64,17 @@ class Draft(NamedTuple):
 
 
 class Transactions:
-    """Holds a transactional id and writes under it. One thread at a time may use it.
+    """Holder of a transactional id, with which it writes. One thread at a time may use it.
 
-    `patience_ms` is how long a batch may take; `lease_ms` how long Kafka keeps one open for a holder that died.
-    `fenced` is the sentence for when another took over, `failed` makes the error for a batch that was not taken, from
-    its size, the reason and Kafka's code for it.
+    `patience_ms` is the time limit of a batch; `lease_ms` is how long Kafka keeps a transaction open for a holder that
+    died. `fenced` is the error sentence if another instance took over. `failed` makes the error for a batch that was
+    not written, from its size, the reason and Kafka's error code.
 
-    Errors: `BrokerError` when the id cannot be taken; `FencedOutError` when another holds it; `LeaseExpired` when this
-    process stood still for too long; whatever `failed` makes.
+    Raises:
+        BrokerError: if the id cannot be taken.
+        FencedOutError: if another instance holds the id.
+        LeaseExpired: if this process stalled for too long.
+        DeliveryFailed: made by `failed`, if a batch was not written.
     """
 
     def __init__(
@@ -104,9 +107,9 @@ class Transactions:
             ) from None
 
     def write(self, batch: Sequence[Draft]) -> dict[tuple[str, int], int]:
-        """Return when the broker has all of the batch: for each topic and partition the offset after its last record.
+        """Write a batch; return the offset after its last record, for each topic and partition.
 
-        A transaction that fails in passing is undone and tried again.
+        It returns when the broker has all of the batch. A transaction that fails transiently is aborted and retried.
         """
         deadline = monotonic_ms() + self._patience_ms
         while True:
@@ -119,9 +122,9 @@ class Transactions:
                     self._produce(draft, reached)
                 self._insist(self._producer.commit_transaction, deadline)
             except (KafkaException, SystemError) as error:
-                # the client raises SystemError where a fatal error meets a delivery report; to abort says which it is
+                # the client raises SystemError if a fatal error meets a delivery report; the abort raises the cause
                 self._undo(error.args[0] if isinstance(error, KafkaException) else None, len(batch), deadline)
-            except BaseException:  # an interrupt: readers are not to wait until the lease ends
+            except BaseException:  # an interrupt: readers must not wait until the lease ends
                 with contextlib.suppress(KafkaException, FencedOutError, LeaseExpired):
                     self._insist(self._producer.abort_transaction, monotonic_ms())
                 raise
@@ -143,13 +146,13 @@ class Transactions:
                 self._producer.produce(
                     topic, value, key, partition, on_delivery=on_delivery, timestamp=timestamp, headers=[*headers]
                 )
-            except BufferError:  # the queue is full: wait for answers, which make room
+            except BufferError:  # the queue is full: delivery reports free room
                 self._producer.poll(0.5)
             else:
                 return
 
     def _insist(self, call: Callable[[float], None], deadline: int) -> None:
-        """Make a call of the transaction protocol until it is answered for good."""
+        """Repeat a call of the transaction protocol until it succeeds, fails permanently or exceeds the deadline."""
         while True:
             try:
                 call(TRY_SECONDS)
@@ -164,7 +167,7 @@ class Transactions:
                 return
 
     def _undo(self, why: KafkaError | None, messages: int, deadline: int) -> None:
-        """Undo a transaction that failed; return if it may be tried again, or say why not."""
+        """Abort a transaction that failed; return if it may be retried, otherwise raise the error."""
         if why is not None and why.code() in FENCED:
             raise self._fenced()
         try:
@@ -178,7 +181,7 @@ class Transactions:
             raise self._failed(messages, "no answer", None)
 
     def _fenced(self) -> BrokerError:
-        """Return the error for a transaction that Kafka took from this holder: by lapse of time, or for another."""
+        """Return the error for a transaction that this holder lost, by time-out or to another instance."""
         stood = time.monotonic() - self._begun
         if stood * 1_000 <= self._lease_ms:
             return FencedOutError(self._sentence)
