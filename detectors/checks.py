@@ -1,6 +1,6 @@
-"""The laws every detector obeys, as functions that anyone can hold their own detector to.
+"""The checks that every detector passes, as functions that can also be applied to custom detectors.
 
-A law takes a function that makes a fresh detector, and raises `CheckFailed` with a sentence if the detector breaks it:
+A check takes a function that creates a fresh detector, and raises `CheckFailed` with one sentence if that one fails:
 
 >>> from detectors.rules.velocity import Velocity
 >>> for law in LAWS:
@@ -30,35 +30,35 @@ from detectors.rules.catalogue import RULES
 from schemas.records.base import Position
 
 LARGEST = 64 * 1024
-"""The most bytes a detector's state may be, however much it has learnt: it is snapshot and published whole."""
+"""Maximum size (bytes) of a detector's state, however much it has learnt: it is snapshot and published as a whole."""
 _START = 1_700_000_000_000
 
 
-class CheckFailed(AssertionError):  # noqa: N818 - it says what happened, and is no error of the program
-    """A detector does not do what every detector must; the message says what, in one sentence."""
+class CheckFailed(AssertionError):  # noqa: N818 - the name states the result; it is not a program error
+    """A detector fails a check; the message is one sentence on how."""
 
 
 class Candidate(Protocol):
-    """A detector with everything about it that a law looks at. A rule has nothing to learn, and does nothing."""
+    """A detector with all methods that the checks call. For a rule, learning does nothing."""
 
     @property
     def name(self) -> str:
-        """What reasons and metrics call it."""
+        """Return the detector's name in reasons and metrics."""
 
     def score_one(self, point: DecisionPoint) -> Score:
-        """The score of one decision point, with reasons; changes nothing."""
+        """Return the score of one decision point, with reasons, without changing any state."""
 
     def score_many(self, matrix: Matrix) -> Matrix:
-        """One probability per row, NaN for *insufficient history*; changes nothing."""
+        """Return one probability per row, NaN for *insufficient history*, without changing any state."""
 
     def learn_one(self, example: Example) -> None:
         """Learn one example."""
 
     def dump(self) -> Any:
-        """Everything it knows as plain data: numbers, text, lists, dicts."""
+        """Return the whole state as plain data: numbers, text, lists, dicts."""
 
     def load(self, state: Any) -> None:
-        """Become the detector that was dumped."""
+        """Restore the state of the detector that was dumped."""
 
 
 Make = Callable[[], Candidate]
@@ -72,27 +72,27 @@ class RuleUnderTest:
         self.name = rule.name
 
     def score_one(self, point: DecisionPoint) -> Score:
-        """The rule's own score."""
+        """Return the rule's own score."""
         return self.rule.score_one(point)
 
     def score_many(self, matrix: Matrix) -> Matrix:
-        """Where the rule fires, as a lane asks it; NaN where a feature it needs is absent."""
+        """Return 1 where the rule fires, by the method that lanes call, else 0; NaN where a needed feature is absent."""
         needed = matrix[:, [NAMES.index(feature) for feature in self.rule.features]]
         return np.where(np.isnan(needed).any(axis=1), nan, self.rule.fires_on(matrix).astype(np.float64))
 
     def learn_one(self, example: Example) -> None:
-        """A rule does not learn."""
+        """Do nothing: a rule does not learn."""
 
     def dump(self) -> Any:
-        """A rule's limit, and whatever else it has come to hold."""
+        """Return the rule's limit and all of its other attributes, as text."""
         return {name: repr(value) for name, value in sorted(vars(self.rule).items())}
 
     def load(self, state: Any) -> None:
-        """A rule comes from the policy, not from a state."""
+        """Do nothing: a rule comes from the policy, not from a state."""
 
 
 class ModelUnderTest:
-    """A model as a candidate: learnt by a `Learner`, scored by the version it would publish."""
+    """A model as a candidate: trained by a `Learner`, scored by the version it would publish."""
 
     def __init__(self, name: str, learning: LearningPolicy) -> None:
         self.name = name
@@ -102,25 +102,25 @@ class ModelUnderTest:
         self._kept: dict[str, FrozenModel] = {}
 
     def score_one(self, point: DecisionPoint) -> Score:
-        """The frozen version's probability and reasons."""
+        """Return the probability and reasons of the frozen version."""
         value = float(self.score_many(matrix_from([point.vector]))[0])
         return Score(self.name, None) if isnan(value) else Score(self.name, value, self._frozen().explain(point, 4))
 
     def score_many(self, matrix: Matrix) -> Matrix:
-        """The frozen version's probabilities."""
+        """Return the probabilities of the frozen version."""
         return self._frozen().probabilities(matrix)
 
     def learn_one(self, example: Example) -> None:
-        """A lesson of one example, next in order."""
+        """Learn a training event with one example, the next in order."""
         self._learner.take([TrainingEvent(0, self._seq, example.user_id, example.known_at, (example,), erased=False)])
         self._seq += 1
 
     def dump(self) -> Any:
-        """The learner's state."""
+        """Return the learner's state."""
         return self._learner.state()
 
     def load(self, state: Any) -> None:
-        """The learner that was dumped, and its place in the order."""
+        """Restore the learner that was dumped, and its position in the order of training events."""
         self._learner = Learner(self.name, self._learning)
         self._learner.restore(state)
         self._seq = state["following"].get(0, 0)
@@ -133,13 +133,13 @@ class ModelUnderTest:
 
 
 def candidates() -> dict[str, Make]:
-    """Every detector a policy can name, ready to be tried: all rules and all models."""
+    """Return a factory for every detector that a policy can name: all rules and all models."""
     rules: dict[str, Make] = {name: partial(lambda rule: RuleUnderTest(rule()), rule) for name, rule in RULES.items()}
     return rules | {name: partial(ModelUnderTest, name, LearningPolicy()) for name in MODELS}
 
 
 def scoring_leaves_the_state_unchanged(make: Make) -> None:
-    """Scoring changes nothing: the dump before equals the dump after, and the second score the first."""
+    """Check that scoring changes nothing: the dumps before and after are equal, and so are repeated scores."""
     detector = _taught(make, 200)
     before = _packed(detector.dump())
     points = [_point(example.vector) for example in _examples(20)]
@@ -151,7 +151,7 @@ def scoring_leaves_the_state_unchanged(make: Make) -> None:
 
 
 def inputs_are_left_as_they_were(make: Make) -> None:
-    """What a detector is given is not its own to write on."""
+    """Check that a detector does not modify its inputs."""
     detector, matrix, example = _taught(make, 200), _matrix(20), next(_examples(1, gaps=0.5))
     before = matrix.tobytes(), example.vector.tobytes()
     detector.score_many(matrix)
@@ -162,7 +162,7 @@ def inputs_are_left_as_they_were(make: Make) -> None:
 
 
 def cold_start_is_insufficient_history(make: Make) -> None:
-    """A detector that knows nothing says so, with None and NaN, and neither guesses nor gives reasons."""
+    """Check for None and NaN, and no reasons, if every feature is absent; for NaN also before a learner has learnt."""
     nothing = vector_from([nan] * len(NAMES))
     score, many = make().score_one(_point(nothing)), make().score_many(matrix_from([nothing]))
     _demand(score.probability is None, make(), f"scores {score.probability} where every feature is absent")
@@ -174,7 +174,7 @@ def cold_start_is_insufficient_history(make: Make) -> None:
 
 
 def memory_is_bounded(make: Make) -> None:
-    """After ten thousand examples its state is small, and has stopped growing."""
+    """Check that the state is small after ten thousand examples, and has stopped growing."""
     detector = make()
     sizes = []
     for number, example in enumerate(_examples(10_000), 1):
@@ -186,7 +186,7 @@ def memory_is_bounded(make: Make) -> None:
 
 
 def a_loaded_dump_goes_on_identically(make: Make) -> None:
-    """A detector that was dumped, sent as bytes and loaded scores and learns on just like the one it came from."""
+    """Check that a detector that was dumped, sent as bytes and loaded continues exactly like the original."""
     detector, twin = _taught(make, 200), make()
     state = _packed(detector.dump())
     twin.load(msgpack.unpackb(state, strict_map_key=False))
@@ -199,7 +199,7 @@ def a_loaded_dump_goes_on_identically(make: Make) -> None:
 
 
 def absent_features_do_no_lasting_harm(make: Make) -> None:
-    """NaN never gets into what is learnt, and a score is None or a probability, never NaN."""
+    """Check that the learnt state never contains NaN, and that a score is None or a probability, never NaN."""
     detector = make()
     for example in _examples(300, gaps=0.3):
         detector.learn_one(example)
@@ -216,7 +216,7 @@ def absent_features_do_no_lasting_harm(make: Make) -> None:
 
 
 def reasons_name_declared_features_and_their_raw_counters(make: Make) -> None:
-    """A reason names its detector, a declared feature, the value served and a finite contribution, or none."""
+    """Check that a reason has its detector, a declared feature, the value served, and a finite contribution or none."""
     detector = _taught(make, 200)
     for example in _examples(100):
         for reason in detector.score_one(_point(example.vector)).reasons:
@@ -230,7 +230,7 @@ def reasons_name_declared_features_and_their_raw_counters(make: Make) -> None:
 
 
 def rows_are_scored_on_their_own(make: Make) -> None:
-    """A row's score does not depend on the rows beside it, to the last bit, and is what `score_one` says."""
+    """Check that a row's score is, to the last bit, independent of the other rows and equal to that of `score_one`."""
     detector, matrix = _taught(make, 200), _matrix(130)
     together = detector.score_many(matrix)
     alone = np.concatenate([detector.score_many(matrix[row : row + 1]) for row in range(len(matrix))])
@@ -242,7 +242,7 @@ def rows_are_scored_on_their_own(make: Make) -> None:
 
 
 def an_example_teaches_as_often_as_it_weighs(make: Make) -> None:
-    """An example of weight 3 teaches like three of weight 1, at least more like them than like one."""
+    """Check that an example of weight 3 changes scores more like three examples of weight 1 than like one."""
     weighed, repeated, single = make(), make(), make()
     for example in _examples(300):
         weight = 1.0 if example.label else 3.0
@@ -260,7 +260,7 @@ def an_example_teaches_as_often_as_it_weighs(make: Make) -> None:
 
 
 def what_is_taken_back_counts_no_more(make: Make) -> None:
-    """An example learnt and taken back, of whatever weight, leaves the counts, and scores nearly as they were."""
+    """Check that an example learnt and taken back, with weight 4, restores the counts, and nearly the scores."""
     detector = _taught(make, 300)
     before, counts = _mean_score(detector), _counts(detector.dump())
     for example in _examples(4, seed=5):
@@ -275,11 +275,11 @@ def what_is_taken_back_counts_no_more(make: Make) -> None:
 
 
 def a_new_feature_moves_no_score_far(make: Make) -> None:
-    """After 1,000 examples without a feature, one with it changes nobody's odds by a factor of 2."""
+    """Check that after 1,000 examples without a feature, one with it changes no odds by a factor of 2."""
     place = NAMES.index("exposure_count_7d")
     for nothing, much, label in ((0.0, 1.0, True), (0.0, 30.0, True), (0.0, 30.0, False), (nan, 1.0, True)):
         detector = make()
-        for example in _examples(1_007):  # a batch of 8 is full with the next one
+        for example in _examples(1_007):  # the next one completes a batch of 8
             detector.learn_one(_with(example, place, nothing))
         points = [_with(example, place, shown) for example in _examples(30, seed=7) for shown in (nothing, 1.0, 60.0)]
         matrix = matrix_from([point.vector for point in points])
@@ -288,7 +288,7 @@ def a_new_feature_moves_no_score_far(make: Make) -> None:
         time = _START + 1_007 * 60_000
         detector.learn_one(_with(first, place, much)._replace(label=label, known_at=time, user_id="first"))
         after = detector.score_many(matrix)
-        known = (before > 0.0) & (after > 0.0) & (before < 1.0) & (after < 1.0)  # where no probability is cut at 1
+        known = (before > 0.0) & (after > 0.0) & (before < 1.0) & (after < 1.0)  # exclude probabilities clipped at 1
         moved = np.maximum(after, before)[known] / np.minimum(after, before)[known]
         most = float(moved.max(initial=1.0))
         _demand(most < 2.0, detector, f"moves odds {most:.1f} times by one example of a feature that is new")
@@ -315,7 +315,7 @@ def _demand(holds: bool, detector: Candidate, otherwise: str) -> None:
 
 
 def _matrix(rows: int, gaps: float = 0.2, seed: int = 1) -> Matrix:
-    """Seeded vectors of what features are: counts, gaps in seconds, codes without end, and nothing at all."""
+    """Return seeded vectors of typical values: counts, gaps in seconds, distinct codes, and NaN in a share `gaps`."""
     rng, shape = np.random.default_rng(seed), (rows, len(NAMES))
     values = np.where(rng.random(shape) < 0.7, rng.poisson(4.0, shape), rng.exponential(3_000.0, shape))
     values[:, len(NUMBERS) :] = rng.integers(1, 2**32, (rows, len(NAMES) - len(NUMBERS)))
@@ -324,7 +324,7 @@ def _matrix(rows: int, gaps: float = 0.2, seed: int = 1) -> Matrix:
 
 
 def _examples(count: int, gaps: float = 0.2, seed: int = 2) -> Iterator[Example]:
-    """Seeded examples, three of ten positive, a minute apart and with ten minutes of horizon."""
+    """Yield seeded examples, three of ten positive, one minute apart and with a horizon of ten minutes."""
     labels = (np.random.default_rng(seed).random(count) < 0.3).tolist()
     for number, (row, label) in enumerate(zip(_matrix(count, gaps, seed).tolist(), labels, strict=True)):
         user, time = f"{'bad' if label else 'ok'}{number % 9}", _START + number * 60_000
@@ -339,20 +339,20 @@ def _taught(make: Make, examples: int) -> Candidate:
 
 
 def _with(example: Example, place: int, value: float) -> Example:
-    """The example with another value in one place of its vector."""
+    """Return the example with another value at one index of its vector."""
     values = example.vector.tolist()
     values[place] = value
     return example._replace(vector=vector_from(values))
 
 
 def _mean_score(detector: Candidate) -> float:
-    """The mean over some rows of what a detector scores."""
+    """Return the mean score of a detector over 200 rows; NaN counts as 0."""
     scores = detector.score_many(_matrix(200))
     return fsum(scores[~np.isnan(scores)].tolist()) / len(scores)
 
 
 def _counts(state: Any) -> list[Any]:
-    """How many examples a learner says it has learnt, and how many positives."""
+    """Return the number of examples and of positives in a learner's state."""
     return [state[name] for name in ("examples", "positives") if name in state]
 
 
@@ -365,7 +365,7 @@ def _packed(state: Any) -> bytes:
 
 
 def _numbers(state: Any) -> Iterator[float]:
-    """Every number in plain data."""
+    """Yield every number in plain data."""
     if isinstance(state, dict):
         state = list(state.values())
     if isinstance(state, list | tuple):

@@ -1,1 +1,1 @@
-"""What every Kafka client here shares: topics, partitions, headers, and the meaning of errors."""
+"""Shared parts of all Kafka clients: topics, partitions, headers, and the classification of errors."""

@@ -1,4 +1,4 @@
-"""Telling a Kafka that does not let us in from one that does not answer, so that the operator knows what to mend."""
+"""Distinction between a Kafka that rejects the login and one that does not answer, for the operator's remedy."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from confluent_kafka import KafkaError
 from dataflows.config.kafka import KafkaSettings, withhold
 
 TLS = "check ssl_ca_file, that the broker's certificate is for this address, and ssl_cert_file if it asks for ours"
-PASSWORD = "check sasl_mechanism, username and password"  # noqa: S105 - it is advice
+PASSWORD = "check sasl_mechanism, username and password"  # noqa: S105 - advice, not a password
 TOKEN = "check oauth_token_url, username, password, oauth_scope, and for a private authority https.ca.location"  # noqa: S105
 
 
 ALERT = "tls alert"
-"""What an error says that came of the broker ending a handshake after we took it for done: it wants a certificate."""
+"""Text of an error after the broker ended a handshake that the client considered complete: it wants a certificate."""
 
 HANDSHAKE = "state SSL_HANDSHAKE"
-"""What an error says where the connection ended before TLS stood: by a reset or an end, as it happens."""
+"""Text of an error after the connection ended before TLS was established, by a reset or a regular end."""
 
 
 class Login:
-    """Listens to one client's errors, as its `error_cb`: what was said, and whether waiting can still help.
+    """Record of one client's errors, as its `error_cb`: the last error text, and whether waiting can still help.
 
-    It cannot when every broker was tried and a login or a handshake failed, or when there is no token to log in with.
-    A single broker that refuses is the client's own business: it goes on with the others.
+    It cannot help if every broker was tried and a login or handshake failed, or if no token to log in with was issued.
+    A single broker that rejects the login is left to the client, which goes on with the others.
     """
 
     def __init__(self, kafka: KafkaSettings) -> None:
@@ -32,9 +32,9 @@ class Login:
         self._all_down = False
 
     def on_error(self, error: KafkaError) -> None:
-        """What the client calls with every error that it does not answer a request with."""
+        """Store an error that the client reports outside of a request."""
         match error.code():
-            case KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001 - so is the public constant named
+            case KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001 - the public constant's name
                 self._all_down = True
             case KafkaError._SSL | KafkaError._AUTHENTICATION:  # noqa: SLF001
                 self._refusal = error
@@ -45,19 +45,19 @@ class Login:
 
     @property
     def heard(self) -> str | None:
-        """The last thing that was said, without what is secret."""
+        """Return the last error text, without secrets."""
         error = self._refusal or self._heard
         return None if error is None else withhold(error.str(), self._kafka)
 
     @property
     def check(self) -> str:
-        """What an operator should look at when no answer came: the address, and what speaks there if it is not TLS."""
+        """Return what to check if no answer came: the address, and whether the listener there speaks TLS."""
         spoke = ", that its listener there speaks TLS (security_protocol)" if HANDSHAKE in (self.heard or "") else ""
         return f"check that Kafka runs at {self._kafka.bootstrap_servers}{spoke} and that this user is allowed to."
 
     @property
     def refused(self) -> str | None:
-        """The sentence for a login that has failed for good; None as long as it has not."""
+        """Return the sentence for a login that has failed for good, or None."""
         if self._refusal is None:
             return None
         tls = self._refusal.code() != KafkaError._AUTHENTICATION  # noqa: SLF001

@@ -1,4 +1,4 @@
-"""Classify Kafka errors by the remedy: wait, or mend something."""
+"""Classification of Kafka errors by the remedy: wait, or fix something."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from schemas.errors import ExpectedError
 
 
 class BrokerError(ExpectedError):
-    """Kafka, or what is in it, is not as this deployment needs it; the sentence says what to do."""
+    """Kafka, or its content, is not as this deployment needs it; the sentence contains the remedy."""
 
     transient: ClassVar[bool] = True
 
 
-class BrokerAway(BrokerError):  # noqa: N818 - a state of the world, not a mistake
-    """Kafka does not answer, or not now: a later try may find it."""
+class BrokerAway(BrokerError):  # noqa: N818 - named for the state, not the mistake
+    """Kafka does not answer now; a later attempt may succeed."""
 
 
-class AccessRefused(BrokerError):  # noqa: N818 - it is what happened
-    """Kafka does not let this user in, or does not let it do what was asked."""
+class AccessRefused(BrokerError):  # noqa: N818 - named for the event
+    """Kafka rejects this user's login, or does not permit the request."""
 
     transient: ClassVar[bool] = False
 
@@ -32,19 +32,19 @@ DENIED = frozenset(
         KafkaError.CLUSTER_AUTHORIZATION_FAILED,
         KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
         KafkaError.SASL_AUTHENTICATION_FAILED,
-        KafkaError._AUTHENTICATION,  # noqa: SLF001 - so is the public constant named
+        KafkaError._AUTHENTICATION,  # noqa: SLF001 - the public constant's name
         KafkaError._SSL,  # noqa: SLF001
     }
 )
-"""Error codes of missing rights, which waiting does not cure."""
+"""Error codes of missing rights, which waiting does not fix."""
 
 
 def away_or_denied(error: KafkaError) -> type[BrokerError]:
-    """Return the class of error for a request that Kafka did not answer as asked."""
+    """Return the error class for a request that failed."""
     return AccessRefused if error.code() in DENIED else BrokerAway
 
 
 class TopicError(BrokerError):
-    """A topic is missing, or is not as this deployment needs it; the sentence says what to do."""
+    """A topic is missing, or is not as this deployment needs it; the sentence contains the remedy."""
 
     transient: ClassVar[bool] = False

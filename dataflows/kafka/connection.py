@@ -1,4 +1,4 @@
-"""Whether Kafka answers this process: clients tell here what they meet, and an outage is said once, not by each."""
+"""Connection state of this process, to which all clients report, so that an outage is logged only once."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from confluent_kafka import KafkaError
 log = logging.getLogger(__name__)
 
 SETTLED_SECONDS = 2.0
-"""An outage is over when a client was answered, and none has met an error for so long."""
+"""Time without an error in any client after which an answer ends the outage."""
 ECHO_SECONDS = 15.0
-"""For so long after an outage a client's error is an echo of it: clients try again after up to 10 s, each by itself."""
+"""Time after an outage in which errors are ignored as echoes: each client retries separately, after up to 10 s."""
 
 
 class Connection:
@@ -32,13 +32,13 @@ class Connection:
         self.on_change: Callable[[bool], None] = lambda _away: None
 
     def on_error(self, error: KafkaError) -> None:
-        """A client met an error that it goes on trying after; this is its `error_cb`."""
+        """Handle an error after which a client retries; this is its `error_cb`."""
         over = self._over
         if over is None or self._clock() - over >= ECHO_SECONDS:
             self.lost(error.name())
 
     def lost(self, why: str) -> None:
-        """Kafka did not answer; only the first word of an outage is logged."""
+        """Record that Kafka did not answer; only the first report of an outage is logged."""
         with self._lock:
             self._erred = self._clock()
             if self._since is not None:
@@ -48,14 +48,14 @@ class Connection:
         self.on_change(True)
 
     def heard(self) -> None:
-        """Kafka answered a client."""
-        if self._since is not None and self._clock() - self._erred >= SETTLED_SECONDS:  # nearly never
+        """Record that Kafka answered a client."""
+        if self._since is not None and self._clock() - self._erred >= SETTLED_SECONDS:  # rarely true
             self._end()
 
     def _end(self) -> None:
         with self._lock:
             since, self._since = self._since, None
-        if since is None:  # another thread was first
+        if since is None:  # another thread has ended it
             return
         self._over = self._clock()
         lasted = self._over - since
@@ -63,10 +63,10 @@ class Connection:
         self.on_change(False)
 
     def reset(self, on_change: Callable[[bool], None]) -> None:
-        """Begin anew, as a run does."""
+        """Reset the state at the start of a run."""
         with self._lock:
             self._since, self._over, self.on_change = None, None, on_change
 
 
 CONNECTION = Connection()
-"""The state of this process."""
+"""The connection state of this process."""

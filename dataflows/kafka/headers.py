@@ -1,22 +1,22 @@
-"""Headers of Kafka records that mean something to forewarn."""
+"""Kafka record headers that forewarn uses."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 SCHEMA_ID = "__value_schema_id"
-"""Where Confluent's header serialisers put the id or the GUID of a value's schema, its magic byte included."""
+"""Header in which Confluent's serialisers put the id or GUID of a value's schema, including the magic byte."""
 REDRIVEN_FROM = "redriven-from"
-"""On a record that was sent again: `topic:partition:offset` of the original."""
+"""Header of a record that was sent again: `topic:partition:offset` of the original."""
 
 Headers = Sequence[tuple[str, str | bytes | None]] | Mapping[str, str | bytes | None]
-"""As the Kafka client gives them; it gives a list."""
+"""Headers in the types of the Kafka client, which returns a list."""
 
 
 def of_interest(headers: Headers | None) -> tuple[bytes | None, bool]:
-    """Return the header that names the value's schema, if there is one, and whether a redrive sent the record.
+    """Return the header with the value's schema, if there is one, and whether the record was redriven.
 
-    Of several headers that name a schema the last counts.
+    If several headers name a schema, the last one counts.
     """
     if not headers:
         return None, False

@@ -1,4 +1,4 @@
-"""Which partition a key goes to, as every Kafka client with the Java client's default partitioner has it."""
+"""Partition of a key, as computed by every Kafka client that has the Java client's default partitioner."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _BITS = 0xFFFFFFFF
 
 
 def murmur2(data: bytes) -> int:
-    """MurmurHash2 (Austin Appleby, public domain) with the seed that Kafka uses; 32 bits, unsigned."""
+    """Return the MurmurHash2 (Austin Appleby, public domain) with Kafka's seed; 32 bits, unsigned."""
     value = _SEED ^ len(data)
     whole = len(data) & ~3
     for at in range(0, whole, 4):
@@ -23,11 +23,11 @@ def murmur2(data: bytes) -> int:
 
 
 def partition_among(user_id: str, partitions: int) -> int:
-    """Return the partition, among so many, of the records whose key is this user."""
+    """Return the partition of records whose key is this user, for a topic with this number of partitions."""
     return (murmur2(user_id.encode("utf-8", "surrogatepass")) & 0x7FFFFFFF) % partitions
 
 
 @lru_cache(maxsize=65_536)
 def partition_of(user_id: str, partitions: int) -> int:
-    """Return the same, remembered for the users latest asked for."""
+    """Return `partition_among`, cached for the most recently used users."""
     return partition_among(user_id, partitions)

@@ -1,8 +1,8 @@
-"""Looks whether records lie where their users belong: keyed by the user's id, in the partition that key asks for.
+"""Check that records are keyed by the user's id and are in the partition of that key.
 
-Chat and sanctions of a user are read side by side only if both are dealt in the same way. A producer with another
-partitioner, or another key, moves a user's records into another partition: what happened to the user is then seen in
-no order, and much of it too late. Nothing fails, so it is counted and told.
+A user's chat and sanctions are read side by side only if both topics are partitioned in the same way. A producer with
+another partitioner or another key puts a user's records into another partition: the user's events are then read out of
+order, and many of them too late. Nothing fails, so misplaced records are counted and a warning is logged.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from schemas.records.events import Event
 log = logging.getLogger(__name__)
 
 REMEMBERED = 65_536
-"""Users whose partition is remembered, because to work it out costs several times as much."""
+"""Number of users whose partition is cached, because computing it costs several times as much."""
 REMEDY = (
     "A user's chat and sanctions are then not read in order, and many of them end as late: have producers key records "
     "by user id and partition them by murmur2, the default of JVM clients (librdkafka: partitioner=murmur2_random)."
@@ -29,7 +29,7 @@ REMEDY = (
 class Placement:
     """Counts misplaced records by topic, and warns once for each topic and kind.
 
-    `partitions` gives the number of partitions, or None while it is not known.
+    `partitions` returns the number of partitions, or None while unknown.
     """
 
     def __init__(self, partitions: Callable[[], int | None], telemetry: Telemetry) -> None:
@@ -39,7 +39,7 @@ class Placement:
         self._expected: dict[str, int] = {}
 
     def look(self, placed: list[tuple[Raw, Event]]) -> None:
-        """Look at the records of a batch and the events that they hold."""
+        """Check the placement of a batch's records against their events."""
         if (partitions := self._partitions()) != self._of:
             self._of, self._expected = partitions, {}
         expected, misplaced = self._expected, Counter[str]()
@@ -60,7 +60,7 @@ class Placement:
             self._telemetry.add("misplaced", misplaced)
 
     def _expect(self, user_id: str, found: int) -> int:
-        """Return the partition a user belongs in, and remember it; where the number is not known, the one `found`."""
+        """Return the partition of a user and cache it; return `found` while the number of partitions is unknown."""
         if self._of is None:
             return found
         if len(self._expected) >= REMEMBERED:

@@ -1,4 +1,4 @@
-"""The topics: what is there, and creating what is not, each with the retention its meaning asks for."""
+"""Topics: query, creation and check of their configuration, with the retention that each one needs."""
 
 from __future__ import annotations
 
@@ -33,23 +33,23 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 ANSWER_SECONDS = 15.0
-"""How long Kafka may take to answer a question about topics."""
+"""Maximum time for Kafka to answer a request about topics."""
 
 LISTEN_SECONDS = 0.1
-"""How often, while an answer is waited for, it is looked whether there can be none."""
+"""Interval at which a pending request is checked for a failed login."""
 
 DAY_MS = 86_400_000
 KAFKA_LIMIT = 1_048_588
-"""The largest record that Kafka accepts by default, in bytes."""
+"""Size of the largest record that Kafka accepts by default, in bytes."""
 LIMIT, CLEANUP = "max.message.bytes", "cleanup.policy"
 CHECKED = frozenset({LIMIT, CLEANUP})
-"""Topic settings a run requires; other differences are warnings."""
+"""Topic settings that a run requires; other differences are logged as warnings."""
 ENVELOPE_BYTES = 65_536
-"""Room for what a reject or a late event says around the original bytes."""
+"""Bytes reserved for the fields of a reject or late event around the original record."""
 
 
 class Found(NamedTuple):
-    """A topic as Kafka describes it. `id` tells it from another of the same name; None where brokers give no ids."""
+    """A topic as described by Kafka; `id` distinguishes topics of the same name, None if the brokers report no ids."""
 
     partitions: int
     id: str | None
@@ -66,17 +66,19 @@ NO_ID = str(Uuid(0, 0))
 
 
 def found_topics(kafka: KafkaSettings, names: Iterable[str]) -> dict[str, Found]:
-    """Return what Kafka says of each of the topics; one that does not exist is left out (and is not created).
+    """Return the description of each topic that exists; missing topics are left out and not created.
 
-    Errors: `BrokerError` when Kafka does not answer or does not let us look.
+    Raises:
+        BrokerError: if Kafka does not answer or does not permit access.
     """
     return _found(_Admin(kafka), list(names))
 
 
 def partition_counts(kafka: KafkaSettings, names: Iterable[str]) -> dict[str, int]:
-    """How many partitions each of the topics has; a topic that does not exist is left out (and is not created).
+    """Return the partition count of each topic that exists; missing topics are left out and not created.
 
-    Errors: `BrokerError` when Kafka does not answer or does not let us look.
+    Raises:
+        BrokerError: if Kafka does not answer or does not permit access.
     """
     return _counts(_Admin(kafka), list(names))
 
@@ -84,9 +86,11 @@ def partition_counts(kafka: KafkaSettings, names: Iterable[str]) -> dict[str, in
 def existing_partitions(
     kafka: KafkaSettings, names: Iterable[str], error: type[BrokerError] = TopicError
 ) -> dict[str, int]:
-    """How many partitions each of the topics has.
+    """Return the partition count of each topic.
 
-    Errors: `error` when one does not exist, `BrokerError` when Kafka does not answer or does not let us look.
+    Raises:
+        BrokerError: if a topic does not exist (then of class `error`), or Kafka does not answer or does not permit
+            access.
     """
     wanted = list(names)
     counts = partition_counts(kafka, wanted)
@@ -104,15 +108,15 @@ def create_topics(
     input_retention_ms: int | None = None,
     alter: bool = False,
 ) -> list[str]:
-    """Create the topics that do not exist yet, and return a line on each topic.
+    """Create the topics that do not exist yet, and return the lines of a report on all topics.
 
     The inputs, and every output keyed by user, get the same number of partitions; `risk.models` has one, so that its
-    readers see versions in the order they were made. Retention goes by record timestamps, which on the inputs are event
-    times: a log of past years needs `input_retention_ms=-1` (keep all); None leaves the broker's default. What differs
-    in a topic that exists is told, and with `alter` set as it should be.
+    readers see versions in the order of creation. Retention depends on record timestamps, which on the inputs are event
+    times: a log of past years needs `input_retention_ms=-1` (keep all); None keeps the broker's default. Differences in
+    the configuration of an existing topic are reported, and corrected if `alter` is set.
 
-    Errors: `BrokerError` when a topic exists with another number of partitions (then nothing is created), or Kafka
-    refuses.
+    Raises:
+        BrokerError: if a topic exists with another number of partitions (then nothing is created), or Kafka refuses.
     """
     admin = _Admin(settings.kafka)
     existing = _counts(admin, list(settings.topics.model_dump().values()))
@@ -140,10 +144,12 @@ def create_topics(
 
 
 def check_outputs(settings: Settings) -> None:
-    """Refuse output topics that this deployment cannot write as it must; warn of what else differs.
+    """Raise if an output topic is not usable for this deployment; warn of other differences.
 
-    Errors: `TopicError`, a sentence for each topic that is missing, is cleaned otherwise than its meaning asks, or is
-    too small for what an input brings; `BrokerError` when Kafka does not answer.
+    Raises:
+        TopicError: with a sentence for each topic that is missing, has the wrong cleanup policy, or is too small for
+            the records of an input.
+        BrokerError: if Kafka does not answer.
     """
     admin = _Admin(settings.kafka)
     names = list(settings.topics.model_dump().values())
@@ -168,7 +174,7 @@ def check_outputs(settings: Settings) -> None:
 
 
 class _Difference(NamedTuple):
-    """A topic's setting that is not as `topics create` makes it."""
+    """A topic's setting that differs from the value that `topics create` sets."""
 
     name: str
     is_now: str
@@ -179,12 +185,12 @@ class _Difference(NamedTuple):
 
     @property
     def harmless(self) -> bool:
-        """Whether a topic that is both compacted and shortened is compacted as asked."""
+        """Return whether the topic is compacted as required, though it also deletes by retention."""
         return self.name == CLEANUP and self.wanted in self.is_now.split(",") and self.wanted == "compact"
 
 
 def _differences(topic: _Topic, found: dict[str, str] | None) -> list[_Difference]:
-    """Return the differences in a topic's configuration; a size counts only if too small."""
+    """Return the differences in a topic's configuration; a size limit counts only if too small."""
     if found is None:
         return []
     pairs = [(name, found.get(name, ""), wanted) for name, wanted in topic.config.items()]
@@ -196,7 +202,7 @@ def _differences(topic: _Topic, found: dict[str, str] | None) -> list[_Differenc
 
 
 def _told(admin: _Admin, topic: _Topic, found: dict[str, str] | None, *, alter: bool) -> Iterator[str]:
-    """Yield the lines of `topics create` for a topic; with `alter`, set what differs first."""
+    """Yield the lines of `topics create` for a topic; with `alter`, correct the differences before reporting them."""
     plural = "s" if topic.partitions > 1 else ""
     yield f"{topic.name}: {'created' if found is None else 'exists'}, {topic.partitions} partition{plural}"
     differences = _differences(topic, found)
@@ -218,11 +224,11 @@ def _told(admin: _Admin, topic: _Topic, found: dict[str, str] | None, *, alter: 
 def _wanted(settings: Settings, partitions: int, input_retention_ms: int | None, largest: int) -> list[_Topic]:
     names = settings.topics
     inputs = {} if input_retention_ms is None else {"retention.ms": str(input_retention_ms)}
-    stream = {CLEANUP: "delete"}  # a compacted topic would drop all but a key's latest record, and redrive's markers
-    # A reject carries the record it was, whole: these topics take more than the inputs do.
+    stream = {CLEANUP: "delete"}  # compaction would drop all but a key's latest record, and the markers of redrive
+    # A reject contains its whole original record, so these topics need a higher limit than the inputs.
     carriers = {**stream, LIMIT: str(largest + ENVELOPE_BYTES)}
-    # The latest risk event of a user stays for ever, every one for at least a week (long enough to read back what was
-    # written since a snapshot), and what a tombstone erases is gone within a fortnight.
+    # A user's latest risk event is kept for ever, every risk event for at least a week (long enough to read back those
+    # written since a snapshot). Risk events erased by a tombstone are removed within two weeks.
     verdicts = {
         CLEANUP: "compact",
         "min.compaction.lag.ms": str(7 * DAY_MS),
@@ -237,8 +243,8 @@ def _wanted(settings: Settings, partitions: int, input_retention_ms: int | None,
         _Topic(names.chat_messages, partitions, inputs),
         _Topic(names.moderation_events, partitions, inputs),
         _Topic(names.risk_events, partitions, verdicts),
-        # The newest version of every model by name; older ones stay a month, to re-derive risk events with, and go
-        # within five weeks, with the exemplars in them of whoever asked to be forgotten.
+        # The newest version of every model is kept. Older versions are kept for a month, to re-derive risk events, and
+        # removed within five weeks, with the exemplars of erased users in them.
         _Topic(names.risk_models, 1, versions),
         _Topic(names.risk_features, partitions, stream),
         _Topic(names.dead_letters, partitions, carriers),
@@ -247,13 +253,13 @@ def _wanted(settings: Settings, partitions: int, input_retention_ms: int | None,
 
 
 def _largest_input(settings: Settings, found: dict[str, dict[str, str]]) -> int:
-    """The largest record either input accepts, in bytes: by its own configuration, or as the broker would have it."""
+    """Return the size in bytes of the largest record that an input accepts, by its configuration or Kafka's default."""
     names = (settings.topics.chat_messages, settings.topics.moderation_events)
     return max(int(found[name][LIMIT]) if name in found else KAFKA_LIMIT for name in names)
 
 
 def _configs(admin: _Admin, names: list[str]) -> dict[str, dict[str, str]]:
-    """The configuration of topics that exist, by topic."""
+    """Return the configuration of topics that exist, by topic."""
     resources = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in names]
     asked = admin.client.describe_configs(resources, request_timeout=ANSWER_SECONDS) if resources else {}
     answers = {
@@ -264,7 +270,7 @@ def _configs(admin: _Admin, names: list[str]) -> dict[str, dict[str, str]]:
 
 
 def _wait_until_known(admin: _Admin, names: list[str]) -> None:
-    """The controller knows a new topic at once; the broker that the next command asks hears of it a little later."""
+    """Wait until new topics are visible: the controller lists them at once, other brokers a little later."""
     deadline = monotonic_ms() + ANSWER_SECONDS * 1_000
     while len(_counts(admin, names)) < len(names):
         if monotonic_ms() > deadline:
@@ -272,7 +278,7 @@ def _wait_until_known(admin: _Admin, names: list[str]) -> None:
 
 
 def _wait_until_altered(admin: _Admin, topics: list[_Topic]) -> None:
-    """The same of what was set in a topic: the next command would still find the old value."""
+    """Wait until altered settings are visible, since the next command would still read the old value."""
     deadline = monotonic_ms() + ANSWER_SECONDS * 1_000
     while True:
         found = _configs(admin, [topic.name for topic in topics])
@@ -306,7 +312,7 @@ UNFIT = frozenset(
         KafkaError.TOPIC_EXCEPTION,
     }
 )
-"""Error codes of permanently refused requests."""
+"""Error codes of requests that are rejected permanently."""
 
 
 def _failure_of(error: KafkaError) -> type[BrokerError]:
@@ -314,7 +320,7 @@ def _failure_of(error: KafkaError) -> type[BrokerError]:
 
 
 class _Admin:
-    """An admin client, and what is said when it gets no answer."""
+    """An admin client with explanations for failed requests."""
 
     def __init__(self, kafka: KafkaSettings) -> None:
         self._login = Login(kafka)
@@ -322,9 +328,11 @@ class _Admin:
         self.client = AdminClient(config)
 
     def answer(self, future: Future[Any], what: str, none: int | None = None) -> Any:
-        """What a request comes to; None if Kafka answers with the error code `none`.
+        """Return the result of a request; None if Kafka answers with the error code `none`.
 
-        Errors: `BrokerError`, as soon as it is clear that Kafka does not let us in, or when it refuses or is silent.
+        Raises:
+            BrokerError: as soon as it is clear that the login is rejected, or if Kafka rejects the request or does not
+                answer.
         """
         while True:
             try:

@@ -140,7 +140,7 @@ class Plan:
         return self._slots[name]
 
     def _window(self, signal: str, aggregate: str, span: str) -> int:
-        """Return the slot of a stored window aggregate: a sum of tiles, a ledger read, a maximum or a distinct count."""
+        """Return the slot of a stored window aggregate: a sum of tiles, a ledger read, a maximum, a distinct count."""
         name = f"{signal}_{aggregate}_{span}"
         if name in self._slots:
             return self._slots[name]

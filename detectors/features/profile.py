@@ -37,9 +37,9 @@ _UNCOVERED: Final[i64] = -2
 class Profile:
     """Windowed and decayed aggregates of one user's signals.
 
-    The clock is the user's largest event time; the totals and decayed sums in `sums` are as of the clock. Rows and cells
-    are created when a signal first updates them, so a user with few events takes little memory. All data is in a few
-    packed arrays, because with many users following pointers costs more than the arithmetic.
+    The clock is the user's largest event time (ms); totals and decays in `sums` are as of the clock. Rows and cells are
+    created when a signal first updates them, so a user with few events takes little memory. All data is in a few packed
+    arrays, because with many users following pointers costs more than the arithmetic.
     """
 
     __slots__ = (

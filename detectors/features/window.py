@@ -60,7 +60,7 @@ def row_at(rows: vec[float], tile: float, width: i64) -> tuple[vec[float], i64]:
 
 
 def trim(rows: vec[float], tail: float, base: i64, width: i64, fractions: vec[i64], sums: vec[float]) -> vec[float]:
-    """Return the rows without tiles before `tail`, and subtract the amounts of these tiles from the totals in `sums`."""
+    """Return the rows without tiles before `tail`; subtract the amounts of these tiles from the totals in `sums`."""
     end, cut = i64(len(rows)), i64(0)
     while cut < end and rows[cut] < tail:
         for column in range(i64(1), width):

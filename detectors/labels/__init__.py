@@ -1,1 +1,1 @@
-"""Labels: the target, and decision points that wait until theirs is known."""
+"""Labels: the target, and the decision points that wait for their label."""

@@ -1,4 +1,4 @@
-"""One user's moderation history as the target sees it, and the decision points that wait for a label."""
+"""One user's moderation history for the target, and the decision points that wait for a label."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mypy_extensions import i64
 from detectors.base.packed import Reader, write_key, write_number, write_time, write_whole
 
 OFFERED_TILES: Final[i64] = 24
-"""Points offered within the horizon are counted in this many tiles."""
+"""Number of tiles per horizon in which offered points are counted."""
 NOBODY: Final = -1
 """Reporter of a fact without a known reporter; not a valid hash."""
 
@@ -19,9 +19,10 @@ Change = Literal["escalated", "overturned"]
 
 
 class Fact(NamedTuple):
-    """A moderation event the target may count.
+    """A moderation event that the target may count.
 
-    `key` is the hash of its id, `severity` that of a sanction or 0 for a report, `reporter` the hash of who reported.
+    `key` is the hash of its id, `severity` that of a sanction or 0 for a report, `reporter` the hash of the reporter's
+    id.
     """
 
     key: int
@@ -31,7 +32,7 @@ class Fact(NamedTuple):
 
 
 class Taught(NamedTuple):
-    """A positive that an escalation taught: as-of time of its decision point, the vector as served, and its weight."""
+    """A positive learnt from an escalation: as-of time (ms) of its decision point, packed vector as served, weight."""
 
     as_of: int
     vector: bytes
@@ -39,10 +40,11 @@ class Taught(NamedTuple):
 
 
 class Escalation(NamedTuple):
-    """An escalation that stands, with what it takes to undo it.
+    """An escalation that stands, with the data needed to undo it.
 
-    `cause` is the key of the event that completed it, `severity` that event's, `time` when it was and `seq` its place
-    in the log. Only events after `since` (ms), the user's reset before it, count towards it.
+    `cause` is the key of the event that completed it, `severity` that event's severity and `time` its event time (ms).
+    `seq` is the position in the log at which the escalation was found. Only events after `since` (ms), the user's
+    previous reset, count towards it.
     """
 
     cause: int
@@ -54,7 +56,7 @@ class Escalation(NamedTuple):
 
 
 class Turn(NamedTuple):
-    """A user escalated, or an escalation was overturned: which one, as `cause`, `time` and `seq` of `Escalation`."""
+    """A new or an overturned escalation of a user, identified by `cause`, `time` and `seq` of `Escalation`."""
 
     kind: Change
     cause: int
@@ -63,7 +65,7 @@ class Turn(NamedTuple):
 
 
 class Pending(NamedTuple):
-    """A decision point waiting for its label: reservoir priority, as-of time, vector as served, packed."""
+    """A decision point that waits for its label: reservoir priority, as-of time (ms), packed vector as served."""
 
     priority: int
     as_of: int
@@ -72,12 +74,12 @@ class Pending(NamedTuple):
 
 @final
 class History:
-    """One user's moderation history as the target sees it, with the decision points that wait for a label.
+    """One user's moderation history for the target, with the decision points that wait for a label.
 
-    A point that waits has its priority and its as-of time in `waiting`, side by side, and its packed vector at its
-    place in `vectors`. `offered` are tiles of the horizon, in rising order, each with how many points were offered.
-    `escalations` are the latest that stand, in the order they were found; `escalated_at` is when the one was that the
-    user has not been reset from, -1 without one.
+    `waiting` alternates priority and as-of time (ms) of the waiting points; `vectors` has their packed vectors in the
+    same order. `offered` alternates the tiles of the horizon, in ascending order, and the number of points offered in
+    each. `escalations` are the latest that stand, in the order they were found. `escalated_at` is the time (ms) of the
+    escalation from which the user has not been reset, -1 without one.
     """
 
     __slots__ = ("escalated_at", "escalations", "facts", "highest", "offered", "reset_at", "vectors", "waiting")
@@ -86,7 +88,7 @@ class History:
         self.facts: list[Fact] = []
         self.waiting: vec[i64] = vec[i64]()
         self.vectors: list[bytes] = []
-        self.highest: i64 = -1  # priority among those that wait, -1 where it is to be looked up
+        self.highest: i64 = -1  # highest priority in `waiting`, -1 if it has to be recomputed
         self.offered: vec[i64] = vec[i64]()
         self.escalated_at: i64 = -1
         self.reset_at: i64 = -1
@@ -94,19 +96,19 @@ class History:
 
     @property
     def pending(self) -> list[Pending]:
-        """The points that wait."""
+        """Return the points that wait for a label."""
         return [
             Pending(self.waiting[2 * at], self.waiting[2 * at + 1], vector) for at, vector in enumerate(self.vectors)
         ]
 
     def wait(self, key: i64, as_of: i64, vector: bytes) -> None:
-        """Let a point wait."""
+        """Add a point that waits for a label."""
         self.waiting = append(append(self.waiting, key), as_of)
         self.vectors.append(vector)
         self.highest = -1
 
     def expire(self, since: i64) -> None:
-        """Drop the points of before."""
+        """Drop waiting points with an as-of time before `since` (ms)."""
         kept, vectors = vec[i64](), []
         for at, vector in enumerate(self.vectors):
             if self.waiting[2 * at + 1] >= since:
@@ -115,7 +117,7 @@ class History:
         self.waiting, self.vectors, self.highest = kept, vectors, -1
 
     def worst(self) -> i64:
-        """The highest priority among the points that wait."""
+        """Return the highest priority among the waiting points; -1 if there are none."""
         highest = self.highest
         if highest < 0:
             waiting = self.waiting
@@ -125,7 +127,7 @@ class History:
         return highest
 
     def drop_worst(self) -> None:
-        """Drop the point of the highest priority."""
+        """Drop the waiting point with the highest priority."""
         highest, waiting = self.worst(), self.waiting
         at: i64 = 0
         while waiting[at] != highest:
@@ -140,7 +142,7 @@ class History:
         self.highest = -1
 
     def count_offer(self, tile: i64, oldest: i64) -> None:
-        """Count a point offered in a tile, no earlier than any before it; tiles before the oldest may be dropped."""
+        """Count a point offered in `tile`, no earlier than any tile before; tiles before `oldest` may be dropped."""
         offered = self.offered
         end = i64(len(offered))
         if end and offered[end - 2] == tile:
@@ -154,7 +156,7 @@ class History:
             self.offered = offered[cut:]
 
     def offers(self, first: i64, last: i64) -> i64:
-        """How many points were offered in these tiles."""
+        """Return the number of points offered in the tiles from `first` to `last`, inclusive."""
         offered = self.offered
         found: i64 = 0
         for at in range(i64(0), i64(len(offered)), 2):
@@ -163,11 +165,11 @@ class History:
         return found
 
     def label(self) -> None:
-        """Let nobody wait any more: their label is known."""
+        """Clear the waiting points and the counts of offers, once the label is known."""
         self.waiting, self.vectors, self.offered, self.highest = vec[i64](), [], vec[i64](), -1
 
     def write(self, writer: BytesWriter, clock: i64) -> None:
-        """Everything, times by the profile's clock."""
+        """Write the whole history, with times relative to the profile's clock (ms)."""
         write_whole(writer, len(self.facts))
         for key, time, severity, reporter in self.facts:
             write_key(writer, key)
@@ -204,9 +206,10 @@ class History:
 
 
 def read_history(reader: Reader, clock: i64, *, before_7: bool = False) -> History:
-    """Return the history that was written; `before_7` says that it was by user state version 6.
+    """Return the history that was written; `before_7` is true for user state version 6.
 
-    That knew of no reporter, and of the latest escalation only when it was and what it taught, not from what points.
+    Version 6 has no reporters, and of the latest escalation only its time, and the vectors and weights of the positives
+    learnt from it, without their as-of times.
     """
     history = History()
     for _ in range(reader.whole()):
@@ -237,7 +240,7 @@ def read_history(reader: Reader, clock: i64, *, before_7: bool = False) -> Histo
 
 
 def _read_latest(reader: Reader, history: History) -> None:
-    """Read what user state version 6 kept of the latest escalation, whose cause is a fact of its time."""
+    """Read the latest escalation in user state version 6; its cause is a fact with the same time."""
     at, taught = int(history.escalated_at), list[Taught]()
     for _ in range(reader.whole()):
         weight = reader.number()

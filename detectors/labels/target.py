@@ -1,12 +1,13 @@
-"""The target: when a user escalates, who is at risk, and which decision points that makes positives.
+"""The target: when a user escalates, which users are at risk, and which decision points become positives.
 
-Delayed feedback is fake-negative: a decision point is learnt at once as a negative, and again as a positive if the
-user escalates within the horizon. Which points wait for that is a bounded reservoir: those with the lowest hash,
-which is a uniform sample that needs no random numbers and is the same in every replay.
+Delayed feedback is handled by fake negatives: a decision point is learnt at once as a negative, and again as a positive
+if the user escalates within the horizon. The points that wait for this are a bounded reservoir: those with the lowest
+hash, a uniform sample that needs no random numbers and is the same in every replay.
 
-An escalation stands as long as the sanction that completed it does, and a burst around it. A reversal is asked of every
-escalation that is kept, whenever it was: those that no longer stand are overturned, and what they taught is taken back.
-If others of the user's sanctions had made them escalate all the same, they escalated by those, and when those came.
+An escalation stands as long as the sanction that completed it stands and is still part of a burst. A reversal is
+checked against every stored escalation, however old. Those that no longer stand are overturned, and what was learnt
+from them is taken back. If other sanctions of the user are enough for an escalation, the user escalated by those, at
+their time.
 """
 
 from __future__ import annotations
@@ -24,21 +25,21 @@ from detectors.policy.sections import Clause
 from schemas.records.events import ModerationEvent
 
 FACTS_CAP = 64
-"""How many qualifying moderation events a user's history remembers."""
+"""Maximum number of qualifying moderation events in a user's history."""
 ESCALATIONS_CAP = 16
-"""How many escalations of a user can still be overturned: the latest."""
+"""Number of a user's latest escalations that can still be overturned."""
 TAUGHT_CAP = 64
-"""How many positives they taught can still be taken back: all of the latest escalation's, then those of older ones."""
+"""Number of their positives that can still be taken back: all of the latest escalation, then those of older ones."""
 _LOW: Final[i64] = 1048575
-"""The low bits of a hash."""
+"""The mask of the 20 low bits of a hash."""
 _NEVER: Final = 2**62
 HEAVIEST = 4.0
-"""The most points one kept point may stand for: a single example must not move a model far."""
+"""The most points that one kept point may stand for, because a single example must not move a model far."""
 
 
 @final
 class Target:
-    """What *escalates* means, compiled from the policy. Holds no user's state."""
+    """The definition of *escalates*, compiled from the policy. It holds no user state."""
 
     def __init__(self, policy: Policy) -> None:
         self._target = policy.target
@@ -48,7 +49,7 @@ class Target:
         self._tile: i64 = max(1, policy.target.horizon // OFFERED_TILES)
 
     def at_risk(self, history: History, now: int) -> bool:
-        """Whether the user may still escalate; brings a user back whose reset time has come."""
+        """Return whether the user may still escalate, after a reset if the user's reset time has come."""
         if history.escalated_at < 0:
             return True
         reset_after = self._target.reset_after
@@ -58,7 +59,7 @@ class Target:
         return self._target.recurring
 
     def offer(self, history: History, point: DecisionPoint, key: i64) -> Example | None:
-        """Let a decision point wait for its label; gives the negative to learn at once, if it is in the sample.
+        """Offer a decision point to the reservoir; return the negative to learn at once, None if it is not sampled.
 
         `key` is the point's hash: see `point_key`.
         """
@@ -73,7 +74,7 @@ class Target:
         elif key < history.worst():
             history.drop_worst()
             history.wait(key, as_of, pack_vector(point.vector))
-        # the low bits decide the sample and the high bits the reservoir, so that the two are independent
+        # the low bits select the sample and the high bits the reservoir, so that the two are independent
         if key & _LOW >= self._sample:
             return None
         origin = Origin(key, as_of, as_of + horizon)
@@ -82,9 +83,9 @@ class Target:
     def count(
         self, history: History, event: ModerationEvent, seq: int, learnt: list[Example], turns: list[Turn]
     ) -> None:
-        """Count an upheld sanction or a report at place `seq` of the log; add what that teaches, and whether it is one.
+        """Count an upheld sanction or a report at position `seq` of the log.
 
-        A user who escalates by it adds a turn, and the positives to learn.
+        If the user escalates by it, append the escalation to `turns` and the positives to learn to `learnt`.
         """
         severity = 0 if event.sanction is None else event.sanction.severity
         reporter = None if event.report is None else event.report.reporter_id
@@ -94,7 +95,7 @@ class Target:
         if not any(_qualifies(fact, clause) for clause in self._target.when):
             return
         if any(known.key == fact.key for known in history.facts):
-            return  # a duplicate that came after its id was forgotten
+            return  # a duplicate that came after its id was dropped from the profile
         history.facts.append(fact)
         if len(history.facts) > FACTS_CAP:
             del history.facts[0]
@@ -119,10 +120,10 @@ class Target:
     def overturn(
         self, history: History, event: ModerationEvent, seq: int, learnt: list[Example], turns: list[Turn]
     ) -> None:
-        """Forget the sanction that a reversal at place `seq` of the log names.
+        """Remove the sanction that a reversal at position `seq` of the log names.
 
-        Adds a turn for each escalation that falls with it, and for one that the sanctions left make instead, and what
-        is to be taken back.
+        Append to `turns` each escalation that falls with it, and the one that the remaining facts make instead, if any.
+        Append to `learnt` the examples that take positives back.
         """
         if event.reversal is None:
             return
@@ -156,7 +157,7 @@ class Target:
         )
 
     def _first(self, history: History) -> Fact | None:
-        """Return the fact that completes the earliest burst there is since the user's reset; None without one."""
+        """Return the fact that completes the earliest burst since the user's reset; None if there is no burst."""
         facts = sorted(history.facts, key=_time)
         for last, fact in enumerate(facts):
             known, since = facts[: last + 1], history.reset_at
@@ -167,7 +168,7 @@ class Target:
         return None
 
     def _stands(self, history: History, facts: list[Fact], one: Escalation) -> bool:
-        """Return whether these facts make an escalation, with those alone that came before the reset from it."""
+        """Return whether these facts support an escalation; facts after the reset that followed it do not count."""
         ends = [other.since for other in history.escalations if other.since >= one.time]
         if history.reset_at >= one.time:
             ends.append(history.reset_at)
@@ -180,7 +181,7 @@ def _time(fact: Fact) -> int:
 
 
 def _escalate(history: History, cause: Fact, seq: int, taught: list[Taught], turns: list[Turn]) -> None:
-    """Let the user have escalated by this fact, and keep what it takes to undo that."""
+    """Record an escalation of the user by this fact, with the data needed to undo it."""
     key, time, severity, _ = cause
     history.escalated_at = time
     history.escalations.append(Escalation(key, severity, time, seq, history.reset_at, tuple(taught)))
@@ -203,9 +204,9 @@ def _qualifies(fact: Fact, clause: Clause) -> bool:
 
 
 def _completes(history: History, clause: Clause, fact: Fact) -> bool:
-    """Return whether a fact, the latest, makes a burst with others.
+    """Return whether a fact, the latest, completes a burst with others.
 
-    A reporter who was part of one already makes no further one by reporting again.
+    A reporter who is already part of a burst does not complete another one by reporting again.
     """
     since = history.reset_at
     if not _qualifies(fact, clause) or not _burst(history.facts, clause, since, _NEVER, fact.time):
@@ -223,9 +224,9 @@ def _completes(history: History, clause: Clause, fact: Fact) -> bool:
 
 
 def _burst(facts: list[Fact], clause: Clause, since: int, until: int, around: int) -> bool:
-    """Return whether `count` qualifying facts lie within the clause's time, and that time around a moment.
+    """Return whether `count` qualifying facts lie within the clause's time and enclose the moment `around` (ms).
 
-    Of facts at `since` (ms) or before, or after `until`, none counts; of a reporter's, one.
+    Facts at or before `since` (ms) or after `until` (ms) do not count. Several facts of one reporter count once.
     """
     relevant = sorted([fact for fact in facts if since < fact.time <= until and _qualifies(fact, clause)], key=_time)
     within, count = clause.within, clause.count

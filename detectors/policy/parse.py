@@ -1,4 +1,4 @@
-"""Parse a policy and check what its sections say of each other."""
+"""Parsing of policies, with checks across their sections."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from detectors.policy.policy import Policy
 from detectors.policy.sections import STACK, VariantPolicy
 
 TAKEN = ("as_of", "challengers", "champion", "event_id", "newness", "pinned", "seq", "user_id")
-"""What stands beside models' names in the outputs of a replay, and so cannot be one."""
+"""Names beside those of models in the outputs of a replay; no variant can have one of them."""
 
 
 MODEL_NAME = re.compile(r"[A-Za-z0-9_]{1,64}")
-"""What a variant may be called: its name becomes that of a file and of a column."""
+"""The pattern of a variant's name, which is also the name of a file and of a column."""
 
 
 def parse_policy(data: dict[str, Any], known_rules: Collection[str], models: Mapping[str, Collection[str]]) -> Policy:
-    """The policy in a parsed TOML document; `models` are those there are, each with the features it reads.
+    """Return the policy in a parsed TOML document; `models` maps each known model to the features it reads.
 
     Raises:
         ValueError: (pydantic's ValidationError is one) if a value is wrong, or a rule or model does not exist.

@@ -1,4 +1,4 @@
-"""The policy: what to warn of, when, and how hard to look. Configuration, validated, hashed; never model state."""
+"""The policy: target, learning, tiers, warnings and rules. It is validated, hashed configuration; never model state."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Policy(Section):
         return self
 
     def members(self, name: str) -> tuple[str, ...]:
-        """The models that a model of this policy weighs; none, unless it is `stack` or a variant of it."""
+        """Return the models that a model of this policy combines; none unless it is `stack` or a variant of it."""
         if name == STACK:
             return self.stack.members
         variant = self.variants.get(name)
@@ -81,17 +81,20 @@ class Policy(Section):
 
     @property
     def tracked(self) -> bool:
-        """Whether anything is decided by a model's track record."""
+        """Return whether any decision depends on a model's threshold statistics."""
         promised = any(tier.precision is not None for tier in self.tiers.values())
         return promised or self.warnings.budget is not None
 
     @property
     def lowest_threshold(self) -> float:
-        """The lowest probability at which a track record matters: a promise may be kept by a score that says less."""
+        """Return the lowest probability for which threshold statistics are needed.
+
+        A precision guarantee may hold at probabilities below it: the statistics begin at a quarter of it.
+        """
         return min(low for tier in self.tiers.values() for low in (*tier.numbers[:1], (tier.precision or 4.0) / 4))
 
     @property
     def version(self) -> str:
-        """Content hash of the policy, whatever order it was written in: 16 hex digits."""
+        """Return the content hash of the policy, independent of the order of its keys: 16 hex digits."""
         content = orjson.dumps(self.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
         return blake2b(content, digest_size=8).hexdigest()

@@ -12,17 +12,17 @@ from schemas.records.base import Label
 from schemas.records.decisions import Tier
 
 STACK = "stack"
-"""The model that is made of others."""
+"""The name of the model that combines others."""
 
 
 class Section(BaseModel):
-    """A part of the policy: immutable, and refused where it holds a key that is not known."""
+    """A part of the policy: immutable, and invalid if it has an unknown key."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Clause(Section):
-    """`count` moderation events of a kind make an escalation; within a time, or ever."""
+    """A condition for an escalation: `count` moderation events of a kind, within a time or without time limit."""
 
     event: Literal["sanction", "report", "any"]
     min_severity: Annotated[int, Field(ge=1, le=5)] = 1
@@ -31,10 +31,10 @@ class Clause(Section):
 
 
 class TargetPolicy(Section):
-    """What *escalates* means, and the horizon it is predicted for.
+    """The definition of *escalates*, and the horizon of the prediction.
 
     A user who has escalated leaves the at-risk set for `reset_after` (for ever if absent). With `recurring`, the user
-    stays in it, and every further qualifying event escalates again.
+    stays in it, and every further qualifying event is another escalation.
     """
 
     name: Label = "escalates"
@@ -45,21 +45,21 @@ class TargetPolicy(Section):
 
 
 class ChannelPolicy(Section):
-    """What is known of channels: the history of the `remembered` ones latest heard of, in each partition.
+    """The history of channels: it is kept for the `remembered` most recently active channels of each partition.
 
-    Without it no channel has a history, and the features that need one are absent.
+    If `remembered` is absent, no channel has a history, and the features that need one are absent.
     """
 
     remembered: Annotated[int, Field(ge=1, le=100_000)] | None = None
 
 
 class LearningPolicy(Section):
-    """How the models learn.
+    """The settings of learning.
 
-    `sample` is the share of decision points learnt as negatives; `positive_weight` what a positive weighs against
-    one; both are undone in the published probability. A version is published when event time enters a new interval
-    of `publish_every`. A model says *insufficient history* until it has learnt `min_positives` positives and as many
-    negatives, and for users with fewer than `min_events` events.
+    `sample` is the share of decision points learnt as negatives; `positive_weight` is the weight of a positive relative
+    to a negative. The published probability is corrected for both. A version is published when event time enters a new
+    interval of `publish_every`. A model returns *insufficient history* until it has learnt `min_positives` positives
+    and as many negatives, and for users with fewer than `min_events` events.
     """
 
     champion: Label = "logistic"
@@ -82,15 +82,15 @@ Members = Annotated[tuple[Label, ...], Field(min_length=2)]
 
 
 class StackPolicy(Section):
-    """The models that `stack` weighs."""
+    """The models that `stack` combines."""
 
     members: Members = ("logistic", "bayes")
 
 
 class VariantPolicy(Section):
-    """A model under a name of its own that never reads the features whose names match a shell pattern of `ignore`.
+    """A model under another name that never reads the features whose names match a shell pattern in `ignore`.
 
-    A variant of `stack` may have other `members`.
+    A variant of `stack` may have its own `members`.
     """
 
     model: Label
@@ -98,15 +98,16 @@ class VariantPolicy(Section):
     members: Members | None = None
 
     def ignores(self, feature: str) -> bool:
-        """Whether it never reads the feature."""
+        """Return whether the variant never reads the feature."""
         return any(fnmatchcase(feature, pattern) for pattern in self.ignore)
 
 
 class TierPolicy(Section):
-    """When a tier is entered and left: at two probabilities, or by a promise.
+    """The conditions for entering and leaving a tier: two probabilities, or a precision guarantee.
 
-    It is entered at `enter` and left below `leave`; or it is entered where the model's track record shows that so many
-    of the warnings, its `precision`, are right, and left below half the odds of that.
+    With two probabilities, the tier is entered at `enter` and left below `leave`. With a guarantee, it is entered at the
+    probability from which the model's threshold statistics show that the share `precision` of the warnings is right,
+    and left below half the odds of that probability.
     """
 
     enter: Unit | None = None
@@ -128,14 +129,14 @@ class TierPolicy(Section):
 
     @property
     def numbers(self) -> tuple[float, ...]:
-        """The thresholds `enter` and `leave`; nothing where there is a promise instead."""
+        """Return the thresholds `enter` and `leave`; empty if the tier has a precision guarantee instead."""
         return () if self.enter is None or self.leave is None else (self.enter, self.leave)
 
 
 class WarningPolicy(Section):
-    """How warnings behave: they lapse after `expiry`, and a tier is not entered again within `cooldown`.
+    """The settings of warnings: they expire after `expiry`, and a tier is not entered again within `cooldown`.
 
-    `budget` is how many users may be newly warned of by their scores in an hour.
+    `budget` is the maximum number of users per hour who are newly warned of by their scores.
     """
 
     expiry: PositiveDuration = 86_400_000
@@ -145,14 +146,14 @@ class WarningPolicy(Section):
 
 
 class PromisePolicy(Section):
-    """How promises of precision are held: with which confidence, and how long until evidence has half its weight."""
+    """The settings of precision guarantees: their confidence, and the half-life of their evidence (`memory`)."""
 
     confidence: Annotated[float, Field(ge=0.5, lt=1.0)] = 0.95
     memory: PositiveDuration = 2_592_000_000
 
 
 class RulePolicy(Section):
-    """A rule: on or off, the tier it raises to when it fires, and its limit (each rule says of what)."""
+    """A rule: on or off, the tier it raises to when it fires, and its limit, in the unit that the rule defines."""
 
     enabled: bool = True
     tier: Literal[Tier.WATCH, Tier.ELEVATED, Tier.HIGH] = Tier.WATCH

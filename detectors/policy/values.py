@@ -1,4 +1,4 @@
-"""Lengths of time and shares, as policies write them."""
+"""Value types of policies: durations and shares."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Unit = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 
 
 def written(ms: int) -> str:
-    """A duration as policies write it, in the largest unit that is exact.
+    """Return a duration (ms) as policies write it, in the largest unit that is exact.
 
     >>> written(duration_ms("90d")), written(5_400_000)
     ('90d', '90m')

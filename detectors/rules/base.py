@@ -1,4 +1,4 @@
-"""What every rule is: features, a limit, a runbook."""
+"""The base class of rules: features, a limit, a runbook."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from detectors.features.catalogue import NAMES
 from schemas.records.decisions import Reason
 
 Columns = list[Matrix]
-"""One column of values for each feature a rule reads."""
+"""One column of values for each feature that a rule reads."""
 Fired = NDArray[np.bool_]
-"""One truth value for each row."""
+"""One boolean for each row."""
 
 
 class Rule(ABC):
-    """A detection by declared limits. Subclasses say which features they read and when they fire.
+    """A detection by declared limits. Subclasses define the features they read and the condition under which they fire.
 
-    `runbook` tells whoever receives the warning what to look at; `known_gaps` what the rule cannot see.
+    `runbook` describes the first checks for the recipient of a warning, `known_gaps` the cases that the rule misses.
     """
 
     name: ClassVar[str]
@@ -38,19 +38,19 @@ class Rule(ABC):
 
     @abstractmethod
     def fires(self, values: Columns) -> Fired:
-        """Where the rule fires, given one column per feature; what it says of an absent value does not matter."""
+        """Return for each row whether the rule fires, given one column per feature; rows with NaN are ignored."""
 
     def fires_on(self, matrix: Matrix) -> Fired:
-        """Where the rule fires on whole feature vectors, given as rows; not where a feature it needs is absent."""
+        """Return for each feature vector (row) whether the rule fires; False if a feature it needs is absent."""
         columns = [matrix[:, column] for column in self._columns]
         fired = self.fires(columns)
-        if np.count_nonzero(fired):  # hardly ever
+        if np.count_nonzero(fired):  # rare
             for column in columns:
                 fired &= ~np.isnan(column)
         return fired
 
     def score_one(self, point: DecisionPoint) -> Score:
-        """1 with the raw counters as reasons if the rule fires, 0 if not, None if it cannot tell."""
+        """Return 1 with the raw counters as reasons if the rule fires, 0 if not, None if a feature is absent."""
         if any(isnan(point.vector[column]) for column in self._columns):
             return Score(self.name, None)
         if not self.fires_on(matrix_from([point.vector]))[0]:

@@ -1,4 +1,4 @@
-"""The rules a policy can name, and the ones a policy has switched on."""
+"""The rules that a policy can name, and the rules that a policy enables."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ RULES: dict[str, type[Rule]] = {rule.name: rule for rule in (Velocity, ReportBur
 
 
 class ActiveRule(NamedTuple):
-    """A rule at work, and the tier it raises to."""
+    """An enabled rule, and the tier it raises to."""
 
     rule: Rule
     tier: Tier
 
 
 def active_rules(policy: Policy) -> tuple[ActiveRule, ...]:
-    """The rules a policy switches on, by name."""
+    """Return the rules that a policy enables, sorted by name."""
     return tuple(
         ActiveRule(RULES[name](settings.limit), settings.tier)
         for name, settings in sorted(policy.rules.items())

@@ -16,6 +16,6 @@ class ManyStrangers(Rule):
     known_gaps = "Without recipients on messages it is blind. Distinct counts read at most 64, and friends count too."
 
     def fires(self, values: Columns) -> Fired:
-        """At or above the limit of distinct recipients."""
+        """Return whether the number of distinct recipients is at or above the limit."""
         fired: Fired = values[0] >= self.limit
         return fired

@@ -19,7 +19,7 @@ class RepeatedText(Rule):
     )
 
     def fires(self, values: Columns) -> Fired:
-        """At or above the limit, when repeats are at least half of what the user says."""
+        """Return whether repeats are at or above the limit, and at least half of the user's messages."""
         repeats, messages = values
         fired: Fired = (repeats >= self.limit) & (repeats * 2 >= messages)
         return fired

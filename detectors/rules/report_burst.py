@@ -16,6 +16,6 @@ class ReportBurst(Rule):
     known_gaps = "Reports without a reporter's id are not counted as people. A brigade of distinct accounts fires it."
 
     def fires(self, values: Columns) -> Fired:
-        """At or above the limit of distinct reporters."""
+        """Return whether the number of distinct reporters is at or above the limit."""
         fired: Fired = values[0] >= self.limit
         return fired

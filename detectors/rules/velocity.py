@@ -16,6 +16,6 @@ class Velocity(Rule):
     known_gaps = "A flood spread over several accounts, or kept just under the limit, is not seen."
 
     def fires(self, values: Columns) -> Fired:
-        """At or above the limit."""
+        """Return whether the number of messages is at or above the limit."""
         fired: Fired = values[0] >= self.limit
         return fired

@@ -1,5 +1,5 @@
-"""A toxicity scorer for chat: fast, linear, trained on labelled messages, and carried about as plain numbers.
+"""A toxicity scorer for chat: fast, linear, trained on labelled messages, and stored as plain numbers.
 
-Its result is a probability between 0 and 1 that a message would have been labelled toxic, which profiles count as the
-signal `toxicity`. Logs without text do without it.
+Its result is the probability, between 0 and 1, that a message would have been labelled toxic. Profiles count it as the
+signal `toxicity`. Logs without text are processed without it.
 """

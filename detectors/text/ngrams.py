@@ -1,7 +1,7 @@
 """Hashed character n-grams of many messages at once.
 
-Messages are laid end to end as one array of code points, and every n-gram's hash is made from that of the n-gram one
-shorter, so that a batch takes a handful of array operations instead of a loop over characters.
+Messages are concatenated into one array of code points. The hash of an n-gram is computed from that of the n-gram one
+character shorter, so a batch takes a few array operations instead of a loop over characters.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from numpy.typing import NDArray
 from detectors.text.normalise import READ, plain, skeleton
 
 LONGEST = 6
-"""Characters of the longest n-gram; all shorter ones are taken as well."""
+"""Characters of the longest n-gram; all shorter ones are used as well."""
 BITS = 17
-"""A message's n-grams are dealt over 2 ** 17 buckets."""
+"""Bits of a bucket's number: n-grams are hashed into 2 ** 17 buckets."""
 
 _STEP, _MARK, _MIX, _LAST = (np.uint32(odd) for odd in (0x01000193, 0x9E3779B1, 0x85EBCA6B, 0xC2B2AE35))
 _KIND = 0x27D4EB2F
 
 
 def hashed(texts: Sequence[str]) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
-    """The bucket of every n-gram of both forms of every text, and which text it is of."""
+    """Return the bucket of every n-gram of both forms of every text, and the index of its text."""
     forms = [plain(excerpt(text)) for text in texts]
     first = _hashed(forms, 0)
     second = _hashed([skeleton(form) for form in forms], 1)
@@ -31,14 +31,14 @@ def hashed(texts: Sequence[str]) -> tuple[NDArray[np.uint32], NDArray[np.int64]]
 
 
 def excerpt(text: str) -> str:
-    """Return what of a message is read: all of it or, where it is very long, its beginning and its end."""
+    """Return the part of a message that is read: all of it, or the beginning and the end of a very long one."""
     return text if len(text) <= READ else f"{text[: READ // 2]} {text[-READ // 2 :]}"
 
 
 def _hashed(texts: Sequence[str], form: int) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
-    """Every n-gram's bucket, and which text it is of.
+    """Return the bucket of every n-gram, and the index of its text.
 
-    A space before and after each text lets an n-gram tell the beginning and the end of words.
+    A space is added before and after each text, so that n-grams include the beginning and the end of words.
     """
     padded = [f" {text} " for text in texts]
     lengths = np.array([len(text) for text in padded], dtype=np.int64)

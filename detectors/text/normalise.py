@@ -1,8 +1,8 @@
-"""Two forms for the many ways to write a word: as it was meant to be seen, and as nothing can disguise it.
+"""Two normalised forms of a text: plain, as it was meant to be read; and skeleton, without any disguise.
 
-Training and scoring see both, so that what is lost in the second (`noob` and `nob` are alike) is kept in the first.
-`detectors.text.unicode_tables` says what is no letter, and which letters look alike. Everything here takes time in
-proportion to the length of the text, whatever it is made of.
+Training and scoring use both, so that what is lost in the skeleton (`noob` and `nob` are the same) is kept in the plain
+form. `detectors.text.unicode_tables` lists the characters that are not letters, and the letters that look alike. All
+functions take time proportional to the length of the text, whatever its characters.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from collections.abc import Iterator
 from detectors.text import unicode_tables as tables
 
 NORMALISATION = 2
-"""The version of these forms: weights that were fitted on others mean nothing."""
+"""The version of these forms; weights that were fitted on another version are meaningless."""
 READ = 16_384
-"""Characters of a text that are normalised, because some take much work each: one decomposes into eighteen. It is four
-times what chats let anybody say at once."""
+"""Maximum number of characters of a text that are normalised, because some take much work each: one decomposes into
+eighteen. It is four times the longest message that chats allow."""
 
 _LAST = 0x110000
-"""After the last code point."""
+"""One past the last code point."""
 
 
 def _ranges(text: str) -> Iterator[tuple[int, int]]:
@@ -31,7 +31,7 @@ def _ranges(text: str) -> Iterator[tuple[int, int]]:
 
 
 def _members(*texts: str, below: int = _LAST) -> str:
-    """The inside of a character class."""
+    """Return the inside of a regular expression's character class, with the characters in these ranges."""
     ranges = [(first, min(last, below - 1)) for text in texts for first, last in _ranges(text) if first < below]
     return "".join(f"\\U{first:08x}-\\U{last:08x}" for first, last in ranges)
 
@@ -46,7 +46,7 @@ def _table(*texts: str) -> dict[int, str]:
 
 
 def _scripts(text: str) -> tuple[list[int], list[int], list[int]]:
-    """The first and last characters of the ranges of scripts, in order, and which script each range is of."""
+    """Return the first and the last code points of all script ranges, in order, and the script's number of each."""
     found = sorted(
         (first, last, number)
         for number, entry in enumerate(text.split("; "))
@@ -57,7 +57,8 @@ def _scripts(text: str) -> tuple[list[int], list[int], list[int]]:
 
 _CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]+")
 _ASTRAL = re.compile("[\U00010000-\U0010ffff]")
-"""A class of which all is below these is looked up in one step, so that most texts are spared the ranges above."""
+"""Characters above U+FFFF. A class of characters below these is looked up in one step, so texts without any of these,
+which most are, are searched with the smaller classes `*_BELOW`."""
 _INVISIBLE, _INVISIBLE_BELOW = (re.compile(f"[{_members(tables.INVISIBLE, below=b)}]+") for b in (_LAST, 0x10000))
 _MARK, _MARK_BELOW = (re.compile(f"[{_members(tables.MARKS, below=below)}]") for below in (_LAST, 0x10000))
 _FIRSTS, _LASTS, _SCRIPT = _scripts(tables.SCRIPTS)
@@ -66,7 +67,7 @@ _DRESS_BELOW = re.compile("[" + "".join(chr(point) for point in _DRESSED if poin
 _BRACKETED = {
     point: letter for point, letter in _DRESSED.items() if unicodedata.normalize("NFKD", chr(point))[0] == "("
 }
-"""Letters whose decomposition has brackets around them, which would hide that they are letters."""
+"""Letters whose decomposition has brackets around them, so that they would no longer be recognised as letters."""
 _BRACKETS = re.compile("[" + "".join(map(chr, _BRACKETED)) + "]")
 _INDICATORS = _table(tables.INDICATORS)
 _ALPHABETIC = _table(tables.ALPHABETIC) | _INDICATORS
@@ -79,7 +80,7 @@ _APART = re.compile(
 _SIGNS = re.compile(r"[\W_]+")
 _FLAGS = f"{chr(min(_INDICATORS))}-{chr(max(_INDICATORS))}"
 _LONE_INDICATOR = re.compile(f"(?<![{_FLAGS}])[{_FLAGS}](?![{_FLAGS}])")
-"""A regional indicator that is no part of a flag, and so a letter."""
+"""A regional indicator that is not part of a flag, and so stands for a letter."""
 _LONG_RUN = re.compile(rf"([^\s\d{_FLAGS}])\1{{2,}}")
 _RUN = re.compile(rf"([^\s\d{_FLAGS}])\1+")
 _LEET = str.maketrans("013457@$", "oieastas")
@@ -88,15 +89,15 @@ _I_BETWEEN = re.compile(r"(?<=[a-z])!(?=[a-z])")
 _BLANK = "\u2800"
 """The braille pattern without dots: a symbol that looks like a space."""
 _FLAG = 2
-"""Regional indicators that make a flag, and no letters."""
+"""Number of regional indicators that make a flag instead of letters."""
 
 
 def plain(text: str) -> str:
-    """Return a message as it was meant to be seen.
+    """Return a message as it was meant to be read.
 
-    That is in one case, without invisible characters and marks, with letters in another dress as letters and letters
-    that stand apart as words, and with one space for white space. Runs of a letter or sign are cut to two, because more
-    of them say nothing more.
+    The result has one case and no invisible characters or marks. Styled letters become ordinary letters, letters that
+    stand apart become words, and white space becomes one space. Runs of a letter or sign are cut to two, because longer
+    ones add no information.
 
     >>> plain("K I L L yourself, n\u200boooooob!!!")
     'kill yourself, noob!!'
@@ -105,7 +106,7 @@ def plain(text: str) -> str:
 
 
 def visible(text: str) -> str:
-    """Return a text in one case, without invisible characters and marks, and with one space for white space."""
+    """Return a text in one case, without invisible characters and marks, and with white space as one space."""
     if text.isascii():
         if not text.isprintable():
             text = _CONTROLS.sub("", text)
@@ -123,11 +124,11 @@ def visible(text: str) -> str:
 
 
 def meant(text: str) -> str:
-    """Return a visible text as it was meant: its plain form.
+    """Return the plain form of a text from `visible`.
 
-    Letters that stand apart are put together, look-alikes beside Latin letters are read as those, and runs are cut.
+    Letters that stand apart are joined, look-alikes beside Latin letters become Latin letters, and runs are cut.
     """
-    text = _LONG_RUN.sub(r"\1\1", text)  # of the signs between letters, too
+    text = _LONG_RUN.sub(r"\1\1", text)  # runs of signs between letters, too
     changed = _APART.sub(lambda found: _SIGNS.sub("", found[0]), text)
     if not changed.isascii():
         changed = " ".join(
@@ -138,10 +139,10 @@ def meant(text: str) -> str:
 
 
 def skeleton(form: str) -> str:
-    """Return a plain message with all that remains of disguise taken off: it is the same for every way to write a word.
+    """Return a plain message without any remaining disguise: it is the same for every way to write a word.
 
-    A word all of whose letters look like Latin ones is read as Latin, digits and signs inside words are read as the
-    letters they stand for, and runs are cut to one.
+    A word becomes Latin if all of its letters look like Latin ones. Digits and signs inside words become the letters
+    they stand for, and runs are cut to one.
 
     >>> skeleton(plain("k1ll y0urself n00b, 1000 times"))
     'kil yourself nob, 1000 times'
@@ -155,7 +156,7 @@ def skeleton(form: str) -> str:
 
 
 def _as_latin(word: str) -> str:
-    """The word in Latin letters, if all of its letters look like some and it is no flag."""
+    """Return the word in Latin letters if all of its letters look like Latin ones and it is not a flag."""
     if len(word) == _FLAG and all(ord(character) in _INDICATORS for character in word):
         return word
     if all(ord(character) in _ALPHABETIC or not character.isalpha() or character.isascii() for character in word):
@@ -164,14 +165,14 @@ def _as_latin(word: str) -> str:
 
 
 def _without_signs(word: str) -> str:
-    """The word with digits and signs as the letters they stand for; a `|` in front is markup."""
+    """Return the word with digits and signs as the letters they stand for; a leading `|` is markup."""
     if not word.startswith("|"):
         word = word.replace("|", "l")
     return _I_BETWEEN.sub("i", word.translate(_LEET))
 
 
 def _without_foreign_marks(text: str) -> str:
-    """The text without marks that do not follow a character of their own script, where they belong to the spelling."""
+    """Return the text without marks, except after a character of the mark's own script, where they are spelling."""
     kept: list[str] = []
     before = -1
     for character in text:
@@ -184,7 +185,7 @@ def _without_foreign_marks(text: str) -> str:
 
 
 def _script_of(character: str) -> int:
-    """The number of the script, -1 for all that have no such marks."""
+    """Return the number of the character's script; -1 for scripts without such marks."""
     point = ord(character)
     place = bisect_right(_FIRSTS, point) - 1
     return _SCRIPT[place] if place >= 0 and point <= _LASTS[place] else -1

@@ -1,4 +1,4 @@
-"""The scorer: one weight for each bucket, summed over a message's n-grams, as a calibrated probability."""
+"""The scorer: a calibrated probability from the sum of one weight per bucket over a message's n-grams."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from detectors.text.ngrams import BITS, LONGEST, hashed
 from detectors.text.normalise import NORMALISATION
 
 NAME = "forewarn-text"
-"""What its results are called in a message's scores."""
+"""The scorer's name in a message's scores."""
 MOST_CHARACTERS = 100_000
-"""Of messages hashed together, unless a single one is longer: each takes some 200 bytes while that lasts."""
+"""Maximum number of characters hashed together, unless one message is longer: each takes some 200 bytes meanwhile."""
 
 _OTHER_TEXT = "was trained on text that another forewarn had normalised in another way: train it again"
 
@@ -45,10 +45,11 @@ class _Document(BaseModel):
 
 
 class TextScorer:
-    """Scores messages; it never learns. `version` is a hash of everything in it.
+    """A scorer of messages with fixed parameters. `version` is a hash of all its contents.
 
-    The log-odds of a message are `bias` plus its n-grams' weights divided by the square root of their number, stretched
-    by `slope` and moved by `offset`, which were fitted on messages that the weights were not (Platt, 1999).
+    The log-odds of a message are `bias` plus the sum of its n-grams' weights divided by the square root of their
+    number. They are scaled by `slope` and shifted by `offset`, which were fitted on other messages than the weights
+    (Platt, 1999).
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class TextScorer:
         self.version = content_hash(self._document())
 
     def log_odds(self, texts: Sequence[str]) -> NDArray[np.float64]:
-        """The messages' log-odds before calibration; that of one does not depend on those beside it."""
+        """Return the log-odds of the messages before calibration; each is independent of the other messages."""
         found = np.empty(len(texts))
         ends = np.cumsum([len(text) for text in texts])
         first = 0
@@ -82,16 +83,16 @@ class TextScorer:
         return found
 
     def score_many(self, texts: Sequence[str]) -> NDArray[np.float64]:
-        """The probability of each message that it is toxic."""
+        """Return the probability that each message is toxic."""
         logit = np.clip(self._slope * self.log_odds(texts) + self._offset, -50.0, 50.0)
         return logistic(logit)
 
     def calibrated(self, slope: float, offset: float) -> Self:
-        """The same scorer, stretched and moved."""
+        """Return the same scorer with this `slope` and `offset`."""
         return type(self)(self._weights, self._bias, slope, offset, messages=self._messages, positives=self._positives)
 
     def document(self) -> dict[str, Any]:
-        """Everything in it as plain data: numbers, and nothing of the messages it was trained on."""
+        """Return the whole scorer as plain data, without any text of the messages it was trained on."""
         return {**self._document(), "version": self.version}
 
     def _document(self) -> dict[str, Any]:
@@ -110,13 +111,13 @@ class TextScorer:
 
     @classmethod
     def of(cls, document: Any) -> Self:
-        """The scorer in a document.
+        """Return the scorer in a document.
 
         Raises:
-            ValueError: if there is none in it, or one that this version cannot use; the text says which.
+            ValueError: if it contains no text model, or one that this version cannot use; the message is the reason.
         """
         if isinstance(document, dict) and document.get("format") == 1 and "normalisation" not in document:
-            raise ValueError(_OTHER_TEXT)  # it is of before the normalisation had a version
+            raise ValueError(_OTHER_TEXT)  # from before the normalisation had a version
         try:
             known = _Document.model_validate(document)
             weights = np.frombuffer(b64decode(known.weights, validate=True), dtype="<f4").astype(np.float32)

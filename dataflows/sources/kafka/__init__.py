@@ -1,1 +1,1 @@
-"""The live source: two topics merged by record time, with offsets in recovery."""
+"""The live source: two topics merged by record time, with offsets in the recovery store."""

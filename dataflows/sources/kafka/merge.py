@@ -1,6 +1,6 @@
-"""Two feeds of timed items as one, lowest time first: a feed that is slow is waited for, one at its end is not.
+"""Merge of two feeds of timed items, lowest time first; a slow feed is waited for, a feed at its end is not.
 
-It knows no Kafka: whoever fills the feeds says when one is at its end.
+The module is independent of Kafka: the code that fills the feeds sets `at_end`.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ T = TypeVar("T")
 
 DAY = 86_400_000
 FEW = 32
-"""With so many items in a row that are a day ahead, their log is taken to have come so far."""
+"""After this many consecutive items more than a day ahead, the log counts as having come that far."""
 STRAY = 4
-"""As far as the latest of those but three: these may be wrong among them."""
+"""The log's new time is that of the `STRAY`-th latest of those items, since the few latest may be wrong."""
 
 
 class Feed(Generic[T]):
-    """What was read ahead of one log: items with their time (ms) and size (bytes), in the log's own order.
+    """Items read ahead from one log, each with its time (ms) and size (bytes), in the log's own order.
 
-    `at_end` says that the log held nothing more when last looked at; pushing an item takes that back.
+    `at_end` means that the log had no more items at the last read; `push` resets it.
 
-    A few items dated more than a day ahead of those around them must not hold up the rest of their log until the other
-    log has come so far. So they take their turn with their neighbours. `turns` are the times by which items do; an item
-    dated back changes no turn but its own.
+    A few items dated more than a day ahead of their neighbours must not hold up the rest of their log until the other
+    log has reached that time. They are therefore merged at the time of their neighbours. `turns` contains the times
+    used for merging; an item dated too early changes no turn but its own.
     """
 
     __slots__ = ("_ahead", "_first", "_level", "at_end", "bytes", "items", "turns")
@@ -34,12 +34,12 @@ class Feed(Generic[T]):
         self.turns: deque[list[int]] = deque()
         self.bytes = 0
         self.at_end = False
-        self._level: int | None = None  # how far the log has come
-        self._first: list[int] | None = None  # the turn of the first item, while there is no other
-        self._ahead: list[list[int]] = []  # turns of the latest items, all of them a day ahead of that
+        self._level: int | None = None  # the time (ms) that the log has reached
+        self._first: list[int] | None = None  # the turn of the first item, until the second
+        self._ahead: list[list[int]] = []  # turns of the latest items, if more than a day ahead of it
 
     def push(self, time: int, size: int, item: T) -> None:
-        """Append what was read next."""
+        """Append the next item of the log."""
         turn = [time]
         self.items.append((time, size, item))
         self.turns.append(turn)
@@ -51,7 +51,7 @@ class Feed(Generic[T]):
             return
         first, self._first = self._first, None
         if first is not None and time < level - DAY:
-            first[0] = self._level = level = time  # the first of all was ahead
+            first[0] = self._level = level = time  # the very first item was ahead
         if time <= level + DAY:
             if ahead:
                 self._bring_back(max(level, time))
@@ -64,7 +64,7 @@ class Feed(Generic[T]):
             self._ahead = []
 
     def _bring_back(self, level: int) -> None:
-        """Let items that lie a day ahead of a level take their turn at that level."""
+        """Set the turns of items more than a day ahead of `level` to `level`."""
         for turn in self._ahead:
             if turn[0] > level + DAY:
                 turn[0] = level
@@ -72,9 +72,9 @@ class Feed(Generic[T]):
 
 
 def take(first: Feed[T], second: Feed[T], limit: int) -> list[tuple[Feed[T], int, T]]:
-    """Up to `limit` items as (feed, time, item), removed from the feeds; `first` goes first where times are equal.
+    """Remove and return up to `limit` items as (feed, time, item); `first` goes first at equal times.
 
-    An empty feed that is not at its end may still hold the lowest time, so nothing passes it.
+    An empty feed that is not at its end may still deliver the lowest time, so no item passes it.
 
     >>> chat, moderation = Feed[str](), Feed[str]()
     >>> chat.push(10, 1, "hello"); chat.push(30, 1, "bye"); moderation.push(20, 1, "report")

@@ -1,4 +1,4 @@
-"""One partition of the live source: the two topics' records, merged by time, through one consumer."""
+"""One partition of the live source: the records of both topics, merged by time, through one consumer."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ from schemas.records.base import Position, Raw, Subject
 log = logging.getLogger(__name__)
 
 FETCH = 1_000
-"""Records asked of librdkafka at a time."""
+"""Records requested from librdkafka per call, unless the batch size is larger."""
 FEW = 20
-"""A batch is small that holds no more than one in so many of what it could; then it is worth while to let some gather.
+"""A batch is small if it has at most one `FEW`-th of its capacity; then it pays to wait for more records.
 
-A batch costs as much as dozens of events, however few are in it: each lane scores by itself.
+A batch costs as much as dozens of events, however few it contains, because each lane scores separately.
 """
 AT_ONCE = datetime.fromtimestamp(0, tz=UTC)
-"""When the engine is to come back: `Rest` says why it is never told a later moment."""
+"""Time of the next call, as reported to the engine: always in the past, for the reason given in `Rest`."""
 COMMIT_MS = 5_000
 STEP_MS = 10_000
-"""By so much the clock has to be set back before it is told."""
+"""Minimum setback of the wall clock (ms) that is logged."""
 CLOSE_MS = 2_000
-"""How long closing waits for the last commit; it is for dashboards, so an absent broker is not waited for."""
+"""Maximum wait (ms) for the last commit at close; only dashboards need it, so an absent broker is not waited for."""
 
 START_AGAIN = "start with a new recovery directory to go on from what is left"
 
@@ -52,16 +52,16 @@ STOPPING = {
     KafkaError._BAD_COMPRESSION: "a record there cannot be unpacked; produce it again",  # noqa: SLF001
     KafkaError._NOT_IMPLEMENTED: "this client cannot unpack a record there; compress with lz4 or zstd",  # noqa: SLF001
 }
-"""Errors that waiting does not cure, or after which librdkafka would go on without a record."""
+"""Errors that waiting does not fix, or after which librdkafka would continue without a record."""
 
 STATE_VERSION = 2
-"""Version of a resume state. Version 1 had no topic ids."""
+"""Version of the resume state. Version 1 had no topic ids."""
 ResumeState = tuple[Literal[2], tuple[tuple[str, int, str], tuple[str, int, str]], int]
-"""Each topic with the offset that is next and the topic's id (empty if unknown), chat first, and the next `seq`."""
+"""Version; topic, next offset and topic id (empty if unknown) for chat, then for moderation; and the next `seq`."""
 
 
 def gone(where: str, offset: int) -> str:
-    """The sentence for records that retention removed before they were read."""
+    """Return the sentence for records that retention removed before they were read."""
     return (
         f"{where} no longer holds offset {offset}, where this flow left off, because retention removed it unread: "
         f"{START_AGAIN}, and keep records longer than the longest stop."
@@ -69,7 +69,7 @@ def gone(where: str, offset: int) -> str:
 
 
 def cut(where: str, end: int, offset: int) -> str:
-    """Return the sentence for a partition that ends before the offset that is to be read next."""
+    """Return the sentence for a partition that ends before the next offset to read."""
     return (
         f"{where} ends at offset {end}, before offset {offset} where this flow left off, so it was made anew "
         f"or cut: restore it, or {START_AGAIN}."
@@ -77,9 +77,9 @@ def cut(where: str, end: int, offset: int) -> str:
 
 
 class Input(NamedTuple):
-    """One topic of a source partition, as it is to be read: from `start`, to `stop` (exclusive) where there is one.
+    """One topic of a source partition, to be read from `start` up to `stop` (exclusive; None for no end).
 
-    `topic_id` is empty where it is not known.
+    `topic_id` is empty if unknown.
     """
 
     topic: str
@@ -90,13 +90,13 @@ class Input(NamedTuple):
 
 
 class ReadOptions(NamedTuple):
-    """How a source partition reads, alike for all.
+    """Read options shared by all source partitions.
 
-    At most `batch_size` records are given at a time; after finding few it looks again within `poll_ms`; at most
-    `ahead_records` and `ahead_bytes` of one topic are held while the other is waited for; once `stop` is set it ends.
-    A record more than `skew_ms` ahead of the clock is looked at for whose clock is wrong. `watch` says when the topics
-    are no longer those that were there. `on_lead` is told by topic how far (ms) the latest record is ahead of the
-    clock, `on_stall` how long (ms) a partition stood still for each snapshot.
+    A batch has at most `batch_size` records. After a small batch a partition looks again within `poll_ms`. At most
+    `ahead_records` and `ahead_bytes` of one topic are held while the other is waited for. Once `stop` is set, the
+    partition ends. A record more than `skew_ms` ahead of the clock is held until it is clear which clock is wrong.
+    `watch` reports changes of the topics. `on_lead` is called with the topic and the lead (ms) of its latest record
+    over the clock, `on_stall` with the time (ms) for which a partition stood still for a snapshot.
     """
 
     batch_size: int
@@ -113,7 +113,7 @@ class ReadOptions(NamedTuple):
 
 
 class _TopicFeed(Feed[Message]):
-    """One topic's partition: what was read ahead, and how far."""
+    """The records read ahead from one topic's partition, and the read position."""
 
     __slots__ = (
         "clock",
@@ -134,12 +134,12 @@ class _TopicFeed(Feed[Message]):
         super().__init__()
         self.clock = clock
         self.held: deque[Message] = deque()
-        """Records of which it is not clear whether their clock is wrong or ours; the topic counts as at its end."""
+        """Records held until it is clear which clock is wrong; meanwhile the topic counts as at its end."""
         self.held_bytes = 0
-        self.lead: int | None = None  # of the latest record, since it was last told
+        self.lead: int | None = None  # lead (ms) of the latest record, until it is reported
         self.topic, self.topic_id, self.subject, self.partition = part.topic, part.topic_id, part.subject, partition
         self.fetched = part.start
-        """The offset after the last one read (or after the end, where the log ends in records that are not ours)."""
+        """The offset after the last record read, or the partition's end if it ends in undelivered records."""
         self.stop = part.stop
         self.paused = False
         self.ended = self.at_end = self.done
@@ -150,18 +150,18 @@ class _TopicFeed(Feed[Message]):
 
     @property
     def position(self) -> int:
-        """The offset to read first after a resume: nothing before it is still to be emitted."""
+        """Return the offset to read first after a resume; all records before it have been emitted."""
         if self.items:
             return int(self.items[0][2].offset() or 0)
         return int(self.held[0].offset() or 0) if self.held else self.fetched
 
     @property
     def load(self) -> tuple[int, int]:
-        """Records and bytes that were read ahead."""
+        """Return the numbers of records and bytes read ahead."""
         return len(self.items) + len(self.held), self.bytes + self.held_bytes
 
     def take_in(self, message: Message, now: int, *, judging: bool = True) -> None:
-        """Append a record that was read, or hold it while it is to be judged."""
+        """Append a record that was read, or hold it for the clock check; `judging=False` skips the check."""
         kind, time = message.timestamp()
         if kind == TIMESTAMP_NOT_AVAILABLE:
             time = now
@@ -173,11 +173,11 @@ class _TopicFeed(Feed[Message]):
             self.held_bytes += len(message)
             self.at_end = True
         else:
-            # A record stamped in the future must not hold its successors back until then.
+            # A record dated in the future must not hold its successors back until then.
             self.push(min(time, now), len(message), message)
 
     def let_go(self, now: int, *, full: bool) -> None:
-        """Append what was held and needs to be held no longer, dated by the clock as it is now.
+        """Append the held records that need not be held any longer, dated no later than the current clock.
 
         Raises:
             InputError: if the clock is slow.
@@ -222,7 +222,7 @@ class MergedPartition(StatefulSourcePartition[Raw, ResumeState]):
         self._consumer.assign([feed.at(feed.fetched) for feed in self._feeds.values()])
 
     def next_batch(self) -> list[Raw]:
-        """The next records in time order; empty while there is nothing, or one topic is waited for."""
+        """Return the next records in time order; empty if there are none, or while one topic is waited for."""
         pace = self._pace
         if self._snapped is not None and pace.on_stall is not None:
             pace.on_stall(monotonic_ms() - self._snapped)
@@ -240,7 +240,7 @@ class MergedPartition(StatefulSourcePartition[Raw, ResumeState]):
         if not taken and all(feed.done and not feed.held for feed in self._feeds.values()):
             raise StopIteration
         now = monotonic_ms()
-        # all partitions look at the same moments, so that lanes score what they find together
+        # all partitions look again at the same times, so that lanes score their records together
         pace.rest.until(
             self._number,
             0 if len(taken) * FEW > pace.batch_size else now - now % pace.poll_ms + pace.poll_ms,
@@ -258,11 +258,11 @@ class MergedPartition(StatefulSourcePartition[Raw, ResumeState]):
         return batch
 
     def next_awake(self) -> datetime:
-        """Return a moment that is over: `next_batch` waits by itself where there is little."""
+        """Return a time in the past: `next_batch` itself waits when there is little to read."""
         return AT_ONCE
 
     def snapshot(self) -> ResumeState:
-        """Where to go on: after what was emitted, whatever was read ahead."""
+        """Return the position after the last emitted record; records read ahead do not count."""
         self._snapped = monotonic_ms()
         first, second = self._first, self._second
         return (
@@ -272,9 +272,9 @@ class MergedPartition(StatefulSourcePartition[Raw, ResumeState]):
         )
 
     def close(self) -> None:
-        """Tell the group where we stopped, and leave; without a broker, just leave.
+        """Commit the final position for the group and close the consumer; without a broker, do not wait for it.
 
-        It raises nothing: after an error the engine closes while it is unwinding, and a second one aborts the process.
+        Never raise: after an error the engine closes while it is unwinding, and a second error aborts the process.
         """
         if not self._told:
             self._commit()
@@ -283,14 +283,14 @@ class MergedPartition(StatefulSourcePartition[Raw, ResumeState]):
         while self._commits_open and monotonic_ms() < deadline:
             self._consumer.consume(1, 0.05)
         if self._commits_open:
-            # The client would make us wait most of a minute for a broker that is not there; let it wait by itself.
+            # Closing blocks for most of a minute if the broker is absent, so it runs on a thread of its own.
             log.warning("Kafka did not take the last offsets for group dashboards; nothing else depends on them.")
             threading.Thread(target=self._consumer.close, daemon=True).start()
         else:
             self._consumer.close()
 
     def _emit(self, taken: list[tuple[Feed[Message], int, Message]]) -> list[Raw]:
-        # a named tuple's own constructor is a frame of Python, and costs twice as much
+        # a named tuple's own constructor is a Python function, and costs twice as much
         first, second, new, batch = self._first, self._second, tuple.__new__, []
         for seq, (feed, received, message) in enumerate(taken, self._seq):
             of = first if feed is first else second
@@ -308,7 +308,7 @@ class MergedPartition(StatefulSourcePartition[Raw, ResumeState]):
             offset = message.offset() or 0
             if (error := message.error()) is not None:
                 self._on_partition_error(feed, offset, error)
-            elif offset >= feed.fetched:  # after a seek librdkafka may hand out a record again
+            elif offset >= feed.fetched:  # after a seek librdkafka may deliver a record again
                 if feed.stop is not None and offset >= feed.stop:
                     feed.fetched, feed.ended, feed.at_end = feed.stop, True, True
                     continue
@@ -330,7 +330,7 @@ class MergedPartition(StatefulSourcePartition[Raw, ResumeState]):
             self._prove_ends_again()
 
     def _hold_back(self) -> None:
-        """Stop reading a topic whose records pile up here, so that waiting for the other takes bounded memory."""
+        """Pause a topic with too many records read ahead, so that waiting for the other topic takes bounded memory."""
         for feed in self._feeds.values():
             share = self._share(feed)
             if not feed.paused and share >= 1:
@@ -341,12 +341,12 @@ class MergedPartition(StatefulSourcePartition[Raw, ResumeState]):
                 feed.paused = False
 
     def _share(self, feed: _TopicFeed) -> float:
-        """Return how much of what may be read ahead of a topic is read ahead."""
+        """Return the used fraction of a topic's read-ahead limits."""
         records, size = feed.load
         return max(records / self._pace.ahead_records, size / self._pace.ahead_bytes)
 
     def _prove_ends_again(self) -> None:
-        """After losing the broker, a topic's end as we knew it proves nothing: read on from there to find it anew."""
+        """Discard the known ends of the topics after an outage, and read on from there to find the current ends."""
         self._outage = False
         for feed in self._feeds.values():
             if feed.ended and not feed.done:
@@ -357,7 +357,7 @@ class MergedPartition(StatefulSourcePartition[Raw, ResumeState]):
     def _on_partition_error(self, feed: _TopicFeed, offset: int, error: KafkaError) -> None:
         code = error.code()
         where = f"Topic {feed.topic} partition {feed.partition}"
-        if code == KafkaError._PARTITION_EOF:  # noqa: SLF001 - so is the public constant named
+        if code == KafkaError._PARTITION_EOF:  # noqa: SLF001 - the public constant's name
             feed.fetched = max(feed.fetched, offset)
             feed.ended = feed.at_end = True
             self._told.clear()
@@ -372,14 +372,14 @@ class MergedPartition(StatefulSourcePartition[Raw, ResumeState]):
             self._on_error(error)
 
     def _look(self) -> None:
-        """Raise what is wrong with the topics, if they are the reason and Kafka says so."""
+        """Check the topics now and raise the problem found, if Kafka answers."""
         if self._pace.watch is not None:
             with contextlib.suppress(BrokerError):
                 self._pace.watch.look()
             self._pace.watch.check()
 
     def _lost(self, feed: _TopicFeed, where: str, offset: int) -> InputError:
-        """Return why an offset that was to be read is none of the partition's: made anew, cut, or expired."""
+        """Return the error for an offset that the partition no longer has: recreated, cut, or removed by retention."""
         self._look()
         try:
             _, end = self._consumer.get_watermark_offsets(feed.at(offset), ANSWER_SECONDS)
@@ -388,7 +388,7 @@ class MergedPartition(StatefulSourcePartition[Raw, ResumeState]):
         return InputError(gone(where, offset) if offset <= end else cut(where, end, offset))
 
     def _on_error(self, error: KafkaError) -> None:
-        """Librdkafka tries again by itself."""
+        """Record an error after which librdkafka retries by itself."""
         self._outage = True
         self._told.add(error.code())
         CONNECTION.on_error(error)

@@ -1,8 +1,8 @@
-"""Rest: a worker's thread sleeps a little while none of its source partitions has anything to do.
+"""Idle wait: a worker's thread sleeps briefly while none of its source partitions has anything to do.
 
-The engine could be told when to come back, but it compares that moment with the wall clock: after the clock was set
-back by an hour it would not come back for an hour. So it is told to come back at once, and waiting is done here, by
-the monotonic clock.
+The engine accepts a time for the next call, but compares it with the wall clock: if the clock were set back by an hour,
+the engine would not call for an hour. So the reported time is always in the past, and the wait happens here, by the
+monotonic clock.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from time import sleep
 from dataflows.runtime.clock import monotonic_ms
 
 REST_MS = 2
-"""How long a thread sleeps at a time; so long, at most, it is late for what other threads send it."""
+"""Sleep of a thread (ms) at a time, and so its maximum delay for messages from other threads."""
 BRISK = 50
-"""Turns without sleep after a batch, in which the steps behind the source work it off."""
+"""Turns without sleep after a batch, in which the steps after the source process it."""
 
 
 class _Thread(threading.local):
@@ -27,23 +27,23 @@ class _Thread(threading.local):
 
 
 class Rest:
-    """Says when partitions are due, and lets their thread sleep until one is. Any number of threads may share it."""
+    """Due times of source partitions, and the sleep of their thread until one is due; safe to share between threads."""
 
     def __init__(self) -> None:
         self._thread = _Thread()
 
     def until(self, partition: int, due: int, *, worked: bool) -> None:
-        """Note when (monotonic ms) a partition is to look again, 0 for at once, and whether it gave a batch now."""
+        """Set when (monotonic ms) a partition looks again, 0 for at once, and whether it returned a batch now."""
         mine = self._thread
         mine.due[partition] = due
         if worked:
             mine.brisk = BRISK
 
     def is_due(self, partition: int) -> bool:
-        """Return whether a partition is to look again; sleep a little before the answer no, if none of the thread is.
+        """Return whether a partition must look again; if no partition of the thread is due, sleep briefly first.
 
-        The engine asks all partitions of a thread in turn, and the first of them sleeps for all. A partition that
-        nobody has heard of is due.
+        The engine polls all partitions of a thread in turn, and the first of them sleeps for all. An unknown partition
+        is due.
         """
         mine, now = self._thread, monotonic_ms()
         if mine.due.get(partition, 0) <= now:
@@ -56,5 +56,5 @@ class Rest:
         return False
 
     def leave(self, partition: int) -> None:
-        """Forget a partition that has ended."""
+        """Remove a partition that has ended."""
         self._thread.due.pop(partition, None)

@@ -1,13 +1,13 @@
-"""Tells a slow clock of this machine from records whose own time is wrong.
+"""Detection of a slow clock on this machine, as opposed to records whose own time is wrong.
 
-A record from far in the future is rejected: its clock is wrong. Where this machine's clock is slow, every record is
-from the future, and all of them would be rejected. What tells one from the other is what stands behind such a record
-in its partition: records of other users that are not ahead say that it is alone, and it is let go at once, to be
-rejected. Where as good as all users are ahead, and by the same, it is this clock. So from a record that is ahead on,
-a topic's partition is held until that is clear. Nothing else waits for a single wrong record: whatever comes behind it
-from somebody else decides.
+A record dated far in the future is rejected: its clock is wrong. If this machine's clock is slow, every record is in
+the future, and all of them would be rejected. The records after such a record in its partition distinguish the two
+cases. If records of other users are not ahead, the record is an exception; it is released at once and rejected. If
+nearly all users are ahead by the same amount, this machine's clock is slow. So after a record that is ahead, a topic's
+partition is held until the case is clear. A single wrong record delays nothing else, since the next record of another
+user decides.
 
-No user can stop a flow so: what counts is users, not records, and nine in ten of them have to agree for a minute.
+No user can stop a flow this way: the check counts users, not records, and nine in ten must agree for a minute.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from dataflows.sources.kafka.watch import InputError
 log = logging.getLogger(__name__)
 
 USERS = 20
-"""So many users of a partition have to be ahead before the clock is said to be slow."""
+"""Minimum number of users of a partition who must be ahead before the clock counts as slow."""
 OTHERS = 9
-"""Of the users of a partition no more than one for so many who are ahead may be not ahead."""
+"""Minimum number of users ahead for each user of the partition who is not."""
 PATIENCE_MS = 60_000
-"""How long the clock may take to be set right, and others to speak up."""
+"""Time (ms) in which the clock may be corrected and records of other users may arrive."""
 
 
 class SlowClock:
-    """Judges the records of one topic's partition from one that is more than `skew` (ms) ahead of the clock."""
+    """Detector of a slow clock in the records of one topic's partition; `skew` (ms) is the lead that is allowed."""
 
     def __init__(self, where: str, skew: int) -> None:
         self._where, self._skew = where, skew
@@ -41,7 +41,7 @@ class SlowClock:
         return time - now > self._skew
 
     def see(self, key: bytes | None, time: int, now: int, monotonic: int) -> None:
-        """Take in a record that is ahead, or stands behind one: what a user's latest record says counts."""
+        """Add a record that is ahead or comes after one; only a user's latest record counts."""
         if self._since is None:
             self._since = monotonic
         if self.is_ahead(time, now):
@@ -52,9 +52,9 @@ class SlowClock:
             self._others.add(key)
 
     def doubts(self, now: int, monotonic: int, *, last: bool, full: bool) -> bool:
-        """Return whether what is held is still to be held; if not, all of it is forgotten here.
+        """Return whether held records must stay held; if not, reset the state.
 
-        `last` says that no record will follow, `full` that no more can be held.
+        `last` means that no record will follow, `full` that no more records can be held.
 
         Raises:
             InputError: if the clock of this machine is slow.
@@ -84,6 +84,6 @@ class SlowClock:
         return True
 
     def _agree(self, leads: list[int]) -> bool:
-        """Return whether four in five of the users are ahead by the same, give or take the skew."""
+        """Return whether four in five of the users are ahead by the same amount, within the skew."""
         tenth = len(leads) // 10
         return leads[-1 - tenth] - leads[tenth] <= max(self._skew, 1)

@@ -1,6 +1,6 @@
 """The live source: chat and moderation of one partition number, merged by record time, with offsets in recovery.
 
-A producer's contract: the record timestamp is the event time, and a user's records are in the same partition number of
+Producers must use the event time as the record timestamp, and put a user's records into the same partition number of
 both topics. Then a user's chat and sanctions reach the profile in order, even when catching up after downtime.
 """
 
@@ -36,17 +36,19 @@ __all__ = ["InputError", "MergedKafkaSource", "MergedPartition", "ResumeState", 
 log = logging.getLogger(__name__)
 
 FETCH_BYTES = 65_536
-"""What the broker lets gather before it answers, for as long as a partition waits before it looks again."""
+"""Bytes that the broker collects before it answers, for at most `poll_ms` or `FETCH_MS`, whichever is less."""
 FETCH_MS = 100
-"""And no longer than this: an answer also says where a topic ends, and then the other is not held back."""
+"""Maximum wait (ms) for these bytes: an answer also reports a topic's end, which releases the other topic."""
 READ_AHEAD = 10_000
-"""Records of one topic held back, at most, while the other topic is waited for."""
+"""Maximum number of records of one topic that are held while the other topic is waited for."""
 
 
 def input_partitions(kafka: KafkaSettings, topics: TopicSettings) -> int:
-    """The partition count that both input topics have.
+    """Return the partition count of both input topics.
 
-    Errors: `InputError` when one is missing or the counts differ.
+    Raises:
+        InputError: if a topic is missing or the counts differ.
+        BrokerError: if Kafka does not answer.
     """
     chat, moderation = topics.chat_messages, topics.moderation_events
     counts = existing_partitions(kafka, (chat, moderation), InputError)
@@ -59,7 +61,7 @@ def input_partitions(kafka: KafkaSettings, topics: TopicSettings) -> int:
 
 
 class Resumed(NamedTuple):
-    """Where one topic of a source partition was left off; format 1 had no ids."""
+    """The stored read position of one topic of a source partition; format 1 had no ids."""
 
     topic: str
     offset: int
@@ -69,16 +71,18 @@ class Resumed(NamedTuple):
 class MergedKafkaSource(FixedPartitionedSource[Raw, ResumeState]):
     """Both input topics; source partition p is partition p of each.
 
-    The first start reads from the earliest record there is. With `stop_at_end` every partition completes at the end
-    the topics had when it was built; once `stop` is set every partition completes without reading on, and what
-    recovery then holds is exact. `poll_ms` is how long a partition that had little waits before it looks again;
-    A record more than `skew_ms` ahead of the clock says that one of both is wrong (see
-    `dataflows.sources.kafka.slow_clock`).
-    `watch` knows the topics' ids and says when they change. `on_lead` is told by topic how far (ms) the latest record
-    is ahead of the clock, `on_stall` how long (ms) a partition stood still for each snapshot.
+    The first start reads from the earliest record. With `stop_at_end` every partition ends at the end that the topics
+    had when it was built. Once `stop` is set, every partition ends without reading on, and the recovery state is then
+    exact. `poll_ms` is the time a partition waits after a small batch before it looks again. A record more than
+    `skew_ms` ahead of the clock means that the record's time or the clock is wrong (see
+    `dataflows.sources.kafka.slow_clock`). `watch` has the topics' ids and reports changes. `on_lead` is called with the
+    topic and the lead (ms) of its latest record over the clock, `on_stall` with the time (ms) for which a partition
+    stood still for a snapshot.
 
-    Errors, raised when the flow is built: `InputError` on a missing topic, unequal partition counts, offsets that are
-    no longer there, a resume state of other topics; `BrokerError` when Kafka does not answer.
+    Raises:
+        InputError: when the flow is built, for a missing topic, unequal partition counts, offsets that no longer exist,
+            or a resume state of other topics.
+        BrokerError: when the flow is built, if Kafka does not answer.
     """
 
     def __init__(
@@ -105,7 +109,7 @@ class MergedKafkaSource(FixedPartitionedSource[Raw, ResumeState]):
         )
 
     def list_parts(self) -> list[str]:
-        """The partition numbers, padded so that the engine's sorting deals neighbours to different workers."""
+        """Return the partition numbers, padded so that the engine's sorting gives neighbours to different workers."""
         partitions = input_partitions(self._kafka, self._topics)
         if self._watch is not None:
             self._watch.reads(partitions)
@@ -113,7 +117,7 @@ class MergedKafkaSource(FixedPartitionedSource[Raw, ResumeState]):
         return [f"{number:05d}" for number in range(partitions)]
 
     def build_part(self, step_id: str, for_part: str, resume_state: ResumeState | None) -> MergedPartition:
-        """Partition `for_part`, from where it left off or else from the earliest records."""
+        """Return partition `for_part`, from its stored position or else from the earliest records."""
         del step_id
         partition = int(for_part)
         names = (self._topics.chat_messages, self._topics.moderation_events)
@@ -129,9 +133,9 @@ class MergedKafkaSource(FixedPartitionedSource[Raw, ResumeState]):
 
     def _consumer_config(self) -> dict[str, Any]:
         return {
-            # A queue that was full, and a topic that was held back, are fetched again soon, not after a second.
+            # After a full queue or a pause, a topic is fetched again soon, not after a second.
             "fetch.queue.backoff.ms": 50,
-            # An answer for every few records took the broker and this client's thread longer than all else here.
+            # Answers with few records each cost the broker and this client's thread more than all other work here.
             "fetch.min.bytes": FETCH_BYTES,
             "fetch.wait.max.ms": min(self._pace.poll_ms, FETCH_MS),
             **kafka_client_config(self._kafka),
@@ -144,7 +148,7 @@ class MergedKafkaSource(FixedPartitionedSource[Raw, ResumeState]):
         }
 
     def _ends(self, asking: Consumer, where: str, at: TopicPartition) -> tuple[int, int]:
-        """The partition's first offset and the one after its last; a topic just created may take a moment to say."""
+        """Return the partition's first offset and the one after its last; retry, since a new topic may answer late."""
         deadline = monotonic_ms() + ANSWER_SECONDS * 1_000
         while True:
             try:
@@ -169,7 +173,7 @@ class MergedKafkaSource(FixedPartitionedSource[Raw, ResumeState]):
         return Input(topic, subject, low if start is None else start, high if self._stop_at_end else None, topic_id)
 
     def _resumed(self, state: ResumeState | None, names: tuple[str, str]) -> tuple[tuple[int | None, int | None], int]:
-        """Return where each topic goes on, and with which `seq`; None is from the start."""
+        """Return the start offset of each topic (None: from the beginning) and the next `seq`."""
         if state is None:
             return (None, None), 0
         version: int = state[0]
@@ -186,7 +190,11 @@ class MergedKafkaSource(FixedPartitionedSource[Raw, ResumeState]):
         return (self._start(chat), self._start(moderation)), state[2]
 
     def _start(self, resumed: Resumed) -> int | None:
-        """Return the offset to go on at; None for the first of a topic that was made anew, if that was accepted."""
+        """Return the offset to resume at; None for the beginning of a recreated topic that was accepted.
+
+        Raises:
+            InputError: if the topic was recreated and not accepted.
+        """
         topic, offset, was = resumed
         now = "" if self._watch is None else self._watch.id_of(topic)
         if not was or not now or was == now:

@@ -1,4 +1,4 @@
-"""Reads a topic to its present end: for those who have to know what is there before they go on."""
+"""Read of a topic up to its present end, for callers that need its content before they continue."""
 
 from __future__ import annotations
 
@@ -13,15 +13,18 @@ from dataflows.runtime.clock import monotonic_ms
 from dataflows.sources.kafka.partition import STOPPING
 
 FETCH = 1_000
-"""Records asked of the client at a time."""
+"""Records requested from the client per call."""
 
 
 def read_to_end(
     kafka: KafkaSettings, topic: str, starts: dict[int, int], patience_ms: int, ends: dict[int, int] | None = None
 ) -> Iterator[Message]:
-    """Every committed record of the partitions, each from its start to its present end, which `ends` is told.
+    """Yield every committed record of the partitions, each from its start in `starts` to its present end.
 
-    Errors: `BrokerError` when reading is not allowed, or when nothing is heard for `patience_ms`.
+    `ends`, if given, receives the end offset of each partition.
+
+    Raises:
+        BrokerError: if reading is not allowed, or nothing arrives for `patience_ms`.
     """
     config = {
         **kafka_client_config(kafka),
@@ -41,7 +44,7 @@ def read_to_end(
                 error, partition = message.error(), message.partition() or 0
                 if error is None:
                     yield message
-                elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - so is the public constant named
+                elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - the public constant's name
                     unread.discard(partition)
                     if ends is not None:
                         ends[partition] = message.offset() or 0

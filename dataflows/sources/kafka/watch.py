@@ -1,9 +1,9 @@
-"""Watches the topics of a running flow: made anew, deleted, or given more partitions, each is told in a sentence.
+"""Watch over the topics of a running flow: recreation, deletion and new partitions are reported in a sentence.
 
-A topic that is deleted and made anew keeps its name, and its offsets begin again: a consumer that goes on at its old
-offset skips records. Only the topic id tells (KIP-516). A consumer does not see new partitions, nor does the lag of
-its group. So a thread asks Kafka about every minute, and a source asks at once when its offsets make no sense. What is
-found ends the flow before a snapshot can count it as read.
+A topic that is deleted and recreated keeps its name, and its offsets start again: a consumer that continues at its old
+offset skips records. Only the topic id shows the difference (KIP-516). New partitions are visible neither to a consumer
+nor in the lag of its group. So a thread queries Kafka about every minute, and a source queries at once if its offsets
+are invalid. A problem ends the flow before a snapshot can count the affected records as read.
 """
 
 from __future__ import annotations
@@ -22,24 +22,25 @@ from dataflows.kafka.topics import Found, found_topics
 log = logging.getLogger(__name__)
 
 INTERVAL_SECONDS = 60.0
-"""How often topics are looked at."""
+"""Interval between two checks of the topics."""
 ACCEPT = "forewarn recovery accept"
-"""The command that makes a store go on with topics that were made anew."""
+"""The command that makes a recovery store accept recreated topics."""
 
 
 class InputError(BrokerError):
-    """The topics cannot be read as this flow needs them; the sentence says what to do."""
+    """The topics cannot be read as this flow needs them; the sentence contains the remedy."""
 
     transient: ClassVar[bool] = False
 
 
 class TopicWatch:
-    """Knows which topics a flow reads and writes, and notices when they are no longer these.
+    """Detector of changes to the topics that a flow reads and writes.
 
-    `stored` says that a recovery store goes on with them. `inputs` and `risk` are judged; of the other outputs nothing
-    is read back. `counts` and `unread` are gauges by topic: the partitions there are, and those not read.
+    `stored` means that a recovery store holds positions in them. The inputs and the risk-event topic are checked;
+    nothing is read back from the other outputs. `counts` and `unread` are gauges by topic: existing partitions, and
+    partitions that are not read.
 
-    Use as a context manager around the flow; then a thread looks every `interval` seconds (a minute by default).
+    Use as a context manager around the flow; a thread then checks every `interval` seconds (a minute by default).
     """
 
     def __init__(
@@ -68,31 +69,31 @@ class TopicWatch:
         self._thread = threading.Thread(target=self._keep_looking, name="topics", daemon=True)
 
     def accept(self, ids: Mapping[str, str]) -> None:
-        """Go on with the topics of these ids, by topic, whatever a resume state says: the store's manifest has them."""
+        """Accept these topic ids (by topic), which come from the store's manifest, whatever a resume state contains."""
         self._ids.update(ids)
         self._accepted.update(ids)
 
     def accepted(self, topic: str) -> bool:
-        """Return whether the manifest has the id that the topic has now."""
+        """Return whether the topic's current id is the one in the manifest."""
         return self._accepted.get(topic, "") == self.id_of(topic) != ""
 
     def reads(self, partitions: int) -> None:
-        """Note that the flow reads so many partitions of each input."""
+        """Store the number of partitions that the flow reads of each input."""
         self._read = partitions
 
     def partitions(self) -> int | None:
-        """Return how many partitions of each input the flow reads, or None before that is known."""
+        """Return the number of partitions that the flow reads of each input, or None if not yet known."""
         return self._read
 
     def id_of(self, topic: str) -> str:
-        """Return the id of a topic as this flow knows it; empty where brokers give none."""
+        """Return the stored id of a topic; empty if the brokers report none."""
         return self._ids.get(topic, "")
 
     def look(self) -> None:
-        """Ask Kafka now.
+        """Check the topics now.
 
         Raises:
-            InputError: if a topic is another one than before, is gone, or has partitions that nobody reads.
+            InputError: if a topic was recreated or deleted, or has partitions that are not read.
             BrokerError: if Kafka does not answer.
         """
         with self._lock:
@@ -101,10 +102,10 @@ class TopicWatch:
         self.check()
 
     def check(self) -> None:
-        """Raise what was found.
+        """Raise the problem found so far, if any.
 
         Raises:
-            InputError: as `look` does.
+            InputError: for the reasons given in `look`.
         """
         if self._problem is not None:
             raise InputError(self._problem)
@@ -122,12 +123,12 @@ class TopicWatch:
             try:
                 self.look()
             except InputError:
-                return  # the sources ask for it
+                return  # the sources raise it through `check`
             except BrokerError as error:
-                log.debug("The topics could not be looked at: %s", error)  # the clients warn of an outage
+                log.debug("The topics could not be looked at: %s", error)  # the clients log an outage
 
     def _judge(self, found: Mapping[str, Found]) -> str | None:
-        """Return the sentence for what is wrong, if anything is."""
+        """Return the sentence for a problem with the topics, or None; update the gauges."""
         for topic in self._inputs:
             if topic in found and self._counts is not None and self._unread is not None:
                 there = found[topic].partitions
@@ -139,7 +140,7 @@ class TopicWatch:
                     log.warning(without_ids(topic))
             elif (was := self._ids.setdefault(topic, now)) != now:
                 return made_anew(topic, was, now, stored=self._stored)
-        # a broker that has just started may not know a topic yet: only what is missing twice is gone
+        # a broker that has just started may not list a topic yet: only one that is missing twice in a row is gone
         self._seen.update(found)
         gone = self._seen - {*found}
         twice, self._missing = sorted(gone & self._missing), gone
@@ -157,12 +158,12 @@ class TopicWatch:
 
 
 def without_ids(topic: str) -> str:
-    """Return the line for a broker that knows no topic ids."""
+    """Return the log line for a broker that reports no topic ids."""
     return f"Kafka gives no id of topic {topic} (it does from 2.8 on): if it is made anew, only its offsets can tell."
 
 
 def made_anew(topic: str, was: str, now: str, *, stored: bool) -> str:
-    """Return the sentence for a topic that has the name of the one before, but is another."""
+    """Return the sentence for a topic that was deleted and recreated under the same name."""
     what = f"Topic {topic} was deleted and made anew (its id was {was} and is {now})"
     if not stored:
         return f"{what}, so nothing before is in it: start again, which begins with its first record."
