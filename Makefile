@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 COMPILED := hatch_build.py $(wildcard schemas/records/*.py detectors/base/*.py detectors/features/*.py) \
-	$(wildcard detectors/labels/*.py detectors/policy/*.py detectors/profiles/*.py) schemas/released/avro_rows.py \
+	$(wildcard detectors/labels/*.py detectors/policy/*.py detectors/profiles/*.py detectors/text/*.py) schemas/released/avro_rows.py \
 	detectors/learning/order.py detectors/models/adagrad.py detectors/models/naive_bayes/gaussians.py
 DEMO := out/demo
 LOGS := ../shared/datasets

@@ -51,6 +51,7 @@ FOLDERS = (
     "detectors/labels",
     "detectors/policy",
     "detectors/profiles",
+    "detectors/text",
     "schemas/records",
 )
 """Folders of the project's modules that the compiled modules import."""

@@ -1,6 +1,6 @@
 """The checks that every detector passes, as functions that can also be applied to custom detectors.
 
-A check takes a function that creates a fresh detector, and raises `CheckFailed` with one sentence if that one fails:
+A check takes a function that creates a fresh detector. It raises `CheckFailed` with one sentence if the detector fails:
 
 >>> from detectors.rules.velocity import Velocity
 >>> for law in LAWS:
@@ -76,7 +76,7 @@ class RuleUnderTest:
         return self.rule.score_one(point)
 
     def score_many(self, matrix: Matrix) -> Matrix:
-        """Return 1 where the rule fires, by the method that lanes call, else 0; NaN where a needed feature is absent."""
+        """Return 1 where the rule fires, as a lane computes it, else 0; NaN where a feature it needs is absent."""
         needed = matrix[:, [NAMES.index(feature) for feature in self.rule.features]]
         return np.where(np.isnan(needed).any(axis=1), nan, self.rule.fires_on(matrix).astype(np.float64))
 
@@ -162,7 +162,7 @@ def inputs_are_left_as_they_were(make: Make) -> None:
 
 
 def cold_start_is_insufficient_history(make: Make) -> None:
-    """Check for None and NaN, and no reasons, if every feature is absent; for NaN also before a learner has learnt."""
+    """Check that scores are None or NaN, without reasons, if all features are absent; NaN also before any learning."""
     nothing = vector_from([nan] * len(NAMES))
     score, many = make().score_one(_point(nothing)), make().score_many(matrix_from([nothing]))
     _demand(score.probability is None, make(), f"scores {score.probability} where every feature is absent")

@@ -36,7 +36,9 @@ PLACES = {
         "Train a toxicity scorer on labelled messages (CSV, JSONL or Parquet), and measure it on messages it never"
         " saw.",
     ),
-    "models": Entry("dataflows.cli.models", "models_group", "Promote, roll back and show models: the champion and its challengers."),
+    "models": Entry(
+        "dataflows.cli.models", "models_group", "Promote, roll back and show models: the champion and its challengers."
+    ),
     "run": Entry("dataflows.cli.live", "run_command", "Run live: read the input topics, publish risk events."),
     "produce": Entry(
         "dataflows.cli.produce",
@@ -48,7 +50,9 @@ PLACES = {
         "redrive_command",
         "Send dead letters to their input topics again, once each, after what refused them was mended.",
     ),
-    "recovery": Entry("dataflows.cli.live", "recovery_group", "Accept topics made anew in the recovery directory of a live run."),
+    "recovery": Entry(
+        "dataflows.cli.live", "recovery_group", "Accept topics made anew in the recovery directory of a live run."
+    ),
     "topics": Entry("dataflows.cli.topics", "topics_group", "Create the Kafka topics that forewarn reads and writes."),
     "schemas": Entry("dataflows.cli.about", "schemas_group", "Check the Avro schemas of every topic."),
     "topology": Entry("dataflows.cli.about", "topology_command", "Print the dataflow as a Mermaid diagram."),

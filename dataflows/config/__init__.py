@@ -1,1 +1,1 @@
-"""Settings and policy files: read, checked, and refused with one sentence for each fault."""
+"""Settings and policy files: reading and validation, with one sentence for each error."""

@@ -1,4 +1,4 @@
-"""What is wrong with the settings, told in one sentence each: what, where, and what to do. No value is ever quoted."""
+"""Errors of the settings, one sentence each: problem, place, and remedy. No value is ever quoted."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from schemas.errors import ExpectedError
 
 
 class SettingsError(ExpectedError):
-    """Settings that cannot be used: `problems` holds one sentence each, and so does a line of the text."""
+    """Settings that cannot be used; `problems` contains one sentence each, and the text one line each."""
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__(*problems)
 
 
 def hint(name: str, known: Iterable[str], prefix: str = "") -> str:
-    """The known name that was probably meant, or all of them.
+    """Return the known name that was probably meant, or a list of all known names.
 
     >>> hint("lates", ["late", "dead_letters"], "topics.")
     'did you mean topics.late?'
@@ -33,7 +33,7 @@ def hint(name: str, known: Iterable[str], prefix: str = "") -> str:
 
 
 def sentence(detail: ErrorDetails, root: type[BaseModel], where: str) -> str:
-    """One error of pydantic's as a sentence; `where` names the key and its source."""
+    """Return one of pydantic's errors as a sentence; `where` contains the key and its source."""
     path = [str(part) for part in detail["loc"]]
     match detail["type"]:
         case "missing":
@@ -48,7 +48,7 @@ def sentence(detail: ErrorDetails, root: type[BaseModel], where: str) -> str:
 
 
 def _fields_at(root: type[BaseModel], path: list[str]) -> list[str]:
-    """The fields of the section at `path` below `root`, looking through `Section | None`."""
+    """Return the fields of the section at `path` below `root`, looking through `Section | None`."""
     model = root
     for part in path:
         annotation = model.model_fields[part].annotation

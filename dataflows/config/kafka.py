@@ -1,4 +1,4 @@
-"""The `kafka` section of the settings, and the librdkafka configuration every client is built from."""
+"""The `kafka` section of the settings, and the librdkafka configuration that every client is built from."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ OWN_SETTING = {
     "delivery.timeout.ms": "delivery_timeout_ms",
     "message.timeout.ms": "delivery_timeout_ms",
 }
-"""librdkafka options that have a setting of their own."""
+"""librdkafka options that have a setting of their own, and its name."""
 
 FIXED = frozenset(
     {
@@ -53,30 +53,33 @@ FIXED = frozenset(
         "transactional.id",
     }
 )
-"""librdkafka options that the delivery promises rest on."""
+"""librdkafka options that the delivery guarantees depend on."""
 
 
 SECRET_WORDS = ("password", "passphrase", "secret", "pem")
-"""What the name of a librdkafka option says when its value may be a secret."""
+"""Words in the name of a librdkafka option whose value may be a secret."""
 
 
 class Section(BaseModel):
-    """Base of every section: immutable, unknown keys refused, values never quoted in errors."""
+    """Base of every section: immutable, rejects unknown keys, never quotes values in errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 class KafkaSettings(Section):
-    """How to reach Kafka. `group_id` is used for lag dashboards only; resuming never reads it."""
+    """Connection to Kafka.
+
+    `group_id` is the consumer group of lag dashboards and the prefix of transactional ids; resuming never reads it.
+    """
 
     bootstrap_servers: Annotated[str, Field(min_length=1)]
     group_id: Annotated[str, Field(min_length=1)] = "forewarn"
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] | None = None
     username: str | None = None
-    """The user's name, or for OAUTHBEARER the client's id."""
+    """The user name, or the client id for OAUTHBEARER."""
     password: SecretStr | None = None
-    """The user's password, or for OAUTHBEARER the client's secret."""
+    """The user's password, or the client secret for OAUTHBEARER."""
     password_file: Path | None = None
     oauth_token_url: str | None = None
     oauth_scope: str | None = None
@@ -86,9 +89,9 @@ class KafkaSettings(Section):
     ssl_key_password: SecretStr | None = None
     ssl_key_password_file: Path | None = None
     queued_max_kbytes: Positive = 16_384
-    """Bound on what one source partition reads ahead, in KiB; held twice at worst (librdkafka's queue and ours)."""
+    """Maximum read-ahead of one source partition, in KiB; held twice at worst (librdkafka's queue and forewarn's)."""
     delivery_timeout_ms: Positive = 120_000
-    """How long a message may wait for the broker before the flow stops rather than lose it."""
+    """Maximum wait of a message for the broker; after it the flow stops, so that the message is not lost."""
     options: dict[str, Option] = {}
     """Further librdkafka options, by their own names."""
 
@@ -138,7 +141,7 @@ class KafkaSettings(Section):
         return self
 
     def _try_tls(self) -> None:
-        """Have librdkafka read certificates and key now: later, every client of ours would fail at it."""
+        """Let librdkafka read the certificates and the key now; otherwise every later client would fail on them."""
         config = kafka_client_config(self)
         tls = {name: value for name, value in config.items() if name.startswith("ssl.")}
         try:
@@ -152,11 +155,11 @@ class KafkaSettings(Section):
 
 
 def kafka_client_config(kafka: KafkaSettings) -> dict[str, Option]:
-    """The librdkafka configuration that every client shares; it holds secrets, so it is never logged."""
+    """Return the librdkafka configuration that every client shares; it contains secrets, so it is never logged."""
     config: dict[str, Option | None] = {
         "bootstrap.servers": kafka.bootstrap_servers,
         "client.id": "forewarn",
-        # Outages are told once by who meets them; librdkafka would write a line for every attempt.
+        # The clients of forewarn log an outage once; librdkafka would log a line for every attempt.
         "log_level": 2,
         "security.protocol": kafka.security_protocol,
         "sasl.mechanism": kafka.sasl_mechanism,
@@ -179,9 +182,9 @@ def kafka_client_config(kafka: KafkaSettings) -> dict[str, Option]:
 
 
 def withhold(text: str, kafka: KafkaSettings) -> str:
-    """The text without the secrets in it, also as an HTTP request would have carried them.
+    """Return the text with its secrets masked, also in the forms that an HTTP request contains.
 
-    What refuses a login may answer with all that it was sent, and librdkafka passes on what it was answered.
+    A server that rejects a login may echo the whole request, and librdkafka passes its answer on.
     """
     for kept in (kafka.password, kafka.ssl_key_password):
         if secret := _reveal(kept):
@@ -192,9 +195,12 @@ def withhold(text: str, kafka: KafkaSettings) -> str:
 
 
 def with_secret(data: Any, name: str) -> Any:
-    """The section with `name` read from the file that `<name>_file` points at, if it does.
+    """Return the section with `name` read from the file in `<name>_file`, if that is set.
 
-    One trailing newline is dropped. Errors: `ValueError` when both are set or the file cannot be read.
+    One trailing newline is dropped.
+
+    Raises:
+        ValueError: if both are set or the file cannot be read.
     """
     if not isinstance(data, Mapping) or data.get(f"{name}_file") is None:
         return data

@@ -1,4 +1,4 @@
-"""Reads a policy file. A wrong one is answered in one sentence for each thing that is wrong."""
+"""Reader of policy files, with one sentence for each error in a file."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from schemas.errors import ExpectedError
 
 
 class PolicyError(ExpectedError, ValueError):
-    """A policy file that cannot be used, in sentences."""
+    """A policy file that cannot be used; the text is one sentence for each problem."""
 
 
 def load_policy(path: Path) -> Policy:
-    """The policy in a TOML file.
+    """Return the policy in a TOML file.
 
     Raises:
-        PolicyError: if there is no such file, it is not TOML, or anything in it is wrong.
+        PolicyError: if the file does not exist, is not TOML, or contains an error.
     """
     try:
         data = tomllib.loads(read_text(path))
@@ -47,7 +47,7 @@ def load_policy(path: Path) -> Policy:
 
 
 def _echo(problem: ErrorDetails, problems: list[ErrorDetails]) -> bool:
-    """Whether a list is called too short only because an item of it is wrong."""
+    """Return whether a list is reported as too short only because one of its items is invalid."""
     loc = problem["loc"]
     return problem["type"] == "too_short" and any(
         len(other["loc"]) > len(loc) and other["loc"][: len(loc)] == loc for other in problems
@@ -67,7 +67,7 @@ def _sentence(path: Path, problem: ErrorDetails) -> str:
             advice = f"did you mean {close[0]}?" if close else _choose(known)
             return f"{where} is not a setting: {advice}"
         case "literal_error":
-            # pydantic writes a choice as 'high', or as <Tier.HIGH: 'high'> where it is an enumeration's
+            # pydantic formats a choice as 'high', or as <Tier.HIGH: 'high'> if it belongs to an enumeration
             choices = re.findall("'([^']*)'", message)
             return f"{where} is none of the choices: {_choose(choices)}"
         case "too_short" if problem["ctx"]["min_length"] > 1:
@@ -90,7 +90,7 @@ def _choose(known: list[str]) -> str:
 
 
 def _known_keys(loc: tuple[Any, ...]) -> list[str]:
-    """The keys of the section a problem lies in."""
+    """Return the keys of the section that contains a problem."""
     model: Any = Policy
     for part in loc:
         if isinstance(part, int):

@@ -1,9 +1,9 @@
-"""Settings: where Kafka, the topics, the registry and the recovery store are, and how the dataflow runs.
+"""Settings: the addresses of Kafka, topics, registry and recovery store, and the run options of the dataflow.
 
 One TOML file, overlaid by environment variables (`FOREWARN_`, sections separated by `__`, so that
-`FOREWARN_KAFKA__BOOTSTRAP_SERVERS` sets `kafka.bootstrap_servers`). This module is the only one that knows the
-environment: it also takes variables away that would let a library do what nobody asked forewarn for.
-Secrets come from the environment or from files named here; one written into the settings file is refused.
+`FOREWARN_KAFKA__BOOTSTRAP_SERVERS` sets `kafka.bootstrap_servers`). This is the only module that reads the environment.
+It also removes variables that would make a library do something that was not requested. Secrets come from the
+environment or from files named here; a secret in the settings file is rejected.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ __all__ = [
 PREFIX = "FOREWARN_"
 SEPARATOR = "__"
 OTHER_VARIABLES = (f"{PREFIX}TEST_", f"{PREFIX}REQUIRE_")
-"""Prefixes of variables that steer the test suite; they are not settings and are left alone here."""
+"""Prefixes of variables for the test suite; they are not settings and are ignored here."""
 
 SECRETS = (("kafka", "password"), ("kafka", "ssl_key_password"), ("registry", "password"))
-"""Settings that are never written into the settings file; each has a `..._file` beside it."""
+"""Settings that are rejected in the settings file; each has a `..._file` beside it."""
 
 ENGINE_SERVER = "BYTEWAX_DATAFLOW_API_ENABLED"
-"""Set to anything at all, it makes the engine serve the dataflow over HTTP to every host that can reach this one."""
+"""Variable that, set to any value, makes the engine serve the dataflow over HTTP on every interface."""
 
 Topic = Annotated[str, Field(min_length=1, max_length=249, pattern=r"^[A-Za-z0-9._-]+$")]
 
@@ -72,38 +72,38 @@ class TopicSettings(Section):
 
 
 class RecoverySettings(Section):
-    """Where snapshots are kept (none: nothing survives a restart) and how often they are taken."""
+    """The directory of the snapshots (None: nothing survives a restart) and the interval between them."""
 
     directory: Path | None = None
     epoch_interval_seconds: Annotated[float, Field(ge=0)] = 3.0
     partitions: Positive = 4
-    """Files the store is dealt over; fixed for the store's life."""
+    """Number of files that the store is spread over; fixed for the store's life."""
 
 
 class RunSettings(Section):
-    """How the dataflow runs: batch sizes, polling, lanes and the metrics port."""
+    """Run options of the dataflow: batch sizes, polling, lanes, metrics port, and restarts."""
 
     batch_size: Positive = 1_000
     poll_timeout_ms: Positive = 20
-    """How long a source partition that had little or nothing to give waits before it looks again."""
+    """Wait of a source partition after a small or empty batch before it looks again."""
     lanes: Positive = 8
     allowed_skew_seconds: Annotated[float, Field(ge=0)] = 300.0
-    """How far an event's time may lie ahead of its record's before it is rejected as `future_timestamp`."""
+    """Maximum lead of an event's time over its record's; beyond it the event is rejected as `future_timestamp`."""
     max_record_bytes: Positive = 1_048_576
     """A record with a longer value is rejected as `too_large`."""
     feature_sample: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Fraction of users, by the hash of their id, whose decision points are published."""
     metrics_port: Annotated[int, Field(ge=1, le=65_535)] | None = None
     metrics_host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
-    """The address metrics and health are served on; `0.0.0.0` or `::` for all of them."""
+    """The address on which metrics and health are served; `0.0.0.0` or `::` for all addresses."""
     restarts: Annotated[int, Field(ge=0)] = 10
-    """How often a cluster is started again within `restarts_within_seconds` before its supervisor gives up."""
+    """Maximum number of restarts of a cluster within `restarts_within_seconds`; after it the supervisor gives up."""
     restarts_within_seconds: Annotated[float, Field(gt=0)] = 900.0
     restart_wait_seconds: Annotated[float, Field(ge=0)] = 1.0
-    """The wait before the first restart; doubled with each one that follows."""
+    """The wait before the first restart; doubled for each further one."""
     restart_wait_most_seconds: Annotated[float, Field(ge=0)] = 60.0
     hung_seconds: Annotated[float, Field(gt=0)] = 30.0
-    """A process of a cluster that shows no life for so long is killed, and the cluster started again."""
+    """Time without a sign of life after which a process of a cluster is killed and the cluster restarted."""
 
 
 class LogSettings(Section):
@@ -120,7 +120,7 @@ class PathSettings(Section):
 
 
 class Settings(BaseSettings):
-    """Everything a live run needs to know. Build it with `Settings.load`."""
+    """All settings of a live run. Use `Settings.load` to build it."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
@@ -142,7 +142,7 @@ class Settings(BaseSettings):
     @field_validator("registry", mode="before")
     @classmethod
     def _read_secret_file(cls, data: Any) -> Any:
-        """`RegistrySettings` knows no files, so its password's file is read on its behalf."""
+        """Read the file of the registry's password, since `RegistrySettings` reads no files."""
         read = with_secret(data, "password")
         return {key: read[key] for key in read if key != "password_file"} if isinstance(read, dict) else read
 
@@ -155,14 +155,15 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The environment first, then what the file said."""
+        """Return the sources in order of precedence: the environment, then the file."""
         return (env_settings, init_settings)
 
     @classmethod
     def load(cls, path: Path | None) -> Settings:
-        """Settings from the file (if any) and the environment, which wins.
+        """Load the settings from the file (if any) and the environment, which takes precedence.
 
-        Errors: `SettingsError`, with a sentence for each thing that is wrong and no value quoted.
+        Raises:
+            SettingsError: with a sentence for each problem; no value is quoted.
         """
         data = _read_file(path)
         problems = [*_secrets_in_file(data, path), *_unknown_variables()]
@@ -189,7 +190,7 @@ def _read_file(path: Path | None) -> dict[str, Any]:
         raise SettingsError([f"The settings file {path} {error}."]) from None
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         at = str(error).rpartition("(")[2].rstrip(")") if isinstance(error, tomllib.TOMLDecodeError) else "too deep"
-        # Only the place is told: tomllib may quote the text around the mistake, and that text may be a secret.
+        # Only the position is reported: tomllib may quote the text around the error, and that text may be a secret.
         raise SettingsError([f"The settings file {path} is not TOML ({at}): correct it there."]) from None
 
 
@@ -218,7 +219,7 @@ def _variable(loc: tuple[int | str, ...]) -> str:
 
 
 def _where(loc: tuple[int | str, ...], data: dict[str, Any], path: Path | None) -> str:
-    """The key, and whether it was the environment or the file that said it; of an option, only that it is one."""
+    """Return the key and its source (environment or file), limited to two levels, so without a Kafka option's name."""
     loc = loc[:2]
     key = ".".join(str(part) for part in loc)
     if _variable(loc) in {name.upper() for name in os.environ}:
@@ -233,9 +234,9 @@ def _where(loc: tuple[int | str, ...], data: dict[str, Any], path: Path | None) 
 
 @contextmanager
 def matplotlib_apart(folder: Path) -> Iterator[None]:
-    """Let Matplotlib be imported with `folder` as its only place, whatever variables and files say of its settings.
+    """Let Matplotlib be imported with `folder` as its only place for settings, ignoring variables and other files.
 
-    It looks for a file `matplotlibrc` in the working directory too, so that is `folder` as well until the block ends.
+    It also looks for a file `matplotlibrc` in the working directory, so that is `folder` as well until the block ends.
     """
     foreign = {name: os.environ.pop(name, None) for name in ("MPLBACKEND", "MATPLOTLIBRC", "MPLCONFIGDIR")}
     here = os.open(".", os.O_RDONLY | os.O_CLOEXEC)
@@ -252,7 +253,7 @@ def matplotlib_apart(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def engine_apart() -> Iterator[None]:
-    """Let the engine start without its web server, which would listen on every interface."""
+    """Hide `ENGINE_SERVER` until the block ends, so that the engine starts no web server on every interface."""
     found = os.environ.pop(ENGINE_SERVER, None)
     try:
         yield

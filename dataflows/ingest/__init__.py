@@ -1,1 +1,1 @@
-"""Ways into the input topics: sending a log, and sending dead letters again."""
+"""Ways into the input topics: production of a log, and redrive of dead letters."""

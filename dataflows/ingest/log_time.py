@@ -1,8 +1,8 @@
-"""The time a log had reached when each of its rows arrived, as several users show it.
+"""Arrival times of a log's rows, as confirmed by several users.
 
-A log is read in the order of arrival, so a row is never much older than those behind it. One that is dated further
-ahead than the allowed skew, and that most of the users behind it do not bear out, has a clock that is wrong. It does
-not date what follows.
+A log is read in the order of arrival, so the rows after a row are never much older. If a row is dated further ahead
+than the allowed skew, and most of the users after it do not confirm its time, its clock is wrong. Such a row does not
+date the rows after it.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from schemas.records.events import Event
 T = TypeVar("T")
 
 WITNESSES = 5
-"""How many other users behind a row that jumps ahead are asked, at most; half of them have to be as far."""
+"""Maximum number of other users checked after a row that jumps ahead; half of them must have reached its time."""
 
 LOOKAHEAD = 20_000
-"""How many rows are read ahead to find them."""
+"""Maximum number of rows read ahead to find these users."""
 
 
 class LogTime:
-    """Gives each event of a log the time at which it arrived, strictly rising, None where its clock is wrong."""
+    """Assigns each event of a log its arrival time, strictly increasing, or None if its clock is wrong."""
 
     def __init__(self, skew_ms: int) -> None:
         self._skew = skew_ms
@@ -34,7 +34,7 @@ class LogTime:
         self._two = LogClock()
 
     def stamped(self, events: Iterable[tuple[Event, T]]) -> Iterator[tuple[Event, T, int | None]]:
-        """Yield the events with the time of their arrival; some of those behind are read before."""
+        """Yield the events with their arrival times (ms); some later events are read ahead."""
         source = iter(events)
         ahead: deque[tuple[Event, T]] = deque()
         user, witnesses, fresh = "", list[int](), 0
@@ -46,7 +46,7 @@ class LogTime:
             event, rest = ahead.popleft()
             fresh -= 1
             if event.event_time > self._shown + self._skew:
-                # Rows of one user in a row have the same witnesses: they are not looked for at each.
+                # Consecutive rows of one user have the same witnesses, which are searched for only once.
                 if event.user_id != user or fresh <= 0:
                     user = event.user_id
                     witnesses, fresh = _witnesses(user, ahead, source)
@@ -62,12 +62,12 @@ class LogTime:
 
 
 def _reached(witnesses: list[int], time: int) -> int:
-    """Return the time up to `time` that half of the witnesses have reached; all of it where there are none."""
+    """Return `time`, limited to the time that half of the witnesses have reached, if there are any."""
     return min(time, sorted(witnesses)[len(witnesses) // 2]) if witnesses else time
 
 
 def _witnesses(user: str, ahead: deque[tuple[Event, T]], source: Iterator[tuple[Event, T]]) -> tuple[list[int], int]:
-    """Return the times of the next other users' first events, and for how many rows these stay the next."""
+    """Return the times of the next other users' first events, and the number of rows for which these stay the next."""
     times: dict[str, int] = {}
     first = 0
     for number in range(1, LOOKAHEAD + 1):

@@ -1,7 +1,7 @@
-"""Sends a log to the input topics: the very records and ids a replay of it would read, one message each.
+"""Production of a log to the input topics: one message for each record, with the records and ids of a replay.
 
-What the receiver would refuse is not sent: who receives goes by the record's timestamp, so a row is measured against
-the time that its record would have.
+Records that the receiver would reject are not sent. The receiver compares an event's time with its record's timestamp,
+so a row is checked against the timestamp that its record would have.
 """
 
 from __future__ import annotations
@@ -27,33 +27,33 @@ Topics = Mapping[Subject, str] | Mapping[str, str]
 """The topic of each subject."""
 
 DAY = 86_400_000
-"""An event may be dated so far ahead of the log's clock (ms) and still count for it."""
+"""Maximum lead (ms) of an event over the log's clock with which it still counts."""
 PROGRESS_EVERY = 1_000
-"""Items between two calls of `on_progress`."""
+"""Number of items between two calls of `on_progress`."""
 
 AHEAD_OF_LOG = "event_time: ahead of the users behind it (a log that is not in the order of time needs sort = true)"
 
 FAR_BEHIND_MS = 86_400_000
-"""An event that would arrive so long after its time is shown to the codec as it would arrive."""
+"""Delay (ms) between an event's time and its arrival beyond which the event is decoded again with its arrival time."""
 
 REJECTS_TOLD = 20
-"""How many rows that are not sent are told in a line each."""
+"""Number of unsent rows that are reported in a line each."""
 
 
 class ProduceError(ExpectedError, RuntimeError):
-    """The log could not be sent whole; the text says how much is known to have arrived and what to do."""
+    """The log could not be sent completely; the text has the number of events known to have arrived and the remedy."""
 
 
 class Encodes(Protocol):
-    """What produce asks of an encoder: one record to the bytes of one message."""
+    """The interface of an encoder: one record to the bytes of one message."""
 
     def encode(self, record: Event) -> bytes:
-        """The record's bytes."""
+        """Return the bytes of a record."""
 
 
 @dataclass(slots=True)
 class Produced:
-    """How many messages and moderation events the broker has acknowledged, and how many rejects were not sent."""
+    """Numbers of messages and moderation events that the broker has acknowledged, and of rejects that were not sent."""
 
     chat_messages: int = 0
     moderation_events: int = 0
@@ -61,9 +61,10 @@ class Produced:
 
 
 class Pace:
-    """How far a producer may be: `rate` events per second, or `speed` times as fast as event time passed in the log.
+    """The rate of a producer: `rate` events per second, or `speed` times as fast as event time passed in the log.
 
-    Neither means as fast as possible. Late and disordered events are sent as soon as their turn comes.
+    Without either, events are sent as fast as possible. Late and disordered events are sent as soon as their turn
+    comes.
     """
 
     def __init__(self, *, rate: float | None = None, speed: float | None = None) -> None:
@@ -76,7 +77,7 @@ class Pace:
         self._first_event: int | None = None
 
     def due_ms(self, event_time: int) -> float:
-        """When the next event is due, in milliseconds since the first one was."""
+        """Return the time at which the next event is due, in milliseconds after the first one."""
         if self._first_event is None:
             self._first_event = event_time
         number, self._sent = self._sent, self._sent + 1
@@ -105,13 +106,14 @@ def produce(
 ) -> Produced:
     """Send every event of a log to the topic of its subject, keyed by user, in the order of the log.
 
-    A record's timestamp is when it would have arrived: its event time or, for an event behind the ones before it or
-    beside them, a millisecond after the latest. By it the two topics are merged again as they were in the log. The
-    timestamps follow what several users show (see `LogTime`), and nothing is sent that lies ahead of `today`.
+    A record's timestamp is its time of arrival: its event time or, if that is not later than the latest timestamp, a
+    millisecond after the latest timestamp. The source merges the two topics by timestamp, in the order of the log. The
+    timestamps follow the times that several users confirm (see `LogTime`). Events more than `allowed_skew_ms` ahead of
+    `today` are not sent.
 
-    Each record is validated as the dataflow would; what is not an event is counted, and the first `REJECTS_TOLD` are
-    told to `on_reject` in a line each with their coordinates, then how many more there were. `on_progress` is called
-    with the number of items taken from the log.
+    Each record is validated as in the dataflow. Rows that are not events are counted. The first `REJECTS_TOLD` are
+    passed to `on_reject` in a line each with their coordinates, then the number of the others. `on_progress` is called
+    with the number of items read from the log.
 
     Raises:
         ProduceError: as soon as a delivery is known to have failed; some of the log is then on the topics already.
@@ -160,7 +162,7 @@ def produce(
 
 
 class _Told:
-    """Says which rows were not sent: the first in a line each, the others as a count by reason."""
+    """Report on rows that were not sent: a line for each of the first ones, and counts by reason for the others."""
 
     def __init__(self, say: Callable[[str], None] | None) -> None:
         self._say = say
@@ -168,7 +170,7 @@ class _Told:
         self._more: Counter[str] = Counter()
 
     def refused(self, row: Raw | Reject, reason: RejectReason | None = None, detail: str = "") -> None:
-        """Count a row that was not sent: a reject, or a record and why."""
+        """Count a row that was not sent: a reject, or a record with a reason."""
         if isinstance(row, Reject):
             log, number, reason, detail = row.topic, row.offset, row.reason, row.detail
         else:
@@ -180,7 +182,7 @@ class _Told:
             self._say(f"{log}, row {number}: not sent, {reason}: {detail}")
 
     def finish(self) -> int:
-        """Tell of the others, and return how many there were in all."""
+        """Report the counts of the others, and return the total number of rows that were not sent."""
         if self._more and self._say is not None:
             reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(self._more.items()))
             self._say(f"{self._more.total():,} more rows not sent: {reasons}")
@@ -188,7 +190,7 @@ class _Told:
 
 
 class _Sender:
-    """One producer whose every delivery is looked at; the first that failed ends the sending."""
+    """A producer that checks every delivery; the first failure ends the sending."""
 
     def __init__(
         self,
@@ -204,7 +206,7 @@ class _Sender:
         self._moderation = (topics[MODERATION], encoder(MODERATION).encode, self._delivered_moderation)
 
     def send(self, event: Event, arrived: int, max_bytes: int) -> bool:
-        """Hand one event to the producer, waiting for room in its queue; False where it is larger than is received."""
+        """Pass an event to the producer, waiting for room in its queue; return False if it exceeds `max_bytes`."""
         topic, encode, delivered = self._chat if isinstance(event, ChatMessage) else self._moderation
         value, key = encode(event), event.user_id.encode()
         if len(value) > max_bytes:
@@ -222,13 +224,13 @@ class _Sender:
         return True
 
     def serve(self, seconds: float) -> None:
-        """Look at the deliveries that were reported, waiting up to `seconds` for one."""
+        """Process the delivery reports, waiting up to `seconds` for one."""
         self._producer.poll(seconds)
         if self._failed is not None:
             self._fail(self._failed)
 
     def finish(self) -> None:
-        """Wait for every delivery; each ends in time, since the producer gives up on a message it cannot deliver."""
+        """Wait for every delivery; the wait is bounded, since the producer gives up on undeliverable messages."""
         while self._producer.flush(1.0) and self._failed is None:
             pass
         if self._failed is not None:

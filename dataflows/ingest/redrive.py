@@ -1,9 +1,9 @@
-"""Redrive: dead letters go back to where they came from, once each, after what refused them was mended.
+"""Redrive: dead letters are sent back to their original topics, once each, after the cause of the rejection was fixed.
 
-Original key, bytes and schema header go to the original topic and partition, and in the same transaction a *marker* to
-the dead-letter topic: a record without a value whose headers name the coordinates. The next redrive leaves out what has
-a marker, so that nothing is sent twice, killed or not. A later redrive takes the transactional id away from an earlier
-one.
+Original key, bytes and schema header go to the original topic and partition. The same transaction writes a *marker* to
+the dead-letter topic: a record without a value whose headers contain the coordinates. The next redrive skips rejects
+with a marker, so that nothing is sent twice, even if a redrive was killed. A later redrive takes the transactional id
+over from an earlier one.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ from schemas.records.refusal import UnreadableError
 from schemas.records.rejects import Reject, RejectReason
 
 BATCH_RECORDS = 100
-"""Records sent again in one transaction, at most; each may be as large as the inputs take."""
+"""Maximum number of records sent again in one transaction; each may be as large as the inputs accept."""
 PATIENCE_MS = 30_000
-"""How long Kafka is waited for. So long, too, a redrive that died holds back those who read what it was writing."""
+"""Maximum wait (ms) for Kafka, and the time for which a dead redrive blocks the readers of its open transaction."""
 MARKER = ("redriven-topic", "redriven-partition", "redriven-offset")
 """Headers of a marker."""
 
 
 class RedriveError(ExpectedError, ValueError):
-    """A redrive that makes no sense as asked for, in a sentence."""
+    """A redrive with invalid options; the text is one sentence."""
 
 
 class Origin(NamedTuple):
-    """Where a rejected record was: what makes it the same record, however often it was rejected."""
+    """Coordinates of a rejected record, which identify it however often it was rejected."""
 
     topic: str
     partition: int
@@ -53,7 +53,7 @@ class Origin(NamedTuple):
 
 
 class Selection(NamedTuple):
-    """Which rejects: of these reasons, from these input topics (empty: all), rejected within a span of time.
+    """Filter of rejects by reason, input topic (empty: all) and time of the rejection.
 
     The time is the dead letter's own record timestamp (ms): from `since` on, before `until`.
     """
@@ -64,7 +64,7 @@ class Selection(NamedTuple):
     until: int | None = None
 
     def takes(self, reject: Reject, letter: Message) -> bool:
-        """Whether the reject in this dead letter is among them."""
+        """Return whether the reject in this dead letter is selected."""
         if (self.reasons and reject.reason not in self.reasons) or (self.topics and reject.topic not in self.topics):
             return False
         time = letter.timestamp()[1]
@@ -73,24 +73,24 @@ class Selection(NamedTuple):
 
 @dataclass(slots=True)
 class DeadLetterSummary:
-    """What the dead-letter topic holds, without a value of it: filled record by record, in any order.
+    """Content of the dead-letter topic without any value, filled record by record, in any order.
 
-    `inputs` are the input topics with their partition counts: only there may a reject go back to.
+    `inputs` contains the input topics with their partition counts: a reject may return only to these.
     """
 
     decode: Callable[[bytes], Record]
     inputs: dict[str, int]
     selection: Selection
     selected: dict[Origin, tuple[RejectReason, int, int]] = field(default_factory=dict)
-    """Why it was rejected, and partition and offset of its dead letter (the first where it was written twice)."""
+    """Reason, and partition and offset of the dead letter (of the first if it was written twice), by origin."""
     redriven: set[Origin] = field(default_factory=set)
     homeless: set[Origin] = field(default_factory=set)
     left_out: set[Origin] = field(default_factory=set)
-    """Selected, and without the value, for which the dead-letter topic had no room."""
+    """Selected rejects without a value, because it was too large for the dead-letter topic."""
     unreadable: Counter[str] = field(default_factory=Counter)
 
     def add(self, letter: Message) -> None:
-        """Take one record of the topic: a reject, a marker, or something that is neither."""
+        """Add one record of the topic: a reject, a marker, or neither."""
         if (origin := marked(letter)) is not None:
             self.redriven.add(origin)
             return
@@ -110,11 +110,15 @@ class DeadLetterSummary:
             self.selected.setdefault(origin, (reject.reason, letter.partition() or 0, letter.offset() or 0))
 
     def read(self, letter: Message) -> Reject:
-        """The reject in a dead letter; `UnreadableError` where there is none."""
-        return cast("Reject", self.decode(letter.value() or b""))  # it is what the decoder was made for
+        """Return the reject in a dead letter.
+
+        Raises:
+            UnreadableError: if there is none.
+        """
+        return cast("Reject", self.decode(letter.value() or b""))  # the decoder is one for rejects
 
     def lines(self, sent: int | None) -> Iterator[str]:
-        """What to tell the operator; `sent` is how many were sent, None in a dry run. No key and no value."""
+        """Yield the report for the operator, without keys and values; `sent` is the number sent, None in a dry run."""
         rejects, before = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
         for origin, (reason, _, _) in self.selected.items():
             rejects[reason.value, origin.topic] += 1
@@ -141,9 +145,11 @@ class DeadLetterSummary:
 
 
 class Writer:
-    """Holds the deployment's redrive to itself, and writes batches of records with their markers, whole or not at all.
+    """The only writer of the deployment's redrive; writes batches of records with their markers atomically.
 
-    Errors: `FencedOutError` when another redrive took over, `DeliveryFailed` when Kafka does not take a batch.
+    Raises:
+        FencedOutError: if another redrive took over.
+        DeliveryFailed: if Kafka does not accept a batch.
     """
 
     def __init__(self, kafka: KafkaSettings, letters: str) -> None:
@@ -162,15 +168,15 @@ class Writer:
         )
 
     def send(self, batch: list[tuple[Reject, Message]]) -> None:
-        """Write the rejects' records, and markers beside their dead letters; in the end there are all or none."""
+        """Write the rejects' records and the markers for their dead letters in one transaction."""
         drafts = []
         for reject, letter in batch:
-            # The source merges the inputs by time, so what moves on to the other one must have a later time.
+            # The source merges the inputs by time, so the next record of the other input needs a later time.
             self._clock = max(self._clock + (reject.topic != self._topic), now_ms())
             self._topic = reject.topic
             at = tuple(str(part).encode() for part in (reject.topic, reject.partition, reject.offset))
             headers, mark = [(REDRIVEN_FROM, b":".join(at))], list(zip(MARKER, at, strict=True))
-            if reject.schema_header is not None:  # without it the value is a datum of no schema
+            if reject.schema_header is not None:  # the value cannot be decoded without it
                 headers.append((SCHEMA_ID, reject.schema_header))
             drafts.append(Draft(reject.topic, reject.value, reject.key, headers, reject.partition, self._clock))
             drafts.append(Draft(self._letters, None, letter.key(), mark, letter.partition() or 0, self._clock))
@@ -184,16 +190,20 @@ def redrive(
     send: bool = False,
     batch_records: int = BATCH_RECORDS,
 ) -> tuple[DeadLetterSummary, int | None]:
-    """Survey the dead letters, and with `send` send the selected ones again; how many were sent, None without `send`.
+    """Summarise the dead letters, and with `send` send the selected ones again.
 
-    Errors: those of `Writer`; `RedriveError` for a topic that is no input; `BrokerError` without the topics or Kafka.
+    Return the summary and the number of records sent, None without `send`. Errors of `Writer` propagate.
+
+    Raises:
+        RedriveError: if a selected topic is not an input.
+        BrokerError: if a topic is missing or Kafka does not answer.
     """
     kafka, topics, letters = settings.kafka, settings.topics, settings.topics.dead_letters
     inputs = (topics.chat_messages, topics.moderation_events)
     if strangers := sorted(selection.topics.difference(inputs)):
         raise RedriveError(f"{strangers[0]} is no input topic of these settings: choose {' or '.join(inputs)}.")
     counts = existing_partitions(kafka, (*inputs, letters))
-    # Before looking: taking over ends what another redrive has begun, so that no marker is still on its way.
+    # Before reading: the takeover ends the open transaction of another redrive, so that no marker is pending.
     writer = Writer(kafka, letters) if send else None
     with contextlib.closing(Decoder("reject", settings.registry)) as decoder:
         survey = DeadLetterSummary(decoder.decode, {name: counts[name] for name in inputs}, selection)
@@ -208,7 +218,7 @@ def redrive(
 
 
 def marked(letter: Message) -> Origin | None:
-    """The coordinates that a marker stands for; None for any other record."""
+    """Return the coordinates in a marker; None for any other record."""
     headers = dict(letter.headers() or ())
     topic, partition, offset = (headers.get(name) for name in MARKER)
     if letter.value() is not None or not (isinstance(topic, bytes) and partition and offset):
@@ -220,7 +230,7 @@ def marked(letter: Message) -> Origin | None:
 
 
 def _open(kafka: KafkaSettings, topic: str, survey: DeadLetterSummary) -> Iterator[tuple[Reject, Message]]:
-    """What is selected and was not redriven, read once more: to keep all values of the survey could fill the memory."""
+    """Yield the selected rejects that were not redriven, in a second read: all values at once could fill the memory."""
     wanted = {at[1:] for origin, at in survey.selected.items() if origin not in survey.redriven}
     starts: dict[int, int] = {}
     for partition, offset in wanted:

@@ -27,7 +27,8 @@ from dataflows.live.supervision import beat
 from dataflows.recovery.engine_store import resume_epoch, size, tidy
 from dataflows.recovery.errors import errors_explained
 from dataflows.recovery.guard import keep_private, private_files, refuse_code
-from dataflows.recovery.manifest import StoreLock, accept_topics, accepted_ids, manifest_of, open_store
+from dataflows.recovery.lock import StoreError, StoreLock, unusable
+from dataflows.recovery.manifest import accept_topics, accepted_ids, manifest_of, open_store
 from dataflows.recovery.users import UserStores
 from dataflows.runtime import errors as faults
 from dataflows.runtime.engine import open_recovery, run_flow
@@ -178,9 +179,14 @@ def accept(settings: Settings) -> list[str]:
     directory = settings.recovery.directory
     if directory is None:
         raise RunError("The settings name no recovery.directory, so there is no store to accept topics for.")
+    if not directory.is_dir():  # the lock would create it
+        raise StoreError(f"Recovery directory {directory} does not exist: there is nothing to accept topics for.")
     found = found_topics(settings.kafka, settings.topics.model_dump().values())
-    with StoreLock(directory):
-        return accept_topics(directory, settings, found)
+    with StoreLock(directory), private_files():
+        try:
+            return accept_topics(directory, settings, found)
+        except OSError as error:
+            raise unusable(directory, error) from None
 
 
 def _check(settings: Settings, policy: Policy, flow: Dataflow, model: ModelVersion | None) -> None:

@@ -1,1 +1,1 @@
-"""Mapping files: how the rows of an arbitrary log become events."""
+"""Mapping files, which declare how the rows of an arbitrary log become events."""

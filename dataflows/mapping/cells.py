@@ -1,8 +1,8 @@
-"""How one cell of a row is read: as text, id, number, truth or time, whatever type the log's format gave it.
+"""Conversion of a cell to text, id, number, boolean or time, whatever type the log's format gave it.
 
-Numbers are told apart by value: `7`, `7.0` and `7e0` of a format that has numbers are one and the same, and so are `0`
-and `-0.0`. Text stays as it is written, so that `"7"` and `"7.0"` are two, and `true` is neither of them nor 1. Where a
-cell names something, as an id does, a number that was rounded on its way is refused: it may stand for several.
+Numbers are compared by value: in a format with numbers, `7`, `7.0` and `7e0` are equal, and so are `0` and `-0.0`. Text
+is compared as written: `"7"` and `"7.0"` differ, and `true` equals neither of them, nor 1. If a cell is an identifier,
+a number that was rounded before it was read is rejected, because several ids may share it.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ Row = Sequence[Any]
 """A row's cells, in the order of the columns the mapper was compiled for."""
 
 EXACT_BITS = 53
-"""Whole numbers below this power of two are exact in a float; from there on, several share one."""
+"""Integers below this power of two are exact in a float; from there on, several share one float."""
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _ROUNDED = re.compile(
     r"[+-]?\d(?:\.(?P<decimals>\d+))?[eE](?P<sign>\+?)(?P<exponent>\d{1,4})|[+-]?\d{16,}\.0*", re.ASCII
 )
 _MOST_DIGITS = 400
-"""Digits of the longest number that is read: a float has 309 before its point."""
+"""Number of digits of the longest number that is read; a float has at most 309 before the point."""
 _FAR_MS = 10**17
-"""A time this far from its origin, some three million years, is none."""
+"""A time this far (ms) from its origin, about three million years, is invalid."""
 _TRUE = frozenset({"1", "true", "t", "yes", "y", "on"})
 _FALSE = frozenset({"0", "false", "f", "no", "n", "off"})
 
 
 class UnmappableError(Exception):
-    """A row that cannot become events; `detail` names the column and what is wrong with it, never a value."""
+    """A row that cannot become events; `detail` contains the column and the problem, never a value."""
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail)
@@ -44,20 +44,20 @@ class UnmappableError(Exception):
 
 
 class ShortFloat(float):
-    """A number that its format keeps in fewer bits than a Python float: `bits` is as `EXACT_BITS`."""
+    """A number whose format stores it in fewer bits than a Python float; `bits` has the meaning of `EXACT_BITS`."""
 
     __slots__ = ("bits",)
     bits: int
 
     def __new__(cls, value: float, bits: int) -> Self:
-        """Return the number, which keeps all of its value."""
+        """Return the number with its value unchanged."""
         made = super().__new__(cls, value)
         made.bits = bits
         return made
 
 
 def as_text(cell: Any, column: str) -> str | None:
-    """A cell as text; None where it is empty. Numbers are written the short way, so that `7.0` and `7` are one user."""
+    """Return a cell as text, None if empty; numbers have their short form, so that `7.0` and `7` are the same user."""
     if isinstance(cell, str):
         return cell or None
     if cell is None:
@@ -85,7 +85,7 @@ def as_text(cell: Any, column: str) -> str | None:
 
 
 def _number_text(number: Decimal, column: str) -> str:
-    """A number the short way: no exponent, no zeros behind the point, no sign of a zero."""
+    """Return a number in its short form: no exponent, no trailing zeros after the point, no negative zero."""
     if not number.is_finite():
         raise UnmappableError(f"column {column!r} is not a finite number")
     if abs(number.adjusted()) > _MOST_DIGITS:
@@ -97,12 +97,16 @@ def _number_text(number: Decimal, column: str) -> str:
 
 
 def as_id(cell: Any, column: str) -> str | None:
-    """A cell as the name of something; None where it is empty, an error where it may stand for several names."""
+    """Return a cell as an identifier, None if empty.
+
+    Raises:
+        UnmappableError: if several identifiers may share the cell's value.
+    """
     if type(cell) is str:
         rounded = ("+" in cell or len(cell) > 16) and is_rounded(cell)
     elif isinstance(cell, float) and math.isfinite(cell):
         bits = cell.bits if isinstance(cell, ShortFloat) else EXACT_BITS
-        # Of a fraction, 15 digits survive being a float; in a shorter one none is sure.
+        # A fraction of up to 15 digits survives conversion to a float; in a shorter float, no digit is certain.
         rounded = abs(cell) >= 1 << bits or not (
             cell.is_integer() or (bits == EXACT_BITS and cell == float(f"{cell:.15g}"))
         )
@@ -116,7 +120,7 @@ def as_id(cell: Any, column: str) -> str | None:
 
 
 def is_rounded(text: str) -> bool:
-    """Whether a text is how a program prints a number of which it lost digits, such as `1.23457E+18`.
+    """Return whether a text looks like a printed number that lost digits, such as `1.23457E+18`.
 
     >>> is_rounded("1.23457E+18"), is_rounded("1.2345678901234568e+18"), is_rounded("1234567890123456768.0")
     (True, True, True)
@@ -130,12 +134,12 @@ def is_rounded(text: str) -> bool:
         return abs(Decimal(text)) >= 1 << EXACT_BITS
     decimals = len(found["decimals"] or "")
     if not found["sign"] and decimals < 14:
-        return False  # somebody may be called 1e99, and no program writes a float so
+        return False  # a user may be named 1e99, and no program prints a float this way
     return int(found["exponent"]) > decimals or abs(Decimal(text)) >= 1 << EXACT_BITS
 
 
 def as_number(cell: Any, column: str) -> float | None:
-    """A cell as a finite number; None where it is empty."""
+    """Return a cell as a finite number, None if empty."""
     number = as_float(cell, column)
     if number is not None and math.isinf(number):
         raise UnmappableError(f"column {column!r} is not a number that is finite")
@@ -143,7 +147,7 @@ def as_number(cell: Any, column: str) -> float | None:
 
 
 def as_float(cell: Any, column: str) -> float | None:
-    """A cell as a number, infinite where it is too large for one; None where it is empty."""
+    """Return a cell as a number, infinite if it is too large for a float, None if empty or NaN."""
     if isinstance(cell, bytes):
         cell = as_text(cell, column)
     if isinstance(cell, str):
@@ -159,13 +163,13 @@ def as_float(cell: Any, column: str) -> float | None:
         number = float(cell)
     except OverflowError:
         number = math.inf if cell > 0 else -math.inf
-    except ValueError:  # a decimal that signals that it is none
+    except ValueError:  # a signalling NaN
         return None
     return None if math.isnan(number) else number
 
 
 def as_whole(cell: Any, column: str) -> int | None:
-    """A cell as a whole number, digit by digit; None where it is empty."""
+    """Return a cell as an integer with exact digits, None if empty."""
     number = as_number(cell, column)
     if number is None:
         return None
@@ -180,7 +184,7 @@ def as_whole(cell: Any, column: str) -> int | None:
 
 
 def as_truth(cell: Any, column: str) -> bool:
-    """Whether a cell says yes; empty says no. Anything but the usual words and numbers is not an answer."""
+    """Return a cell as a boolean, False if empty; only the usual words and numbers are accepted."""
     text = (as_text(cell, column) or "0").lower()
     if text in _TRUE:
         return True
@@ -192,7 +196,7 @@ def as_truth(cell: Any, column: str) -> bool:
 
 
 def as_time(cell: Any, column: str) -> int:
-    """An ISO 8601 time in milliseconds since the epoch; UTC where it names no zone."""
+    """Return an ISO 8601 time in milliseconds since the epoch, in UTC if it has no zone."""
     if isinstance(cell, bytes):
         cell = as_text(cell, column)
     try:
@@ -208,7 +212,10 @@ def as_time(cell: Any, column: str) -> int:
 
 
 def time_reader(time: Time, index: dict[str, int]) -> Callable[[Row], int]:
-    """The function that reads a row's event time (ms); rows next to each other often share it, so it remembers one."""
+    """Return the function that reads a row's event time (ms).
+
+    For ISO times it caches the last one, because adjacent rows often share it.
+    """
     column, at = time.column, index[time.column]
     if time.format == "iso":
         last_cell: Any = None

@@ -1,4 +1,4 @@
-"""A mapping compiled for a log's columns: declarations are looked at once, rows meet only closures."""
+"""A mapping compiled for a log's columns: declarations are evaluated once, and rows are processed by functions."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from schemas.records.base import CHAT, MODERATION, Subject
 Build = Callable[[int, Row, int], dict[str, Any]]
 
 NAMES = frozenset({"channel", "message_id", "sanction_id"})
-"""Keys besides users and the event's own id whose value names something, so that two must not become one."""
+"""Keys, besides users and the event's own id, whose value is an identifier, so that two must not become one."""
 
 UNREADABLE = float("nan")
-"""Stands for an optional part whose cell cannot be read; no part of a record takes it."""
+"""Value of an optional field whose cell cannot be read; no field of a record accepts it."""
 MOST_KINDS = 1_024
-"""Of how many different values of the deciding column it is remembered which blocks want their rows."""
+"""Maximum number of values of the deciding column for which the applicable blocks are cached."""
 
 
 _Join = tuple[Test | None, Text, Text]
@@ -26,7 +26,7 @@ _Wanted = tuple[Test | None, Subject, Build, str]
 
 
 class _Applicable(NamedTuple):
-    """What a mapping does with a row of a kind: leave it out, or join identities and make events, all tests passed."""
+    """The blocks that apply to a row of a kind, whose tests have passed: skip, identity joins, and events."""
 
     skip: bool
     joins: Sequence[_Join]
@@ -34,10 +34,10 @@ class _Applicable(NamedTuple):
 
 
 class RowMapper:
-    """Turns the rows of one reading of a log into events; it holds the identities that the rows have joined so far.
+    """Turns the rows of one reading of a log into events; contains the identities that the rows have joined so far.
 
-    `skips` tells whether a row is left out and `time` reads its event time (ms); both see the row alone, so that a log
-    can be sorted before `events` meets its rows in order. All three raise `UnmappableError`.
+    `skips` returns whether a row is left out, and `time` its event time (ms). Both depend on the row alone, so that a
+    log can be sorted before `events` processes its rows in order. All three raise `UnmappableError`.
     """
 
     def __init__(self, mapping: LogMapping, columns: Sequence[str]) -> None:
@@ -65,12 +65,16 @@ class RowMapper:
         self._ids_may_repeat = sum(block.id is not None for block in mapping.event) > 1
 
     def skips(self, row: Row) -> bool:
-        """Whether the row is left out."""
+        """Return whether the row is left out."""
         known = self._applicable(row)
         return self._skip(row) if known is None else known.skip
 
     def events(self, number: int, row: Row, time: int) -> list[tuple[Subject, dict[str, Any]]]:
-        """The events of row `number` at `time`, each with its subject: all of them or, by an error, none."""
+        """Return the events of row `number` at `time`, each with its subject.
+
+        Raises:
+            UnmappableError: if one of the events cannot be made; then the row has none.
+        """
         known = self._applicable(row)
         for test, old_name, new_name in self._joins if known is None else known.joins:
             if test is None or test(row):
@@ -90,9 +94,9 @@ class RowMapper:
         return made
 
     def _applicable(self, row: Row) -> _Applicable | None:
-        """Which blocks want the row, looked up by the cell that decides it; None where no single cell does.
+        """Return the blocks that apply to the row, by the cell that decides it; None if no single cell does.
 
-        Most logs know a handful of kinds: to remember what becomes of each takes a tenth from what a row costs.
+        Most logs have a handful of kinds: caching the blocks of each kind saves a tenth of the cost of a row.
         """
         kind = None if self._deciding < 0 else row[self._deciding]
         if type(kind) is not str:
@@ -112,7 +116,7 @@ class RowMapper:
 
 
 def _deciding(mapping: LogMapping, index: dict[str, int]) -> int:
-    """The column by whose texts alone it is decided which blocks want a row; -1 where there is none."""
+    """Return the index of the column whose text alone decides which blocks apply to a row; -1 if there is none."""
     blocks = (*mapping.skip, *mapping.identity, *mapping.event)
     conditions = [condition for block in blocks for condition in block.when]
     columns = {condition.column for condition in conditions}
@@ -131,7 +135,7 @@ def _any(tests: Sequence[Test]) -> Test:
 
 
 def _build(getters: Getters, name: str, number: int, block: AnyEvent) -> Build:
-    """The function that makes one block's event out of (row number, row, time)."""
+    """Return the function that makes one block's event from (row number, row, time)."""
     user, offset = required(getters.user(block.user), "user"), block.offset_ms
     given = None if block.id is None else required(getters.value(block.id, names=True), "id")
     fields = list(_fields(getters, block))
@@ -158,7 +162,7 @@ def _build(getters: Getters, name: str, number: int, block: AnyEvent) -> Build:
 
 
 def _fields(getters: Getters, block: AnyEvent) -> Iterator[tuple[str, Getter]]:
-    """The keys of a block's event (or of its detail) besides id, time, user and kind, each with its getter."""
+    """Yield the keys of a block's event (or of its detail) other than id, time, user and kind, each with its getter."""
     needed: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
     match block:
@@ -189,7 +193,7 @@ def _fields(getters: Getters, block: AnyEvent) -> Iterator[tuple[str, Getter]]:
 
 
 def _optional(get: Getter) -> Getter:
-    """A getter whose unreadable cell costs the part and not the row: decoding leaves it out, and counts it."""
+    """Return a getter that gives `UNREADABLE` for an unreadable cell: decoding drops (and counts) only the field."""
 
     def part(row: Row) -> Any:
         try:
@@ -201,7 +205,7 @@ def _optional(get: Getter) -> Getter:
 
 
 def _scores(getters: Getters, block: Message) -> Getter:
-    """The scorer results of a row; an empty cell is no result."""
+    """Return a getter of a row's scorer results; an empty cell is no result."""
     scorers = [(_optional(_number(getters.index[s.column], s.column)), s.scorer, s.version) for s in block.scores]
 
     def scores(row: Row) -> list[dict[str, Any]] | None:

@@ -1,4 +1,4 @@
-"""How a mapping file's mistakes are told: one sentence each, with file, key and what to do."""
+"""Errors of mapping files, one sentence each: file, key and remedy."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from schemas.errors import ExpectedError
 
 
 class MappingError(ExpectedError, ValueError):
-    """A mapping file cannot be used; `problems` say why, one sentence each."""
+    """A mapping file cannot be used; `problems` contains one sentence for each reason."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__(*problems)
 
 
 def wrong(sentence: str) -> PydanticCustomError:
-    """An error whose text is already what to show, for validators to raise."""
+    """Return an error for validators to raise, whose text is shown unchanged."""
     return PydanticCustomError("mapping", "{sentence}", {"sentence": sentence})
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """The nearest known word as a question, or all of them when none is near.
+    """Return a question with the nearest known word, or a list of all known words if none is near.
 
     >>> did_you_mean("chanel", ["channel", "text"])
     "did you mean 'channel'?"
@@ -36,12 +36,12 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def sentences(path: Path, error: ValidationError) -> list[str]:
-    """One sentence for each error that pydantic found in the file at `path`."""
+    """Return one sentence for each error that pydantic found in the file at `path`."""
     return [f"{path}: {_where(found['loc'])}{_what(found)}" for found in error.errors(include_url=False)]
 
 
 def _where(loc: tuple[int | str, ...]) -> str:
-    """`event 2 (sanction): key severity: ` for `("event", 1, "sanction", "severity", "value")`."""
+    """Return `event 2 (sanction): key severity: ` for `("event", 1, "sanction", "severity", "value")`."""
     parts = list(loc)
     if parts and parts[-1] == "value":
         parts.pop()

@@ -1,4 +1,4 @@
-"""Conditions and values compiled for a log's columns: each becomes a closure from a row to its answer."""
+"""Conditions and values compiled for a log's columns: each becomes a function of a row."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Convert = Callable[[Any, str], Any]
 
 
 def required(get: Getter, key: str) -> Getter:
-    """A getter that turns an absent value into an unmappable row."""
+    """Return a getter that raises `UnmappableError` if the value is absent."""
 
     def present(row: Row) -> Any:
         found = get(row)
@@ -29,19 +29,19 @@ def required(get: Getter, key: str) -> Getter:
 
 
 class Getters:
-    """Compiles against one order of columns, and against the identities that user names are resolved with.
+    """Compiler for one order of columns and one set of identities, with which user names are resolved.
 
-    `identity` is shared and read at every row: the caller adds to it as people change names.
+    `identity` is shared and read at every row: the caller adds to it when users change their names.
     """
 
     def __init__(self, columns: Sequence[str], identity: Mapping[str, str] | None) -> None:
         self.index = {column: at for at, column in enumerate(columns)}
         self.exact: set[str] = set()
-        """Columns that name something or are compared, so that their numbers must not be rounded."""
+        """Columns that are identifiers or are compared, so that their numbers must not be rounded."""
         self._identity = identity
 
     def test(self, conditions: Sequence[Condition]) -> Test:
-        """Whether all conditions hold."""
+        """Return a test of whether all conditions hold for a row."""
         tests = [self._one_test(condition) for condition in conditions]
         if len(tests) == 1:
             return tests[0]
@@ -68,32 +68,33 @@ class Getters:
         return is_one_of
 
     def text(self, column: str) -> Text:
-        """A column's cell as text, None where it is empty."""
+        """Return a getter of a column's cell as text, None if empty."""
         at = self.index[column]
 
         def text(row: Row) -> str | None:
             cell = row[at]
-            # Nearly every cell of nearly every log is a string already: no call for those.
+            # Nearly every cell of nearly every log is a string already; those need no call.
             return (cell or None) if type(cell) is str else as_text(cell, column)
 
         return text
 
     def name(self, column: str) -> Text:
-        """A column's cell as the name of something, None where it is empty."""
+        """Return a getter of a column's cell as an identifier, None if empty."""
         at = self.index[column]
         self.exact.add(column)
 
         def name(row: Row) -> str | None:
             cell = row[at]
-            # Short texts without a plus sign, as nearly all names are, cannot be rounded numbers: no call for those.
+            # Short texts without a plus sign, as nearly all names are, cannot be rounded numbers; those need no call.
             return (cell or None) if type(cell) is str and len(cell) < 17 and "+" not in cell else as_id(cell, column)
 
         return name
 
     def value(self, value: Value[Any], convert: Convert = as_text, *, names: bool = False) -> Getter:
-        """What a value declares, None where it is absent. `convert` reads a cell; constants have their type already.
+        """Return a getter of a declared value, None if absent.
 
-        `names` says that it is the name of something: see `as_id`.
+        `convert` converts a cell; constants have their type already. `names` marks the value as an identifier: see
+        `as_id`.
         """
         default = value.default
         if value.value is not None:
@@ -101,7 +102,7 @@ class Getters:
             return lambda _row: constant
         column = value.column or value.template or ""
         if value.column is not None and value.regex is None and value.table is None and convert is not as_text:
-            at = self.index[column]  # straight from the cell: a number need not become text first
+            at = self.index[column]  # directly from the cell: a number need not become text first
             return lambda row: default if (found := convert(row[at], column)) is None else found
         read = self.name if names else self.text
         text = self._template(value.template, read) if value.template is not None else read(column)
@@ -114,7 +115,7 @@ class Getters:
         return lambda row: default if (found := text(row)) is None else convert(found, column)
 
     def _template(self, template: str, read: Callable[[str], Text]) -> Text:
-        """Fills a template; absent where one of its columns is."""
+        """Return a getter that fills a template, None if one of its columns is empty."""
         parts = list(string.Formatter().parse(template))
         pieces = [(literal, None if column is None else read(column)) for literal, column, _, _ in parts]
 
@@ -132,14 +133,14 @@ class Getters:
         return fill
 
     def user(self, value: Value[Any]) -> Getter:
-        """A user name, resolved to the person who holds it now."""
+        """Return a getter of a user name, resolved to the person who has it at that row."""
         get, identity = self.value(value, names=True), self._identity
         if identity is None:
             return get
         return lambda row: identity.get(name, name) if (name := get(row)) is not None else None
 
     def recipients(self, value: Recipients) -> Getter:
-        """The distinct users a message was addressed to, each resolved to a person; None where there are none."""
+        """Return a getter of a message's distinct recipients, each resolved to a person; None if there are none."""
         column, separator = value.column or value.template or "", value.separator
         identity = {} if self._identity is None else self._identity
         plain = value.column is not None and value.regex is None and value.table is None
@@ -166,7 +167,7 @@ class Getters:
 
 
 def _recipient(cell: Any, column: str) -> str | None:
-    """One of several recipients; None, which validation leaves out, where the cell is no name: a message has others."""
+    """Return one of several recipients; None, which validation drops, if the cell is not a valid name."""
     try:
         return as_id(cell, column)
     except UnmappableError:

@@ -1,7 +1,8 @@
-"""Mapping files: the declaration of how the rows of a log that nobody prepared become events.
+"""Mapping files, which declare how the rows of an arbitrary log become events.
 
-A mapping is TOML. Its tables are here, `mapping_values` holds what they are made of, `mapping_compile` turns them into
-closures, `sources.log` feeds those with rows, and `docs/mapping.md` explains it all to the engineer who writes one.
+A mapping is TOML. This module contains its tables, and `dataflows.mapping.values` their building blocks.
+`dataflows.mapping.compile` turns them into functions, `dataflows.sources.files.log` applies these to rows, and
+`docs/mapping.md` is the guide for the engineer who writes a mapping.
 """
 
 from __future__ import annotations
@@ -29,14 +30,14 @@ Origin = Literal["human", "automated", "unknown"]
 
 
 class Identity(RowsWhere):
-    """From such a row on, whoever holds the name in `becomes` is the person who held the name in `user`."""
+    """From such a row on, the name in `becomes` belongs to the person who had the name in `user`."""
 
     user: Column
     becomes: Column
 
 
 class Lane(Declared):
-    """Lays logs without a calendar side by side: row time = origin + `column` * `spacing` + the row's own clock."""
+    """Places logs without a calendar side by side: row time = origin + `column` * `spacing` + the row's own clock."""
 
     column: Column
     spacing: str
@@ -51,12 +52,12 @@ class Lane(Declared):
 
     @property
     def spacing_ms(self) -> int:
-        """The spacing in milliseconds."""
+        """Return the spacing in milliseconds."""
         return duration_ms(self.spacing)
 
 
 def _moment(given: Any) -> Any:
-    """A time that is text is read as the log's own times are."""
+    """Return a text parsed as an ISO time, like the log's own times; return any other value unchanged."""
     if isinstance(given, str):
         try:
             return iso_datetime(given)
@@ -66,7 +67,7 @@ def _moment(given: Any) -> Any:
 
 
 class Time(Declared):
-    """A row's event time: ISO text (UTC where it names no zone), or a number of `unit` since `origin`."""
+    """A row's event time: ISO text (UTC if it has no zone), or a number of `unit` since `origin`."""
 
     column: Column
     format: Literal["iso"] | None = None
@@ -85,14 +86,14 @@ class Time(Declared):
 
     @property
     def origin_ms(self) -> int:
-        """The origin in milliseconds since the epoch; 0 for ISO times."""
+        """Return the origin in milliseconds since the epoch; 0 for ISO times."""
         if self.origin is None:
             return 0
         return epoch_ms(self.origin)
 
 
 class EventBlock(Declared):
-    """What every kind of event says: when a row makes one, about whom, and how far from the row's time."""
+    """Keys common to all kinds of events: the rows that make one, its user, and its offset from the row's time."""
 
     when: tuple[Condition, ...] = ()
     id: Value[Id] | None = None
@@ -101,7 +102,7 @@ class EventBlock(Declared):
 
 
 class Score(Declared):
-    """A column holding what an external scorer said of the message, as a probability; an empty cell is no result."""
+    """A column with an external scorer's result for the message, as a probability; an empty cell is no result."""
 
     column: Column
     scorer: Label
@@ -109,7 +110,7 @@ class Score(Declared):
 
 
 class Message(EventBlock):
-    """A row in which `user` said something."""
+    """A row that contains a message from `user`."""
 
     kind: Literal["message"]
     channel: Value[Label]
@@ -121,7 +122,7 @@ class Message(EventBlock):
 
 
 class Report(EventBlock):
-    """A row in which somebody reported `user`; no reporter where the log does not say who."""
+    """A row in which `user` was reported; `reporter` is absent if the log does not contain it."""
 
     kind: Literal["report"]
     reporter: User | None = None
@@ -158,7 +159,7 @@ class Exposure(EventBlock):
 
 
 class Erasure(EventBlock):
-    """A row in which `user` asked to be forgotten."""
+    """A row in which `user` asked for erasure."""
 
     kind: Literal["erasure"]
 
@@ -167,11 +168,11 @@ AnyEvent = Annotated[Message | Report | Sanction | Reversal | Exposure | Erasure
 
 
 class LogMapping(Declared):
-    """One log's mapping; `name` is the topic its events say they come from and the prefix of their derived ids.
+    """One log's mapping; `name` is the topic in the coordinates of its events, and the prefix of their derived ids.
 
-    `quote` is what cells of CSV or TSV may be quoted with, empty for nothing, None for what the suffix says.
-    `sort` reads the whole log and orders its rows by time first; `sparse` lists columns that a JSONL log may not show
-    in its first thousand rows.
+    `quote` is the quoting character of CSV or TSV, empty for none, None for the default of the suffix. `sort` reads the
+    whole log and sorts its rows by time first. `sparse` lists columns that a JSONL log may lack in its first thousand
+    rows.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
@@ -213,7 +214,7 @@ class LogMapping(Declared):
         """Read a mapping file.
 
         Raises:
-            MappingError: one sentence for each thing that is wrong: file, key, what to do.
+            MappingError: with one sentence for each problem: file, key, remedy.
         """
         path = Path(path)
         try:
@@ -230,7 +231,7 @@ class LogMapping(Declared):
             raise MappingError(sentences(path, error)) from None
 
     def columns(self) -> tuple[str, ...]:
-        """Every column the mapping reads, once, in the order of first mention."""
+        """Return every column that the mapping reads, once, in the order of first mention."""
         return tuple(dict.fromkeys(_columns_of(self)))
 
 

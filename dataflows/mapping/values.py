@@ -1,4 +1,4 @@
-"""What the tables of a mapping file are made of: values, conditions and the strictness they share."""
+"""Building blocks of the tables in a mapping file: values, conditions, and their strict base class."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Column = Annotated[str, Field(min_length=1)]
 
 
 class Declared(BaseModel):
-    """Base of every table in a mapping file: an unknown key is an error that names the nearest known one."""
+    """Base of every table in a mapping file: an unknown key is an error that suggests the nearest known one."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -34,7 +34,7 @@ class Declared(BaseModel):
 
 
 def one_of(table: Declared, keys: tuple[str, ...]) -> str:
-    """The one key of `keys` that `table` gives."""
+    """Return the one key of `keys` that is set in `table`; raise if none or several are."""
     names = [type(table).model_fields[key].alias or key for key in keys]
     given = [key for key in keys if getattr(table, key) is not None]
     if len(given) != 1:
@@ -43,10 +43,10 @@ def one_of(table: Declared, keys: tuple[str, ...]) -> str:
 
 
 class Value(Declared, Generic[T]):
-    """Where a field of an event comes from: a constant, a column, or a template over columns.
+    """The source of an event's field: a constant, a column, or a template over columns.
 
-    A `regex` takes its first group (or the whole match) out of the cell and leaves the field absent where it finds
-    nothing; a `table` translates what is left; `default` stands where the result is absent or not in the table.
+    `regex` extracts its first group (or the whole match) from the cell; if nothing matches, the field is absent.
+    `table` translates the result. `default` is used if the result is absent or not in the table.
     """
 
     value: T | None = None
@@ -76,7 +76,7 @@ class Value(Declared, Generic[T]):
         return self
 
     def columns(self) -> Iterator[str]:
-        """The columns this value reads."""
+        """Yield the columns that this value reads."""
         if self.column is not None:
             yield self.column
         if self.template is not None:
@@ -84,7 +84,7 @@ class Value(Declared, Generic[T]):
 
 
 def template_columns(template: str) -> Iterator[str]:
-    """The columns in the braces of a template."""
+    """Yield the columns in the braces of a template."""
     try:
         parts = list(string.Formatter().parse(template))
     except ValueError as error:
@@ -107,13 +107,13 @@ User = Annotated[Value[Id], AfterValidator(_not_a_constant)]
 
 
 class Recipients(Value[Id]):
-    """Who a message was addressed to: a list, or text that `separator` cuts into several users."""
+    """The users a message was addressed to: a list, or text that is split at `separator`."""
 
     separator: Annotated[str, Field(min_length=1)] | None = None
 
 
 class Condition(Declared):
-    """One test of one column; a cell and a TOML value are equal when they are written alike (`1`, `"1"`, `1.0`)."""
+    """One test of one column; a cell and a TOML value are equal if they are written alike (`1`, `"1"`, `1.0`)."""
 
     column: Column
     equals: Scalar | None = None
@@ -132,7 +132,7 @@ class Condition(Declared):
 
 
 class RowsWhere(Declared):
-    """The rows for which every condition holds."""
+    """The rows for which all conditions hold."""
 
     when: tuple[Condition, ...]
 

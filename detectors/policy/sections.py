@@ -105,9 +105,9 @@ class VariantPolicy(Section):
 class TierPolicy(Section):
     """The conditions for entering and leaving a tier: two probabilities, or a precision guarantee.
 
-    With two probabilities, the tier is entered at `enter` and left below `leave`. With a guarantee, it is entered at the
-    probability from which the model's threshold statistics show that the share `precision` of the warnings is right,
-    and left below half the odds of that probability.
+    With two probabilities, the tier is entered at `enter` and left below `leave`. With a guarantee, it is entered at
+    the probability from which the model's threshold statistics show that the share `precision` of the warnings is
+    right, and left below half the odds of that probability.
     """
 
     enter: Unit | None = None

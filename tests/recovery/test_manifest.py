@@ -25,6 +25,7 @@ from bytewax.testing import TestingSink, TestingSource
 from dataflows.config.settings import KafkaSettings, RecoverySettings, RunSettings, Settings, TopicSettings
 from dataflows.detect import Sinks, build_flow
 from dataflows.kafka.topics import Found
+from dataflows.live.run import accept
 from dataflows.recovery.engine_store import resume_epoch
 from dataflows.recovery.manifest import (
     STATE_VERSIONS,
@@ -744,3 +745,14 @@ def test_what_a_variant_was_made_of_is_remembered_while_no_policy_names_it(store
     assert stored(store) == WRITTEN
     [problem] = problems_of(store, changed(made_of={"quiet": {"model": "logistic", "ignore": ["report*"]}}))
     assert problem.startswith("quiet was ")
+
+
+def test_accepting_topics_makes_no_directory_that_was_not_there(tmp_path: Path) -> None:
+    """A path with a slip of the keyboard in it is answered, and Kafka is not asked."""
+    absent = tmp_path / "recovrey"
+    settings = Settings(
+        kafka=KafkaSettings(bootstrap_servers="nowhere:9092"), recovery=RecoverySettings(directory=absent)
+    )
+    with pytest.raises(StoreError, match="does not exist: there is nothing to accept topics for"):
+        accept(settings)
+    assert not absent.exists()
