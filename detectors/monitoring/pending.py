@@ -135,7 +135,7 @@ class Pending:
             one.erase()
 
     def mature(self, partition: int, now: int) -> list[tuple[Item, bool]]:
-        """Remove and return the items that are mature at a partition's clock (ms), and if their users escalated."""
+        """Remove and return the items mature at a partition's clock (ms), and whether their users escalated."""
         done: list[tuple[Item, bool]] = []
         heap, until = self._heaps.get(partition), now - self._margin
         if not heap or heap[0][0] > until:  # the common case

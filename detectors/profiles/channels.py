@@ -1,10 +1,10 @@
-"""Channel context of a message: the history of rooms, pages and matches, and who answers whom.
+"""Channel context of a message: the history of rooms, pages and matches, and answers between users.
 
 A channel's history consists of the messages of many users, who share no other state in the dataflow. It is therefore
 kept for each source partition, in log order, before events are dealt to lanes. The context of a message is then a
 property of the log alone, and the same in a replay. A partition contains the messages of its own users only. With
-several partitions that is an even sample of the users in every channel: shares and ratios keep their meaning, `rate`
-counts a part.
+several partitions that is an even sample of the users in every channel: shares and ratios keep their meaning, while
+`rate` counts only a part of the messages.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ from schemas.records.events import ChatMessage, Event
 LIVE = 8_000
 """Maximum number of live users of a process: few enough to stay in the processor's caches."""
 YOUNG: Final[i64] = 4
-"""A live user is serialised after a quarter of the live limit was thawed since: most users are silent by then."""
+"""A live user is serialised once 1 / `YOUNG` of the live limit was thawed after them: most are silent by then."""
 MORE = 4
 """Due users checked per event: more than the new users that a batch can bring, so that dropping keeps up."""
 WRITTEN: Final[i64] = 8_000_000
@@ -188,7 +188,7 @@ class Users:
             self._idle.move(user_id, partition, clock, NEVER)
 
     def changes(self) -> bytes:
-        """Return the states of all users changed since the last call, packed as by `pack_changes`; empty if none did.
+        """Return the states of users changed since the last call, packed as by `pack_changes`; empty if none changed.
 
         Most users who have been silent for a while are written already, so this call has little left to do.
 

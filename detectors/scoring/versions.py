@@ -47,9 +47,9 @@ class Versions:
     """The recent versions of one model, as a lane stores them.
 
     A version may score a point if it has learnt nothing at or after the point's as-of time and, within the point's own
-    partition, was in force at the point's position. The newest of these versions scores the point. Versions that arrive
-    from beyond a point's position therefore have no effect on it, so batching cannot change a score. A point may choose
-    among the `keep` versions that came into force last before it.
+    partition, was in force at the point's position. The newest of these versions scores the point. Versions from
+    beyond a point's position therefore have no effect on it, even if the lane has them already, so batching cannot
+    change a score. A point may choose among the `keep` versions that came into force last before it.
     """
 
     def __init__(self, keep: int) -> None:

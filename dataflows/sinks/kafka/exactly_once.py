@@ -41,7 +41,7 @@ ID = "id"
 WRITER = "writer"
 """Name of the sink's only part."""
 MOST_IDS = 10_000
-"""If more ids and keys than this are read back and not produced again yet, a snapshot has them read back once more."""
+"""Above this number of ids and keys not yet produced again, a snapshot has them read back instead of storing them."""
 
 STATE_VERSION = 2
 """Version of a state. Version 1 had only positions and ids."""
