@@ -13,7 +13,7 @@ from schemas.errors import ExpectedError
 
 
 class SettingsError(ExpectedError):
-    """Settings that cannot be used; `problems` contains one sentence each, and the text one line each."""
+    """Settings that cannot be used; `problems` contains a sentence for each problem, and the text a line for each."""
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__(*problems)

@@ -35,7 +35,7 @@ OWN_SETTING = {
     "delivery.timeout.ms": "delivery_timeout_ms",
     "message.timeout.ms": "delivery_timeout_ms",
 }
-"""librdkafka options that have a setting of their own, and its name."""
+"""librdkafka options that have a dedicated setting, with its name."""
 
 FIXED = frozenset(
     {
@@ -69,7 +69,8 @@ class Section(BaseModel):
 class KafkaSettings(Section):
     """Connection to Kafka.
 
-    `group_id` is the consumer group of lag dashboards and the prefix of transactional ids; resuming never reads it.
+    `group_id` is the consumer group of the offsets committed for lag dashboards, and the prefix of transactional ids.
+    Resuming never reads its offsets.
     """
 
     bootstrap_servers: Annotated[str, Field(min_length=1)]
@@ -182,7 +183,7 @@ def kafka_client_config(kafka: KafkaSettings) -> dict[str, Option]:
 
 
 def withhold(text: str, kafka: KafkaSettings) -> str:
-    """Return the text with its secrets masked, also in the forms that an HTTP request contains.
+    """Return the text with its secrets masked, also in the forms that an HTTP request may contain.
 
     A server that rejects a login may echo the whole request, and librdkafka passes its answer on.
     """
@@ -195,7 +196,7 @@ def withhold(text: str, kafka: KafkaSettings) -> str:
 
 
 def with_secret(data: Any, name: str) -> Any:
-    """Return the section with `name` read from the file in `<name>_file`, if that is set.
+    """Return the section with `name` read from the file that `<name>_file` names, if that is set.
 
     One trailing newline is dropped.
 

@@ -2,7 +2,7 @@
 
 A log is read in the order of arrival, so the rows after a row are never much older. If a row is dated further ahead
 than the allowed skew, and most of the users after it do not confirm its time, its clock is wrong. Such a row does not
-date the rows after it.
+affect the arrival times of later rows.
 """
 
 from __future__ import annotations

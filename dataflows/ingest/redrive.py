@@ -35,7 +35,7 @@ from schemas.records.rejects import Reject, RejectReason
 BATCH_RECORDS = 100
 """Maximum number of records sent again in one transaction; each may be as large as the inputs accept."""
 PATIENCE_MS = 30_000
-"""Maximum wait (ms) for Kafka, and the time for which a dead redrive blocks the readers of its open transaction."""
+"""Maximum wait (ms) for Kafka, and the time for which a killed redrive blocks the readers of its open transaction."""
 MARKER = ("redriven-topic", "redriven-partition", "redriven-offset")
 """Headers of a marker."""
 
@@ -86,7 +86,7 @@ class DeadLetterSummary:
     redriven: set[Origin] = field(default_factory=set)
     homeless: set[Origin] = field(default_factory=set)
     left_out: set[Origin] = field(default_factory=set)
-    """Selected rejects without a value, because it was too large for the dead-letter topic."""
+    """Selected rejects whose value was left out, because the dead-letter topic had no room for it."""
     unreadable: Counter[str] = field(default_factory=Counter)
 
     def add(self, letter: Message) -> None:
@@ -115,7 +115,7 @@ class DeadLetterSummary:
         Raises:
             UnreadableError: if there is none.
         """
-        return cast("Reject", self.decode(letter.value() or b""))  # the decoder is one for rejects
+        return cast("Reject", self.decode(letter.value() or b""))  # the decoder decodes rejects
 
     def lines(self, sent: int | None) -> Iterator[str]:
         """Yield the report for the operator, without keys and values; `sent` is the number sent, None in a dry run."""
@@ -171,7 +171,7 @@ class Writer:
         """Write the rejects' records and the markers for their dead letters in one transaction."""
         drafts = []
         for reject, letter in batch:
-            # The source merges the inputs by time, so the next record of the other input needs a later time.
+            # The source merges the inputs by time, so a record of the other input needs a later time than the last one.
             self._clock = max(self._clock + (reject.topic != self._topic), now_ms())
             self._topic = reject.topic
             at = tuple(str(part).encode() for part in (reject.topic, reject.partition, reject.offset))

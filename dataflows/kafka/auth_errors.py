@@ -1,4 +1,4 @@
-"""Distinction between a Kafka that rejects the login and one that does not answer, for the operator's remedy."""
+"""Distinguishes a Kafka that rejects the login from one that does not answer, because the operator's remedy differs."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ TOKEN = "check oauth_token_url, username, password, oauth_scope, and for a priva
 
 
 ALERT = "tls alert"
-"""Text of an error after the broker ended a handshake that the client considered complete: it wants a certificate."""
+"""Error text if the broker ends a handshake that the client considers complete: it requires a certificate."""
 
 HANDSHAKE = "state SSL_HANDSHAKE"
-"""Text of an error after the connection ended before TLS was established, by a reset or a regular end."""
+"""Error text if the connection ends before TLS is established, by a reset or a regular close."""
 
 
 class Login:
-    """Record of one client's errors, as its `error_cb`: the last error text, and whether waiting can still help.
+    """Collects one client's errors, as its `error_cb`: the last error text, and whether waiting can still help.
 
-    It cannot help if every broker was tried and a login or handshake failed, or if no token to log in with was issued.
-    A single broker that rejects the login is left to the client, which goes on with the others.
+    Waiting cannot help if every broker was tried and a login or handshake failed, or if no token to log in with was
+    issued. A single broker that rejects the login is left to the client, which continues with the others.
     """
 
     def __init__(self, kafka: KafkaSettings) -> None:

@@ -10,7 +10,7 @@ REDRIVEN_FROM = "redriven-from"
 """Header of a record that was sent again: `topic:partition:offset` of the original."""
 
 Headers = Sequence[tuple[str, str | bytes | None]] | Mapping[str, str | bytes | None]
-"""Headers in the types of the Kafka client, which returns a list."""
+"""Types of a record's headers in the Kafka client, which returns a list."""
 
 
 def of_interest(headers: Headers | None) -> tuple[bytes | None, bool]:

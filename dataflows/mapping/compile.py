@@ -13,7 +13,7 @@ from schemas.records.base import CHAT, MODERATION, Subject
 Build = Callable[[int, Row, int], dict[str, Any]]
 
 NAMES = frozenset({"channel", "message_id", "sanction_id"})
-"""Keys, besides users and the event's own id, whose value is an identifier, so that two must not become one."""
+"""Keys, besides users and the event's own id, whose value is an identifier: different ones must stay different."""
 
 UNREADABLE = float("nan")
 """Value of an optional field whose cell cannot be read; no field of a record accepts it."""

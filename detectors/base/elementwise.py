@@ -16,7 +16,7 @@ from detectors.base import elementary as one
 
 Floats = NDArray[np.float64]
 FEW = 32 if str(one.__file__).endswith(".py") else 512
-"""Up to this many elements, a scalar loop is faster than array operations; more if `elementary` is compiled."""
+"""Up to this many elements (more if `elementary` is compiled), a scalar loop is faster than array operations."""
 AT_ONCE = 8_192
 """Elements per block, so that intermediate results stay in the processor's cache."""
 

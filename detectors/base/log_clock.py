@@ -46,7 +46,7 @@ class LogClock:
 
     @property
     def population(self) -> int:
-        """Return the number of users, including those that the sample represents."""
+        """Return the estimated number of users: tracked users times the factor of the sample."""
         return len(self._times) << self._halvings
 
     def advance(self, user_id: str, time: int) -> None:
@@ -96,7 +96,7 @@ class LogClock:
         return self.now + max(least, 2 * spread)
 
     def bound(self, time: int) -> int:
-        """Return the event time (ms) if it is plausible; `now` if it is earlier than `now` or later than `reach`."""
+        """Return the event time (ms), or `now` if it is earlier than `now` or later than `reach`."""
         now = self.now
         if time <= now:
             return now

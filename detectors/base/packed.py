@@ -169,7 +169,7 @@ class Reader:
 
 
 def pack_vector(vector: Vector) -> bytes:
-    """Return a vector encoded in a quarter of its bytes; `unpack_vector` returns exactly the same vector."""
+    """Return a vector encoded in a quarter of its size; `unpack_vector` returns exactly the same vector."""
     raw, writer = vector.tobytes(), BytesWriter()
     for at in range(i64(0), i64(len(raw)), 8):
         write_number(writer, read_f64_le(raw, at))

@@ -16,7 +16,7 @@ from schemas.errors import ExpectedError
 
 
 class StateVersionError(ExpectedError, ValueError):
-    """State bytes of a version that this forewarn does not read; the message is one sentence."""
+    """State bytes of a version that this release does not read; the message is one sentence."""
 
 
 def pack(state: dict[str, Any], version: int) -> bytes:

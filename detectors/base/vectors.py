@@ -19,7 +19,7 @@ Matrix = NDArray[np.float64]
 
 
 Row: TypeAlias = list[float]
-"""A vector as the input of a model: one value per declared feature, quantities by symlog; NaN if absent or not read."""
+"""The input of a model: one value per declared feature, quantities transformed by symlog; NaN if absent or not read."""
 
 
 def vector_from(values: Iterable[float]) -> Vector:

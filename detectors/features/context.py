@@ -15,7 +15,7 @@ class Context(NamedTuple):
 
     `share`, `newcomers` and `toxicity` cannot be computed from sums that have decayed below `FADED`.
 
-    - `age`: time since the channel's first message (s)
+    - `age`: time since the start of the channel's history (s)
     - `rate`: number of messages, decayed with a half-life of one hour
     - `newcomers`: share of messages whose user was not among the channel's latest users, decayed with a half-life of
       30 days

@@ -1,6 +1,6 @@
 """Layouts of profile state: the names of its numbers, for every catalogue under which a state may have been dumped.
 
-A state holds numbers in the order of its layout, and of the layout only its hash. A released layout stays in this
+A state holds numbers in the order of its layout and refers to the layout by its hash. A released layout stays in this
 module, so that its states can still be read after features were declared or dropped. A layout that is not in this
 module is dumped along with the state.
 """

@@ -45,7 +45,7 @@ _BLAKE2B = blake2b(digest_size=8)
 
 
 def stable_hash(text: str) -> int:
-    """Return a 63-bit hash of `text` that is the same in every process (blake2b of 8 bytes, shifted right by 1)."""
+    """Return a 63-bit hash of `text` that is the same in every process (8-byte blake2b, shifted right by one bit)."""
     hashing = _BLAKE2B.copy()  # faster than a new hash object
     hashing.update(text.encode("utf-8", "surrogatepass"))
     return int.from_bytes(hashing.digest(), "big") >> 1
@@ -56,7 +56,7 @@ key_of = lru_cache(maxsize=65_536)(stable_hash)
 
 
 def event_key(event_id: str, *, moderation: bool) -> int:
-    """Return a key of an event among its user's events; ids of messages and of moderation events are separate."""
+    """Return the hash that identifies an event of a user; ids of messages and of moderation events do not collide."""
     return stable_hash(f"moderation\0{event_id}" if moderation else event_id)
 
 

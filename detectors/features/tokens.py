@@ -19,7 +19,7 @@ from detectors.features.signals import Signal
 from schemas.records.events import ModerationEvent
 
 LONGEST: Final = 4
-"""Number of recent tokens stored, and so the longest n-gram that can be declared; six would be exact as a double."""
+"""Number of stored tokens, and so the longest n-gram that can be declared; six would still be exact as a double."""
 TRAIL: Final = (1 << 8 * LONGEST) - 1
 """The largest code of the recent tokens."""
 EARLIER: Final = TRAIL >> 8

@@ -6,8 +6,8 @@ hash, a uniform sample that needs no random numbers and is the same in every rep
 
 An escalation stands as long as the sanction that completed it stands and is still part of a burst. A reversal is
 checked against every stored escalation, however old. Those that no longer stand are overturned, and what was learnt
-from them is taken back. If other sanctions of the user are enough for an escalation, the user escalated by those, at
-their time.
+from them is taken back. If the user's remaining moderation events are enough for an escalation, the user escalated by
+those, at their time.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Target:
         self._tile: i64 = max(1, policy.target.horizon // OFFERED_TILES)
 
     def at_risk(self, history: History, now: int) -> bool:
-        """Return whether the user may still escalate, after a reset if the user's reset time has come."""
+        """Reset a user whose reset time has come, and return whether the user may still escalate."""
         if history.escalated_at < 0:
             return True
         reset_after = self._target.reset_after
@@ -226,7 +226,7 @@ def _completes(history: History, clause: Clause, fact: Fact) -> bool:
 def _burst(facts: list[Fact], clause: Clause, since: int, until: int, around: int) -> bool:
     """Return whether `count` qualifying facts lie within the clause's time and enclose the moment `around` (ms).
 
-    Facts at or before `since` (ms) or after `until` (ms) do not count. Several facts of one reporter count once.
+    Facts at or before `since` (ms) or after `until` (ms) do not count. Several facts of one known reporter count once.
     """
     relevant = sorted([fact for fact in facts if since < fact.time <= until and _qualifies(fact, clause)], key=_time)
     within, count = clause.within, clause.count

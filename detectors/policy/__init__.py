@@ -1,1 +1,1 @@
-"""The policy: what to warn of, when, and how many warnings are allowed."""
+"""The policy: the target of warnings, their thresholds and their limits."""

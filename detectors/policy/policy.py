@@ -89,7 +89,8 @@ class Policy(Section):
     def lowest_threshold(self) -> float:
         """Return the lowest probability for which threshold statistics are needed.
 
-        A precision guarantee may hold at probabilities below it: the statistics begin at a quarter of it.
+        For a precision guarantee they begin at a quarter of its precision, because it may hold at probabilities below
+        that precision.
         """
         return min(low for tier in self.tiers.values() for low in (*tier.numbers[:1], (tier.precision or 4.0) / 4))
 

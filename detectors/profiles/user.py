@@ -84,7 +84,7 @@ class EventResult:
 
     def __repr__(self) -> str:
         told = (self.at, self.user_id, self.time, self.outcome, self.point, self.examples, self.turns)
-        return f"Step({', '.join(map(repr, told))})"
+        return f"EventResult({', '.join(map(repr, told))})"
 
 
 class CompiledPolicy:

@@ -58,7 +58,7 @@ class BatchResult:
     def __repr__(self) -> str:
         lists = (self.items, self.lessons, self.outcomes, self.lates, self.broken)
         counts = (self.duplicates, self.erased, self.silent, self.forgotten)
-        return f"Taken({', '.join(map(repr, lists))}, {', '.join(map(repr, counts))})"
+        return f"BatchResult({', '.join(map(repr, lists))}, {', '.join(map(repr, counts))})"
 
 
 @mypyc_attr(acyclic=True)

@@ -23,7 +23,7 @@ Fired = NDArray[np.bool_]
 class Rule(ABC):
     """A detection by declared limits. Subclasses define the features they read and the condition under which they fire.
 
-    `runbook` describes the first checks for the recipient of a warning, `known_gaps` the cases that the rule misses.
+    `runbook` is the guidance for the recipient of a warning; `known_gaps` lists the cases that the rule cannot detect.
     """
 
     name: ClassVar[str]

@@ -59,8 +59,12 @@ def joined(batches: list[ServedBatch]) -> ServedBatch:
     """Return the batches concatenated in order."""
     full = [batch for batch in batches if batch]
     held_back = sum(batch.held_back for batch in batches)
+    unscored, silent = Counter[str](), Counter[str]()
+    for batch in batches:
+        unscored.update(batch.unscored)
+        silent.update(batch.silent)
     if len(full) < 2:
-        return replace(full[0] if full else NONE_SERVED, held_back=held_back)
+        return replace(full[0] if full else NONE_SERVED, held_back=held_back, unscored=unscored, silent=silent)
     return ServedBatch(
         [point for batch in full for point in batch.points],
         np.concatenate([batch.matrix for batch in full]),
@@ -69,6 +73,8 @@ def joined(batches: list[ServedBatch]) -> ServedBatch:
         [version for batch in full for version in batch.versions],
         np.concatenate([batch.shadows for batch in full], axis=1),
         held_back,
+        unscored,
+        silent,
     )
 
 

@@ -356,7 +356,7 @@ class Lane:
         }
         if isinstance(state["clock"], list):  # before version 4: the latest time of any user, not restored
             self._clock = LogClock.load(state["clock"], USERS)
-        self._forgotten = [(model, Forgotten(*told)) for model, told in state.get("forgotten", ())]
+        self._forgotten = [(m, Forgotten(*told)) for m, told in state.get("forgotten", ()) if m in self._versions]
         if "live" in state:
             self._live.restore(state["live"])
 

@@ -38,7 +38,7 @@ def excerpt(text: str) -> str:
 def _hashed(texts: Sequence[str], form: int) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
     """Return the bucket of every n-gram, and the index of its text.
 
-    A space is added before and after each text, so that n-grams include the beginning and the end of words.
+    A space is added before and after each text, so that n-grams also mark the beginning and the end of its words.
     """
     padded = [f" {text} " for text in texts]
     lengths = np.array([len(text) for text in padded], dtype=np.int64)

@@ -114,7 +114,7 @@ class TextScorer:
         """Return the scorer in a document.
 
         Raises:
-            ValueError: if it contains no text model, or one that this version cannot use; the message is the reason.
+            ValueError: if it contains no text model, or one that this version cannot use; the message gives the reason.
         """
         if isinstance(document, dict) and document.get("format") == 1 and "normalisation" not in document:
             raise ValueError(_OTHER_TEXT)  # from before the normalisation had a version

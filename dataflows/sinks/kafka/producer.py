@@ -205,7 +205,8 @@ class CheckedProducer:
         why = error.str() if self._failures else f"no answer within {self._kafka.delivery_timeout_ms} ms"
         lost = len(self._failures) + unanswered
         self._producer.purge()  # nothing may arrive after it was reported as lost
-        self._failures.append(error)
+        if not self._failures:
+            self._failures.append(error)
         return not_taken(self._kafka, self._topic, lost, why, error.code())
 
 

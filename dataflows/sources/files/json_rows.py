@@ -127,7 +127,7 @@ def _whole(digits: str) -> int | Decimal:
 
 
 def _reach(found: dict[str, Any], column: str, absent: Any = None) -> Any:
-    """Return the value of the key `column` if it exists, otherwise the value at that path in nested objects."""
+    """Return the value of the key `column` if it exists, otherwise the value at that dotted path in nested objects."""
     if column in found:
         return found[column]
     reached: Any = found

@@ -16,14 +16,14 @@ from schemas.records.rejects import RejectReason
 
 BATCH_ROWS = 8_192
 BATCH_BYTES = 64 << 20
-"""A batch with a text column that is longer in total is converted to Python values row by row."""
+"""Maximum total size of a text column in a batch; a larger batch is converted to Python values row by row."""
 
 
 class ParquetRows(Rows):
     """A Parquet file, read in batches; only the requested columns are decoded.
 
-    Strings without an annotation, as old writers leave it out, are UTF-8 too. Texts are read as dictionaries, so that a
-    long text shared by many rows is held once.
+    Strings without an annotation, as written by old writers, are read as UTF-8 too. Texts are read as dictionaries, so
+    that a long text shared by many rows is held once.
     """
 
     def __init__(self, path: Path, columns: Sequence[str]) -> None:

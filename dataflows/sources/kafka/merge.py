@@ -12,9 +12,9 @@ T = TypeVar("T")
 
 DAY = 86_400_000
 FEW = 32
-"""After this many consecutive items more than a day ahead, the log counts as having come that far."""
+"""Number of consecutive items more than a day ahead after which the log's time advances to them."""
 STRAY = 4
-"""The log's new time is that of the `STRAY`-th latest of those items, since the few latest may be wrong."""
+"""The log's time advances to that of the `STRAY`-th latest of these items, since the latest ones may be wrong."""
 
 
 class Feed(Generic[T]):
@@ -35,8 +35,8 @@ class Feed(Generic[T]):
         self.bytes = 0
         self.at_end = False
         self._level: int | None = None  # the time (ms) that the log has reached
-        self._first: list[int] | None = None  # the turn of the first item, until the second
-        self._ahead: list[list[int]] = []  # turns of the latest items, if more than a day ahead of it
+        self._first: list[int] | None = None  # the turn of the first item, until there is a second
+        self._ahead: list[list[int]] = []  # turns of the latest items, while more than a day ahead
 
     def push(self, time: int, size: int, item: T) -> None:
         """Append the next item of the log."""

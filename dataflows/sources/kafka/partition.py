@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 FETCH = 1_000
 """Records requested from librdkafka per call, unless the batch size is larger."""
 FEW = 20
-"""A batch is small if it has at most one `FEW`-th of its capacity; then it pays to wait for more records.
+"""A batch is small if it has at most 1/`FEW` of `batch_size` records; then it pays to wait for more.
 
 A batch costs as much as dozens of events, however few it contains, because each lane scores separately.
 """
@@ -222,7 +222,12 @@ class MergedPartition(StatefulSourcePartition[Raw, ResumeState]):
         self._consumer.assign([feed.at(feed.fetched) for feed in self._feeds.values()])
 
     def next_batch(self) -> list[Raw]:
-        """Return the next records in time order; empty if there are none, or while one topic is waited for."""
+        """Return the next records in time order; empty if there are none, or while one topic is waited for.
+
+        Raises:
+            StopIteration: once `stop` is set, or when both topics have been read to their `stop` offset.
+            BrokerError: if the topics have changed or cannot be read, or the clock of this machine is slow.
+        """
         pace = self._pace
         if self._snapped is not None and pace.on_stall is not None:
             pace.on_stall(monotonic_ms() - self._snapped)
@@ -272,7 +277,7 @@ class MergedPartition(StatefulSourcePartition[Raw, ResumeState]):
         )
 
     def close(self) -> None:
-        """Commit the final position for the group and close the consumer; without a broker, do not wait for it.
+        """Commit the final position for the group, waiting at most `CLOSE_MS`, and close the consumer.
 
         Never raise: after an error the engine closes while it is unwinding, and a second error aborts the process.
         """
@@ -330,7 +335,7 @@ class MergedPartition(StatefulSourcePartition[Raw, ResumeState]):
             self._prove_ends_again()
 
     def _hold_back(self) -> None:
-        """Pause a topic with too many records read ahead, so that waiting for the other topic takes bounded memory."""
+        """Pause topics at their read-ahead limit and resume them at half of it, so that memory stays bounded."""
         for feed in self._feeds.values():
             share = self._share(feed)
             if not feed.paused and share >= 1:
@@ -372,7 +377,7 @@ class MergedPartition(StatefulSourcePartition[Raw, ResumeState]):
             self._on_error(error)
 
     def _look(self) -> None:
-        """Check the topics now and raise the problem found, if Kafka answers."""
+        """Check the topics now and raise the problem found; ignore a broker that does not answer."""
         if self._pace.watch is not None:
             with contextlib.suppress(BrokerError):
                 self._pace.watch.look()

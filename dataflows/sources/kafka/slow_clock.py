@@ -2,7 +2,7 @@
 
 A record dated far in the future is rejected: its clock is wrong. If this machine's clock is slow, every record is in
 the future, and all of them would be rejected. The records after such a record in its partition distinguish the two
-cases. If records of other users are not ahead, the record is an exception; it is released at once and rejected. If
+cases. If records of other users are not ahead, only that record is wrong: it is released at once, and rejected. If
 nearly all users are ahead by the same amount, this machine's clock is slow. So after a record that is ahead, a topic's
 partition is held until the case is clear. A single wrong record delays nothing else, since the next record of another
 user decides.
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 USERS = 20
 """Minimum number of users of a partition who must be ahead before the clock counts as slow."""
 OTHERS = 9
-"""Minimum number of users ahead for each user of the partition who is not."""
+"""Minimum number of users ahead for each user of the partition who is not ahead."""
 PATIENCE_MS = 60_000
 """Time (ms) in which the clock may be corrected and records of other users may arrive."""
 

@@ -1,4 +1,4 @@
-"""Read of a topic up to its present end, for callers that need its content before they continue."""
+"""Reading of a topic to its present end, for callers that need its content before they continue."""
 
 from __future__ import annotations
 

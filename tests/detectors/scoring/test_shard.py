@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import random
-from math import isnan
+from collections import Counter
+from math import isnan, nan
 
+import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detectors.base.state import pack, unpack
+from detectors.learning.learner import Forgotten
 from detectors.models.catalogue import freeze
 from detectors.profiles.results import Erasure, LaneItem, Outcome
-from detectors.scoring.served import Served, ServedBatch
+from detectors.scoring.served import NONE_SERVED, Served, ServedBatch, joined
 from detectors.scoring.shard import STATE_VERSION, Lane, ModelUpdate, Publication
-from schemas.records.decisions import RiskEvent, Tombstone
+from schemas.records.decisions import RiskEvent, Tier, Tombstone
 from tests.kit.community import (
     COMMUNITY,
     community,
@@ -192,3 +195,37 @@ def test_a_state_of_version_1_is_read_and_what_it_did_not_have_begins_empty() ->
     rest = [*NEWS["logistic"], *NEWS["bayes"], ITEMS[erased + 9 :]]
     assert repr(run(back, rest)) == repr(run(lane, rest))
     assert repr(back.measured()) == repr(lane.measured())
+
+
+def test_points_without_a_score_are_counted_though_an_erasure_splits_their_batch() -> None:
+    """Each part of a batch brings its own counts."""
+    points = [row.point for row in STRAIGHT[1][:2]]
+    parts = [
+        ServedBatch(
+            [point],
+            np.array([point.vector]),
+            np.array([nan]),
+            [Tier.NONE],
+            [""],
+            np.empty((0, 1)),
+            held_back=1,
+            unscored=Counter(no_version=1),
+            silent=Counter(budget=2),
+        )
+        for point in points
+    ]
+    whole = joined(parts)
+    assert (whole.held_back, whole.unscored, whole.silent) == (2, Counter(no_version=2), Counter(budget=4))
+    alone = joined([NONE_SERVED, parts[0]])
+    assert (len(alone), alone.unscored, alone.silent) == (1, Counter(no_version=1), Counter(budget=2))
+
+
+def test_an_erasure_that_waits_for_a_model_which_is_gone_is_dropped_with_it() -> None:
+    """A challenger was taken out of the policy while the lane was stopped."""
+    lane, without = Lane(COMMUNITY, wait=True), COMMUNITY.learning.model_copy(update={"challengers": ()})
+    lane.hear(ModelUpdate("bayes", [], {0: 5}, [Forgotten(1, 0, 3)]))
+    resumed = Lane(COMMUNITY.model_copy(update={"learning": without}), wait=True)
+    resumed.restore(unpack(pack(lane.state(), STATE_VERSION), STATE_VERSION, "lane")[1])
+    resumed.hear(ModelUpdate("logistic", [], {0: 1_000}))
+    _, served = resumed.take(ITEMS[:50])
+    assert len(served) > 10
