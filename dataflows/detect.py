@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import bytewax.operators as op
@@ -18,6 +18,7 @@ from dataflows.runtime.telemetry import Telemetry
 from detectors.models.version import FrozenModel
 from detectors.policy.policy import Policy
 from detectors.profiles.results import Outcome
+from detectors.profiles.shards import LANES
 from detectors.profiles.user import CompiledPolicy
 from detectors.scoring.served import ServedBatch
 from detectors.scoring.shard import Lane, ModelUpdate, Publication
@@ -41,40 +42,48 @@ class Sinks:
     outcomes: Sink[Outcome]
 
 
+@dataclass(frozen=True)
+class FlowOptions:
+    """Options of a flow beside its policy, codec, source and sinks.
+
+    With a `pinned` model nothing is learnt. `one_partition` states that the source is a single partition, such as a
+    file: lanes then wait for the version that was in force at a point's position, and scores do not depend on batching.
+    Channel state is kept for each partition of the source or, with `as_partitions`, as if the source had that many.
+    `text` scores messages that have no scores of their own. A flow that is recovered keeps its users in `stores`.
+    `placement` checks that the records of a live run are in the partitions of their users.
+    """
+
+    telemetry: Telemetry = field(default_factory=Telemetry)
+    lanes: int = LANES
+    pinned: FrozenModel | None = None
+    one_partition: bool = False
+    as_partitions: int | None = None
+    text: TextScorer | None = None
+    stores: UserStores | None = None
+    placement: Placement | None = None
+
+
 def build_flow(
     source: Source[Raw | Reject] | Source[Raw],
     sinks: Sinks,
     policy: Policy,
     codec: Codec,
-    *,
-    telemetry: Telemetry,
-    lanes: int = 16,
-    pinned: FrozenModel | None = None,
-    one_partition: bool = False,
-    as_partitions: int | None = None,
-    text: TextScorer | None = None,
-    stores: UserStores | None = None,
-    placement: Placement | None = None,
+    options: FlowOptions,
 ) -> Dataflow:
-    """Return the dataflow that `run`, `replay` and the tests share; only source and sinks differ.
-
-    With a `pinned` model nothing is learnt. `one_partition` states that the source is a single partition, such as a
-    file: lanes then wait for the version that was in force at a point's position, and scores do not depend on batching.
-    Channels are remembered for each partition of the source or, with `as_partitions`, as if the source had that many.
-    `text` scores messages that have no scores of their own. A flow with recovery keeps its users in `stores`.
-    `placement` checks that the records of a live run have their user's key and partition.
-    """
+    """Return the dataflow that `run`, `replay` and the tests share; only source, sinks and options differ."""
+    telemetry, pinned, lanes = options.telemetry, options.pinned, options.lanes
+    one_partition = options.one_partition
 
     def new_lane() -> Lane:
         return Lane(policy, pinned=pinned, wait=one_partition)
 
     flow = Dataflow(FLOW_ID)
     records: Any = op.input("source", flow, source)
-    decoded = decode("decode", records, codec, telemetry, text, placement)
+    decoded = decode("decode", records, codec, telemetry, options.text, options.placement)
     events = decoded.events
     if policy.channels.remembered is not None:
-        events = context("context", events, policy, as_partitions)
-    profiled = profile("profile", events, CompiledPolicy(policy), lanes, telemetry, stores)
+        events = context("context", events, policy, options.as_partitions)
+    profiled = profile("profile", events, CompiledPolicy(policy), lanes, telemetry, options.stores)
     rejects = op.merge("rejects", decoded.rejects, profiled.rejects)
     models = () if pinned is not None else (policy.learning.champion, *policy.learning.challengers)
     champion = policy.learning.champion

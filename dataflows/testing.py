@@ -34,8 +34,8 @@ from zlib import crc32
 import orjson
 from bytewax.testing import TestingSource
 
-from dataflows.detect import Sinks, build_flow
-from dataflows.operators.profile import Late, lane_names
+from dataflows.detect import FlowOptions, Sinks, build_flow
+from dataflows.operators.profile import Late
 from dataflows.recovery.users import FOLDER, UserStores, make_users
 from dataflows.runtime.engine import NO_EPOCHS, open_recovery, run_flow
 from dataflows.runtime.telemetry import Telemetry
@@ -50,6 +50,7 @@ from detectors.models.linear.logistic import FAMILY
 from detectors.policy.parse import parse_policy
 from detectors.policy.policy import Policy
 from detectors.profiles.results import Outcome
+from detectors.profiles.shards import LANES, lane_names
 from detectors.rules.catalogue import RULES
 from detectors.scoring.served import Served, ServedBatch
 from detectors.scoring.shard import ModelUpdate, Publication
@@ -228,7 +229,7 @@ class FlowDriver:
         *,
         batch_size: int = 1_000,
         workers: int = 1,
-        lanes: int = 4,
+        lanes: int = LANES,
         model: ModelVersion | None = None,
         recovery: Path | None = None,
         snapshot_each_batch: bool = True,
@@ -258,11 +259,13 @@ class FlowDriver:
                 Sinks(risk=risk, features=served, models=news, rejects=rejects, late=late, outcomes=outcomes),
                 policy,
                 self._codec,
-                telemetry=telemetry,
-                lanes=lanes,
-                pinned=None if model is None else freeze(model),
-                one_partition=len(self._reached) == 1,
-                stores=stores,
+                FlowOptions(
+                    telemetry=telemetry,
+                    lanes=lanes,
+                    pinned=None if model is None else freeze(model),
+                    one_partition=len(self._reached) == 1,
+                    stores=stores,
+                ),
             )
             store = None if recovery is None else open_recovery(recovery, RECOVERY_PARTITIONS)
             with stores or nullcontext():

@@ -7,8 +7,7 @@ from typing import Any
 from bytewax.testing import TestingSource
 from bytewax.visualize import to_mermaid
 
-from dataflows.detect import Sinks, build_flow
-from dataflows.runtime.telemetry import Telemetry
+from dataflows.detect import FlowOptions, Sinks, build_flow
 from dataflows.sinks.memory import NullSink
 from detectors.policy.policy import Policy
 from schemas.codec.inputs import Codec
@@ -26,4 +25,4 @@ def topology() -> str:
     )
     nothing: Any = NullSink()
     sinks = Sinks(risk=nothing, features=nothing, models=nothing, rejects=nothing, late=nothing, outcomes=nothing)
-    return to_mermaid(build_flow(TestingSource([]), sinks, policy, Codec(), telemetry=Telemetry()))
+    return to_mermaid(build_flow(TestingSource([]), sinks, policy, Codec(), FlowOptions()))

@@ -22,6 +22,7 @@ from pydantic_settings import SettingsError as UnreadableVariable
 from dataflows.config.errors import SettingsError, hint, sentence
 from dataflows.config.kafka import KafkaSettings, Positive, Section, kafka_client_config, with_secret
 from dataflows.runtime.text_files import TextError, read_text
+from detectors.profiles.shards import LANES
 from schemas.registry.settings import RegistrySettings
 
 __all__ = [
@@ -86,7 +87,7 @@ class RunSettings(Section):
     batch_size: Positive = 1_000
     poll_timeout_ms: Positive = 20
     """Wait of a source partition after a small or empty batch before it looks again."""
-    lanes: Positive = 8
+    lanes: Positive = LANES
     allowed_skew_seconds: Annotated[float, Field(ge=0)] = 300.0
     """Maximum lead of an event's time over its record's; beyond it the event is rejected as `future_timestamp`."""
     max_record_bytes: Positive = 1_048_576

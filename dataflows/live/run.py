@@ -17,7 +17,7 @@ from bytewax.dataflow import Dataflow
 from prometheus_client import ProcessCollector
 
 from dataflows.config.settings import RunSettings, Settings
-from dataflows.detect import build_flow
+from dataflows.detect import FlowOptions, build_flow
 from dataflows.kafka.placement import Placement
 from dataflows.kafka.topics import check_outputs, found_topics
 from dataflows.live.cluster_door import Door
@@ -260,12 +260,14 @@ def _flow(
             allowed_skew_ms=round(settings.run.allowed_skew_seconds * 1000),
             earliest_ms=EARLIEST_TIME,
         ),
-        telemetry=telemetry,
-        lanes=settings.run.lanes,
-        pinned=None if model is None else freeze(model),
-        text=text,
-        stores=users,
-        placement=None if watch is None else Placement(watch.partitions, telemetry),
+        FlowOptions(
+            telemetry=telemetry,
+            lanes=settings.run.lanes,
+            pinned=None if model is None else freeze(model),
+            text=text,
+            stores=users,
+            placement=None if watch is None else Placement(watch.partitions, telemetry),
+        ),
     )
 
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from itertools import chain
 from threading import get_ident
 from typing import NamedTuple
-from zlib import crc32
 
 import bytewax.operators as op
 from bytewax.dataflow import Stream, operator
@@ -23,6 +22,7 @@ from dataflows.recovery.users import UserStore, UserStores
 from dataflows.runtime.telemetry import Telemetry
 from detectors.base.state import pack, unpack
 from detectors.profiles.results import LaneItem, Outcome, TrainingEvent
+from detectors.profiles.shards import lane_names, number_of
 from detectors.profiles.user import CompiledPolicy
 from detectors.profiles.users import LIVE, BatchResult, Users
 from schemas.records.base import CHAT, MODERATION, Position
@@ -31,6 +31,8 @@ from schemas.records.rejects import Reject, RejectReason
 
 STATE_VERSION = 2
 """Version of the snapshot of a lane's users, and of the users' format in the lane's file."""
+
+
 PART = 131_072
 """Bytes of changes that are worth writing before the end of an epoch."""
 
@@ -167,20 +169,6 @@ def without_text(event: Event) -> Event:
     return event
 
 
-def lane_names(lanes: int) -> list[str]:
-    """Return the names of this number of lanes."""
-    return [f"{lane:03d}" for lane in range(lanes)]
-
-
-def lane_of(user_id: str, lanes: int) -> str:
-    """Return the lane that processes and scores a user: the same in every process."""
-    return f"{_number(user_id) % lanes:03d}"
-
-
-def _number(user_id: str) -> int:
-    return crc32(user_id.encode("utf-8", "surrogatepass"))
-
-
 @operator
 def profile(
     step_id: str,
@@ -205,7 +193,7 @@ def profile(
     def by_lane(batch: list[list[Decoded]]) -> list[tuple[str, Bundle]]:
         bundles: dict[str, Bundle] = {}
         for decoded in chain.from_iterable(batch):
-            lane = names[_number(decoded.event.user_id) % lanes]
+            lane = names[number_of(decoded.event.user_id) % lanes]
             bundle = bundles.get(lane)
             if bundle is None:
                 bundle = bundles[lane] = Bundle(lane, [])

@@ -11,12 +11,12 @@ import bytewax.operators as op
 from bytewax.dataflow import Stream, operator
 from bytewax.operators import KeyedStream, StatefulBatchLogic
 
-from dataflows.operators.profile import lane_names, lane_of
 from dataflows.runtime.telemetry import Telemetry
 from detectors.base.state import pack, unpack
 from detectors.monitoring.quality import Counts
 from detectors.monitoring.scorers import Scored, ScoredBatch
 from detectors.profiles.results import LaneItem
+from detectors.profiles.shards import lane_names, lane_of
 from detectors.scoring.served import ServedBatch
 from detectors.scoring.shard import STATE_VERSION, Lane, ModelUpdate, Publication
 

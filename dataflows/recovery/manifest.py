@@ -22,7 +22,6 @@ from dataflows.config.settings import Settings, TopicSettings
 from dataflows.detect import FLOW_ID
 from dataflows.kafka.topics import Found
 from dataflows.operators.profile import STATE_VERSION as USERS_VERSION
-from dataflows.operators.profile import lane_names
 from dataflows.recovery.engine_store import NEW, RESTORE, damages, listed, of_other_times, tidy, unused
 from dataflows.recovery.lock import StoreError, StoreLock, unusable
 from dataflows.recovery.users import damaged_users, make_users
@@ -38,6 +37,7 @@ from detectors.models.catalogue import made_of
 from detectors.policy.policy import Policy
 from detectors.policy.sections import TargetPolicy
 from detectors.profiles import channels, user
+from detectors.profiles.shards import lane_names
 from detectors.scoring import shard as lane
 
 __all__ = ["Manifest", "StoreError", "StoreLock", "differences", "manifest_of", "open_store", "stateful_steps"]

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from dataflows.detect import Sinks, build_flow
+from dataflows.detect import FlowOptions, Sinks, build_flow
 from dataflows.model_registry.version_file import ReplayError, load_model
 from dataflows.operators.profile import Late
 from dataflows.replay.summary import summarise
@@ -130,12 +130,14 @@ def _replayed(
         Sinks(risk=risk, features=features, models=models, rejects=rejects, late=late, outcomes=outcomes),
         policy,
         Codec(earliest_ms=EARLIEST_TIME),
-        telemetry=telemetry,
-        lanes=workers,
-        pinned=None if model is None else freeze(model),
-        one_partition=True,
-        as_partitions=partitions,
-        text=text,
+        FlowOptions(
+            telemetry=telemetry,
+            lanes=workers,  # a file is one partition, so more lanes than workers would only cut its batches up
+            pinned=None if model is None else freeze(model),
+            one_partition=True,
+            as_partitions=partitions,
+            text=text,
+        ),
     )
     damage: list[LogError] = []
     source.on_damage = damage.append

@@ -29,10 +29,11 @@ import orjson
 from dataflows.config.policy import load_policy
 from dataflows.config.settings import RunSettings
 from dataflows.operators.decode import Decoded
-from dataflows.operators.profile import Bundle, ProfileLogic, lane_names, lane_of
+from dataflows.operators.profile import Bundle, ProfileLogic
 from dataflows.recovery.engine_store import size
 from dataflows.recovery.users import BEHIND, TOGETHER, UserStore, UserStores, make_users
 from detectors.profiles.delta import pack_changes, unpack_changes
+from detectors.profiles.shards import lane_names, lane_of
 from detectors.profiles.user import CompiledPolicy
 from detectors.profiles.users import LIVE, Users
 from schemas.codec.inputs import Codec

@@ -20,9 +20,8 @@ import orjson
 from bytewax.testing import TestingSource
 
 from dataflows.config.policy import load_policy
-from dataflows.detect import Sinks, build_flow
+from dataflows.detect import FlowOptions, Sinks, build_flow
 from dataflows.runtime.engine import run_flow
-from dataflows.runtime.telemetry import Telemetry
 from dataflows.sinks.memory import NullSink
 from schemas.codec.inputs import Codec
 from schemas.records.base import Position, Raw
@@ -56,7 +55,7 @@ def flow_of(workload: Workload, share: int = 1, of: int = 1) -> Cost:
     gc.freeze()
     null: Any = NullSink()
     sinks = Sinks(*[null] * 6)
-    flow = build_flow(TestingSource(records, 1_000), sinks, load_policy(POLICY), Codec(), telemetry=Telemetry())
+    flow = build_flow(TestingSource(records, 1_000), sinks, load_policy(POLICY), Codec(), FlowOptions())
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     cpu, wall = time.process_time(), time.perf_counter()
     run_flow(flow)

@@ -19,9 +19,8 @@ import orjson
 from bytewax.testing import TestingSource
 
 from dataflows.config.policy import load_policy
-from dataflows.detect import Sinks, build_flow
+from dataflows.detect import FlowOptions, Sinks, build_flow
 from dataflows.runtime.engine import FEW, run_flow
-from dataflows.runtime.telemetry import Telemetry
 from dataflows.sinks.memory import NullSink
 from detectors.features.catalogue import CANDIDATES, CATALOGUE
 from detectors.features.declare import HOPS, Feature, Window
@@ -109,7 +108,7 @@ def flowing(raw: list[Raw], policy: Policy, lanes: int) -> float:
     """CPU microseconds for an event in the whole flow."""
     null: Any = NullSink()
     source = TestingSource(raw, BATCH)
-    flow = build_flow(source, Sinks(*[null] * 6), policy, Codec(), telemetry=Telemetry(), lanes=lanes)
+    flow = build_flow(source, Sinks(*[null] * 6), policy, Codec(), FlowOptions(lanes=lanes))
     begun = time.process_time()
     run_flow(flow)
     return (time.process_time() - begun) / len(raw) * 1e6

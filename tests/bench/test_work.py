@@ -16,9 +16,8 @@ import pytest
 from bytewax.testing import TestingSource
 
 from dataflows.config.policy import load_policy
-from dataflows.detect import Sinks, build_flow
+from dataflows.detect import FlowOptions, Sinks, build_flow
 from dataflows.runtime.engine import run_flow
-from dataflows.runtime.telemetry import Telemetry
 from dataflows.sinks.memory import NullSink
 from detectors.profiles.user import COMPILED, CompiledPolicy, User
 from schemas.codec.inputs import Codec
@@ -49,7 +48,7 @@ def test_an_event_takes_no_more_calls_than_it_did() -> None:
     """Calls of functions, Python's and C's, from decode to decision, learning on."""
     null: Any = NullSink()
     source = TestingSource(records(), 1_000)
-    flow = build_flow(source, Sinks(*[null] * 6), load_policy(POLICY), Codec(), telemetry=Telemetry())
+    flow = build_flow(source, Sinks(*[null] * 6), load_policy(POLICY), Codec(), FlowOptions())
     calls = 0
 
     def count(_frame: FrameType, event: str, _argument: object) -> None:

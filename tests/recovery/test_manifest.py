@@ -23,7 +23,7 @@ from bytewax.inputs import DynamicSource
 from bytewax.testing import TestingSink, TestingSource
 
 from dataflows.config.settings import KafkaSettings, RecoverySettings, RunSettings, Settings, TopicSettings
-from dataflows.detect import Sinks, build_flow
+from dataflows.detect import FlowOptions, Sinks, build_flow
 from dataflows.kafka.topics import Found
 from dataflows.live.run import accept
 from dataflows.recovery.engine_store import resume_epoch
@@ -40,7 +40,6 @@ from dataflows.recovery.manifest import (
     stateful_steps,
 )
 from dataflows.runtime.engine import open_recovery, run_flow
-from dataflows.runtime.telemetry import Telemetry
 from dataflows.sinks.memory import MemorySink
 from dataflows.testing import FlowDriver, small_policy
 from detectors.features.catalogue import NAMES
@@ -547,9 +546,7 @@ def test_a_directory_that_is_none_is_told_in_a_sentence(tmp_path: Path) -> None:
 
 
 def forewarn_flow(source: Any) -> Dataflow:
-    return build_flow(
-        source, Sinks(*(MemorySink[Any]() for _ in range(6))), small_policy(), Codec(), telemetry=Telemetry()
-    )
+    return build_flow(source, Sinks(*(MemorySink[Any]() for _ in range(6))), small_policy(), Codec(), FlowOptions())
 
 
 def test_the_steps_are_those_the_engine_keeps_state_under(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from dataflows.operators import score
 from dataflows.operators.context import ContextLogic
 from dataflows.operators.decode import Decoded
 from dataflows.operators.learn import LearnLogic, TrainingEvents
-from dataflows.operators.profile import PART, Bundle, ProfileLogic, lane_names, lane_of, reject_of, without_text
+from dataflows.operators.profile import PART, Bundle, ProfileLogic, reject_of, without_text
 from dataflows.operators.score import JudgeLogic, Judgement
 from dataflows.recovery.users import BEHIND, TOGETHER, UserStores, make_users, path_of
 from dataflows.runtime.telemetry import Telemetry
@@ -26,6 +26,7 @@ from dataflows.testing import START, small_policy
 from detectors.base.points import DecisionPoint
 from detectors.base.state import StateVersionError
 from detectors.profiles.results import Erasure, TrainingEvent, training_event_of
+from detectors.profiles.shards import lane_names, lane_of
 from detectors.profiles.user import CompiledPolicy, EventResult, User
 from detectors.profiles.users import Users
 from detectors.scoring.shard import Lane, ModelUpdate
