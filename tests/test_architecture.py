@@ -10,24 +10,17 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
+from tests.kit.lazy import Lazy
 from tests.kit.paths import ROOT
 from tools.docs.source import Module, imports, modules, uses
 
 ARROW = ("schemas", "detectors", "evaluation", "dataflows", "forewarn")
 """Each package may import itself and those before it."""
 
-MODULES = {package: modules(ROOT, package) for package in ARROW}
-TESTS = modules(ROOT, "tests")
+MODULES = Lazy[str, list[Module]](lambda package: modules(ROOT, package))
 LONGEST = 500
 MOST_MODULES = 20
 """Modules of a folder, its `__init__` apart."""
-
-FAMILIES = {
-    module.path.rpartition("/")[0]
-    for module in MODULES["detectors"]
-    if module.path.startswith("detectors/models/") and module.path.count("/") == 3
-}
-"""The rooms of `detectors/models`, a family of models each."""
 
 CLOCK = "dataflows/runtime/clock.py"
 SETTINGS = "dataflows/config/settings.py"
@@ -256,14 +249,19 @@ def test_no_room_of_a_pure_package_depends_on_itself_by_way_of_others(package: s
 
 def test_families_of_models_know_nothing_of_each_other() -> None:
     """What they share lies beside them; only the catalogue imports them all."""
-    assert len(FAMILIES) >= 6
+    families = {
+        module.path.rpartition("/")[0]
+        for module in MODULES["detectors"]
+        if module.path.startswith("detectors/models/") and module.path.count("/") == 3
+    }
+    assert len(families) >= 6
     assert [
         f"{module.path}:{use.line} imports {use.name}"
-        for family in FAMILIES
+        for family in families
         for module in MODULES["detectors"]
         if module.path.startswith(f"{family}/")
         for use in imports(module)
-        if any(use.name.startswith(f"{other.replace('/', '.')}.") for other in FAMILIES - {family})
+        if any(use.name.startswith(f"{other.replace('/', '.')}.") for other in families - {family})
     ] == []
 
 
@@ -382,6 +380,11 @@ def test_importing_a_module_does_nothing() -> None:
 
 def test_every_test_says_what_it_holds() -> None:
     """Each test function has a docstring, in whichever folder or class it stands."""
-    tests = [(module.path, node) for module in TESTS for node in functions(module) if node.name.startswith("test_")]
+    tests = [
+        (module.path, node)
+        for module in MODULES["tests"]
+        for node in functions(module)
+        if node.name.startswith("test_")
+    ]
     assert tests
     assert [f"{path}:{node.lineno} {node.name}" for path, node in tests if not ast.get_docstring(node)] == []

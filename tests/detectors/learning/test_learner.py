@@ -37,6 +37,7 @@ from tests.kit.community import (
     steps_of,
     vector_of,
 )
+from tests.kit.lazy import Lazy
 from tests.kit.streams import DAY, LAWFUL
 
 LESSONS = lessons_of(steps_of(community(seed=3, length=460)))
@@ -66,7 +67,7 @@ def learn(name: str, batches: list[list[TrainingEvent]]) -> tuple[list[Published
     return [item for batch in batches for item in learner.take(batch)[0]], learner
 
 
-STRAIGHT = {name: learn(name, [LESSONS]) for name in MODELS}
+STRAIGHT = Lazy[str, tuple[list[Published], Learner]](lambda name: learn(name, [LESSONS]))
 
 
 @settings(LAWFUL)
