@@ -28,7 +28,7 @@ PROCESS = """
     from bytewax.dataflow import Dataflow
     from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
     from bytewax.testing import TestingSink, cluster_main
-    from dataflows import cluster_door
+    from dataflows.live import cluster_door
 
     me, supervisor, door_kept = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
     addresses = [f"127.0.0.1:{port}" for port in sys.argv[4:]]

@@ -279,6 +279,6 @@ def test_the_engine_never_resumes_from_further_behind_than_is_kept(
             talk(straight, number)
         driver.crash()
     told = {repr(row) for row in straight.run(model=model, batch_size=batch).served}
-    again = driver.run(model=model, batch_size=batch, recovery=tmp_path).served
+    again = driver.run(model=model, batch_size=batch, recovery=tmp_path, lanes=4).served
     assert {repr(row) for row in again} == told
     assert bool(written) is parts
