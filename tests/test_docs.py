@@ -33,8 +33,10 @@ from detectors.models.catalogue import MODELS, READS
 from detectors.policy.parse import parse_policy as parse
 from detectors.policy.policy import Policy
 from detectors.policy.sections import (
+    ChannelPolicy,
     Clause,
     LearningPolicy,
+    PromisePolicy,
     RulePolicy,
     StackPolicy,
     TargetPolicy,
@@ -54,10 +56,12 @@ POLICY_SECTIONS: dict[str, type[BaseModel]] = {
     "Top level": Policy,
     "target": TargetPolicy,
     "Clauses": Clause,
+    "channels": ChannelPolicy,
     "learning": LearningPolicy,
     "variants": VariantPolicy,
     "stack": StackPolicy,
     "tiers": TierPolicy,
+    "promises": PromisePolicy,
     "warnings": WarningPolicy,
     "rules": RulePolicy,
 }
@@ -142,11 +146,11 @@ def test_the_policies_shown_can_be_used() -> None:
 
 @pytest.mark.parametrize("heading", SETTINGS_SECTIONS)
 def test_every_setting_is_documented_with_its_default(heading: str) -> None:
-    """docs/how-to/operator.md lists the settings of each section in their order, with the defaults of the model."""
-    model, rows = SETTINGS_SECTIONS[heading], table("how-to/operator.md", heading, "setting")
+    """docs/reference/settings.md lists the settings of each section in their order, with the defaults of the model."""
+    model, rows = SETTINGS_SECTIONS[heading], table("reference/settings.md", heading, "setting")
     assert [row[0].strip("`") for row in rows] == list(model.model_fields)
     assert list(SETTINGS_SECTIONS) == list(Settings.model_fields)
-    check_defaults(rows, model, column=1)
+    check_defaults(rows, model, column=2)
 
 
 @pytest.fixture
@@ -168,25 +172,26 @@ def test_the_example_settings_load_and_hold_every_default() -> None:
 
 
 def test_every_topic_is_described_under_its_own_name() -> None:
-    """docs/how-to/operator.md has a row for each topic, with the setting that renames it."""
+    """docs/reference/topics.md has a row for each topic, with the setting that renames it."""
     defaults = TopicSettings().model_dump()
-    rows = {row[1].strip("`"): row[0].strip("`") for row in table("how-to/operator.md", "Topics", "topic")}
+    rows = {row[1].strip("`"): row[0].strip("`") for row in table("reference/topics.md", "Topics", "topic")}
     assert rows == {f"topics.{setting}": name for setting, name in defaults.items()}
-    assert f"{ENVELOPE_BYTES:,} bytes more" in text("how-to/operator.md")
+    assert f"{ENVELOPE_BYTES:,} bytes more" in text("reference/topics.md")
 
 
-def test_every_metric_is_described_with_its_label() -> None:
-    """docs/how-to/operator.md and docs/explanation/concepts.md list what `run` serves."""
+def test_every_metric_is_described_with_its_labels() -> None:
+    """docs/reference/metrics.md lists what `run` serves, and says what each counts."""
     telemetry = Telemetry()
     kinds = {metric.name: metric.type for metric in telemetry.registry.collect()}
     served = {f"{name}_total" if kind == "counter" else name for name, kind in kinds.items()}
-    rows = table("how-to/operator.md", "Metrics", "metric")
+    rows = table("reference/metrics.md", "Metrics", "metric")
     assert {row[0].strip("`") for row in rows} == served
-    labels = {f"forewarn_{name}_total": metric._labelnames[0] for name, metric in telemetry._metrics.items()}
-    gauges = (telemetry.input_partitions, telemetry.unread_partitions, telemetry.record_lead)
-    labels |= {gauge._name: gauge._labelnames[0] for gauge in gauges}
-    assert {row[0].strip("`"): row[1].strip("`") for row in rows} == dict.fromkeys(served, "") | labels
-    assert {row[1].strip("`") for row in table("explanation/concepts.md", "What is counted where", "what")} == served
+    assert all(row[3] for row in rows)
+    labels = {f"forewarn_{name}_total": metric._labelnames for name, metric in telemetry._metrics.items()}
+    gauges = (telemetry.input_partitions, telemetry.unread_partitions, telemetry.record_lead, telemetry.build)
+    labels |= {gauge._name: gauge._labelnames for gauge in gauges}
+    found = {row[0].strip("`"): tuple(re.findall(r"`(\w+)`", row[2])) for row in rows}
+    assert found == dict.fromkeys(served, ()) | labels
 
 
 def string_constants(package: str) -> list[str]:
@@ -197,45 +202,46 @@ def string_constants(package: str) -> list[str]:
 
 
 def test_what_trouble_says_is_quoted_from_the_code() -> None:
-    """Every sentence that docs/how-to/operator.md explains is one that some error or warning really says."""
+    """Every sentence that docs/reference/errors.md explains is one that some error or warning really says."""
     said = [*string_constants("dataflows"), *string_constants("schemas")]
-    quoted = first_cells("how-to/operator.md", "When something is wrong", "it says")
+    quoted = first_cells("reference/errors.md", "Messages", "it says")
     assert len(quoted) > 10
     assert [words for words in quoted if not any(words in sentence for sentence in said)] == []
 
 
 def test_every_reject_reason_is_explained_with_what_to_do() -> None:
-    """docs/explanation/concepts.md has a row for each reason, in the order of the list, and none is left empty."""
-    rows = table("explanation/concepts.md", "Reject", "reason")
+    """docs/reference/errors.md has a row for each reason, in the order of the list, and none is left empty."""
+    rows = table("reference/errors.md", "Rejects", "reason")
     assert [row[0].strip("`") for row in rows] == [reason.value for reason in RejectReason]
     assert all(len(row) == 3 and all(row) for row in rows)
 
 
 def test_every_kind_of_event_is_named() -> None:
-    """docs/explanation/concepts.md names each kind of moderation event."""
-    kinds = [row[1].strip("`") for row in table("explanation/concepts.md", "Event", "record") if row[1]]
+    """docs/explanation/events-and-profiles.md names messages and each kind of moderation event."""
+    message, *kinds = first_cells("explanation/events-and-profiles.md", "Event", "kind")
+    assert message == "message"
     assert kinds == list(get_args(ModerationEvent.model_fields["kind"].annotation))
 
 
 def test_signals_windows_and_features_are_those_declared() -> None:
-    """docs/explanation/concepts.md lists every signal, every span with its hop, and every feature in order and in words."""
-    assert first_cells("explanation/concepts.md", "Signal", "signal") == list(SIGNALS)
-    hops = {span.strip("`"): hop.strip("`") for span, hop in table("explanation/concepts.md", "Feature", "span")}
+    """docs/reference/features.md lists every signal, every span with its hop, and every feature in order and in words."""
+    assert first_cells("reference/features.md", "Signals", "signal") == list(SIGNALS)
+    hops = {span.strip("`"): hop.strip("`") for span, hop in table("reference/features.md", "Windows", "span")}
     assert hops == HOPS
-    features = [(name.strip("`"), words) for name, words in table("explanation/concepts.md", "Feature", "feature")]
+    features = [(name.strip("`"), words) for name, words in table("reference/features.md", "The feature vector", "feature")]
     assert features == [(name, name_feature(name)) for name in NAMES]
 
 
 def test_every_field_of_a_risk_event_is_explained() -> None:
-    """docs/explanation/concepts.md has a row for each field, in order, and one for each note on the model."""
-    assert first_cells("explanation/concepts.md", "Risk event", "field") == list(RiskEvent.model_fields)
-    notes = first_cells("explanation/concepts.md", "No score has seen the future", "note")
+    """docs/reference/risk-event.md has a row for each field, in order, and one for each note on the model."""
+    assert first_cells("reference/risk-event.md", "Risk event", "field") == list(RiskEvent.model_fields)
+    notes = first_cells("reference/risk-event.md", "Model notes", "note")
     assert set(notes) == set(get_args(RiskEvent.model_fields["model_note"].annotation))
 
 
 def test_the_limits_are_those_in_the_code() -> None:
-    """Every bound in docs/explanation/concepts.md has the value of the constant it names."""
-    rows = table("explanation/concepts.md", "Limits", "bound")
+    """Every bound in docs/reference/limits.md has the value of the constant it names."""
+    rows = table("reference/limits.md", "Limits", "bound")
     assert len(rows) > 5
     for bound, value, *_ in rows:
         module, _, name = bound.strip("`").rpartition(".")

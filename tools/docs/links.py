@@ -1,4 +1,4 @@
-"""Relative links in the documents lead somewhere inside the repository."""
+"""Relative links in the documents lead somewhere inside the repository, and so do the paths they name as code."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from urllib.parse import unquote
 
-from tools.docs.markdown import anchors, links
+from tools.docs.markdown import anchors, code_spans, links
 from tools.docs.repository import Problem
 
 _SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*:|//")
@@ -20,6 +20,22 @@ def broken_links(root: Path, documents: Iterable[str]) -> Iterator[Problem]:
         for link in links(document.read_text("utf-8")):
             if not _SCHEME.match(link.target) and (fault := _fault(root.resolve(), document, unquote(link.target))):
                 yield Problem(name, link.line, fault)
+
+
+def missing_files(root: Path, documents: Iterable[str]) -> Iterator[Problem]:
+    """Yield a problem for each path named in inline code that begins with a folder of ours and leads nowhere.
+
+    Pages of the site cannot link to files outside of it, so they name them; `...`, `*`, `<x>` and capitals are patterns.
+    """
+    folders = "|".join(sorted(re.escape(path.name) for path in root.iterdir() if path.is_dir() and path.name[0] != "."))
+    path = re.compile(rf"(?:{folders})/[a-z0-9_./-]+") if folders else re.compile(r"(?!)")
+    for name in documents:
+        for span in code_spans((root / name).read_text("utf-8")):
+            words = span.target.split()
+            for word in words:
+                if path.fullmatch(word) and "..." not in word and not word.startswith("out/"):
+                    if not (root / word).exists():
+                        yield Problem(name, span.line, f"there is no {word!r}; correct the path.")
 
 
 def _fault(root: Path, document: Path, target: str) -> str | None:
