@@ -40,6 +40,7 @@ types: $(READY)
 documents: $(READY)
 	@echo "== documents"
 	@$(BIN)/python -m tools.docs.check_docs
+	@$(BIN)/codespell
 
 site: $(READY) ## build the documentation as a site in out/site; warnings are errors
 	@echo "== site"
@@ -74,8 +75,8 @@ soak: $(READY) ## watch the memory of two live runs for 30 minutes on a real bro
 topology: $(READY) ## paste the dataflow as it is now into README.md
 	@$(BIN)/python -m tools.docs.check_docs --write topology
 
-docs: $(READY) ## paste topology and help texts as they are now into README.md and docs/reference/cli.md
-	@$(BIN)/python -m tools.docs.check_docs --write topology --write help
+docs: $(READY) ## write topology, help texts, generated tables and transcripts as they are now into README.md and docs/
+	@$(BIN)/python -m tools.docs.check_docs --write topology --write help --write facts --write transcripts
 
 # Everything an environment needs, the build backend included, because nothing unlocked may be installed.
 # Pins that are there stay; ARGS="--upgrade" looks for newer ones. CPython 3.11 and 3.12 resolve to the same file.

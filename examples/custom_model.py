@@ -2,7 +2,7 @@
 
     python examples/custom_model.py
 
-In a change to forewarn itself, the class goes into a folder of `detectors/models` and its name into the catalogue there.
+In a change to forewarn itself, the class goes into a folder of `detectors/models` and its name into the catalogue.
 """
 
 from __future__ import annotations
@@ -80,7 +80,10 @@ def _log_odds(case: list[float]) -> float:
 def probabilities_before_and_after_a_report() -> list[float]:
     """Return what the model says of a user before and after a report, once others have taught it."""
     MODELS["report_rate"] = lambda _learning: ReportRate()
-    READS["report_rate"], FAMILIES[ReportRate.family] = ReportRate.reads.names, Family(ReportRate.reads, ReportRate.terms)
+    READS["report_rate"], FAMILIES[ReportRate.family] = (
+        ReportRate.reads.names,
+        Family(ReportRate.reads, ReportRate.terms),
+    )
     try:
         learning = {"champion": "report_rate", "challengers": [], "publish_every": "1m", "min_positives": 2}
         driver = FlowDriver(small_policy(learning=learning))

@@ -2,13 +2,13 @@
 
     python examples/one_user.py
 
-A model whose arithmetic is done by hand stands in for a learnt one: the probability is 0.05, doubled by the first report
-and multiplied by 1.5 by the second.
+A hand-made model stands in for a learnt one: the probability is 0.05, doubled by the first report and multiplied by 1.5
+by the second.
 """
 
 from __future__ import annotations
 
-from forewarn import FlowDriver, hand_made_model, small_policy
+from forewarn import FlowDriver, RiskEvent, hand_made_model, small_policy
 
 USER = "p057"
 
@@ -31,15 +31,16 @@ def story() -> list[str]:
     driver.advance("1h")
     driver.chat(USER, channel="lobby", text="thanks")
     result = driver.run(model=hand_made_model(0.05, {"report_count_24h": 1.0}))
-    lines = []
-    for served in result.served:
-        lines.append((served.point.at.offset, 0, f"decision point   p={served.probability:.3f}"))
-    for event in result.risk_events:
-        why = ", ".join(f"{reason.feature}={reason.value:g}" for reason in event.reasons)
-        lines.append((event.trigger.offset, 1, f"risk event       {event.previous_tier} -> {event.tier} because of {why}"))
-    for outcome in result.outcomes:
-        lines.append((outcome.at.offset, 2, f"outcome          {outcome.kind}"))
-    return [f"event {offset}  {text}" for offset, _, text in sorted(lines)]
+    points = [(row.point.at.offset, 0, f"decision point   p={row.probability:.3f}") for row in result.served]
+    changes = [(event.trigger.offset, 1, f"risk event       {told(event)}") for event in result.risk_events]
+    outcomes = [(outcome.at.offset, 2, f"outcome          {outcome.kind}") for outcome in result.outcomes]
+    return [f"event {offset}  {text}" for offset, _, text in sorted(points + changes + outcomes)]
+
+
+def told(event: RiskEvent) -> str:
+    """Return the change of tier and its reasons."""
+    why = ", ".join(f"{reason.feature}={reason.value:g}" for reason in event.reasons)
+    return f"{event.previous_tier} -> {event.tier} because of {why}"
 
 
 if __name__ == "__main__":

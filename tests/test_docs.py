@@ -115,7 +115,7 @@ def bounds(schema: Any) -> set[str]:
 
 @pytest.mark.parametrize("heading", POLICY_SECTIONS)
 def test_every_key_of_a_policy_is_documented_with_its_default_and_bounds(heading: str) -> None:
-    """docs/reference/policy.md lists the keys of each section in their order, and types and defaults are the model's."""
+    """The page lists the keys of each section in their order, and types and defaults are the model's."""
     model, rows = POLICY_SECTIONS[heading], table("reference/policy.md", heading, "key")
     assert [row[0].strip("`") for row in rows] == list(model.model_fields)
     check_defaults(rows, model, column=2)
@@ -224,11 +224,13 @@ def test_every_kind_of_event_is_named() -> None:
 
 
 def test_signals_windows_and_features_are_those_declared() -> None:
-    """docs/reference/features.md lists every signal, every span with its hop, and every feature in order and in words."""
+    """The page lists every signal, every span with its hop, and every feature in order and in words."""
     assert first_cells("reference/features.md", "Signals", "signal") == list(SIGNALS)
     hops = {span.strip("`"): hop.strip("`") for span, hop in table("reference/features.md", "Windows", "span")}
     assert hops == HOPS
-    features = [(name.strip("`"), words) for name, words in table("reference/features.md", "The feature vector", "feature")]
+    features = [
+        (name.strip("`"), words) for name, words in table("reference/features.md", "The feature vector", "feature")
+    ]
     assert features == [(name, name_feature(name)) for name in NAMES]
 
 

@@ -62,7 +62,9 @@ def test_one_user_is_warned_of_before_the_escalation() -> None:
     assert lines.index("none -> watch") < lines.index("escalated") < lines.index("overturned")
 
 
-def test_features_are_ranked_by_how_far_warned_points_differ(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_features_are_ranked_by_how_far_warned_points_differ(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The feature that tells warned points apart comes first, one that does not vary is left out."""
     columns = {"tier": ["none", "none", "watch", "watch"], "calm": [1.0, 2.0, 1.0, 2.0], "flat": [3.0] * 4}
     path = tmp_path / "features.parquet"

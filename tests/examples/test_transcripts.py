@@ -21,7 +21,8 @@ def test_transcripts_are_run_anew_and_share_a_directory(tmp_path: Path) -> None:
     """Other blocks are left alone."""
     (tmp_path / "examples").mkdir()
     (tmp_path / "deploy").mkdir()
-    page = "<!-- run -->\n```console\n$ echo a > f\nold\n```\n\n```console\n$ kept\n```\n\n<!-- run -->\n```console\n$ cat f\n```\n"
+    first = "<!-- run -->\n```console\n$ echo a > f\nold\n```\n\n```console\n$ kept\n```\n\n"
+    page = f"{first}<!-- run -->\n```console\n$ cat f\n```\n"
     assert with_transcripts(page, tmp_path) == page.replace("\nold", "").replace("$ cat f\n", "$ cat f\na\n")
 
 

@@ -22,7 +22,6 @@ from tools.docs.repository import ROOT, Problem, own_files
 from tools.docs.transcripts import TranscriptError, with_transcripts
 
 
-
 def _write_facts(root: Path, _cli: click.Command) -> None:
     write_blocks(root, pages(own_files(root)))
 

@@ -186,7 +186,11 @@ def settings_sections() -> dict[str, type[BaseModel]]:
 
 
 def _model(annotation: Any) -> type[BaseModel]:
-    return next(found for found in (annotation, *get_args(annotation)) if isinstance(found, type) and issubclass(found, BaseModel))
+    return next(
+        found
+        for found in (annotation, *get_args(annotation))
+        if isinstance(found, type) and issubclass(found, BaseModel)
+    )
 
 
 def topics() -> Facts:
@@ -211,10 +215,10 @@ def metrics() -> Facts:
     """Every metric that `forewarn run` serves: name, kind and labels."""
     rows = []
     for collector in Telemetry().registry._collector_to_names:  # noqa: SLF001 - the only list in order of declaration
-        metric: Any = collector
-        suffix = "_total" if metric._type == "counter" else ""
-        labels = ", ".join(code(label) for label in metric._labelnames)
-        rows.append({"metric": code(f"{metric._name}{suffix}"), "type": metric._type, "labels": labels})
+        (metric,) = collector.collect()
+        suffix = "_total" if metric.type == "counter" else ""
+        labels = ", ".join(code(label) for label in getattr(collector, "_labelnames", ()))
+        rows.append({"metric": code(f"{metric.name}{suffix}"), "type": metric.type, "labels": labels})
     return Facts(("metric", "type", "labels", "counts", "in `summary.json`"), rows)
 
 
@@ -330,7 +334,9 @@ def _all() -> dict[str, Callable[[], Made]]:
         "signals": lambda: named("signal", list(SIGNALS), "value"),
         "models": lambda: named("model", list(MODELS), "method", "reads"),
         "risk-event": lambda: named("field", list(RiskEvent.model_fields), "meaning"),
-        "model-notes": lambda: named("note", list(get_args(RiskEvent.model_fields["model_note"].annotation)), "meaning"),
+        "model-notes": lambda: named(
+            "note", list(get_args(RiskEvent.model_fields["model_note"].annotation)), "meaning"
+        ),
         "event-kinds": lambda: named(
             "kind", ["message", *get_args(ModerationEvent.model_fields["kind"].annotation)], "record", "says"
         ),

@@ -1,4 +1,4 @@
-"""Relative links in the documents lead somewhere inside the repository, and so do the paths they name as code."""
+"""Check that relative links in the documents, and paths named as code, lead somewhere inside the repository."""
 
 from __future__ import annotations
 
@@ -23,19 +23,17 @@ def broken_links(root: Path, documents: Iterable[str]) -> Iterator[Problem]:
 
 
 def missing_files(root: Path, documents: Iterable[str]) -> Iterator[Problem]:
-    """Yield a problem for each path named in inline code that begins with a folder of ours and leads nowhere.
+    """Yield a problem for each path in inline code that begins with a folder of the repository and leads nowhere.
 
-    Pages of the site cannot link to files outside of it, so they name them; `...`, `*`, `<x>` and capitals are patterns.
+    Pages of the site cannot link to files outside of it, so they name them. Capitals and signs make a path a pattern.
     """
-    folders = "|".join(sorted(re.escape(path.name) for path in root.iterdir() if path.is_dir() and path.name[0] != "."))
-    path = re.compile(rf"(?:{folders})/[a-z0-9_./-]+") if folders else re.compile(r"(?!)")
+    folders = [re.escape(path.name) for path in sorted(root.iterdir()) if path.is_dir() and path.name[0] not in "._"]
+    ours = re.compile(rf"(?!out/)(?:{'|'.join(folders)})/(?:(?!\.\.\.)[a-z0-9_./-])+")
     for name in documents:
         for span in code_spans((root / name).read_text("utf-8")):
-            words = span.target.split()
-            for word in words:
-                if path.fullmatch(word) and "..." not in word and not word.startswith("out/"):
-                    if not (root / word).exists():
-                        yield Problem(name, span.line, f"there is no {word!r}; correct the path.")
+            for word in span.target.split():
+                if ours.fullmatch(word) and not (root / word).exists():
+                    yield Problem(name, span.line, f"there is no {word!r}; correct the path.")
 
 
 def _fault(root: Path, document: Path, target: str) -> str | None:

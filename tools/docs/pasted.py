@@ -1,4 +1,4 @@
-"""Output pasted into documents is the output of today: the topology in README.md, every help text in docs/reference/cli.md."""
+"""Keep pasted output up to date: the topology in README.md, every help text in docs/reference/cli.md."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Transcripts in the pages are what the commands print: every console block behind `<!-- run -->` is run again.
+"""Keep transcripts up to date: run every console block behind `<!-- run -->` again.
 
-The blocks of a page run in order, in one shell, in an empty directory that sees the repository's `examples` and `deploy`.
+The commands of a page run in order and share an empty directory with links to the repository's `examples` and `deploy`.
 `forewarn` and `python` are those of the interpreter that runs this.
 """
 
