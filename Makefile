@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check lint types documents released bench bench-compare evaluate chaos soak topology docs lock clean
+.PHONY: help demo test check lint types documents site released bench bench-compare evaluate chaos soak topology docs lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -26,7 +26,7 @@ demo: $(READY) ## simulate 200,000 events, replay them, print the strongest warn
 test: $(READY) ## run every test (ARGS="-k name" to choose)
 	@$(BIN)/pytest $(ARGS)
 
-check: lint types documents released ## run every check that is not a test (make -k check: all, also after a failure)
+check: lint types documents site released ## run every check that is not a test (make -k check: all, also after a failure)
 
 lint: $(READY)
 	@echo "== ruff: lint and formatting"
@@ -40,6 +40,11 @@ types: $(READY)
 documents: $(READY)
 	@echo "== documents"
 	@$(BIN)/python -m tools.docs.check_docs
+	@$(BIN)/codespell
+
+site: $(READY) ## build the documentation as a site in out/site; warnings are errors
+	@echo "== site"
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 released: $(READY)
 	@echo "== released schemas"
@@ -70,8 +75,8 @@ soak: $(READY) ## watch the memory of two live runs for 30 minutes on a real bro
 topology: $(READY) ## paste the dataflow as it is now into README.md
 	@$(BIN)/python -m tools.docs.check_docs --write topology
 
-docs: $(READY) ## paste topology and help texts as they are now into README.md and docs/cli.md
-	@$(BIN)/python -m tools.docs.check_docs --write topology --write help
+docs: $(READY) ## write topology, help texts, generated tables and transcripts as they are now into README.md and docs/
+	@$(BIN)/python -m tools.docs.check_docs --write topology --write help --write facts --write transcripts
 
 # Everything an environment needs, the build backend included, because nothing unlocked may be installed.
 # Pins that are there stay; ARGS="--upgrade" looks for newer ones. CPython 3.11 and 3.12 resolve to the same file.

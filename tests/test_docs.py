@@ -33,8 +33,10 @@ from detectors.models.catalogue import MODELS, READS
 from detectors.policy.parse import parse_policy as parse
 from detectors.policy.policy import Policy
 from detectors.policy.sections import (
+    ChannelPolicy,
     Clause,
     LearningPolicy,
+    PromisePolicy,
     RulePolicy,
     StackPolicy,
     TargetPolicy,
@@ -54,10 +56,12 @@ POLICY_SECTIONS: dict[str, type[BaseModel]] = {
     "Top level": Policy,
     "target": TargetPolicy,
     "Clauses": Clause,
+    "channels": ChannelPolicy,
     "learning": LearningPolicy,
     "variants": VariantPolicy,
     "stack": StackPolicy,
     "tiers": TierPolicy,
+    "promises": PromisePolicy,
     "warnings": WarningPolicy,
     "rules": RulePolicy,
 }
@@ -111,8 +115,8 @@ def bounds(schema: Any) -> set[str]:
 
 @pytest.mark.parametrize("heading", POLICY_SECTIONS)
 def test_every_key_of_a_policy_is_documented_with_its_default_and_bounds(heading: str) -> None:
-    """docs/policy.md lists the keys of each section in their order, and types and defaults are the model's."""
-    model, rows = POLICY_SECTIONS[heading], table("policy.md", heading, "key")
+    """The page lists the keys of each section in their order, and types and defaults are the model's."""
+    model, rows = POLICY_SECTIONS[heading], table("reference/policy.md", heading, "key")
     assert [row[0].strip("`") for row in rows] == list(model.model_fields)
     check_defaults(rows, model, column=2)
     properties = model.model_json_schema()["properties"]
@@ -126,14 +130,14 @@ def test_every_key_of_a_policy_is_documented_with_its_default_and_bounds(heading
 
 
 def test_the_champions_a_policy_may_name_are_documented() -> None:
-    """docs/policy.md names every model there is."""
-    (row,) = [row for row in table("policy.md", "learning", "key") if row[0] == "`champion`"]
+    """docs/reference/policy.md names every model there is."""
+    (row,) = [row for row in table("reference/policy.md", "learning", "key") if row[0] == "`champion`"]
     assert set(re.findall(r'"(\w+)"', row[1])) == set(MODELS)
 
 
 def test_the_policies_shown_can_be_used() -> None:
     """The shortest policy is one, and the fragments shown can be added to it."""
-    blocks = re.findall(r"```toml\n(.*?)```", text("policy.md"), re.DOTALL)
+    blocks = re.findall(r"```toml\n(.*?)```", text("reference/policy.md"), re.DOTALL)
     shortest = parse(tomllib.loads(blocks[0]), RULES, READS)
     longest = parse(tomllib.loads("\n".join(blocks)), RULES, READS)
     assert (len(shortest.target.when), len(longest.target.when)) == (1, 3)
@@ -142,11 +146,11 @@ def test_the_policies_shown_can_be_used() -> None:
 
 @pytest.mark.parametrize("heading", SETTINGS_SECTIONS)
 def test_every_setting_is_documented_with_its_default(heading: str) -> None:
-    """docs/operating.md lists the settings of each section in their order, with the defaults of the model."""
-    model, rows = SETTINGS_SECTIONS[heading], table("operating.md", heading, "setting")
+    """docs/reference/settings.md lists the settings of each section in their order, with the defaults of the model."""
+    model, rows = SETTINGS_SECTIONS[heading], table("reference/settings.md", heading, "setting")
     assert [row[0].strip("`") for row in rows] == list(model.model_fields)
     assert list(SETTINGS_SECTIONS) == list(Settings.model_fields)
-    check_defaults(rows, model, column=1)
+    check_defaults(rows, model, column=2)
 
 
 @pytest.fixture
@@ -168,25 +172,26 @@ def test_the_example_settings_load_and_hold_every_default() -> None:
 
 
 def test_every_topic_is_described_under_its_own_name() -> None:
-    """docs/operating.md has a row for each topic, with the setting that renames it."""
+    """docs/reference/topics.md has a row for each topic, with the setting that renames it."""
     defaults = TopicSettings().model_dump()
-    rows = {row[1].strip("`"): row[0].strip("`") for row in table("operating.md", "Topics", "topic")}
+    rows = {row[1].strip("`"): row[0].strip("`") for row in table("reference/topics.md", "Topics", "topic")}
     assert rows == {f"topics.{setting}": name for setting, name in defaults.items()}
-    assert f"{ENVELOPE_BYTES:,} bytes more" in text("operating.md")
+    assert f"{ENVELOPE_BYTES:,} bytes more" in text("reference/topics.md")
 
 
-def test_every_metric_is_described_with_its_label() -> None:
-    """docs/operating.md and docs/concepts.md list what `run` serves."""
+def test_every_metric_is_described_with_its_labels() -> None:
+    """docs/reference/metrics.md lists what `run` serves, and says what each counts."""
     telemetry = Telemetry()
     kinds = {metric.name: metric.type for metric in telemetry.registry.collect()}
     served = {f"{name}_total" if kind == "counter" else name for name, kind in kinds.items()}
-    rows = table("operating.md", "Metrics", "metric")
+    rows = table("reference/metrics.md", "Metrics", "metric")
     assert {row[0].strip("`") for row in rows} == served
-    labels = {f"forewarn_{name}_total": metric._labelnames[0] for name, metric in telemetry._metrics.items()}
-    gauges = (telemetry.input_partitions, telemetry.unread_partitions, telemetry.record_lead)
-    labels |= {gauge._name: gauge._labelnames[0] for gauge in gauges}
-    assert {row[0].strip("`"): row[1].strip("`") for row in rows} == dict.fromkeys(served, "") | labels
-    assert {row[1].strip("`") for row in table("concepts.md", "What is counted where", "what")} == served
+    assert all(row[3] for row in rows)
+    labels = {f"forewarn_{name}_total": metric._labelnames for name, metric in telemetry._metrics.items()}
+    gauges = (telemetry.input_partitions, telemetry.unread_partitions, telemetry.record_lead, telemetry.build)
+    labels |= {gauge._name: gauge._labelnames for gauge in gauges}
+    found = {row[0].strip("`"): tuple(re.findall(r"`(\w+)`", row[2])) for row in rows}
+    assert found == dict.fromkeys(served, ()) | labels
 
 
 def string_constants(package: str) -> list[str]:
@@ -197,45 +202,48 @@ def string_constants(package: str) -> list[str]:
 
 
 def test_what_trouble_says_is_quoted_from_the_code() -> None:
-    """Every sentence that docs/operating.md explains is one that some error or warning really says."""
+    """Every sentence that docs/reference/errors.md explains is one that some error or warning really says."""
     said = [*string_constants("dataflows"), *string_constants("schemas")]
-    quoted = first_cells("operating.md", "When something is wrong", "it says")
+    quoted = first_cells("reference/errors.md", "Messages", "it says")
     assert len(quoted) > 10
     assert [words for words in quoted if not any(words in sentence for sentence in said)] == []
 
 
 def test_every_reject_reason_is_explained_with_what_to_do() -> None:
-    """docs/concepts.md has a row for each reason, in the order of the list, and none is left empty."""
-    rows = table("concepts.md", "Reject", "reason")
+    """docs/reference/errors.md has a row for each reason, in the order of the list, and none is left empty."""
+    rows = table("reference/errors.md", "Rejects", "reason")
     assert [row[0].strip("`") for row in rows] == [reason.value for reason in RejectReason]
     assert all(len(row) == 3 and all(row) for row in rows)
 
 
 def test_every_kind_of_event_is_named() -> None:
-    """docs/concepts.md names each kind of moderation event."""
-    kinds = [row[1].strip("`") for row in table("concepts.md", "Event", "record") if row[1]]
+    """docs/explanation/events-and-profiles.md names messages and each kind of moderation event."""
+    message, *kinds = first_cells("explanation/events-and-profiles.md", "Event", "kind")
+    assert message == "message"
     assert kinds == list(get_args(ModerationEvent.model_fields["kind"].annotation))
 
 
 def test_signals_windows_and_features_are_those_declared() -> None:
-    """docs/concepts.md lists every signal, every span with its hop, and every feature in order and in words."""
-    assert first_cells("concepts.md", "Signal", "signal") == list(SIGNALS)
-    hops = {span.strip("`"): hop.strip("`") for span, hop in table("concepts.md", "Feature", "span")}
+    """The page lists every signal, every span with its hop, and every feature in order and in words."""
+    assert first_cells("reference/features.md", "Signals", "signal") == list(SIGNALS)
+    hops = {span.strip("`"): hop.strip("`") for span, hop in table("reference/features.md", "Windows", "span")}
     assert hops == HOPS
-    features = [(name.strip("`"), words) for name, words in table("concepts.md", "Feature", "feature")]
+    features = [
+        (name.strip("`"), words) for name, words in table("reference/features.md", "The feature vector", "feature")
+    ]
     assert features == [(name, name_feature(name)) for name in NAMES]
 
 
 def test_every_field_of_a_risk_event_is_explained() -> None:
-    """docs/concepts.md has a row for each field, in order, and one for each note on the model."""
-    assert first_cells("concepts.md", "Risk event", "field") == list(RiskEvent.model_fields)
-    notes = first_cells("concepts.md", "No score has seen the future", "note")
+    """docs/reference/risk-event.md has a row for each field, in order, and one for each note on the model."""
+    assert first_cells("reference/risk-event.md", "Risk event", "field") == list(RiskEvent.model_fields)
+    notes = first_cells("reference/risk-event.md", "Model notes", "note")
     assert set(notes) == set(get_args(RiskEvent.model_fields["model_note"].annotation))
 
 
 def test_the_limits_are_those_in_the_code() -> None:
-    """Every bound in docs/concepts.md has the value of the constant it names."""
-    rows = table("concepts.md", "Limits", "bound")
+    """Every bound in docs/reference/limits.md has the value of the constant it names."""
+    rows = table("reference/limits.md", "Limits", "bound")
     assert len(rows) > 5
     for bound, value, *_ in rows:
         module, _, name = bound.strip("`").rpartition(".")
@@ -244,10 +252,10 @@ def test_the_limits_are_those_in_the_code() -> None:
 
 @pytest.mark.parametrize("name", sorted(RULES))
 def test_every_rule_is_described_with_its_runbook_and_gaps(name: str) -> None:
-    """docs/rules.md says of each rule what the rule says of itself."""
+    """docs/reference/rules.md says of each rule what the rule says of itself."""
     rule = RULES[name]
-    found = re.search(rf"^## {name}\n(.*?)(?=^## )", text("rules.md"), re.DOTALL | re.MULTILINE)
-    assert found, f"docs/rules.md has no section '## {name}'"
+    found = re.search(rf"^## {name}\n(.*?)(?=^## )", text("reference/rules.md"), re.DOTALL | re.MULTILINE)
+    assert found, f"docs/reference/rules.md has no section '## {name}'"
     section = " ".join(found[1].split())
     assert f"**Runbook.** {rule.runbook}" in section
     assert f"**Known gaps.** {rule.known_gaps}" in section

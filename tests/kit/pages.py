@@ -7,6 +7,7 @@ from functools import cache
 from typing import NamedTuple
 
 from tests.kit.paths import ROOT
+from tools.docs.generated import cells
 
 
 class Table(NamedTuple):
@@ -32,15 +33,11 @@ def tables(page: str) -> tuple[Table, ...]:
         if not line.startswith("|"):
             table = None
         elif table is None:
-            table = Table(heading, _cells(line), [])
+            table = Table(heading, cells(line), [])
             found.append(table)
         elif not re.fullmatch(r"[|\- ]+", line):
-            table.rows.append(_cells(line))
+            table.rows.append(cells(line))
     return tuple(found)
-
-
-def _cells(line: str) -> list[str]:
-    return [cell.strip() for cell in line.strip().removeprefix("|").removesuffix("|").split("|")]
 
 
 def table(page: str, heading: str, first: str) -> list[list[str]]:

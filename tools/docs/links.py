@@ -1,4 +1,4 @@
-"""Checks that relative links in the documents lead to files and headings inside the repository."""
+"""Check that relative links in the documents, and paths named as code, lead somewhere inside the repository."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from urllib.parse import unquote
 
-from tools.docs.markdown import anchors, links
+from tools.docs.markdown import anchors, code_spans, links
 from tools.docs.repository import Problem
 
 _SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*:|//")
@@ -20,6 +20,20 @@ def broken_links(root: Path, documents: Iterable[str]) -> Iterator[Problem]:
         for link in links(document.read_text("utf-8")):
             if not _SCHEME.match(link.target) and (fault := _fault(root.resolve(), document, unquote(link.target))):
                 yield Problem(name, link.line, fault)
+
+
+def missing_files(root: Path, documents: Iterable[str]) -> Iterator[Problem]:
+    """Yield a problem for each path in inline code that begins with a folder of the repository and leads nowhere.
+
+    Pages of the site cannot link to files outside of it, so they name them. Capitals and signs make a path a pattern.
+    """
+    folders = [re.escape(path.name) for path in sorted(root.iterdir()) if path.is_dir() and path.name[0] not in "._"]
+    ours = re.compile(rf"(?!out/)(?:{'|'.join(folders)})/(?:(?!\.\.\.)[a-z0-9_./-])+")
+    for name in documents:
+        for span in code_spans((root / name).read_text("utf-8")):
+            for word in span.target.split():
+                if ours.fullmatch(word) and not (root / word).exists():
+                    yield Problem(name, span.line, f"there is no {word!r}; correct the path.")
 
 
 def _fault(root: Path, document: Path, target: str) -> str | None:

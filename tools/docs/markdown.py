@@ -54,6 +54,16 @@ def links(text: str) -> Iterator[Link]:
                 yield Link(target, line)
 
 
+def code_spans(text: str) -> Iterator[Link]:
+    """Every piece of inline code, in order, with the line it stands in."""
+    line = 1
+    for token in _tokens(text):
+        line = _line(token) if token.map else line
+        for child in token.children or ():
+            if child.type == "code_inline":
+                yield Link(child.content, line)
+
+
 def anchors(text: str) -> set[str]:
     """Return the fragments that a link into this text may name: heading slugs of code hosts, and HTML ids."""
     found: set[str] = set(_HTML_ID.findall(text))

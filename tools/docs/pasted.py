@@ -1,4 +1,4 @@
-"""Checks that pasted output is current: the topology in README.md, and every help text in docs/cli.md."""
+"""Keep pasted output up to date: the topology in README.md, every help text in docs/reference/cli.md."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tools.docs.commands import PROGRAM, commands
 from tools.docs.repository import Problem, line_of
 
 README = "README.md"
-CLI_PAGE = "docs/cli.md"
+CLI_PAGE = "docs/reference/cli.md"
 _START, _END = "<!-- topology -->", "<!-- /topology -->"
 
 
@@ -71,7 +71,7 @@ def stale_topology(root: Path, cli: click.Command) -> Iterator[Problem]:
 
 
 def stale_help(root: Path, cli: click.Command) -> Iterator[Problem]:
-    """Yield a problem if the help in docs/cli.md is not that which the commands print."""
+    """Yield a problem if the help in docs/reference/cli.md is not that which the commands print."""
     page = (root / CLI_PAGE).read_text("utf-8") if (root / CLI_PAGE).exists() else ""
     try:
         wanted = cli_page(cli)
@@ -95,7 +95,7 @@ def write_topology(root: Path, cli: click.Command) -> None:
 
 
 def write_help(root: Path, cli: click.Command) -> None:
-    """Write the current help of every command to docs/cli.md."""
+    """Write the current help of every command to docs/reference/cli.md."""
     page = cli_page(cli)
-    (root / CLI_PAGE).parent.mkdir(exist_ok=True)
+    (root / CLI_PAGE).parent.mkdir(parents=True, exist_ok=True)
     (root / CLI_PAGE).write_text(page, "utf-8")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.docs.links import broken_links
+from tools.docs.links import broken_links, missing_files
 from tools.docs.markdown import Fence, anchors, fences
 
 
@@ -69,3 +69,20 @@ def test_what_stands_in_a_code_block_is_no_link(repository: Path) -> None:
     """Examples may show links that lead nowhere."""
     (repository / "README.md").write_text("```text\n[this](docs/none.md)\n```\n\n`[this](docs/none.md)`\n")
     assert list(broken_links(repository, ["README.md"])) == []
+
+
+@pytest.mark.parametrize("code", ["docs/none.md", "docs/old/guide.md", "pytest docs/none.md -k word"])
+def test_a_path_named_as_code_that_leads_nowhere_is_reported(repository: Path, code: str) -> None:
+    """Also where it is an argument of a command."""
+    (repository / "README.md").write_text(f"# Top\n\nSee `{code}`.\n")
+    (problem,) = missing_files(repository, ["README.md"])
+    assert problem.line == 3
+
+
+@pytest.mark.parametrize(
+    "code", ["docs/guide.md", "docs/", "docs/NNNN-title.md", "out/docs/none.md", "other/none.md", "docs"]
+)
+def test_a_path_named_as_code_that_is_there_or_no_path_of_ours_is_let_through(repository: Path, code: str) -> None:
+    """Patterns in capitals, outputs and other folders are not ours to check."""
+    (repository / "README.md").write_text(f"# Top\n\nSee `{code}`.\n")
+    assert list(missing_files(repository, ["README.md"])) == []
