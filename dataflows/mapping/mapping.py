@@ -2,7 +2,7 @@
 
 A mapping is TOML. This module contains its tables, and `dataflows.mapping.values` their building blocks.
 `dataflows.mapping.compile` turns them into functions, `dataflows.sources.files.log` applies these to rows, and
-`docs/mapping.md` is the guide for the engineer who writes a mapping.
+`docs/reference/mapping.md` is the guide for the engineer who writes a mapping.
 """
 
 from __future__ import annotations

@@ -87,7 +87,7 @@ CANDIDATES: tuple[Feature, ...] = (
     Ratio("answer", "24h"),
     Since("answer"),
 )
-"""Features that were tested on the real logs and are not served, as they did not help there: see docs/datasets.md."""
+"""Features that did not help on the real logs, and are not served: see docs/lab-book/datasets.md."""
 
 NAMES: tuple[str, ...] = tuple(feature.name for feature in CATALOGUE)
 """Column names of a feature vector, in order."""

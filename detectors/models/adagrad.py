@@ -24,7 +24,7 @@ FARTHEST: Final = 4.0
 """Bound on standardised values, in standard deviations, in learning and scoring alike.
 
 A feature that was the same for n examples has a standard deviation near 1 / sqrt(n) when it first differs; without a
-bound, that one value would outweigh all others. See docs/concepts.md for the choice of the bound.
+bound, that one value would outweigh all others. See docs/explanation/learning.md for the choice of the bound.
 """
 CERTAIN = 18.0
 """From these log-odds on, e**-18 is dropped next to 1 in the gradient (as in River's log loss)."""

@@ -51,7 +51,9 @@ def _check_variant(name: str, variant: VariantPolicy, rules: Collection[str], mo
         raise ValueError(f"variants.{name} is {variant.model} itself: say what it is to ignore")
     for pattern in variant.ignore:
         if not any(fnmatchcase(feature, pattern) for feature in NAMES):
-            raise ValueError(f"variants.{name}: {pattern!r} matches no feature: docs/concepts.md names them all")
+            raise ValueError(
+                f"variants.{name}: {pattern!r} matches no feature: docs/reference/features.md names them all"
+            )
 
 
 def _known(kind: str, asked: Iterable[str], known: Collection[str], where: str = "") -> None:

@@ -196,7 +196,7 @@ def test_lanes_take_turns_in_folding(tmp_path: Path) -> None:
 
 
 def test_an_erased_user_is_kept_beside_a_run_for_a_dozen_generations_at_most(store: Path) -> None:
-    """As long as docs/concepts.md says, wherever between two folds the erasure falls."""
+    """As long as docs/explanation/warnings.md says, wherever between two folds the erasure falls."""
     for lane, before in (("000", 0), ("001", TOGETHER + BEHIND - 2)):
         with UserStores(store) as stores:
             users = stores.open(lane, 0)

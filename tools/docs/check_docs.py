@@ -37,7 +37,7 @@ _WRITERS = {"topology": write_topology, "help": write_help, "facts": _write_fact
 
 
 def pages(names: list[str]) -> list[str]:
-    """The documents that may hold generated blocks: those of the site."""
+    """Return the documents that may hold generated blocks: those of the site."""
     return [name for name in names if name.startswith("docs/") and name.endswith(".md")]
 
 

@@ -171,7 +171,7 @@ def default_of(field: FieldInfo, kind: str) -> str:
 
 
 def keys(model: type[BaseModel], first: str) -> Facts:
-    """The keys of a section: name, type and default; what each means is the page's."""
+    """Return the keys of a section: name, type and default; the page explains each."""
     rows = []
     properties = model.model_json_schema()["properties"]
     for name, field in model.model_fields.items():
@@ -181,7 +181,7 @@ def keys(model: type[BaseModel], first: str) -> Facts:
 
 
 def settings_sections() -> dict[str, type[BaseModel]]:
-    """The sections of the settings, by name."""
+    """Return the sections of the settings, by name."""
     return {name: _model(field.annotation) for name, field in Settings.model_fields.items()}
 
 
@@ -194,7 +194,7 @@ def _model(annotation: Any) -> type[BaseModel]:
 
 
 def topics() -> Facts:
-    """The topics: default name, setting, and the configuration that `forewarn topics create` gives each."""
+    """Return the topics: default name, setting, and the configuration that `forewarn topics create` gives each."""
     settings = Settings.model_validate({"kafka": {"bootstrap_servers": "localhost:9092"}})
     made = {topic.name: topic for topic in _wanted(settings, 8, None, 0)}
     rows = []
@@ -232,28 +232,28 @@ def limits() -> Facts:
 
 
 def exit_codes() -> Facts:
-    """The exit codes of a run."""
+    """Return the exit codes of a run."""
     codes = [*(str(int(code)) for code in ExitCode), "128 + *n*"]
     return Facts(("code", "of `forewarn run`", "action"), [{"code": code} for code in codes])
 
 
 def named(first: str, names: Iterator[str] | list[str], *kept: str) -> Facts:
-    """A table whose rows the code names and whose other columns are the page's."""
+    """Return a table whose rows come from the code and whose other columns come from the page."""
     return Facts((first, *kept), [{first: code(name)} for name in names])
 
 
 def features() -> Facts:
-    """The features of a vector, in order and in words."""
+    """Return the features of a vector, in order and in words."""
     return Facts(("feature", "in words"), [{"feature": code(name), "in words": name_feature(name)} for name in NAMES])
 
 
 def spans() -> Facts:
-    """The spans a window may have, and their hops."""
+    """Return the spans a window may have, and their hops."""
     return Facts(("span", "hop"), [{"span": code(span), "hop": code(hop)} for span, hop in HOPS.items()])
 
 
 def rules() -> str:
-    """A section for each rule, from what the rule says of itself."""
+    """Return a section for each rule, from the attributes of its class."""
     parts = []
     for name, rule in sorted(RULES.items()):
         reads = ", ".join(code(feature) for feature in rule.features)
@@ -266,7 +266,7 @@ def rules() -> str:
 
 
 def schemas() -> str:
-    """A section for each record, from the newest released Avro schema of each subject."""
+    """Return a section for each record, from the newest released Avro schema of each subject."""
     parts, catalogue = [], released()
     for subject in catalogue.subjects():
         version = catalogue.latest(subject)

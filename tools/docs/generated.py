@@ -56,7 +56,7 @@ def _table(facts: Facts, page: str) -> str:
 
 
 def _kept(page: str) -> dict[str, dict[str, str]]:
-    """The cells of the table a block has now, by the first cell of the row and by column."""
+    """Return the cells of the table that a block contains, by the first cell of the row and by column."""
     rows = [cells(line) for line in page.splitlines() if line.startswith("|")]
     return {row[0]: dict(zip(rows[0], row, strict=False)) for row in rows[2:]}
 

@@ -1,4 +1,4 @@
-"""Ablation of models and of feature families on the public logs: tables for docs/datasets.md.
+"""Ablation of models and of feature families on the public logs: tables for docs/lab-book/datasets.md.
 
 One replay of a log runs in shadow every model, the stack of all models, that stack without each of its members, and
 `logistic` without each family of features. The cost of leaving something out is measured on the last 15 % of time, on

@@ -1,4 +1,4 @@
-"""Gains from features that are not served, on the public logs: the last table of docs/datasets.md.
+"""Gains from features that are not served, on the public logs: the last table of docs/lab-book/datasets.md.
 
 One replay of a log runs the champion in shadow with the features served, and with each family of `CANDIDATES` added.
 The gain is measured on the points before the 0.85 quantile of time, where choices are made.

@@ -1,4 +1,4 @@
-"""Approximate limits of any score on the public logs: *Where the ceiling is* in docs/datasets.md.
+"""Approximate limits of any score on the public logs: *Upper bounds* in docs/lab-book/datasets.md.
 
 Boosted trees on the features as served learn from all other users and the whole log, which no score that warns in time
 can. For CONDA they learn from all other matches, and once more with the match clock, which no event contains. A

@@ -1,4 +1,4 @@
-"""Comparison of ways to learn from delayed labels, on the public logs: the source of figures in docs/learning.md.
+"""Comparison of ways to learn from delayed labels, on the public logs: see docs/lab-book/learning.md.
 
 A point's label is known when its horizon is over, or earlier if the user escalates. *Fake negatives* learns each point
 at once as a negative, learns it again as a positive if the user escalates, and undoes the bias in the probability

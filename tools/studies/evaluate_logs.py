@@ -1,4 +1,4 @@
-"""Replay and evaluation of the public logs: the source of every figure about them in docs/datasets.md."""
+"""Replay and evaluation of the public logs: the source of every figure about them in docs/lab-book/datasets.md."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def main() -> int:
         click.echo("== conda: what its lines say, on matches that the scorer never saw")
         forewarn("train-text", log_of(arguments.logs, "conda"), *LINES, "--out", arguments.out / "conda" / "text.json")
     for name in sorted(set(arguments.names) - set(found)):
-        click.echo(f"{name}: not in {arguments.logs}; docs/datasets.md says where to get it", err=True)
+        click.echo(f"{name}: not in {arguments.logs}; docs/lab-book/datasets.md says where to get it", err=True)
     return 0 if found else 1
 
 

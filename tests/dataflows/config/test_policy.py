@@ -80,7 +80,7 @@ WRONG_VARIANTS = {
         "mine",
         "bayes",
         "['report*', 'repot*']",
-    ): "variants.mine: 'repot*' matches no feature: docs/concepts.md names them all.",
+    ): "variants.mine: 'repot*' matches no feature: docs/reference/features.md names them all.",
     ("mine", "bayes", "['*']"): "variants.mine leaves bayes nothing to read: ignore less.",
     ("mine", "sequence", "['sequence*']"): "variants.mine leaves sequence nothing to read: ignore less.",
     ("mine", "bayes", "[]"): "variants.mine is bayes itself: say what it is to ignore.",

@@ -148,7 +148,7 @@ def test_messages_without_scores_are_scored_in_a_replay_and_others_left_alone(tm
     assert found == [pytest.approx(float(scorer.score_many(["you are trash"])[0])), 0.25, None]
 
 
-@pytest.mark.skipif(not CONDA.exists(), reason="the CONDA log is not beside this checkout: docs/datasets.md")
+@pytest.mark.skipif(not CONDA.exists(), reason="the CONDA log is not beside this checkout: docs/lab-book/datasets.md")
 def test_on_matches_it_never_saw_it_tells_toxic_lines_from_the_rest() -> None:
     """CONDA, split by match; a batch tf-idf model reached a ROC-AUC of .964 and an average precision of .910."""
     found = train(Source(CONDA, "utterance", "intent", frozenset({"E", "I"}), "match_id"), 20)
@@ -157,7 +157,9 @@ def test_on_matches_it_never_saw_it_tells_toxic_lines_from_the_rest() -> None:
     assert (found.calibration_error or 1) < 0.02
 
 
-@pytest.mark.skipif(not GAMETOX.exists(), reason="the GameTox messages are not beside this checkout: docs/datasets.md")
+@pytest.mark.skipif(
+    not GAMETOX.exists(), reason="the GameTox messages are not beside this checkout: docs/lab-book/datasets.md"
+)
 def test_it_learns_from_messages_that_know_no_match() -> None:
     """GameTox, its duplicates dealt with as one."""
     found = train(Source(GAMETOX, "message", "label", frozenset({"1.0", "2.0", "3.0", "4.0", "5.0"})), 20)

@@ -208,7 +208,7 @@ def test_what_is_read_off_each_kind_of_event() -> None:
 
 @pytest.mark.parametrize("arm", ["shown", "control"])
 def test_an_exposure_counts_whether_it_was_shown_or_held_back_as_control(arm: str) -> None:
-    """The signal says that a decision about an intervention was made; docs/concepts.md says so of both arms."""
+    """The signal says that a decision about an intervention was made; the page of features says so of both arms."""
     shown = Exposure(intervention="hint", arm=arm, probability=0.5)
     event = ModerationEvent(event_id="e", event_time=START, user_id="ann", kind="exposure", exposure=shown)
     assert read_moderation(event) == ([("exposure", 1.0)], [])
