@@ -34,7 +34,7 @@ Row = tuple[datetime, str, str, str, str, str, str]
 
 
 def calm(rng: Random, who: str) -> list[Row]:
-    """Yield the events of a user who talks a little on most days and is reported once in a while, mostly for no reason."""
+    """Yield the events of a user who talks a little on most days and is reported now and then for no reason."""
     rows: list[Row] = []
     for day in range(DAYS):
         if rng.random() < 0.7:
@@ -48,7 +48,7 @@ def calm(rng: Random, who: str) -> list[Row]:
 
 
 def drifting(rng: Random, who: str) -> list[Row]:
-    """Yield the events of a user who from some day on quarrels: more messages, harsher ones, reports, a warning, at last a mute."""
+    """Yield the events of a user who begins to quarrel: harsher messages, reports, a warning, at last a mute."""
     turns = rng.randint(1, DAYS - 3)
     rows = [row for row in calm(rng, who) if row[0] < START + timedelta(days=turns)]
     reforms = rng.random() < 0.25
