@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check lint types documents site released bench bench-compare evaluate chaos soak topology docs lock clean
+.PHONY: help demo test nightly check lint types documents site released bench bench-compare evaluate chaos soak topology docs lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,6 +12,7 @@ COMPILED := hatch_build.py $(wildcard schemas/records/*.py detectors/base/*.py d
 	$(wildcard detectors/labels/*.py detectors/policy/*.py detectors/profiles/*.py detectors/text/*.py) schemas/released/avro_rows.py \
 	detectors/learning/order.py detectors/models/adagrad.py detectors/models/naive_bayes/gaussians.py
 DEMO := out/demo
+PROCESSES := 3
 LOGS := ../shared/datasets
 
 help: ## say what each target does
@@ -23,8 +24,11 @@ demo: $(READY) ## simulate 200,000 events, replay them, print the strongest warn
 	@$(BIN)/forewarn simulate --events 200000 --seed 7 --out $(DEMO)/log.jsonl.gz
 	@$(BIN)/forewarn replay $(DEMO)/log.jsonl.gz --policy deploy/policies/example.toml --out $(DEMO)/run
 
-test: $(READY) ## run every test (ARGS="-k name" to choose)
-	@$(BIN)/pytest $(ARGS)
+test: $(READY) ## run every test (ARGS="-k name" to choose), in three processes (PROCESSES=1 for one)
+	@$(BIN)/pytest --numprocesses $(PROCESSES) --dist loadgroup --no-loadscope-reorder $(ARGS)
+
+nightly: $(READY) ## run every test, and the slow ones as long as they take to be thorough
+	@FOREWARN_THOROUGH=1 $(BIN)/pytest --numprocesses $(PROCESSES) --dist loadgroup --no-loadscope-reorder $(ARGS)
 
 check: lint types documents site released ## run every check that is not a test (make -k check: all, also after a failure)
 

@@ -53,9 +53,9 @@ HELD = """
 import sys
 from pathlib import Path
 
-import dataflows.ingest.redrive
 import dataflows.sinks.kafka.transactions as module
 from dataflows.config.settings import Settings
+from dataflows.ingest import redrive
 
 settings, when = Path(sys.argv[1]), sys.argv[2]
 
@@ -79,7 +79,7 @@ def hold():
 
 
 module.Producer = Held
-module.redrive(Settings.load(settings), module.Selection(), send=True, batch_records=20)
+redrive.redrive(Settings.load(settings), redrive.Selection(), send=True, batch_records=20)
 """
 """A redrive that stands still around its third commit, so that it can be killed exactly there."""
 

@@ -131,8 +131,8 @@ class Hands:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1_000_000
-        for module in ("rest", "kafka_partition"):
-            monkeypatch.setattr(f"dataflows.sources.{module}.monotonic_ms", lambda: self.now)
+        for module in ("rest", "partition"):
+            monkeypatch.setattr(f"dataflows.sources.kafka.{module}.monotonic_ms", lambda: self.now)
 
     def next_look(self, part: MergedPartition, poll_ms: int) -> list[Raw]:
         """What the partition gives when its poll interval is over."""

@@ -15,10 +15,13 @@ from dataflows.runtime.exit_codes import ExitCode
 from schemas.codec.outputs import Decoder
 from schemas.records.decisions import RiskEvent
 from tests.kit.deployment import Deployment, Feeding
+from tests.kit.thorough import THOROUGH
 from tests.recovery.chaos import Reference
 
 pytestmark = pytest.mark.kafka
 
+MANY = 20 if THOROUGH else 6
+"""Restarts under load."""
 EXPECTED = Path(__file__).parent / "live.expected.jsonl"
 """Every risk event of the log, in order of the log: `python -m tests.recovery.live_expected` writes it anew."""
 EVENTS = 3_000
@@ -163,7 +166,7 @@ def test_a_promoted_challenger_starts_on_the_old_champions_store(
     assert set(deployment.risk_ids().values()) == {1}
 
 
-@pytest.mark.parametrize("restarts", [pytest.param((20, 1), id="20 of one"), pytest.param((3, 2), id="3 of two")])
+@pytest.mark.parametrize("restarts", [pytest.param((MANY, 1), id="many of one"), pytest.param((3, 2), id="3 of two")])
 def test_restarts_under_load_read_no_record_twice(kafka: str, tmp_path: Path, restarts: tuple[int, int]) -> None:
     """SIGTERM again and again behind a backlog: each run exits 0 in 10 s, and together they read each record once."""
     times, processes = restarts
