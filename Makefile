@@ -1,5 +1,6 @@
 # Each target works as the first command typed in an empty clone; only Python 3.11 or 3.12 and make must be there.
-# PYTHON=/some/python3.12 names an interpreter, ARGS="..." goes to pytest, to chaos or to soak.
+# PYTHON=/some/python3.12 names an interpreter, ARGS="..." goes to pytest, to chaos or to soak. PROCESSES=2 spreads the
+# tests over two processes, each with a broker of its own.
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -12,7 +13,7 @@ COMPILED := hatch_build.py $(wildcard schemas/records/*.py detectors/base/*.py d
 	$(wildcard detectors/labels/*.py detectors/policy/*.py detectors/profiles/*.py detectors/text/*.py) schemas/released/avro_rows.py \
 	detectors/learning/order.py detectors/models/adagrad.py detectors/models/naive_bayes/gaussians.py
 DEMO := out/demo
-PROCESSES := 3
+PROCESSES := 0
 LOGS := ../shared/datasets
 
 help: ## say what each target does
@@ -24,7 +25,7 @@ demo: $(READY) ## simulate 200,000 events, replay them, print the strongest warn
 	@$(BIN)/forewarn simulate --events 200000 --seed 7 --out $(DEMO)/log.jsonl.gz
 	@$(BIN)/forewarn replay $(DEMO)/log.jsonl.gz --policy deploy/policies/example.toml --out $(DEMO)/run
 
-test: $(READY) ## run every test (ARGS="-k name" to choose), in three processes (PROCESSES=1 for one)
+test: $(READY) ## run every test (ARGS="-k name" to choose), in one process (PROCESSES=2 for two)
 	@$(BIN)/pytest --numprocesses $(PROCESSES) --dist loadgroup --no-loadscope-reorder $(ARGS)
 
 nightly: $(READY) ## run every test, and the slow ones as long as they take to be thorough
