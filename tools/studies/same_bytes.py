@@ -23,6 +23,7 @@ from typing import NamedTuple
 
 import click
 
+from dataflows.cli.common import Failure
 from dataflows.cli.main import main as command
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -158,8 +159,8 @@ def evaluated_in(run_dir: Path, *options: object) -> None:
     """Evaluate a run; if it is too short, write the error message, which is compared instead."""
     try:
         forewarn("evaluate", run_dir, *options)
-    except click.ClickException as refused:
-        (run_dir / "evaluation.txt").write_text(refused.message, encoding="utf-8")
+    except Failure as refused:
+        (run_dir / "evaluation.txt").write_text(str(refused), encoding="utf-8")
 
 
 def forewarn(*arguments: object) -> None:
@@ -192,6 +193,7 @@ def main() -> int:
     parser.add_argument("--logs", type=Path, default=Path("../shared/datasets"), help="the folder of the public logs")
     parser.add_argument("--whole", action="store_true", help="whole logs instead of their first rows")
     parser.add_argument("--rows", type=int, default=SLICE, help="rows of each log, events of the demo")
+    parser.add_argument("--only", nargs="+", choices=VARIANTS, default=list(VARIANTS), help="these variants alone")
     parser.add_argument("--emulate", action="store_true", help="emulate an old processor too, for the goldens alone")
     parser.add_argument("--work", type=Path, metavar="OUT", help=argparse.SUPPRESS)
     parser.add_argument("tasks", nargs="*", help=argparse.SUPPRESS)
@@ -206,7 +208,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as scratch:
         packages = uncompiled(Path(scratch) / "packages")
         for number, (name, variant) in enumerate(VARIANTS.items()):
-            if not variant.emulated:
+            if not variant.emulated and name in {PLAIN, *arguments.only}:
                 run(variant, tasks, Path(scratch) / str(number), packages)
                 found[name] = hashes(Path(scratch) / str(number))
                 click.echo(f"{name}: {len(found[name])} files", err=True)
