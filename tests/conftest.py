@@ -36,6 +36,7 @@ def pytest_configure() -> None:
         raise pytest.UsageError("compiled modules are older than their sources: run make, which compiles them again")
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in a hook of its own
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what needs a broker, and say what is to run in one process: a file, or all that share the simulated log.
 

@@ -147,8 +147,8 @@ def test_users_who_were_loaded_after_a_restart_are_dropped_too(tmp_path: Path, c
         if day == 50:
             driver.crash() if crashing else driver.restart()
         live(day, driver, rng)
-    straight = community(180).run(model=MODEL, batch_size=5)
-    result = driver.run(model=MODEL, batch_size=5, recovery=tmp_path)
+    straight = community(180).run(model=MODEL, batch_size=5, lanes=4)
+    result = driver.run(model=MODEL, batch_size=5, recovery=tmp_path, lanes=4)
     # a crash loses no user either, but what was under way is told twice
     assert sorted(set(told(result))) == sorted(set(told(straight)))
     assert in_memory(result) == in_memory(straight)
