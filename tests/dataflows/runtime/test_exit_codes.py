@@ -30,7 +30,7 @@ INTERNAL = {
     "dataflows.sources.files.parquet_rows._UnreadableError",  # becomes a reject
     "dataflows.runtime.text_files.TextError",  # becomes a sentence of whoever reads the file
     "dataflows.reports.drawing.CannotDrawError",  # becomes a report without pictures
-    "detectors.checks.LawBroken",  # a test's finding
+    "detectors.checks.CheckFailed",  # a test's finding
     "schemas.released.datum._HazardError",  # becomes a sentence of the registry's
     "schemas.codec.framing._NonFiniteError",  # becomes a reject
     "schemas.records.refusal.UnreadableError",  # becomes a reject
