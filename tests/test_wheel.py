@@ -107,9 +107,9 @@ def test_the_wheel_declares_the_command(wheel: Path) -> None:
 def test_installed_packages_are_imported_and_read_their_schemas(installed: Path, tmp_path: Path) -> None:
     """Away from the checkout everything is still found: modules, and every subject's latest schema."""
     lines = run(sys.executable, "-c", LOOK_AROUND, at=tmp_path, path=installed).splitlines()
-    assert lines[:3] == [str(installed / package / "__init__.py") for package in PACKAGES]
+    assert lines[: len(PACKAGES)] == [str(installed / package / "__init__.py") for package in PACKAGES]
     subjects = {Path(name).name.split(".")[0] for name in sources("*.avsc")}
-    assert {line.split()[0] for line in lines[3:]} == subjects
+    assert {line.split()[0] for line in lines[len(PACKAGES) :]} == subjects
 
 
 def test_the_installed_command_answers(installed: Path, tmp_path: Path) -> None:
