@@ -44,6 +44,9 @@ class JvmBroker(Broker):
         return None if self._process is None else self._process.pid
 
     def start(self) -> None:
+        if self._process is not None and self._process.poll() is None:  # a second one would find its ports taken
+            self._wait_until_ready()
+            return
         if self._home is None:
             self._prepare()
         assert self._home is not None
