@@ -25,7 +25,7 @@ FEATURE = "report_count_7d"
 
 
 class ReportRate:
-    """How often users escalate with and without a report in the last week.
+    """Model of one feature: the odds of an escalation with and without a report in the last week.
 
     Log-odds = log((positives + 1) / (negatives + 1)), counted apart for the two cases.
     """

@@ -213,7 +213,7 @@ def imported(module: Module, known: set[str]) -> set[str]:
 
 
 def circles(arrows: dict[str, set[str]]) -> list[str]:
-    """What can be reached from itself along the arrows."""
+    """Return the names that can be reached from themselves along the arrows."""
     reached = {start: set(ends) for start, ends in arrows.items()}
     for _ in arrows:
         before = sum(map(len, reached.values()))
@@ -248,7 +248,7 @@ def test_no_room_of_a_pure_package_depends_on_itself_by_way_of_others(package: s
 
 
 def test_families_of_models_know_nothing_of_each_other() -> None:
-    """What they share lies beside them; only the catalogue imports them all."""
+    """Shared code lies beside the families; only the catalogue imports all of them."""
     families = {
         module.path.rpartition("/")[0]
         for module in MODULES["detectors"]

@@ -13,16 +13,7 @@ import orjson
 import pytest
 from pydantic import BaseModel
 
-from dataflows.config.settings import (
-    KafkaSettings,
-    LogSettings,
-    PathSettings,
-    RecoverySettings,
-    RegistrySettings,
-    RunSettings,
-    Settings,
-    TopicSettings,
-)
+from dataflows.config.settings import KafkaSettings, Settings, TopicSettings
 from dataflows.kafka.topics import ENVELOPE_BYTES
 from dataflows.reports.formatting import name_feature
 from dataflows.runtime.telemetry import Telemetry
@@ -31,49 +22,18 @@ from detectors.features.declare import HOPS, duration_ms
 from detectors.features.signals import SIGNALS
 from detectors.models.catalogue import MODELS, READS
 from detectors.policy.parse import parse_policy as parse
-from detectors.policy.policy import Policy
-from detectors.policy.sections import (
-    ChannelPolicy,
-    Clause,
-    LearningPolicy,
-    PromisePolicy,
-    RulePolicy,
-    StackPolicy,
-    TargetPolicy,
-    TierPolicy,
-    VariantPolicy,
-    WarningPolicy,
-)
 from detectors.rules.catalogue import RULES
 from schemas.records.decisions import RiskEvent
 from schemas.records.events import ModerationEvent
 from schemas.records.rejects import RejectReason
 from tests.kit.pages import ROOT, first_cells, table, text
+from tools.docs.facts import POLICY, settings_sections
 
 EXAMPLE = ROOT / "deploy/settings.example.toml"
 
-POLICY_SECTIONS: dict[str, type[BaseModel]] = {
-    "Top level": Policy,
-    "target": TargetPolicy,
-    "Clauses": Clause,
-    "channels": ChannelPolicy,
-    "learning": LearningPolicy,
-    "variants": VariantPolicy,
-    "stack": StackPolicy,
-    "tiers": TierPolicy,
-    "promises": PromisePolicy,
-    "warnings": WarningPolicy,
-    "rules": RulePolicy,
-}
-SETTINGS_SECTIONS: dict[str, type[BaseModel]] = {
-    "kafka": KafkaSettings,
-    "topics": TopicSettings,
-    "registry": RegistrySettings,
-    "recovery": RecoverySettings,
-    "run": RunSettings,
-    "log": LogSettings,
-    "paths": PathSettings,
-}
+HEADINGS = {"top": "Top level", "clauses": "Clauses"}
+POLICY_SECTIONS = {HEADINGS.get(name, name): section for name, section in POLICY.items()}
+SETTINGS_SECTIONS = settings_sections()
 
 
 def stated(cell: str) -> Any:

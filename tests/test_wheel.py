@@ -1,4 +1,4 @@
-"""What gets installed is what was written: the wheel holds the packages, their data and the command."""
+"""The wheel contains all packages, their data and the command."""
 
 from __future__ import annotations
 

@@ -121,7 +121,7 @@ def create_topics(
     admin = _Admin(settings.kafka)
     existing = _counts(admin, list(settings.topics.model_dump().values()))
     found = _configs(admin, list(existing))
-    wanted = _wanted(settings, partitions, input_retention_ms, _largest_input(settings, found))
+    wanted = wanted_topics(settings, partitions, input_retention_ms, _largest_input(settings, found))
     for topic in wanted:
         count = existing.get(topic.name, topic.partitions)
         if count != topic.partitions:
@@ -160,7 +160,7 @@ def check_outputs(settings: Settings) -> None:
         found = {}
         log.warning("The topics' configuration is not checked, because this user may not read it. %s", error)
     problems, address = [], settings.kafka.bootstrap_servers
-    for topic in _wanted(settings, 1, None, _largest_input(settings, found)):
+    for topic in wanted_topics(settings, 1, None, _largest_input(settings, found)):
         if topic.name not in existing:
             problems.append(f"Topic {topic.name} does not exist at {address}: run `forewarn topics create`.")
         for differs in _differences(topic, found.get(topic.name)):
@@ -221,7 +221,7 @@ def _told(admin: _Admin, topic: _Topic, found: dict[str, str] | None, *, alter: 
         )
 
 
-def _wanted(settings: Settings, partitions: int, input_retention_ms: int | None, largest: int) -> list[_Topic]:
+def wanted_topics(settings: Settings, partitions: int, input_retention_ms: int | None, largest: int) -> list[_Topic]:
     names = settings.topics
     inputs = {} if input_retention_ms is None else {"retention.ms": str(input_retention_ms)}
     stream = {CLEANUP: "delete"}  # compaction would drop all but a key's latest record, and the markers of redrive

@@ -12,13 +12,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from forewarn import Encoder, FlowDriver, hand_made_model, small_policy
+from tests.kit.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
 
 
-def load(name: str) -> ModuleType:
-    spec = spec_from_file_location(f"examples_{Path(name).stem}", EXAMPLES / name)
+def load(name: str, folder: Path = EXAMPLES) -> ModuleType:
+    """Load an example from its file, as it would be run."""
+    spec = spec_from_file_location(f"examples_{Path(name).stem}", folder / name)
     assert spec is not None
     assert spec.loader is not None
     module = module_from_spec(spec)
@@ -77,14 +78,8 @@ def test_features_are_ranked_by_how_far_warned_points_differ(
 
 def test_the_log_of_the_tutorial_is_the_one_its_script_makes(tmp_path: Path) -> None:
     """The same seed, the same bytes, and nobody's name but numbers."""
-    script = tmp_path / "make_log.py"
-    script.write_bytes((EXAMPLES / "first-warning/make_log.py").read_bytes())
-    spec = spec_from_file_location("make_log", script)
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    module.main()
+    (tmp_path / "make_log.py").write_bytes((EXAMPLES / "first-warning/make_log.py").read_bytes())
+    load("make_log.py", tmp_path).main()
     made, kept = (tmp_path / "log.csv").read_bytes(), (EXAMPLES / "first-warning/log.csv").read_bytes()
     assert made == kept
     rows = list(csv.DictReader(kept.decode().splitlines()))

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.kit.paths import ROOT
 from tools.docs.transcripts import TranscriptError, commands, with_transcripts
 
-ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted(path for path in (ROOT / "docs").rglob("*.md") if "<!-- run -->" in path.read_text("utf-8"))
 
 

@@ -17,7 +17,7 @@ from copy import copy
 from pathlib import Path
 from typing import Any, Self
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
 
 from dataflows.config.settings import Settings
 from dataflows.ingest.produce import Pace, Produced, produce
@@ -25,7 +25,7 @@ from dataflows.kafka.topics import create_topics
 from dataflows.sources.files.log import read_log
 from schemas.codec.outputs import Decoder, Encoder
 from schemas.records.base import CHAT, MODERATION
-from tests.kit.kafka.logs import led
+from tests.kit.kafka.logs import read_committed
 from tests.kit.paths import ROOT
 
 PARTITIONS = 4
@@ -273,22 +273,3 @@ class Feeding:
         self._thread.join()
         if self._failure is not None:
             raise self._failure
-
-
-def read_committed(address: str, topic: str) -> Iterator[Message]:
-    """Every committed record of a topic."""
-    config = {"bootstrap.servers": address, "group.id": "seen", "isolation.level": "read_committed", "log_level": 0}
-    consumer = Consumer({**config, "enable.partition.eof": True, "auto.offset.reset": "earliest"})
-    unread = led(consumer, topic)
-    consumer.assign([TopicPartition(topic, partition, 0) for partition in unread])
-    try:
-        while unread:
-            message = consumer.poll(30)
-            assert message is not None, f"{topic} was not read to its end"
-            if message.error() is None:
-                yield message
-            else:
-                assert message.error().code() == KafkaError._PARTITION_EOF, message.error()
-                unread.discard(message.partition())
-    finally:
-        consumer.close()

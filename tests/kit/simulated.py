@@ -1,4 +1,4 @@
-"""What the tests of the dataflow share: a simulated log with poison at both ends, and replays of it made once each."""
+"""Fixtures: a simulated log with poison at both ends, and replays of it, each made once."""
 
 from __future__ import annotations
 

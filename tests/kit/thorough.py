@@ -1,4 +1,4 @@
-"""How thorough a run of the tests is: `make nightly` sets FOREWARN_THOROUGH=1."""
+"""Number of repetitions of slow tests: more with FOREWARN_THOROUGH=1, as `make nightly` sets it."""
 
 from __future__ import annotations
 

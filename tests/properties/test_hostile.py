@@ -141,7 +141,7 @@ class Attack(NamedTuple):
     sent: dict[int, list[Record]]
 
     def told(self) -> Attack:
-        """What remains of it when all is left out but what hostile users told of others, as anybody may."""
+        """Return the reports about others in the attack, which anybody may make, without the rest."""
         return Attack({at: [one for one in sent if one.user.startswith("u")] for at, sent in self.sent.items()})
 
 
@@ -186,7 +186,7 @@ def run(
 
 
 def served(result: DriverResult) -> list[tuple[Any, ...]]:
-    """What everybody else was served: to the last bit, in the order of the log."""
+    """Return the rows served for all other users, comparable to the last bit, in the order of the log."""
     return [
         (p.user_id, p.as_of, p.event_id, p.events, p.vector.tobytes(), repr(row.probability), row.tier)
         for row in result.served
@@ -237,7 +237,7 @@ def test_everybody_else_stays_scored_by_models_that_learn_from_all(attack: Attac
 @settings(LAWFUL, max_examples=20)
 @given(attacks(first=WARM))
 def test_with_channels_only_what_is_said_of_shared_ones_changes(attack: Attack) -> None:
-    """Whoever is in another room is served the same to the last bit; in the shared one, only its features move.
+    """Users in another room are served the same to the last bit; in the shared room only its features change.
 
     A model that gives those no weight scores everybody the same, too.
     """

@@ -9,7 +9,6 @@ from functools import partial
 from threading import Event
 
 import pytest
-from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from dataflows.config.settings import KafkaSettings
 from dataflows.kafka.topics import BrokerError
@@ -17,6 +16,7 @@ from dataflows.recovery.lock import StoreError
 from dataflows.sinks.kafka.exactly_once import ID, ExactlyOnceSink, Plain, State, Writer
 from dataflows.sinks.kafka.producer import DeliveryFailed, Outgoing, not_taken
 from dataflows.sinks.kafka.transactions import Draft, FencedOutError, LeaseExpired, Transactions
+from tests.kit.kafka.logs import read_committed
 
 pytestmark = pytest.mark.kafka
 
@@ -52,21 +52,7 @@ def encode(item: str) -> Outgoing:
 
 def committed(kafka: str, topic: str) -> list[str]:
     """The ids a reader of committed records sees, once for each record."""
-    config = {"bootstrap.servers": kafka, "group.id": "seen", "isolation.level": "read_committed"}
-    consumer = Consumer({**config, "enable.partition.eof": True, "auto.offset.reset": "earliest"})
-    consumer.assign([TopicPartition(topic, partition, 0) for partition in range(PARTITIONS)])
-    seen: list[Message] = []
-    ended = 0
-    while ended < PARTITIONS:
-        message = consumer.poll(10)
-        assert message is not None
-        if message.error() is None:
-            seen.append(message)
-        else:
-            assert message.error().code() == KafkaError._PARTITION_EOF
-            ended += 1
-    consumer.close()
-    return sorted(dict(message.headers())[ID].decode() for message in seen)
+    return sorted(dict(message.headers() or ())[ID].decode() for message in read_committed(kafka, topic))
 
 
 def numbered(first: int, last: int) -> list[str]:

@@ -20,7 +20,7 @@ from detectors.scoring.shard import Publication
 from schemas.codec.outputs import Encoder
 from schemas.records.base import Position
 from schemas.records.decisions import RiskEvent, Tier, Tombstone, Trigger
-from tests.kit.deployment import read_committed
+from tests.kit.kafka.logs import read_committed
 
 ORDERS = st.builds(Order, st.integers(0, 2**45), st.integers(0, 2), st.integers(0, 2**45))
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import urllib.error
-import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +17,7 @@ from dataflows.kafka.topics import partition_counts
 from dataflows.runtime.exit_codes import ExitCode
 from schemas.codec.inputs import RegistrySettings
 from tests.kit.deployment import Deployment, Life
+from tests.kit.http import get
 from tests.kit.kafka.base import free_ports
 from tests.kit.kafka.broker import Broker
 from tests.kit.scripted_registry import Scripted, answering, by_id
@@ -218,7 +217,7 @@ def test_a_process_that_hangs_is_noticed_and_the_cluster_goes_on(
     hung = max(life.alive("--place"))
     os.kill(hung, signal.SIGSTOP)
     until_said(life, "has not moved for 8 s, so it is killed", "start again from the last snapshot")
-    while "forewarn_restarts_total 1.0" not in asked(port, "/metrics")[1]:
+    while "forewarn_restarts_total 1.0" not in get(port, "/metrics")[1]:
         assert life.process.poll() is None, life.said()
     until_ready(life, port)
     assert life.drain()[0] == 0, life.said()
@@ -237,18 +236,18 @@ def test_a_run_is_not_ready_while_its_broker_is_frozen(
     monkeypatch.setenv("FOREWARN_RUN__METRICS_PORT", str(port))
     life = deployment.start()
     until_ready(life, port)
-    assert "forewarn_kafka_connected 1.0" in asked(port, "/metrics")[1]
+    assert "forewarn_kafka_connected 1.0" in get(port, "/metrics")[1]
     with frozen(broker):
-        while asked(port, "/ready")[0] == 200:
+        while get(port, "/ready")[0] == 200:
             assert life.process.poll() is None, life.said()
-        status, why = asked(port, "/ready")
+        status, why = get(port, "/ready")
         assert status == 503
         assert why.startswith("Kafka does not answer: ")
-        assert asked(port, "/live")[0] == 200
-        assert "forewarn_kafka_connected 0.0" in asked(port, "/metrics")[1]
+        assert get(port, "/live")[0] == 200
+        assert "forewarn_kafka_connected 0.0" in get(port, "/metrics")[1]
     until_ready(life, port)
     until_said(life, "Kafka answers again")
-    assert "forewarn_kafka_outages_total 1.0" in asked(port, "/metrics")[1]
+    assert "forewarn_kafka_outages_total 1.0" in get(port, "/metrics")[1]
     assert life.drain()[0] == 0, life.said()
     assert life.said().count("Kafka is not answering") == 1, life.said()
     words = (
@@ -264,19 +263,7 @@ def test_a_run_is_not_ready_while_its_broker_is_frozen(
     assert places == sorted(places), life.said()
 
 
-def asked(port: int, path: str) -> tuple[int, str]:
-    """Status and text of what a run says on its port; 0 where nothing listens."""
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
-            return answer.status, answer.read().decode()
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.read().decode()
-    except OSError:
-        return 0, ""
-
-
 def until_ready(life: Life, port: int) -> None:
     """Wait until it says that it is ready."""
-    while asked(port, "/ready")[0] != 200:
+    while get(port, "/ready")[0] != 200:
         assert life.process.poll() is None, life.said()

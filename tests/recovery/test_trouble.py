@@ -35,7 +35,7 @@ BATCH_SIZE = 20
 MIDDLE = 600
 """Decision points served when trouble begins, of more than 6,000."""
 STEP_SECONDS = 0.1
-"""How long a run goes on between two looks at what it has served: while it is looked at, it is stopped."""
+"""Time that a run continues between two counts of its output; it is stopped while it is counted."""
 LIFT_SECONDS = 120.0
 """How long a run may take to its end, when what was in its way is gone."""
 

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from dataflows.config.settings import Settings, TopicSettings
-from dataflows.kafka.topics import _wanted
+from dataflows.kafka.topics import wanted_topics
 from dataflows.reports.formatting import name_feature
 from dataflows.runtime.exit_codes import ExitCode
 from dataflows.runtime.telemetry import Telemetry
@@ -52,7 +52,7 @@ class Facts(NamedTuple):
 
 
 Made = Facts | str
-"""What a block is made of: a table, or text as it stands."""
+"""The content of a block: a table, or text."""
 
 POLICY: dict[str, type[BaseModel]] = {
     "top": Policy,
@@ -196,7 +196,7 @@ def _model(annotation: Any) -> type[BaseModel]:
 def topics() -> Facts:
     """Return the topics: default name, setting, and the configuration that `forewarn topics create` gives each."""
     settings = Settings.model_validate({"kafka": {"bootstrap_servers": "localhost:9092"}})
-    made = {topic.name: topic for topic in _wanted(settings, 8, None, 0)}
+    made = {topic.name: topic for topic in wanted_topics(settings, 8, None, 0)}
     rows = []
     for setting, name in TopicSettings().model_dump().items():
         config = made[name].config
@@ -212,7 +212,7 @@ def topics() -> Facts:
 
 
 def metrics() -> Facts:
-    """Every metric that `forewarn run` serves: name, kind and labels."""
+    """Return the metrics that `forewarn run` serves: name, kind and labels."""
     rows = []
     for collector in Telemetry().registry._collector_to_names:  # noqa: SLF001 - the only list in order of declaration
         (metric,) = collector.collect()
@@ -223,7 +223,7 @@ def metrics() -> Facts:
 
 
 def limits() -> Facts:
-    """Bounds on state, with their values."""
+    """Return the bounds on state, with their values."""
     rows = []
     for bound in LIMITS:
         module, _, name = bound.rpartition(".")
@@ -309,7 +309,7 @@ def _avro(kind: Any) -> str:
 
 
 def _inner(kind: Any) -> Iterator[dict[str, Any]]:
-    """Every named type defined inside a field's type."""
+    """Yield the named types defined inside a field's type."""
     if isinstance(kind, list):
         for one in kind:
             yield from _inner(one)
@@ -349,4 +349,4 @@ def _all() -> dict[str, Callable[[], Made]]:
 
 
 FACTS = _all()
-"""What a page may ask for, by name."""
+"""The facts that a page can include, by name."""

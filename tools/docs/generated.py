@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from difflib import unified_diff
 from pathlib import Path
 
 from tools.docs.facts import FACTS, Facts, Made
-from tools.docs.repository import Problem, line_of
+from tools.docs.repository import Problem, first_difference, line_of
 
 _BLOCK = re.compile(r"<!-- generated: (?P<name>[\w-]+) -->\n(?P<body>.*?)<!-- /generated -->", re.DOTALL)
 Sources = Mapping[str, Callable[[], Made]]
@@ -71,7 +70,7 @@ def stale_blocks(root: Path, pages: Iterable[str], facts: Sources = FACTS) -> It
             yield Problem(name, 1, str(error))
             continue
         if wanted != page:
-            yield Problem(name, _first_difference(page, wanted), "a generated block is out of date; run 'make docs'.")
+            yield Problem(name, first_difference(page, wanted), "a generated block is out of date; run 'make docs'.")
         yield from _unsaid(name, page, facts)
 
 
@@ -87,12 +86,6 @@ def _unsaid(name: str, page: str, facts: Sources) -> Iterator[Problem]:
             row = cells(line) if line.startswith("|") else []
             if len(row) == len(made.columns) and not row[column]:
                 yield Problem(name, start + number, f"the cell {missing[0]!r} of {row[0]} is empty; fill it.")
-
-
-def _first_difference(old: str, new: str) -> int:
-    """Return the line (from 1) of the old text from which on the new one differs."""
-    hunks = [line for line in unified_diff(old.splitlines(), new.splitlines(), n=0) if line.startswith("@@")]
-    return max(int(hunks[0].split()[1].lstrip("-").split(",")[0]), 1) if hunks else 1
 
 
 def write_blocks(root: Path, pages: Iterable[str], facts: Sources = FACTS) -> None:

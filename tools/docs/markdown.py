@@ -55,7 +55,7 @@ def links(text: str) -> Iterator[Link]:
 
 
 def code_spans(text: str) -> Iterator[Link]:
-    """Every piece of inline code, in order, with the line it stands in."""
+    """Yield the pieces of inline code in order, with their lines."""
     line = 1
     for token in _tokens(text):
         line = _line(token) if token.map else line

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from difflib import unified_diff
 from pathlib import Path
 
 import click
 from click.testing import CliRunner
 
 from tools.docs.commands import PROGRAM, commands
-from tools.docs.repository import Problem, line_of
+from tools.docs.repository import Problem, first_difference, line_of
 
 README = "README.md"
 CLI_PAGE = "docs/reference/cli.md"
@@ -67,7 +66,7 @@ def stale_topology(root: Path, cli: click.Command) -> Iterator[Problem]:
         yield Problem(README, line_of(readme, max(readme.find(_START), 0)), str(error))
         return
     if wanted != readme:
-        yield Problem(README, _first_difference(readme, wanted), "the topology is out of date; run 'make topology'.")
+        yield Problem(README, first_difference(readme, wanted), "the topology is out of date; run 'make topology'.")
 
 
 def stale_help(root: Path, cli: click.Command) -> Iterator[Problem]:
@@ -79,13 +78,7 @@ def stale_help(root: Path, cli: click.Command) -> Iterator[Problem]:
         yield Problem(CLI_PAGE, 1, str(error))
         return
     if wanted != page:
-        yield Problem(CLI_PAGE, _first_difference(page, wanted), "the help is out of date; run 'make docs'.")
-
-
-def _first_difference(old: str, new: str) -> int:
-    """Return the line (from 1) of the old text at which the new text first differs."""
-    hunks = [line for line in unified_diff(old.splitlines(), new.splitlines(), n=0) if line.startswith("@@")]
-    return max(int(hunks[0].split()[1].lstrip("-").split(",")[0]), 1) if hunks else 1
+        yield Problem(CLI_PAGE, first_difference(page, wanted), "the help is out of date; run 'make docs'.")
 
 
 def write_topology(root: Path, cli: click.Command) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from difflib import unified_diff
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,3 +41,9 @@ def own_files(root: Path) -> list[str]:
 def line_of(text: str, index: int) -> int:
     """Return the line (from 1) of the character at `index`."""
     return text.count("\n", 0, index) + 1
+
+
+def first_difference(old: str, new: str) -> int:
+    """Return the line (from 1) of the old text at which the new text first differs."""
+    hunks = [line for line in unified_diff(old.splitlines(), new.splitlines(), n=0) if line.startswith("@@")]
+    return max(int(hunks[0].split()[1].lstrip("-").split(",")[0]), 1) if hunks else 1

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 
 import pytest
@@ -13,6 +11,7 @@ from dataflows.runtime.health import Health
 from dataflows.runtime.metrics_server import MetricsServer
 from dataflows.runtime.telemetry import FAMILIES, Telemetry
 from schemas.records.mending import PARTS
+from tests.kit.http import get
 
 
 class Clock:
@@ -119,46 +118,36 @@ def server(health: Health) -> Iterator[MetricsServer]:
     served.close()
 
 
-def get(server: MetricsServer, path: str) -> tuple[int, str]:
-    """Status and text of an answer."""
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{server.port}{path}", timeout=10) as answer:
-            return answer.status, answer.read().decode()
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.read().decode()
-
-
 def test_the_port_answers_for_health_and_metrics_and_nothing_else(server: MetricsServer, health: Health) -> None:
     """503 says why; a path that nobody serves is not found."""
-    assert get(server, "/ready") == (503, "the flow is being built\n")
-    assert get(server, "/live") == (200, "live\n")
+    assert get(server.port, "/ready") == (503, "the flow is being built\n")
+    assert get(server.port, "/live") == (200, "live\n")
     begun(health)
-    assert get(server, "/ready") == (200, "ready\n")
+    assert get(server.port, "/ready") == (200, "ready\n")
     for path in ("/", "/healthz", "/nothing", "/metrics/x"):
-        assert get(server, path)[0] == 404, path
-    assert get(server, "/metrics")[0] == 200
+        assert get(server.port, path)[0] == 404, path
+    assert get(server.port, "/metrics")[0] == 200
 
 
 def test_a_run_that_is_stuck_is_not_alive(server: MetricsServer, health: Health, clock: Clock) -> None:
     """Whoever watches it ends it."""
     begun(health)
     clock.now += 61
-    assert get(server, "/live") == (503, "the flow has not moved for 61 s\n")
-    assert get(server, "/ready") == (503, "the flow has not moved for 61 s\n")
+    assert get(server.port, "/live") == (503, "the flow has not moved for 61 s\n")
+    assert get(server.port, "/ready") == (503, "the flow has not moved for 61 s\n")
 
 
 def test_every_known_label_value_is_in_the_first_scrape(server: MetricsServer) -> None:
     """At 0, or Prometheus would not see its first increase; no second series says when a counter was made."""
     found = {
         sample.name: sample
-        for family in text_string_to_metric_families(get(server, "/metrics")[1])
+        for family in text_string_to_metric_families(get(server.port, "/metrics")[1])
         for sample in family.samples
     }
     assert not [name for name in found if name.endswith("_created")]
     samples = [
         sample
-        for family in text_string_to_metric_families(get(server, "/metrics")[1])
+        for family in text_string_to_metric_families(get(server.port, "/metrics")[1])
         for sample in family.samples
         if sample.labels and not sample.name.endswith("_bucket")
     ]

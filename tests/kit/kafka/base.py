@@ -7,11 +7,12 @@ import secrets
 import socket
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Self
 
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient, ClusterMetadata
+from confluent_kafka.admin import AdminClient, TopicMetadata
 
 VERSION = "4.1.0"
 LOOPBACK = "127.0.0.1"
@@ -71,7 +72,7 @@ class Broker(ABC):
         deadline = time.monotonic() + READY_SECONDS
         while True:
             try:
-                if (known := admin.list_topics(timeout=1.0)).brokers and _all_led(known):
+                if (known := admin.list_topics(timeout=1.0)).brokers and has_leaders(known.topics.values()):
                     return
                 time.sleep(0.05)
             except KafkaException:
@@ -88,9 +89,9 @@ class Broker(ABC):
         self.close()
 
 
-def _all_led(known: ClusterMetadata) -> bool:
-    """Whether every partition of every topic has a leader: after a restart that takes a moment."""
-    return all(one.leader >= 0 for topic in known.topics.values() for one in topic.partitions.values())
+def has_leaders(topics: Iterable[TopicMetadata]) -> bool:
+    """Return whether every partition of the topics has a leader, which takes a moment after a restart."""
+    return all(one.leader >= 0 for topic in topics for one in topic.partitions.values())
 
 
 def free_ports(count: int) -> list[int]:

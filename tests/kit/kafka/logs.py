@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 
 from dataflows.config.settings import KafkaSettings, TopicSettings
 from dataflows.sinks.kafka.producer import RELIABLE
+from tests.kit.kafka.base import has_leaders
 
 PATIENCE_SECONDS = 60.0
 
@@ -58,25 +59,36 @@ def led(consumer: Consumer, topic: str) -> set[int]:
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         known = consumer.list_topics(topic, timeout=PATIENCE_SECONDS).topics[topic]
-        if known.partitions and all(one.leader >= 0 for one in known.partitions.values()):
+        if known.partitions and has_leaders([known]):
             return set(known.partitions)
         assert time.monotonic() < deadline, f"{topic} has no leader: {known.error}"
 
 
+def read_committed(address: str, topic: str) -> Iterator[Message]:
+    """Every committed record of a topic."""
+    config = {
+        "bootstrap.servers": address,
+        "group.id": "seen",
+        "isolation.level": "read_committed",
+        "log_level": 0,
+        "fetch.wait.max.ms": 50,
+    }
+    consumer = Consumer({**config, "enable.partition.eof": True, "auto.offset.reset": "earliest"})
+    try:
+        unread = led(consumer, topic)
+        consumer.assign([TopicPartition(topic, partition, 0) for partition in unread])
+        while unread:
+            message = consumer.poll(30)
+            assert message is not None, f"{topic} was not read to its end"
+            if message.error() is None:
+                yield message
+            else:
+                assert message.error().code() == KafkaError._PARTITION_EOF, message.error()
+                unread.discard(message.partition())
+    finally:
+        consumer.close()
+
+
 def read_back(address: str, topic: str) -> list[Message]:
-    """Every record of the topic, partition by partition."""
-    config = {"bootstrap.servers": address, "group.id": "read-back", "fetch.wait.max.ms": 50}
-    consumer = Consumer({**config, "enable.partition.eof": True})
-    unread = led(consumer, topic)
-    consumer.assign([TopicPartition(topic, partition, 0) for partition in unread])
-    records: list[Message] = []
-    while unread:
-        message = consumer.poll(10)
-        assert message is not None
-        if message.error() is None:
-            records.append(message)
-        else:
-            assert message.error().code() == KafkaError._PARTITION_EOF
-            unread.discard(message.partition())
-    consumer.close()
-    return sorted(records, key=lambda message: (message.partition(), message.offset()))
+    """Every committed record of the topic, partition by partition."""
+    return sorted(read_committed(address, topic), key=lambda message: (message.partition(), message.offset()))
