@@ -13,6 +13,7 @@ import orjson
 import pytest
 from pydantic import BaseModel
 
+from dataflows import operators
 from dataflows.config.settings import KafkaSettings, Settings, TopicSettings
 from dataflows.kafka.topics import ENVELOPE_BYTES
 from dataflows.reports.formatting import name_feature
@@ -222,3 +223,12 @@ def test_every_rule_is_described_with_its_runbook_and_gaps(name: str) -> None:
     assert (
         f"Default limit: {rule.default_limit:g}. Reads {', '.join(f'`{name}`' for name in rule.features)}." in section
     )
+
+
+def test_the_picture_of_the_architecture_names_every_step_and_topic() -> None:
+    """The steps are the operators of the spine, with the source before them; the topics have their default names."""
+    picture = (ROOT / "docs/explanation/architecture.svg").read_text(encoding="utf-8")
+    steps = [name for name in operators.__all__ if name != "deliver"]  # which belongs to the sinks
+    assert [
+        name for name in ("source", *steps, *TopicSettings().model_dump().values()) if f">{name}<" not in picture
+    ] == []
