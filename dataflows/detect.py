@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import bytewax.operators as op
@@ -12,6 +13,7 @@ from bytewax.outputs import Sink
 
 from dataflows.kafka.placement import Placement
 from dataflows.operators import context, decode, deliver, learn, profile, score
+from dataflows.operators.learn import learner_of
 from dataflows.operators.profile import Late
 from dataflows.recovery.users import UserStores
 from dataflows.runtime.telemetry import Telemetry
@@ -82,12 +84,14 @@ def build_flow(
     decoded = decode("decode", records, codec, telemetry, options.text, options.placement)
     events = decoded.events
     if policy.channels.remembered is not None:
-        events = context("context", events, policy, options.as_partitions)
+        events = context(
+            "context", events, policy.channels, policy.allowed_lateness, policy.profile_ttl, options.as_partitions
+        )
     profiled = profile("profile", events, CompiledPolicy(policy), lanes, telemetry, options.stores)
     rejects = op.merge("rejects", decoded.rejects, profiled.rejects)
     models = () if pinned is not None else (policy.learning.champion, *policy.learning.challengers)
     champion = policy.learning.champion
-    updates = learn("learn", profiled.lessons, rejects, policy, models)
+    updates = learn("learn", profiled.lessons, rejects, partial(learner_of, policy), models)
     judged = score(
         "judge", profiled.items, decoded.scored, updates, new_lane, lanes, telemetry, champion, wait=one_partition
     )

@@ -11,15 +11,18 @@ from bytewax.operators import StatefulBatchLogic
 
 from dataflows.kafka.partitioner import partition_of
 from dataflows.operators.decode import Decoded
-from detectors.policy.policy import Policy
+from detectors.policy.sections import ChannelPolicy
 from detectors.profiles.channels import Channels
 
 
 class ContextLogic(StatefulBatchLogic[list[Decoded], list[Decoded], bytes]):
-    """The channels of one source partition, which receives its events in log order."""
+    """The channels of one source partition, which receives its events in log order.
 
-    def __init__(self, policy: Policy, snapshot: bytes | None) -> None:
-        bounds = policy.channels.remembered or 0, policy.allowed_lateness, policy.profile_ttl
+    `lateness` and `ttl` (ms) are the policy's allowed lateness and profile TTL.
+    """
+
+    def __init__(self, channels: ChannelPolicy, lateness: int, ttl: int, snapshot: bytes | None) -> None:
+        bounds = channels.remembered or 0, lateness, ttl
         self._channels = Channels(*bounds) if snapshot is None else Channels.load(snapshot, *bounds)
 
     def on_batch(self, values: list[list[Decoded]]) -> tuple[list[list[Decoded]], bool]:
@@ -34,12 +37,17 @@ class ContextLogic(StatefulBatchLogic[list[Decoded], list[Decoded], bytes]):
 
 @operator
 def context(
-    step_id: str, up: Stream[list[Decoded]], policy: Policy, as_partitions: int | None
+    step_id: str,
+    up: Stream[list[Decoded]],
+    channels: ChannelPolicy,
+    lateness: int,
+    ttl: int,
+    as_partitions: int | None,
 ) -> Stream[list[Decoded]]:
     """Return the events as they came, each message with its channel context.
 
-    The policy sets the number of channels kept for each source partition, or for each of `as_partitions` partitions
-    among which Kafka would distribute the users.
+    `channels` sets the number of channels kept for each source partition, or for each of `as_partitions` partitions
+    among which Kafka would distribute the users. `lateness` and `ttl` are as in `ContextLogic`.
     """
 
     def by_partition(batch: list[list[Decoded]]) -> Iterable[tuple[str, list[Decoded]]]:
@@ -50,9 +58,9 @@ def context(
             partitions.setdefault(number, []).append(decoded)
         return ((f"{number:04d}", events) for number, events in partitions.items())
 
-    def told_of(batch: list[tuple[str, list[Decoded]]]) -> list[list[Decoded]]:
+    def unkeyed(batch: list[tuple[str, list[Decoded]]]) -> list[list[Decoded]]:
         return [events for _, events in batch]
 
     partitions = op.flat_map_batch("by_partition", up, by_partition)
-    told = op.stateful_batch("channels", partitions, lambda snapshot: ContextLogic(policy, snapshot))
-    return op.flat_map_batch("told", told, told_of)
+    seen = op.stateful_batch("channels", partitions, lambda snapshot: ContextLogic(channels, lateness, ttl, snapshot))
+    return op.flat_map_batch("told", seen, unkeyed)

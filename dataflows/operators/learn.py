@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -26,28 +27,38 @@ class TrainingEvents(NamedTuple):
     lessons: list[TrainingEvent]
 
 
+def track_record_of(policy: Policy) -> TrackRecord:
+    """Return an empty track record for a policy."""
+    return TrackRecord(
+        horizon=policy.target.horizon,
+        expiry=policy.warnings.expiry,
+        memory=policy.promises.memory,
+        lowest=policy.lowest_threshold,
+    )
+
+
+def learner_of(policy: Policy, model: str) -> Learner:
+    """Return a new learner of one of a policy's models, with a track record if any decision depends on it."""
+    track = track_record_of(policy) if policy.tracked else None
+    return Learner(model, policy.learning, track, partial(new_model, model, policy))
+
+
 class LearnLogic(StatefulBatchLogic[TrainingEvents, ModelUpdate, bytes]):
     """One model's learner, created when its first training events or its snapshot provide the model's name."""
 
-    def __init__(self, policy: Policy, snapshot: bytes | None) -> None:
-        self._policy = policy
+    def __init__(self, new_learner: Callable[[str], Learner], snapshot: bytes | None) -> None:
+        self._new_learner = new_learner
         self._learner: Learner | None = None
         if snapshot is not None:
             _, state = unpack(snapshot, STATE_VERSION, "learner")
-            self._learner = self._new(state["name"])
+            self._learner = new_learner(state["name"])
             self._learner.restore(state)
-
-    def _new(self, model: str) -> Learner:
-        policy = self._policy
-        return Learner(
-            model, policy.learning, TrackRecord(policy) if policy.tracked else None, partial(new_model, model, policy)
-        )
 
     def on_batch(self, values: list[TrainingEvents]) -> tuple[list[ModelUpdate], bool]:
         """Learn the training events that are in order; return the learner's model update for the lanes."""
         learner = self._learner
         if learner is None:
-            learner = self._learner = self._new(values[0].model)
+            learner = self._learner = self._new_learner(values[0].model)
         published, reached = learner.take([lesson for bundle in values for lesson in bundle.lessons])
         return [ModelUpdate(learner.name, published, dict(reached), learner.forgotten(), learner.fates())], False
 
@@ -66,7 +77,7 @@ def learn(
     step_id: str,
     lessons: Stream[TrainingEvent],
     rejects: Stream[Reject],
-    policy: Policy,
+    new_learner: Callable[[str], Learner],
     models: tuple[str, ...],
 ) -> Stream[ModelUpdate]:
     """Train every model on the same training events; train none if the model is pinned.
@@ -82,4 +93,4 @@ def learn(
 
     places = op.flat_map_batch("places", rejects, place)
     bundles = op.flat_map_batch("bundles", op.merge("lessons", lessons, places), to_models)
-    return op.key_rm("news", op.stateful_batch("models", bundles, lambda snapshot: LearnLogic(policy, snapshot)))
+    return op.key_rm("news", op.stateful_batch("models", bundles, lambda snapshot: LearnLogic(new_learner, snapshot)))

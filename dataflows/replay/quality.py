@@ -17,7 +17,6 @@ from dataflows.runtime.telemetry import Telemetry
 from detectors.features.catalogue import NUMBERS
 from detectors.monitoring.bins import BINS
 from detectors.monitoring.quality import MILLION, SAMPLE, Counts, Live, keys_of, row_of
-from detectors.policy.policy import Policy
 from detectors.profiles.results import Outcome
 from detectors.scoring.shard import Publication
 from schemas.records.base import Position
@@ -25,19 +24,18 @@ from schemas.records.decisions import RiskEvent, Tier
 
 
 def measure(
-    policy: Policy,
+    live: Live,
     served: pa.Table,
     places: NDArray[np.int64],
     offsets: NDArray[np.int64],
     publications: list[Publication],
     outcomes: list[Outcome],
 ) -> Counts:
-    """Return the counts of a replay as a single lane would measure them.
+    """Return the counts of a replay as the single lane of `live`, which is new, would measure them.
 
     `places` are the log positions of the points in `served`, row by row; `offsets` are the offsets of their records.
     """
     log = next((outcome.at.topic for outcome in outcomes), "")
-    live = Live(policy)
     keys = np.array(keys_of(places.tolist()), np.int64)
     # outcomes and tombstones sort before the decision point of the same event, risk events after it
     others: list[tuple[int, bool, Outcome | Publication]] = [(outcome.at.seq, False, outcome) for outcome in outcomes]

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from dataflows.replay.quality import figures, measure
 from dataflows.runtime.silence import silence_sentences
 from dataflows.runtime.telemetry import Telemetry
+from detectors.monitoring.quality import Live
 from detectors.policy.policy import Policy
 from detectors.profiles.results import Outcome, cause_of
 from detectors.scoring.shard import Publication
@@ -124,6 +125,7 @@ def summarise(
             "positives": 0 if version is None else version.positives,
             "progressive": _progressive(labels.positive, scores, labels.mature),
         }
+    live = Live(horizon=policy.target.horizon, lateness=policy.allowed_lateness)
     summary = {
         "log": log_name,
         "first_event": None if period is None else period[0],
@@ -146,7 +148,7 @@ def summarise(
         "overturned": decisions.get("overturned", 0),
         **_lead(publications, outcomes, {user: np.array(times) for user, times in points.items()}),
         "models": models,
-        "live": figures(measure(policy, served, places, offsets, publications, outcomes), telemetry),
+        "live": figures(measure(live, served, places, offsets, publications, outcomes), telemetry),
         "policy": {
             "name": policy.name,
             "version": policy.version,

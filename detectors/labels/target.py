@@ -20,8 +20,7 @@ from detectors.base.packed import pack_vector, unpack_vector
 from detectors.base.points import DecisionPoint, Example, Origin
 from detectors.features.signals import key_of, stable_hash
 from detectors.labels.reservoir import NOBODY, OFFERED_TILES, Escalation, Fact, History, Taught, Turn
-from detectors.policy.policy import Policy
-from detectors.policy.sections import Clause
+from detectors.policy.sections import Clause, LearningPolicy, TargetPolicy
 from schemas.records.events import ModerationEvent
 
 FACTS_CAP = 64
@@ -41,12 +40,12 @@ HEAVIEST = 4.0
 class Target:
     """The definition of *escalates*, compiled from the policy. It holds no user state."""
 
-    def __init__(self, policy: Policy) -> None:
-        self._target = policy.target
-        self._horizon: i64 = policy.target.horizon
-        self._reservoir: i64 = policy.learning.pending
-        self._sample: i64 = int(policy.learning.sample * 2**20)
-        self._tile: i64 = max(1, policy.target.horizon // OFFERED_TILES)
+    def __init__(self, target: TargetPolicy, learning: LearningPolicy) -> None:
+        self._target = target
+        self._horizon: i64 = target.horizon
+        self._reservoir: i64 = learning.pending
+        self._sample: i64 = int(learning.sample * 2**20)
+        self._tile: i64 = max(1, target.horizon // OFFERED_TILES)
 
     def at_risk(self, history: History, now: int) -> bool:
         """Reset a user whose reset time has come, and return whether the user may still escalate."""

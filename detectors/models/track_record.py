@@ -22,7 +22,6 @@ from detectors.base.elementary import FADED, exp2
 from detectors.base.elementwise import logistic
 from detectors.base.vectors import Matrix
 from detectors.labels.target import ESCALATIONS_CAP
-from detectors.policy.policy import Policy
 
 STEP = 0.25
 """Distance between neighbouring levels, in log-odds."""
@@ -88,14 +87,15 @@ class TrackRecord:
 
     It stores only users who reached the lowest kept level and whose warning has not matured. Each warning matures by
     its own time, so a warning dated ahead does not delay others. A warning takes `reach` (ms) to mature.
+
+    `horizon` and `expiry` (ms) are those of the target and of warnings; `memory` (ms) is the half-life of the counts.
+    Levels below `lowest`, a probability, are not kept.
     """
 
-    def __init__(self, policy: Policy) -> None:
-        self._horizon = policy.target.horizon
-        self._expiry = policy.warnings.expiry
-        self.reach = max(self._horizon, self._expiry)
-        self._memory = policy.promises.memory
-        self._floor = int(np.searchsorted(LEVELS, policy.lowest_threshold))
+    def __init__(self, *, horizon: int, expiry: int, memory: int, lowest: float) -> None:
+        self._horizon, self._expiry, self._memory = horizon, expiry, memory
+        self.reach = max(horizon, expiry)
+        self._floor = int(np.searchsorted(LEVELS, lowest))
         self._users: dict[str, list[_Warned]] = {}
         self._number = 0
         self._fresh: list[tuple[int, int, _Warned]] = []  # heap by time: not yet counted in their hour

@@ -16,7 +16,6 @@ from detectors.monitoring.bins import BINS, bin_of
 from detectors.monitoring.drift import Drift
 from detectors.monitoring.pending import KEYS, Item, Pending
 from detectors.monitoring.scorers import Scored, Scorers
-from detectors.policy.policy import Policy
 from detectors.profiles.results import Outcome
 from schemas.records.base import Position
 from schemas.records.decisions import Tier
@@ -54,12 +53,14 @@ def row_of(at: Position) -> int:
 
 
 class Live:
-    """Measurements of one lane: pending points and warnings, drift, and the counts since they were last taken."""
+    """Measurements of one lane: pending points and warnings, drift, and the counts since they were last taken.
 
-    def __init__(self, policy: Policy) -> None:
-        horizon, grace = policy.target.horizon, policy.allowed_lateness
-        self.points = Pending(horizon, grace, POINTS, SAMPLE)
-        self.warnings = Pending(horizon, grace, WARNINGS)
+    An item matures when its `horizon` and the allowed `lateness` (ms) are over.
+    """
+
+    def __init__(self, *, horizon: int, lateness: int) -> None:
+        self.points = Pending(horizon, lateness, POINTS, SAMPLE)
+        self.warnings = Pending(horizon, lateness, WARNINGS)
         self._clocks: dict[int, LogClock] = {}
         self._drift = Drift(len(NUMBERS) + 1)
         self._scorers = Scorers()

@@ -95,7 +95,7 @@ class CompiledPolicy:
 
     def __init__(self, policy: Policy) -> None:
         self.plan: Plan = compile_plan(CATALOGUE, policy.strike_expiry)
-        self.target = Target(policy)
+        self.target = Target(policy.target, policy.learning)
         self.lateness: i64 = policy.allowed_lateness
         self.ttl: i64 = policy.profile_ttl
         self.tracked_from: int | None = policy.learning.min_events if policy.tracked else None

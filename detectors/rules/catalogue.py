@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
-from detectors.policy.policy import Policy
+from detectors.policy.sections import RulePolicy
 from detectors.rules.base import Rule
 from detectors.rules.many_strangers import ManyStrangers
 from detectors.rules.repeated_text import RepeatedText
@@ -22,10 +23,10 @@ class ActiveRule(NamedTuple):
     tier: Tier
 
 
-def active_rules(policy: Policy) -> tuple[ActiveRule, ...]:
-    """Return the rules that a policy enables, sorted by name."""
+def active_rules(rules: Mapping[str, RulePolicy]) -> tuple[ActiveRule, ...]:
+    """Return the enabled ones of a policy's rules, sorted by name."""
     return tuple(
         ActiveRule(RULES[name](settings.limit), settings.tier)
-        for name, settings in sorted(policy.rules.items())
+        for name, settings in sorted(rules.items())
         if settings.enabled
     )

@@ -81,15 +81,15 @@ class Lane:
         models = () if pinned is not None else (learning.champion, *learning.challengers)
         self._versions = {model: Versions(learning.keep_versions) for model in models}
         self._reached: dict[str, int] = dict.fromkeys(models, 0)
-        self._live = Live(policy)
+        self._live = Live(horizon=policy.target.horizon, lateness=policy.allowed_lateness)
         self._waiting: list[LaneItem] = []
         self._forgotten: list[tuple[str, Forgotten]] = []  # by model, in log order: erasures not yet applied
         self._standings: dict[str, WarningState] = {}
         self._clock = LogClock(USERS)
         self._crowd = CROWD
-        self._decider = Decider(policy)
+        self._decider = Decider(policy.tiers, policy.warnings, policy.promises)
         self._held_back = 0
-        self._rules = active_rules(policy)
+        self._rules = active_rules(policy.rules)
         self._min_events = learning.min_events
         self._champion = learning.champion if pinned is None else pinned.name
         detectors = (self._champion, *(active.rule.name for active in self._rules))

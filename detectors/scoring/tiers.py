@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from math import inf
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from detectors.models.track_record import Track
 from detectors.models.version import FrozenModel
-from detectors.policy.policy import Policy
+from detectors.policy.sections import PromisePolicy, TierPolicy, WarningPolicy
 from schemas.records.decisions import Tier
 
 
@@ -48,6 +48,8 @@ class Thresholds(NamedTuple):
     holds: tuple[tuple[float, float], ...]
 
 
+WarningTier = Literal[Tier.WATCH, Tier.ELEVATED, Tier.HIGH]
+"""The tiers that a user can be warned of."""
 MOST_VERSIONS = 512
 """Maximum number of versions whose thresholds are cached."""
 
@@ -55,12 +57,14 @@ MOST_VERSIONS = 512
 class Decider:
     """Application of a policy's tiers. It holds no user's state."""
 
-    def __init__(self, policy: Policy) -> None:
-        self._policy = policy
-        self._rising = sorted(policy.tiers.items(), key=lambda item: item[0].rank)
-        self._expiry = policy.warnings.expiry
-        self._cooldown = policy.warnings.cooldown
-        self._fixed = None if policy.tracked else self.thresholds(None)
+    def __init__(
+        self, tiers: Mapping[WarningTier, TierPolicy], warnings: WarningPolicy, promises: PromisePolicy
+    ) -> None:
+        self._rising = sorted(tiers.items(), key=lambda item: item[0].rank)
+        self._expiry, self._cooldown, self._budget = warnings.expiry, warnings.cooldown, warnings.budget
+        self._confidence = promises.confidence
+        by_numbers = warnings.budget is None and all(tier.precision is None for tier in tiers.values())
+        self._fixed = self.thresholds(None) if by_numbers else None
         self._by_version: dict[str, Thresholds] = {}
 
     def limits(self, model: FrozenModel | None) -> Thresholds:
@@ -81,18 +85,17 @@ class Decider:
         A precision guarantee that the statistics cannot support yet lets nobody enter its tier. A budget raises the
         entry thresholds to the level from which the recorded hours stay within the budget.
         """
-        promises, budget = self._policy.promises, self._policy.warnings.budget
-        at_least = 0.0
+        budget, at_least = self._budget, 0.0
         if budget is not None:
             within = None if track is None else track.level_within(budget)
             at_least = inf if within is None else within
         tiers, unbudgeted, above = [], [], 0.0
-        for tier, policy in self._rising:
-            if policy.precision is None:
-                enter, leave = policy.numbers
+        for tier, section in self._rising:
+            if section.precision is None:
+                enter, leave = section.numbers
             else:
-                shown = None if track is None else track.level_of(policy.precision, promises.confidence)
-                enter, leave = inf if shown is None else shown, _half_the_odds(shown or policy.precision)
+                shown = None if track is None else track.level_of(section.precision, self._confidence)
+                enter, leave = inf if shown is None else shown, _half_the_odds(shown or section.precision)
             above = max(above, enter)
             unbudgeted.append(above)
             tiers.append((Tier(tier), max(above, at_least), leave))

@@ -13,6 +13,7 @@ from detectors.features.context import Context
 from detectors.models.catalogue import READS
 from detectors.policy.parse import parse_policy
 from detectors.policy.policy import Policy
+from detectors.scoring.tiers import Decider
 from schemas.records.base import Position
 from schemas.records.events import ChatMessage, Event, Exposure, ModerationEvent, Report, Reversal, Sanction
 
@@ -68,6 +69,21 @@ def policy(target: dict[str, Any] | None = None, learning: dict[str, Any] | None
         "tiers": {"watch": {"enter": 0.2, "leave": 0.1}},
     } | over
     return parse_policy(document, {"velocity", "report_burst", "repeated_text", "many_strangers"}, READS)
+
+
+def decider_of(rules: Policy) -> Decider:
+    """Return the decider of a policy."""
+    return Decider(rules.tiers, rules.warnings, rules.promises)
+
+
+def record_settings(rules: Policy) -> dict[str, Any]:
+    """Return the arguments of a policy's `TrackRecord`."""
+    return {
+        "horizon": rules.target.horizon,
+        "expiry": rules.warnings.expiry,
+        "memory": rules.promises.memory,
+        "lowest": rules.lowest_threshold,
+    }
 
 
 def place(seq: int) -> Position:

@@ -11,6 +11,7 @@ from dataflows.kafka.partitioner import partition_of
 from dataflows.operators import context
 from dataflows.operators.decode import Decoded
 from dataflows.testing import small_policy
+from detectors.policy.sections import ChannelPolicy
 from detectors.profiles.channels import Channels
 from schemas.records.base import Position
 from schemas.records.events import ChatMessage
@@ -38,9 +39,9 @@ def flow(events: list[Decoded], batch: int, as_partitions: int | None) -> dict[s
     dataflow = Dataflow("context_test")
     batches = [events[begin : begin + batch] for begin in range(0, len(events), batch)]
     source = op.input("source", dataflow, TestingSource(batches, batch_size=1))
-    op.output(
-        "out", context("context", source, small_policy(channels={"remembered": 9}), as_partitions), TestingSink(out)
-    )
+    policy = small_policy()
+    bounds = ChannelPolicy(remembered=9), policy.allowed_lateness, policy.profile_ttl
+    op.output("out", context("context", source, *bounds, as_partitions), TestingSink(out))
     run_main(dataflow)
     told = [decoded for batch in out for decoded in batch]
     for partition in {decoded.at.partition for decoded in told}:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterable
 from contextlib import closing
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from bytewax.testing import TestingSink, TestingSource, run_main
 from dataflows.operators import score
 from dataflows.operators.context import ContextLogic
 from dataflows.operators.decode import Decoded
-from dataflows.operators.learn import LearnLogic, TrainingEvents
+from dataflows.operators.learn import LearnLogic, TrainingEvents, learner_of
 from dataflows.operators.profile import PART, Bundle, ProfileLogic, reject_of, without_text
 from dataflows.operators.score import JudgeLogic, Judgement
 from dataflows.recovery.users import BEHIND, TOGETHER, UserStores, make_users, path_of
@@ -25,6 +26,7 @@ from dataflows.runtime.telemetry import Telemetry
 from dataflows.testing import START, small_policy
 from detectors.base.points import DecisionPoint
 from detectors.base.state import StateVersionError
+from detectors.policy.sections import ChannelPolicy
 from detectors.profiles.results import Erasure, TrainingEvent, training_event_of
 from detectors.profiles.shards import lane_names, lane_of
 from detectors.profiles.user import CompiledPolicy, EventResult, User
@@ -103,7 +105,7 @@ LESSONS = lessons_of(STEPS)
 
 
 def news_of(batches: Iterable[list[TrainingEvent]]) -> list[ModelUpdate]:
-    logic = LearnLogic(POLICY, None)
+    logic = LearnLogic(partial(learner_of, POLICY), None)
     return [news for batch in batches for news in logic.on_batch([TrainingEvents("logistic", batch)])[0]]
 
 
@@ -134,12 +136,14 @@ def whole_log() -> list[list[Decoded]]:
 
 KINDS: dict[str, tuple[Callable[[bytes | None], Any], list[list[Any]]]] = {
     "learn": (
-        lambda snapshot: LearnLogic(POLICY, snapshot),
+        lambda snapshot: LearnLogic(partial(learner_of, POLICY), snapshot),
         [[TrainingEvents("bayes", LESSONS[n : n + 3][::-1])] for n in range(0, 64, 3)],
     ),
     "judge": (lambda snapshot: JudgeLogic(lane(), snapshot), heard_and_seen()),
     "context": (
-        lambda snapshot: ContextLogic(small_policy(channels={"remembered": 9}), snapshot),
+        lambda snapshot: ContextLogic(
+            ChannelPolicy(remembered=9), POLICY.allowed_lateness, POLICY.profile_ttl, snapshot
+        ),
         [[events] for events in whole_log()],
     ),
 }
@@ -282,7 +286,7 @@ def test_a_user_has_the_same_lane_in_every_process() -> None:
 
 def test_a_learner_waits_for_what_is_missing_before_a_lesson() -> None:
     """Lessons that came early teach nothing until every earlier place is accounted for, then all of it in order."""
-    logic = LearnLogic(POLICY, None)
+    logic = LearnLogic(partial(learner_of, POLICY), None)
     early = [TrainingEvents("logistic", LESSONS[1:])]
     assert logic.on_batch(early) == ([ModelUpdate("logistic", [], {0: 0})], False)
     (news,), _ = logic.on_batch([TrainingEvents("logistic", LESSONS[:1])])

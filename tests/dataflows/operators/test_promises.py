@@ -15,11 +15,11 @@ from dataflows.reports.evaluation_page import render
 from dataflows.reports.terminal import kept, within
 from dataflows.sources.files.log import LogSource
 from detectors.models.catalogue import freeze
-from detectors.scoring.tiers import Decider
 from evaluation.evaluate import Protocol, evaluate
 from evaluation.runs import read_outputs
 from schemas.records.decisions import ModelVersion
 from tests.kit.simulated import POLICY, Replays, Simulated
+from tests.kit.streams import decider_of
 
 HOUR = 3_600_000
 TIERS = """[tiers]
@@ -83,7 +83,7 @@ def test_every_warning_is_at_or_above_the_threshold_that_the_version_it_names_ha
         for line in lines(promised.replay("straight") / "models" / "versions.jsonl")
         if line["name"] == "logistic"
     }
-    decider, warnings = Decider(promised.policy), raised(promised.replay("straight"))
+    decider, warnings = decider_of(promised.policy), raised(promised.replay("straight"))
     entered = Counter()
     for event in warnings:
         thresholds = decider.thresholds(versions[event["model_version"]].track)

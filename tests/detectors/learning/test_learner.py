@@ -38,7 +38,7 @@ from tests.kit.community import (
     vector_of,
 )
 from tests.kit.lazy import Lazy
-from tests.kit.streams import DAY, LAWFUL
+from tests.kit.streams import DAY, LAWFUL, record_settings
 
 LESSONS = lessons_of(steps_of(community(seed=3, length=460)))
 OLDER = 1
@@ -58,7 +58,7 @@ def told(published: list[Published]) -> list[tuple[str, int | None, int]]:
 
 def new(name: str) -> Learner:
     """A fresh learner that keeps a track record."""
-    return Learner(name, COMMUNITY.learning, TrackRecord(COMMUNITY))
+    return Learner(name, COMMUNITY.learning, TrackRecord(**record_settings(COMMUNITY)))
 
 
 def learn(name: str, batches: list[list[TrainingEvent]]) -> tuple[list[Published], Learner]:
@@ -181,7 +181,7 @@ def test_the_record_is_of_the_scores_that_lanes_give() -> None:
             super().see(user_id, as_of, probability)
 
     published, _ = learn("logistic", [LESSONS])
-    Learner("logistic", COMMUNITY.learning, Spy(COMMUNITY)).take(LESSONS)
+    Learner("logistic", COMMUNITY.learning, Spy(**record_settings(COMMUNITY))).take(LESSONS)
     expected = []
     for lesson in LESSONS:
         in_force = [item.version for item in published if item.seq <= lesson.seq]

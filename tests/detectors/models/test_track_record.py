@@ -16,9 +16,9 @@ from scipy.stats import binomtest
 
 from detectors.models.track_record import HOUR, HOURS, LEVELS, Track, TrackRecord, track_of
 from detectors.policy.policy import Policy
-from detectors.scoring.tiers import CLEAR, Decider
+from detectors.scoring.tiers import CLEAR
 from schemas.records.decisions import Tier
-from tests.kit.streams import policy
+from tests.kit.streams import decider_of, policy, record_settings
 
 HORIZON, EXPIRY, MEMORY = 5_000, 2_000, 10**15
 PROMISED = policy(
@@ -109,7 +109,7 @@ def test_the_record_counts_what_an_oracle_counts(
 ) -> None:
     """At every level, and settled at any time: nothing that was known only after that is in it."""
     seen = log_of(drawn)
-    record, now = TrackRecord(PROMISED), max((time for time, *_ in seen), default=0) + beyond
+    record, now = TrackRecord(**record_settings(PROMISED)), max((time for time, *_ in seen), default=0) + beyond
     told(record, seen)
     record.settle(now)
     track = track_of(record.document())
@@ -122,7 +122,7 @@ def test_the_record_counts_what_an_oracle_counts(
 
 def test_a_warning_dated_years_ahead_keeps_no_other_from_maturing() -> None:
     """Warnings mature by their own time, whatever came before them in the log."""
-    record = TrackRecord(PROMISED)
+    record = TrackRecord(**record_settings(PROMISED))
     record.see("mallory", 10**12, 0.9)
     for number in range(50):
         record.see(f"u{number}", number, 0.9)
@@ -133,7 +133,7 @@ def test_a_warning_dated_years_ahead_keeps_no_other_from_maturing() -> None:
 
 def test_a_sanction_dated_before_a_warning_makes_it_right_no_more_than_one_after_the_horizon() -> None:
     """It was not foretold, though it was heard of later."""
-    record = TrackRecord(PROMISED)
+    record = TrackRecord(**record_settings(PROMISED))
     for user, escalated_at in (("before", 99), ("at", 100), ("last", 100 + HORIZON), ("after", 101 + HORIZON)):
         record.see(user, 100, 0.9)
         record.escalated(user, escalated_at, 1)
@@ -145,7 +145,9 @@ def test_a_sanction_dated_before_a_warning_makes_it_right_no_more_than_one_after
 def test_a_warning_that_holds_longer_than_the_horizon_is_counted_when_it_has_lapsed() -> None:
     """Until then the user cannot be warned again, and the record knows that."""
     record = TrackRecord(
-        PROMISED.model_copy(update={"warnings": PROMISED.warnings.model_copy(update={"expiry": 3 * HORIZON})})
+        **record_settings(
+            PROMISED.model_copy(update={"warnings": PROMISED.warnings.model_copy(update={"expiry": 3 * HORIZON})})
+        )
     )
     record.see("ann", 0, 0.9)
     record.settle(2 * HORIZON)
@@ -159,7 +161,7 @@ def test_a_warning_that_holds_longer_than_the_horizon_is_counted_when_it_has_lap
 
 def test_nothing_names_a_user_who_asked_to_be_forgotten() -> None:
     """Neither the state nor what it is made of."""
-    record = TrackRecord(PROMISED)
+    record = TrackRecord(**record_settings(PROMISED))
     record.see("ann", 0, 0.9)
     record.escalated("ann", 1, 7)
     record.forget("ann")
@@ -176,11 +178,11 @@ def test_a_record_that_is_stored_and_loaded_goes_on_as_if_it_had_not_been(
 ) -> None:
     """Its state is plain data."""
     seen = log_of(drawn)
-    straight, stored = TrackRecord(PROMISED), TrackRecord(PROMISED)
+    straight, stored = TrackRecord(**record_settings(PROMISED)), TrackRecord(**record_settings(PROMISED))
     for start in range(0, len(seen), every):
         for record in (straight, stored):
             told(record, seen[start : start + every], settle_every=2)
-        loaded = TrackRecord(PROMISED)
+        loaded = TrackRecord(**record_settings(PROMISED))
         loaded.restore(msgpack.unpackb(msgpack.packb(stored.state()), strict_map_key=False))
         stored = loaded
     assert straight.document() == stored.document()
@@ -189,7 +191,7 @@ def test_a_record_that_is_stored_and_loaded_goes_on_as_if_it_had_not_been(
 
 def test_a_state_replaces_all_that_a_record_held() -> None:
     """A model that is learnt anew has no warnings, and none of those that the model before it gave matures later."""
-    record, new = TrackRecord(PROMISED), TrackRecord(PROMISED)
+    record, new = TrackRecord(**record_settings(PROMISED)), TrackRecord(**record_settings(PROMISED))
     empty = record.state()
     record.see("ann", 10, 0.9)
     record.restore(empty)
@@ -202,7 +204,7 @@ def test_a_state_replaces_all_that_a_record_held() -> None:
 
 def test_what_a_record_holds_of_users_goes_when_it_has_matured() -> None:
     """Memory is that of the last horizon, not of all time."""
-    record = TrackRecord(PROMISED)
+    record = TrackRecord(**record_settings(PROMISED))
     for number in range(5_000):
         record.see(f"u{number}", number * 10, 0.9)
         record.settle(number * 10)
@@ -214,7 +216,9 @@ def test_what_a_record_holds_of_users_goes_when_it_has_matured() -> None:
 def test_evidence_loses_half_its_weight_in_the_memory_s_time() -> None:
     """So that a model that changes is judged by what it has become."""
     record = TrackRecord(
-        PROMISED.model_copy(update={"promises": PROMISED.promises.model_copy(update={"memory": HOUR})})
+        **record_settings(
+            PROMISED.model_copy(update={"promises": PROMISED.promises.model_copy(update={"memory": HOUR})})
+        )
     )
     record.see("a", 0, 0.9)
     record.escalated("a", 10, 1)
@@ -242,8 +246,8 @@ def test_a_promise_is_kept_by_the_lowest_level_whose_bound_keeps_it(precision: f
 
 def test_without_evidence_a_promised_tier_enters_nobody() -> None:
     """Silence is better than a promise that nothing stands for; and no warning in force is ended by it."""
-    decider = Decider(PROMISED)
-    for track in (None, track_of(TrackRecord(PROMISED).document())):
+    decider = decider_of(PROMISED)
+    for track in (None, track_of(TrackRecord(**record_settings(PROMISED)).document())):
         thresholds = decider.thresholds(track)
         assert decider.decide(CLEAR, 0, 1.0, Tier.NONE, thresholds) is CLEAR
         assert [enter for _, enter, _ in thresholds.tiers] == [inf, inf]
@@ -265,7 +269,7 @@ def at(level: float) -> float:
 
 def test_a_tier_is_entered_where_the_record_keeps_its_promise_and_left_below_half_the_odds() -> None:
     """The higher promise has the higher threshold."""
-    thresholds = Decider(PROMISED).thresholds(shown({0.1: (1000, 200, 0), 0.2: (500, 200, 0), 0.5: (100, 80, 0)}))
+    thresholds = decider_of(PROMISED).thresholds(shown({0.1: (1000, 200, 0), 0.2: (500, 200, 0), 0.5: (100, 80, 0)}))
     (_, watch, leave), (_, high, _) = thresholds.tiers
     assert (watch, high) == (at(0.2), at(0.5))
     assert leave / (1 - leave) == pytest.approx(watch / (1 - watch) / 2)
@@ -279,7 +283,7 @@ BUDGETED = policy(
 
 def test_a_budget_raises_the_threshold_until_the_busiest_hour_keeps_to_it() -> None:
     """Who is held back by it is said, if they stand in no tier; higher tiers are not lowered by it."""
-    decider = Decider(BUDGETED)
+    decider = decider_of(BUDGETED)
     thresholds = decider.thresholds(shown({0.05: (0, 0, 400), 0.2: (0, 0, 11), 0.3: (0, 0, 10), 0.4: (0, 0, 2)}))
     assert [enter for _, enter, _ in thresholds.tiers] == [at(0.3), 0.5]
     assert decider.decide(CLEAR, 0, 0.2, Tier.NONE, thresholds) is CLEAR
@@ -294,7 +298,7 @@ def test_a_budget_raises_the_threshold_until_the_busiest_hour_keeps_to_it() -> N
 
 def test_a_budget_looks_back_over_the_latest_hours_only() -> None:
     """What an hour brought at a level counts each user once while their warning would hold."""
-    record = TrackRecord(BUDGETED)
+    record = TrackRecord(**record_settings(BUDGETED))
     for number in range(30):
         record.see(f"u{number}", number, 0.45)
         record.see(f"u{number}", number + 1, 0.45)

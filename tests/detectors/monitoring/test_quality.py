@@ -166,7 +166,7 @@ def test_bundles_of_a_batch_are_put_back_in_order_before_anything_is_counted() -
 
 def test_the_point_of_the_escalation_itself_has_not_foretold_it() -> None:
     """With a recurring target the event that escalates makes a point as well; the outcome comes first."""
-    measured = Live(RULES)
+    measured = Live(horizon=RULES.target.horizon, lateness=RULES.allowed_lateness)
     first, second = 3, 4
     measured.point("ann", START, 0, first, 0, 0.5)
     measured.outcome(Outcome("ann", START, "escalated", place(second)))
@@ -183,7 +183,7 @@ def test_the_point_of_the_escalation_itself_has_not_foretold_it() -> None:
 
 def test_one_poisoned_clock_matures_nothing() -> None:
     """It takes two users to have come to a time."""
-    measured = Live(RULES)
+    measured = Live(horizon=RULES.target.horizon, lateness=RULES.allowed_lateness)
     measured.point("ann", START, 0, 0, 0, 0.5)
     measured.point("mallory", START + 1_000 * DAY, 0, 1, 0, 0.5)
     assert measured.take() == {}
@@ -193,7 +193,7 @@ def test_one_poisoned_clock_matures_nothing() -> None:
 
 def test_a_time_that_only_an_erased_user_had_come_to_is_forgotten() -> None:
     """Else the next user with a poisoned clock would be the second."""
-    measured = Live(RULES)
+    measured = Live(horizon=RULES.target.horizon, lateness=RULES.allowed_lateness)
     measured.point("ann", START, 0, 0, 0, 0.5)
     measured.point("mallory", START + 1_000 * DAY, 0, 1, 0, 0.5)
     measured.erase("mallory", 0)

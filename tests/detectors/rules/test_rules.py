@@ -92,7 +92,7 @@ def test_every_rule_says_what_to_do_and_what_it_cannot_see(name: str) -> None:
 def test_a_policy_switches_rules_on_and_off_and_sets_their_tier() -> None:
     """By name in rising order, with the limit and the tier the policy gives."""
     asked = {"velocity": {"tier": "high", "limit": 12}, "report_burst": {}, "repeated_text": {"enabled": False}}
-    active = active_rules(policy(rules=asked))
+    active = active_rules(policy(rules=asked).rules)
     assert [(item.rule.name, item.tier, item.rule.limit) for item in active] == [
         ("report_burst", Tier.WATCH, 3),
         ("velocity", Tier.HIGH, 12),
@@ -104,7 +104,7 @@ def test_an_explanation_gives_the_rules_first_and_then_what_moved_the_model() ->
     point = point_of(vector_of(message_count_5m=40, report_count_24h=9, repeat_count_1h=7))
     fired = [
         item
-        for item in active_rules(policy(rules={"velocity": {}, "report_burst": {}}))
+        for item in active_rules(policy(rules={"velocity": {}, "report_burst": {}}).rules)
         if item.rule.score_one(point).probability
     ]
     model = freeze(taught("logistic").version())

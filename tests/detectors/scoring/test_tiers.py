@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from detectors.scoring.tiers import CLEAR, Decider, WarningState
 from schemas.records.decisions import Tier
-from tests.kit.streams import LAWFUL, policy
+from tests.kit.streams import LAWFUL, decider_of, policy
 
 EXPIRY, COOLDOWN = 1_000, 300
 THRESHOLDS = {Tier.WATCH: (0.2, 0.1), Tier.ELEVATED: (0.5, 0.4), Tier.HIGH: (0.8, 0.5)}
@@ -21,7 +21,7 @@ N, W, E, H = Tier
 
 def decider(expiry: int = EXPIRY, cooldown: int = COOLDOWN) -> Decider:
     """The three tiers of this page with an expiry and a cooldown in milliseconds."""
-    return Decider(policy(tiers=TIERS, warnings={"expiry": expiry, "cooldown": cooldown}))
+    return decider_of(policy(tiers=TIERS, warnings={"expiry": expiry, "cooldown": cooldown}))
 
 
 FIXED = decider().thresholds(None)
@@ -275,7 +275,7 @@ def test_where_no_standing_is_said_to_move_deciding_would_leave_it_as_it_is(
 ) -> None:
     """Rows that are passed over: the same standing, nobody held back, and the tier in force as it was told."""
     asked = {str(tier): TIERS[str(tier)] for tier in tiers}
-    judge = Decider(policy(tiers=asked, warnings={"expiry": EXPIRY, "cooldown": COOLDOWN, **budget}))
+    judge = decider_of(policy(tiers=asked, warnings={"expiry": EXPIRY, "cooldown": COOLDOWN, **budget}))
     limits, users, now = judge.thresholds(None), [str(row) for row in range(len(rows))], 500
     standings = {user: standing for user, (standing, _) in zip(users, rows, strict=True) if standing is not None}
     told = [N] * len(rows)
