@@ -8,7 +8,6 @@ from contextlib import closing
 from functools import partial
 from hashlib import blake2b
 from itertools import compress
-from threading import get_ident
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -20,6 +19,7 @@ from dataflows.detect import Sinks
 from dataflows.operators.deliver import Delivery, DeliverySink
 from dataflows.operators.profile import Late
 from dataflows.runtime.telemetry import Telemetry
+from dataflows.runtime.worker_local import WorkerLocal
 from dataflows.sinks.kafka.exactly_once import ExactlyOnceSink, Placing
 from dataflows.sinks.kafka.newest import Order
 from dataflows.sinks.kafka.producer import CheckedProducer, KafkaSink, Outgoing
@@ -72,19 +72,16 @@ class DeliveredSink(DeliverySink[X], Generic[X]):
     """Encoding Kafka sink for a stream that does not wait for each batch; every worker has its own producer."""
 
     def __init__(self, kafka: KafkaSettings, topic: str, encode: Callable[[list[X]], Iterable[Outgoing]]) -> None:
-        self._kafka, self._topic, self._encode = kafka, topic, encode
-        self._parts: dict[int, _DeliveredPart[X]] = {}  # by thread
+        self._parts = WorkerLocal(lambda: _DeliveredPart(CheckedProducer(kafka, topic, LINGER_MS), encode))
 
     def build(self, step_id: str, worker_index: int, worker_count: int) -> StatelessSinkPartition[X]:
-        """Create this worker's producer and return its sink partition."""
+        """Return the current worker's sink partition."""
         del step_id, worker_index, worker_count
-        producer = CheckedProducer(self._kafka, self._topic, LINGER_MS)
-        part = self._parts[get_ident()] = _DeliveredPart(producer, self._encode)
-        return part
+        return self._parts.get()
 
     def delivery(self) -> Delivery[X]:
         """Return the current worker's delivery handle."""
-        return self._parts[get_ident()]
+        return self._parts.get()
 
 
 class _DeliveredPart(StatelessSinkPartition[X]):

@@ -38,7 +38,7 @@ class DeliverySink(DynamicSink[X], Generic[X]):
 
     @abstractmethod
     def delivery(self) -> Delivery[X]:
-        """Return the current worker's delivery handle. The worker must have built its part first."""
+        """Return the current worker's delivery handle."""
 
 
 class DeliverLogic(StatefulBatchLogic[X, Any, bytes]):

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import chain
-from threading import get_ident
 from typing import NamedTuple
 
 import bytewax.operators as op
@@ -20,6 +19,7 @@ from bytewax.operators import KeyedStream, StatefulBatchLogic
 from dataflows.operators.decode import Decoded
 from dataflows.recovery.users import UserStore, UserStores
 from dataflows.runtime.telemetry import Telemetry
+from dataflows.runtime.worker_local import WorkerLocal
 from detectors.base.state import pack, unpack
 from detectors.profiles.results import LaneItem, Outcome, TrainingEvent
 from detectors.profiles.shards import lane_names, number_of
@@ -95,7 +95,7 @@ class ProfileLogic(StatefulBatchLogic[Bundle, BatchResult, bytes]):
     """The users of one lane, opened when the first events or the snapshot provide the lane's name.
 
     With `stores` the users are kept there, and a snapshot contains only the store generation. `lanes` are the lanes of
-    this process; the new lane appends itself.
+    this worker; the new lane appends itself.
     """
 
     def __init__(
@@ -108,10 +108,9 @@ class ProfileLogic(StatefulBatchLogic[Bundle, BatchResult, bytes]):
         self._stores = stores
         self._store: UserStore | None = None
         self._kept: Future[int] | None = None  # the generation being written
-        self._worker = get_ident()
         self._lanes = lanes
-        lanes.append(self)
         self.users = new_users()
+        lanes.append(self)
         self._lane: str | None = None
         if snapshot is not None:
             if stores is None:
@@ -149,8 +148,7 @@ class ProfileLogic(StatefulBatchLogic[Bundle, BatchResult, bytes]):
         if self._store is not None:
             if self._kept is None:
                 for lane in self._lanes:
-                    if lane._worker == self._worker:  # noqa: SLF001 - of the same class
-                        lane._begin_to_keep()  # noqa: SLF001
+                    lane._begin_to_keep()  # noqa: SLF001 - of the same class
             kept, self._kept = self._kept, None
             generation = self._store.generation if kept is None else kept.result()
         return pack({"lane": self._lane, "generation": generation}, STATE_VERSION)
@@ -184,8 +182,8 @@ def profile(
     memory only.
     """
     names = lane_names(lanes)
-    logics: list[ProfileLogic] = []
-    telemetry.profiles.set_function(lambda: sum(len(logic.users) for logic in logics))
+    opened = WorkerLocal[list[ProfileLogic]](list)
+    telemetry.profiles.set_function(lambda: sum(len(lane.users) for lane in chain.from_iterable(opened.all())))
 
     def new_users() -> Users:
         return Users(rules, max(LIVE // lanes, 1), recorded=stores is not None)
@@ -201,7 +199,9 @@ def profile(
         return list(bundles.items())
 
     bundles = op.flat_map_batch("by_lane", up, by_lane)
-    steps = op.stateful_batch("lanes", bundles, lambda snapshot: ProfileLogic(new_users, stores, logics, snapshot))
+    steps = op.stateful_batch(
+        "lanes", bundles, lambda snapshot: ProfileLogic(new_users, stores, opened.get(), snapshot)
+    )
 
     def gather(batch: list[tuple[str, BatchResult]]) -> list[Gathered]:
         found = Gathered({}, [], [], [], [])
