@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import threading
 
+import bytewax.operators as op
 import pytest
+from bytewax.dataflow import Dataflow
+from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
+from bytewax.testing import TestingSink, cluster_main
 
+from dataflows.runtime.clock import monotonic_ms
 from dataflows.sources.kafka.rest import BRISK, REST_MS, Rest
 
 
@@ -82,3 +87,46 @@ def test_threads_do_not_wait_for_each_other(clock: Clock) -> None:
     other.start()
     other.join()
     assert found == [True]
+
+
+class Idle(StatefulSourcePartition[int, None]):
+    """A partition that has nothing to do for an hour, and ends when it was polled 20 times."""
+
+    def __init__(self, rest: Rest, looks: list[str], name: str) -> None:
+        self._rest, self._looks, self._name, self._polls = rest, looks, name, 0
+
+    def next_batch(self) -> list[int]:
+        self._polls += 1
+        if self._polls > 20:
+            raise StopIteration
+        if self._rest.is_due(int(self._name)):
+            self._looks.append(self._name)
+            self._rest.until(int(self._name), monotonic_ms() + 3_600_000, worked=False)
+        return []
+
+    def snapshot(self) -> None:
+        return None
+
+
+class Nothing(FixedPartitionedSource[int, None]):
+    """Four such partitions."""
+
+    def __init__(self) -> None:
+        self.looks: list[str] = []
+        self._rest = Rest()
+
+    def list_parts(self) -> list[str]:
+        return ["0", "1", "2", "3"]
+
+    def build_part(self, step_id: str, for_part: str, resume_state: None) -> Idle:
+        del step_id, resume_state
+        return Idle(self._rest, self.looks, for_part)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_partition_waits_on_a_thread_of_the_engine_as_well(workers: int) -> None:
+    """What it has said of itself is known at the next poll."""
+    flow, source = Dataflow("test"), Nothing()
+    op.output("out", op.input("in", flow, source), TestingSink([]))
+    cluster_main(flow, [], 0, worker_count_per_proc=workers)
+    assert sorted(source.looks) == source.list_parts()
