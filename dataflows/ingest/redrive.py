@@ -22,9 +22,9 @@ from dataflows.kafka.headers import REDRIVEN_FROM, SCHEMA_ID
 from dataflows.kafka.topics import existing_partitions
 from dataflows.recovery.engine_store import listed
 from dataflows.runtime.clock import now_ms
-from dataflows.sinks.kafka.producer import delivery_error
+from dataflows.sinks.kafka.producer import Outgoing, delivery_error
 from dataflows.sinks.kafka.rejects import LEFT_OUT
-from dataflows.sinks.kafka.transactions import Draft, Transactions
+from dataflows.sinks.kafka.transactions import Transactions
 from dataflows.sources.kafka.to_end import read_to_end
 from schemas.codec.outputs import Decoder
 from schemas.errors import ExpectedError
@@ -169,18 +169,21 @@ class Writer:
 
     def send(self, batch: list[tuple[Reject, Message]]) -> None:
         """Write the rejects' records and the markers for their dead letters in one transaction."""
-        drafts = []
+        messages = []
         for reject, letter in batch:
             # The source merges the inputs by time, so a record of the other input needs a later time than the last one.
             self._clock = max(self._clock + (reject.topic != self._topic), now_ms())
             self._topic = reject.topic
             at = tuple(str(part).encode() for part in (reject.topic, reject.partition, reject.offset))
-            headers, mark = [(REDRIVEN_FROM, b":".join(at))], list(zip(MARKER, at, strict=True))
+            headers: tuple[tuple[str, bytes], ...] = ((REDRIVEN_FROM, b":".join(at)),)
             if reject.schema_header is not None:  # the value cannot be decoded without it
-                headers.append((SCHEMA_ID, reject.schema_header))
-            drafts.append(Draft(reject.topic, reject.value, reject.key, headers, reject.partition, self._clock))
-            drafts.append(Draft(self._letters, None, letter.key(), mark, letter.partition() or 0, self._clock))
-        self._transactions.write(drafts)
+                headers = (*headers, (SCHEMA_ID, reject.schema_header))
+            record = Outgoing(reject.key, reject.value, self._clock, headers, reject.partition)
+            marker = Outgoing(
+                letter.key(), None, self._clock, tuple(zip(MARKER, at, strict=True)), letter.partition() or 0
+            )
+            messages += [(reject.topic, record), (self._letters, marker)]
+        self._transactions.write(messages)
 
 
 def redrive(

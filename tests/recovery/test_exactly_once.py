@@ -15,7 +15,7 @@ from dataflows.kafka.topics import BrokerError
 from dataflows.recovery.lock import StoreError
 from dataflows.sinks.kafka.exactly_once import ID, ExactlyOnceSink, Plain, State, Writer
 from dataflows.sinks.kafka.producer import DeliveryFailed, Outgoing, not_taken
-from dataflows.sinks.kafka.transactions import Draft, FencedOutError, LeaseExpired, Transactions
+from dataflows.sinks.kafka.transactions import FencedOutError, LeaseExpired, Transactions
 from tests.kit.kafka.logs import read_committed
 
 pytestmark = pytest.mark.kafka
@@ -182,7 +182,7 @@ def test_the_flow_goes_on_while_a_batch_is_written_and_a_snapshot_waits_for_it(
     begun, answered = Event(), Event()
     write = Transactions.write
 
-    def slowly(self: Transactions, batch: Sequence[Draft]) -> dict[tuple[str, int], int]:
+    def slowly(self: Transactions, batch: Sequence[tuple[str, Outgoing]]) -> dict[tuple[str, int], int]:
         begun.set()
         assert answered.wait(60)
         return write(self, batch)
@@ -220,14 +220,14 @@ def test_a_transaction_that_was_open_for_too_long_is_told_from_another_instance(
     first = take()
     produce = first._produce
 
-    def stand_still(draft: Draft, reached: dict[tuple[str, int], int]) -> None:
+    def stand_still(topic: str, message: Outgoing, reached: dict[tuple[str, int], int]) -> None:
         first._begun -= stood
-        produce(draft, reached)
+        produce(topic, message, reached)
 
     monkeypatch.setattr(first, "_produce", stand_still)
     take()  # so that Kafka refuses the first
     with pytest.raises(error):
-        first.write([Draft(topic, b"v", b"k", [])])
+        first.write([(topic, Outgoing(b"k", b"v", None))])
 
 
 def test_a_state_of_another_format_is_refused(writer: Callable[..., Writer[str]]) -> None:

@@ -29,7 +29,7 @@ from dataflows.kafka.topics import existing_partitions
 from dataflows.recovery.lock import StoreError
 from dataflows.sinks.kafka.newest import Newest, Order
 from dataflows.sinks.kafka.producer import GRACE_MS, Outgoing, not_taken
-from dataflows.sinks.kafka.transactions import Draft, Transactions
+from dataflows.sinks.kafka.transactions import Transactions
 from dataflows.sources.kafka.to_end import read_to_end
 
 log = logging.getLogger(__name__)
@@ -210,13 +210,14 @@ class Writer(StatefulSinkPartition[X, Plain], Generic[X]):
             message = self._how.encode(item)
             if name in self._written:
                 self._written.remove(name)
-                self._newest.passes(message.key, name)
+                if message.key is not None:
+                    self._newest.passes(message.key, name)
                 self._leave_out("repeated")
             elif self._is_older(item, message):
                 self._leave_out("older")
             else:
-                headers = [*message.headers, (ID, name.encode())]
-                batch.append(Draft(self._topic, message.value, message.key, headers, timestamp=message.timestamp or 0))
+                headers = (*message.headers, (ID, name.encode()))
+                batch.append((self._topic, message._replace(headers=headers)))
         if batch:
             self.settle()
             self._open = self._thread.submit(self._transactions.write, batch)
@@ -228,9 +229,9 @@ class Writer(StatefulSinkPartition[X, Plain], Generic[X]):
         so only a flow that started without a snapshot skips tombstones.
         """
         placing, key = self._how.placing, message.key
-        if message.value is None and self._resumed:
+        if placing is None or key is None or (message.value is None and self._resumed):
             return False
-        return placing is not None and key in self._newest and self._newest.is_older(key, placing.of_item(item))
+        return key in self._newest and self._newest.is_older(key, placing.of_item(item))
 
     def _leave_out(self, why: LeftOut) -> None:
         if self._how.on_left_out is not None:

@@ -21,12 +21,16 @@ WAIT_SECONDS = 0.5
 
 
 class Outgoing(NamedTuple):
-    """A message to write: `timestamp` is the record's (ms), None for the time of writing; no value is a tombstone."""
+    """A message to write; no value is a tombstone.
 
-    key: bytes
+    `timestamp` is the record's (ms), None for the time of writing. A negative `partition` is that of the key.
+    """
+
+    key: bytes | None
     value: bytes | None
     timestamp: int | None
     headers: tuple[tuple[str, bytes], ...] = ()
+    partition: int = -1
 
 
 class DeliveryFailed(BrokerError):  # noqa: N818 - it is what happened
@@ -134,12 +138,12 @@ class CheckedProducer:
         deadline = monotonic_ms() + self._kafka.delivery_timeout_ms + GRACE_MS
         produce, topic = self._producer.produce, self._topic
         for message in messages:
-            key, value, timestamp, headers = message
+            key, value, timestamp, headers, partition = message
             try:
-                if timestamp is None and not headers:  # fewer arguments take half the time
+                if timestamp is None and not headers and partition < 0:  # fewer arguments take half the time
                     produce(topic, value, key)
                 else:
-                    produce(topic, value, key, timestamp=timestamp or 0, headers=[*headers])
+                    produce(topic, value, key, partition, timestamp=timestamp or 0, headers=[*headers])
             except BufferError:
                 self._produce(message, deadline)
             except KafkaException as error:
@@ -182,13 +186,13 @@ class CheckedProducer:
 
     def _produce(self, message: Outgoing, deadline: int) -> None:
         """Write a message for which the client's queue is full; delivery reports free room."""
-        key, value, timestamp, headers = message
+        key, value, timestamp, headers, partition = message
         while True:
             if monotonic_ms() > deadline:
                 raise self._failure()
             self._producer.poll(WAIT_SECONDS)
             try:
-                self._producer.produce(self._topic, value, key, timestamp=timestamp or 0, headers=[*headers])
+                self._producer.produce(self._topic, value, key, partition, timestamp=timestamp or 0, headers=[*headers])
             except BufferError:
                 continue
             except KafkaException as error:

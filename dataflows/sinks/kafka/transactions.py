@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Sequence
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
@@ -17,7 +17,7 @@ from dataflows.config.settings import KafkaSettings
 from dataflows.kafka.broker_errors import BrokerError, away_or_denied
 from dataflows.kafka.connection import CONNECTION
 from dataflows.runtime.clock import monotonic_ms
-from dataflows.sinks.kafka.producer import DeliveryFailed, producer_config
+from dataflows.sinks.kafka.producer import DeliveryFailed, Outgoing, producer_config
 
 TRY_SECONDS = 5.0
 """Time that one call of the client may block (s), so that signals are handled in between."""
@@ -50,17 +50,6 @@ class FencedOutError(BrokerError):
 
 class LeaseExpired(BrokerError):  # noqa: N818 - it is what happened
     """This process stalled for longer than Kafka keeps a transaction open; nothing of this batch was written."""
-
-
-class Draft(NamedTuple):
-    """A record to write, to its key's partition or a given one, with the current time or a given timestamp (ms)."""
-
-    topic: str
-    value: bytes | None
-    key: bytes | None
-    headers: Sequence[tuple[str, bytes]]
-    partition: int = -1
-    timestamp: int = 0
 
 
 class Transactions:
@@ -106,8 +95,8 @@ class Transactions:
                 f"runs at {kafka.bootstrap_servers} and that this user may write transactions."
             ) from None
 
-    def write(self, batch: Sequence[Draft]) -> dict[tuple[str, int], int]:
-        """Write a batch; return the offset after its last record, for each topic and partition.
+    def write(self, batch: Sequence[tuple[str, Outgoing]]) -> dict[tuple[str, int], int]:
+        """Write a batch, each message to its topic; return the offset after the last record of each partition.
 
         It returns when the broker has all of the batch. A transaction that fails transiently is aborted and retried.
         """
@@ -118,8 +107,8 @@ class Transactions:
             try:
                 self._begun = time.monotonic()
                 self._producer.begin_transaction()
-                for draft in batch:
-                    self._produce(draft, reached)
+                for topic, message in batch:
+                    self._produce(topic, message, reached)
                 self._insist(self._producer.commit_transaction, deadline)
             except (KafkaException, SystemError) as error:
                 # the client raises SystemError if a fatal error meets a delivery report; the abort raises the cause
@@ -131,20 +120,20 @@ class Transactions:
             else:
                 return reached
 
-    def _produce(self, draft: Draft, reached: dict[tuple[str, int], int]) -> None:
-        def on_delivery(error: KafkaError | None, told: Message) -> None:
-            partition, offset = told.partition(), told.offset()
+    def _produce(self, topic: str, message: Outgoing, reached: dict[tuple[str, int], int]) -> None:
+        def on_delivery(error: KafkaError | None, record: Message) -> None:
+            partition, offset = record.partition(), record.offset()
             if error is None and partition is not None and offset is not None and offset >= 0:
-                place = (draft.topic, partition)
+                place = (topic, partition)
                 reached[place] = max(reached.get(place, 0), offset + 1)
             elif error is not None and error.code() in HOPELESS:
                 self._refusal = error
 
-        topic, value, key, headers, partition, timestamp = draft
+        key, value, timestamp, headers, partition = message
         while True:
             try:
                 self._producer.produce(
-                    topic, value, key, partition, on_delivery=on_delivery, timestamp=timestamp, headers=[*headers]
+                    topic, value, key, partition, on_delivery=on_delivery, timestamp=timestamp or 0, headers=[*headers]
                 )
             except BufferError:  # the queue is full: delivery reports free room
                 self._producer.poll(0.5)
