@@ -18,6 +18,7 @@ from dataflows.ingest.produce import Pace, produce
 from dataflows.kafka.topics import partition_counts
 from dataflows.mapping.mapping import LogMapping
 from dataflows.runtime.console import progress, say
+from dataflows.runtime.validation import demand
 from dataflows.simulate.platform import SimulationConfig, simulate, write_log
 from dataflows.sources.files.log import Item, read_log
 from schemas.codec.outputs import Encoder
@@ -63,7 +64,7 @@ def simulate_command(
 
 def _simulation_sentence(problem: ErrorDetails) -> str:
     option = "".join(f"--{part}: " for part in problem["loc"][:1]) or "--start or --days: "
-    return option + problem["msg"].removeprefix("Value error, ").replace("Input should", "must") + "."
+    return f"{option}{demand(problem)}."
 
 
 @click.command("produce")

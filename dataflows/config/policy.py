@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 import tomllib
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from dataflows.runtime.text_files import TextError, read_text
+from dataflows.runtime.validation import demand, dotted, fields_at, nearest
 from detectors.models.catalogue import READS
 from detectors.policy.parse import parse_policy
 from detectors.policy.policy import Policy
@@ -56,50 +55,31 @@ def _echo(problem: ErrorDetails, problems: list[ErrorDetails]) -> bool:
 
 def _sentence(path: Path, problem: ErrorDetails) -> str:
     loc = tuple(part for part in problem["loc"] if part != "[key]")
-    where = f"{path}: {'.'.join(str(part) for part in loc) or 'the policy'}"
-    message = problem["msg"]
+    where = f"{path}: {dotted(loc) or 'the policy'}"
     match problem["type"]:
         case "missing":
             return f"{where} is missing: set it."
         case "extra_forbidden":
-            known = _known_keys(loc[:-1])
-            close = get_close_matches(str(loc[-1]), known, n=1)
-            advice = f"did you mean {close[0]}?" if close else _choose(known)
-            return f"{where} is not a setting: {advice}"
+            known = fields_at(Policy, loc[:-1])
+            meant = nearest(str(loc[-1]), known)
+            return f"{where} is not a setting: {_choose(known) if meant is None else f'did you mean {meant}?'}"
         case "literal_error":
             # pydantic formats a choice as 'high', or as <Tier.HIGH: 'high'> if it belongs to an enumeration
-            choices = re.findall("'([^']*)'", message)
+            choices = re.findall("'([^']*)'", problem["msg"])
             return f"{where} is none of the choices: {_choose(choices)}"
         case "too_short" if problem["ctx"]["min_length"] > 1:
             return f"{where} has too few entries: give at least {problem['ctx']['min_length']}."
         case "too_short" | "string_too_short":
             return f"{where} is empty: give at least one {'character' if 'string' in problem['type'] else 'entry'}."
         case "value_error":
-            return f"{where}: {message.removeprefix('Value error, ')}."
+            return f"{where}: {demand(problem)}."
         case "model_type" | "dict_type":
-            return f"{where} must be a table of settings, such as [{'.'.join(map(str, loc))}] begins."
+            return f"{where} must be a table of settings, such as [{dotted(loc)}] begins."
         case "tuple_type":
             return f"{where} must be a list: write it in [brackets]."
         case _:
-            demand = message.partition(",")[0].replace("Input should", "must")
-            return f"{where} cannot be used: it {demand}."
+            return f"{where} cannot be used: it {demand(problem).partition(',')[0]}."
 
 
 def _choose(known: list[str]) -> str:
     return f"choose from {', '.join(known)}."
-
-
-def _known_keys(loc: tuple[Any, ...]) -> list[str]:
-    """Return the keys of the section that contains a problem."""
-    model: Any = Policy
-    for part in loc:
-        if isinstance(part, int):
-            continue
-        fields = getattr(model, "model_fields", {})
-        model = fields[part].annotation if part in fields else model
-        while not (isinstance(model, type) and issubclass(model, BaseModel)):
-            arguments = [a for a in getattr(model, "__args__", ()) if isinstance(a, type) or hasattr(a, "__args__")]
-            if not arguments:
-                return []
-            model = arguments[-1] if arguments[-1] is not Ellipsis else arguments[0]
-    return sorted(model.model_fields)

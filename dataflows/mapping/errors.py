@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
+from dataflows.runtime.validation import demand, dotted, nearest
 from schemas.errors import ExpectedError
 
 
@@ -31,8 +31,8 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     "did you mean 'channel'?"
     """
     words = list(known)
-    near = get_close_matches(word, words, n=1)
-    return f"did you mean {near[0]!r}?" if near else f"the known ones are {', '.join(words)}"
+    meant = nearest(word, words)
+    return f"the known ones are {', '.join(words)}" if meant is None else f"did you mean {meant!r}?"
 
 
 def sentences(path: Path, error: ValidationError) -> list[str]:
@@ -57,15 +57,14 @@ def _where(loc: tuple[int | str, ...]) -> str:
         else:
             keys.append(str(part))
     if keys:
-        words.append(f"key {'.'.join(keys)}: ")
+        words.append(f"key {dotted(keys)}: ")
     return "".join(words)
 
 
 def _what(found: ErrorDetails) -> str:
-    kind, message = found["type"], found["msg"]
-    context = found.get("ctx", {})
+    kind, context = found["type"], found.get("ctx", {})
     if kind == "mapping":
-        return message
+        return found["msg"]
     if kind == "missing":
         return "is missing: add it"
     if kind == "union_tag_not_found":
@@ -74,5 +73,5 @@ def _what(found: ErrorDetails) -> str:
         known = [tag.strip("' ") for tag in str(context["expected_tags"]).split(",")]
         return f"key kind: unknown kind {context['tag']!r}: {did_you_mean(str(context['tag']), known)}"
     given = found["input"]
-    told = f", not {given!r}" if isinstance(given, str | int | float) else ""
-    return message.replace("Input should", "must").replace("String should", "must") + told
+    contrast = f", not {given!r}" if isinstance(given, str | int | float) else ""
+    return demand(found).replace("String should", "must") + contrast

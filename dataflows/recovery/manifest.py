@@ -28,6 +28,7 @@ from dataflows.recovery.users import damaged_users, make_users
 from dataflows.runtime.atomic import write_whole
 from dataflows.runtime.engine import open_recovery
 from dataflows.runtime.text_files import MARK
+from dataflows.runtime.validation import dotted
 from dataflows.sinks.kafka.exactly_once import STATE_VERSION as SINK_VERSION
 from dataflows.sources.kafka.partition import STATE_VERSION as SOURCE_VERSION
 from dataflows.sources.kafka.watch import made_anew
@@ -330,7 +331,7 @@ def _read(path: Path) -> Manifest:
     except orjson.JSONDecodeError:
         why = "it is not JSON"
     except ValidationError as error:
-        why = f"look at {listed(['.'.join(map(str, detail['loc'])) or 'its form' for detail in error.errors()])}"
+        why = f"look at {listed([dotted(detail['loc']) or 'its form' for detail in error.errors()])}"
     raise StoreError(f"{path} is not the manifest of a recovery store ({why}): {RESTORE}")
 
 
