@@ -8,7 +8,7 @@ import click
 
 from dataflows.cli.common import FILE
 from dataflows.model_registry.text_model import save_text_model
-from dataflows.reports.terminal import figure
+from dataflows.reports.numbers import figure
 from dataflows.runtime.console import say
 from dataflows.training.text import Source, train
 

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from dataflows.replay.replay import Replayed
-from dataflows.reports.formatting import describe_reason, duration
+from dataflows.reports.formatting import describe_reason
+from dataflows.reports.numbers import count, duration, moment, share
 from dataflows.reports.ranking import strongest_warnings
 from dataflows.runtime.console import say
 from dataflows.sources.files.log import LogCounts
 from schemas.records.decisions import RiskEvent
+
+_KINDS = {"chat_message": "message"}
+"""Nouns of the kinds of events whose own name is not one."""
 
 
 def print_replayed(out: Path, done: Replayed, read: LogCounts, top: int) -> None:
     """Print counts, outcomes, the `top` strongest warnings with reasons, and the report's path."""
     summary = done.summary
     events: dict[str, int] = summary["events"]
-    kinds = ", ".join(f"{count:,} {_plural(kind, count)}" for kind, count in events.items()) or "no events"
+    kinds = ", ".join(count(many, _KINDS.get(kind, kind)) for kind, many in events.items()) or "no events"
     say(f"{read.rows:,} rows: {kinds}")
     aside = {
         "rejects": summary["rejects"]["total"],
@@ -27,8 +30,8 @@ def print_replayed(out: Path, done: Replayed, read: LogCounts, top: int) -> None
         "optional parts mended": summary["mended_parts"]["total"],
         "rows skipped": read.skipped + read.eventless,
     }
-    say("; ".join(f"{count:,} {name}" for name, count in aside.items()), style="dim")
-    raised = ", ".join(f"{count:,} {tier}" for tier, count in summary["risk_events"]["raised"].items()) or "none"
+    say("; ".join(f"{many:,} {name}" for name, many in aside.items()), style="dim")
+    raised = ", ".join(f"{many:,} {tier}" for tier, many in summary["risk_events"]["raised"].items()) or "none"
     say(f"{summary['decision_points']:,} decision points of {summary['users']:,} users; warnings raised: {raised}")
     if summary["policy"]["budget"] is not None:
         held = f"held back at {summary['held_back']:,} decision points by the budget"
@@ -54,13 +57,8 @@ def _lead(summary: dict[str, Any]) -> str:
 
 
 def _print_warning(event: RiskEvent) -> None:
-    when = datetime.fromtimestamp(event.as_of / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    chance = "by rule" if event.probability is None else f"{event.probability:.1%} within {duration(event.horizon_ms)}"
-    say(f"{event.tier}  {event.user_id}  {chance}, as of {when}", style="bold")
+    probability = event.probability
+    chance = "by rule" if probability is None else f"{share(probability)} within {duration(event.horizon_ms)}"
+    say(f"{event.tier}  {event.user_id}  {chance}, as of {moment(event.as_of)} UTC", style="bold")
     for reason in event.reasons:
         say(f"    {describe_reason(reason)}", style="dim")
-
-
-def _plural(kind: str, count: int) -> str:
-    word = {"chat_message": "message"}.get(kind, kind)
-    return word if count == 1 else f"{word}s"

@@ -23,7 +23,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from dataflows.config.settings import matplotlib_apart
-from dataflows.reports.formatting import quantity
+from dataflows.reports.numbers import quantity
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

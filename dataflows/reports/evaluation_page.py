@@ -12,9 +12,9 @@ from jinja2 import Template
 
 from dataflows.reports import evaluation_charts as pictures
 from dataflows.reports.drawing import drawn, why_undrawn
-from dataflows.reports.formatting import quantity
+from dataflows.reports.numbers import decimal, events, figure, quantity, rough_duration, share
 from dataflows.reports.templating import template
-from dataflows.reports.terminal import events, figure, kept, limits, number, share, span, when, within
+from dataflows.reports.terminal import kept, limits, when, within
 from dataflows.runtime.atomic import BusyError, written_together
 from dataflows.runtime.escaping import visible
 from evaluation.evaluate import BUDGETS
@@ -129,8 +129,8 @@ def _template() -> Template:
         "share": share,
         "kept": kept,
         "within": within,
-        "number": number,
-        "span": span,
+        "number": decimal,
+        "span": rough_duration,
         "quantity": quantity,
         "figure": figure,
         "events": events,

@@ -1,4 +1,4 @@
-"""Formatting of features, numbers and durations as text: `report_count_24h` of 7 becomes "7 reports in 24 h".
+"""Features in words: `report_count_24h` of 7 becomes "7 reports in 24 h".
 
 Feature names are derived from declarations (`detectors.features.declare`), so they are parsed by the same grammar. A
 name that does not follow it is shown with spaces for underscores. No function here raises, because pages and terminal
@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 
+from dataflows.reports.numbers import duration, in_units, quantity, signed
 from dataflows.runtime.escaping import visible
 from detectors.features.tokens import FIRST, GAPS, tokens
 from schemas.records.decisions import Reason
@@ -59,8 +60,6 @@ _OWN_WORDS = {
 
 _COUNTING = ("_count", "_number", "_rate")
 
-_DURATIONS = ((86_400_000, "day"), (3_600_000, "h"), (60_000, "min"), (1_000, "s"))
-
 
 def describe_feature(name: str, value: float | None) -> str:
     """Return a feature's value in words; None is an absent value, which is not zero.
@@ -109,7 +108,7 @@ def name_feature(name: str) -> str:
     if since := _SINCE.fullmatch(name):
         return "time since first seen" if since["signal"] == "first" else f"time since last {_one(since['signal'])}"
     if sequence := _SEQUENCE.fullmatch(name):
-        return f"latest {_count(int(sequence['length']), 'events')}"
+        return f"latest {in_units(int(sequence['length']), 'events')}"
     return _plainly(name)
 
 
@@ -191,60 +190,8 @@ def _plural(value: float, one: str, many: str) -> str:
 def _span(text: str) -> str:
     count = text.rstrip("dhms")
     unit = text[len(count) :]
-    return _count(int(count), {"d": "day", "m": "min"}.get(unit, unit))
+    return in_units(int(count), {"d": "day", "m": "min"}.get(unit, unit))
 
 
 def _plainly(name: str) -> str:
     return visible(name.replace("_", " "))
-
-
-def quantity(value: float) -> str:
-    """Return a number to about three significant digits, with thousands separated and no needless decimals.
-
-    >>> quantity(7.0), quantity(0.4166), quantity(157474)
-    ('7', '0.417', '157,474')
-    """
-    if not math.isfinite(value):
-        return "not a number"
-    size = abs(value)
-    if size >= 1e15 or 0 < size < 1e-4:
-        text = f"{value:.2e}"
-    elif size >= 100 or value == int(value):
-        text = f"{round(value):,}"
-    else:
-        text = f"{value:.3g}"
-    return text.replace("-", "\N{MINUS SIGN}")
-
-
-def signed(value: float) -> str:
-    """Return a contribution in log-odds with its sign, to two decimals; above zero it raises the probability.
-
-    >>> signed(1.316)
-    '+1.32'
-    """
-    return f"{round(value, 2) + 0.0:+.2f}".replace("-", "\N{MINUS SIGN}")
-
-
-def duration(ms: float) -> str:
-    """Return a duration (ms) in its two largest units.
-
-    >>> duration(7_500_000)
-    '2 h 5 min'
-    """
-    if not math.isfinite(ms):
-        return "not a number"
-    sign = "\N{MINUS SIGN}" if ms < 0 else ""
-    left = round(abs(ms))
-    for index, (unit_ms, unit) in enumerate(_DURATIONS):
-        if left >= unit_ms:
-            said = _count(left // unit_ms, unit)
-            if index + 1 < len(_DURATIONS):
-                smaller_ms, smaller = _DURATIONS[index + 1]
-                rest = left % unit_ms // smaller_ms
-                said += f" {_count(rest, smaller)}" if rest else ""
-            return sign + said
-    return f"{sign}{left} ms" if left else "0 s"
-
-
-def _count(count: int, unit: str) -> str:
-    return f"{count:,} {unit}{'s' if unit == 'day' and count != 1 else ''}"

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 
-from dataflows.reports.formatting import duration, quantity
+from dataflows.reports.numbers import NOT_RECORDED, count, duration, moment, percent, quantity
 from dataflows.reports.read import Summary
 from dataflows.runtime.escaping import visible
 from schemas.records.decisions import Tier
 
-NOT_RECORDED = "not recorded"
-_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - all times are in UTC and labelled so
 _FIRST_YEAR = 31_536_000_000
 
 EVENT_WORDS = {
@@ -32,48 +29,6 @@ class Tile:
     label: str
     value: str
     note: str
-
-
-def number(value: float | None) -> str:
-    """Return a formatted number, or `NOT_RECORDED` for None."""
-    return NOT_RECORDED if value is None else quantity(value)
-
-
-def percent(share: float | None) -> str:
-    """Return a probability or a share as a percentage with two or three significant digits.
-
-    >>> percent(0.8234), percent(0.00042), percent(None)
-    ('82.3 %', '0.042 %', 'not recorded')
-    """
-    return NOT_RECORDED if share is None else f"{quantity(share * 100)} %"
-
-
-def moment(ms: float | None) -> str:
-    """Return a time (ms) as an ISO date and time in UTC, to the second.
-
-    >>> moment(1_704_268_800_000)
-    '2024-01-03 08:00:00'
-    """
-    if ms is None:
-        return NOT_RECORDED
-    try:
-        return (_EPOCH + timedelta(milliseconds=int(ms))).isoformat(sep=" ", timespec="seconds")
-    except OverflowError:
-        return f"{quantity(ms)} ms"
-
-
-def span(ms: float | None) -> str:
-    """Return a formatted duration (ms), or `NOT_RECORDED` for None."""
-    return NOT_RECORDED if ms is None else duration(ms)
-
-
-def count(many: int, one: str) -> str:
-    """Return a count with its noun.
-
-    >>> count(1, "warning"), count(1_200, "warning")
-    ('1 warning', '1,200 warnings')
-    """
-    return f"{many:,} {one}{'' if many == 1 else 's'}"
 
 
 def warnings_raised(summary: Summary) -> float | None:
@@ -103,22 +58,22 @@ def tiles(summary: Summary) -> list[Tile]:
     rejects = summary.number("rejects", "total")
     median = summary.number("lead_time", "median_ms")
     return [
-        Tile("events", number(events_read(summary)), "read from the log"),
-        Tile("users", number(summary.number("users")), "seen in it"),
-        Tile("decision points", number(summary.number("decision_points")), "moments a score was due"),
-        Tile("warnings raised", number(warnings_raised(summary)), "a user entered a higher tier"),
-        Tile("escalations", number(summary.number("escalations")), "what the warnings are about"),
+        Tile("events", quantity(events_read(summary)), "read from the log"),
+        Tile("users", quantity(summary.number("users")), "seen in it"),
+        Tile("decision points", quantity(summary.number("decision_points")), "moments a score was due"),
+        Tile("warnings raised", quantity(warnings_raised(summary)), "a user entered a higher tier"),
+        Tile("escalations", quantity(summary.number("escalations")), "what the warnings are about"),
         Tile(
             "warned before",
-            number(summary.number("escalated_warned_before")),
+            quantity(summary.number("escalated_warned_before")),
             "of these escalations" if warned is None else f"{percent(warned)} of these escalations",
         ),
         Tile(
             "median lead",
-            "none" if median is None and summary.get("lead_time") is not None else span(median),
+            "none" if median is None and summary.get("lead_time") is not None else duration(median),
             "from first warning to escalation",
         ),
-        Tile("rejected", number(rejects), "records that were no event"),
+        Tile("rejected", quantity(rejects), "records that were no event"),
     ]
 
 
@@ -198,7 +153,7 @@ def _losses(summary: Summary) -> str:
     found = [(word, summary.number(*path)) for word, path in parts]
     if all(value == 0 for _, value in found):
         return "Every record became an event, on time and once."
-    return "Records " + ", ".join(f"{word}: {number(value)}" for word, value in found) + "."
+    return "Records " + ", ".join(f"{word}: {quantity(value)}" for word, value in found) + "."
 
 
 _AMOUNT = re.compile(r"(?<=\d) (?=(?:ms|s|min|h|days?|%)(?!\w))")

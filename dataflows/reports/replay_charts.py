@@ -22,7 +22,8 @@ from dataflows.reports.drawing import (
     svg,
     time_axis,
 )
-from dataflows.reports.formatting import duration, name_feature
+from dataflows.reports.formatting import name_feature
+from dataflows.reports.numbers import duration
 from dataflows.reports.read import Points, Risk, Values, Version
 from dataflows.reports.weights import Weights, drawn_versions, read_weights
 from detectors.base.elementwise import log

@@ -13,7 +13,7 @@ from dataflows.reports import headline as words
 from dataflows.reports import replay_charts as pictures
 from dataflows.reports import tables
 from dataflows.reports.drawing import drawn, why_undrawn
-from dataflows.reports.headline import moment, percent
+from dataflows.reports.numbers import count, duration, moment, percent
 from dataflows.reports.ranking import highest_scored, strongest
 from dataflows.reports.read import Run, Version, is_raise, read_run
 from dataflows.reports.templating import template
@@ -65,7 +65,7 @@ def _context(run: Run) -> dict[str, Any]:
         "faults": words.faults(run.summary),
         "headline": words.headline(run.summary, len(warned) if run.risk.recorded else None),
         "target": run.summary.text("policy", "target") or "escalates",
-        "horizon": words.span(run.summary.number("policy", "horizon_ms")),
+        "horizon": duration(run.summary.number("policy", "horizon_ms")),
         "risk_recorded": run.risk.recorded,
         "points_recorded": run.points.recorded,
         "over_time": over_time[0] if over_time else None,
@@ -134,11 +134,11 @@ def _timelines(run: Run) -> list[dict[str, Any]]:
 
 def _said(line: Timeline) -> str:
     """Return a timeline in words, for readers who cannot see the picture."""
-    points = words.count(len(line.as_of), "decision point")
+    points = count(len(line.as_of), "decision point")
     raised = [event for event in line.events if is_raise(event)]
     if not raised:
         peak = max((float(score) for score in line.score if score == score), default=None)  # noqa: PLR0124 - NaN is unequal to itself
         return f"{points}, never warned of; highest score {percent(peak)}"
     first, last = raised[0], line.events[-1]
     held = f"; the last lapses at {moment(last.expires_at)}" if last.tier.rank else ""
-    return f"{points}, {words.count(len(raised), 'warning')}, the first at {moment(first.as_of)}{held}"
+    return f"{points}, {count(len(raised), 'warning')}, the first at {moment(first.as_of)}{held}"

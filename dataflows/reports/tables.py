@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from dataflows.reports.formatting import describe_feature, quantity, signed
-from dataflows.reports.headline import EVENT_WORDS, NOT_RECORDED, moment, number, percent, span
+from dataflows.reports.formatting import describe_feature
+from dataflows.reports.headline import EVENT_WORDS
+from dataflows.reports.numbers import NOT_RECORDED, duration, moment, percent, quantity, signed
 from dataflows.reports.read import Run, Summary, Version
 from dataflows.runtime.escaping import visible
 from schemas.records.decisions import Reason, RiskEvent, Tier
@@ -105,8 +106,8 @@ def tier_counts(run: Run) -> list[Row]:
         code = run.points.tiers.index(tier) if tier in run.points.tiers else -1
         spent = int(np.count_nonzero(run.points.tier == code))
         whole = len(run.points.tier)
-        warnings = [number(many if run.risk.recorded else None) if tier.rank else "" for many in (len(own), users)]
-        points = number(spent if run.points.recorded else None)
+        warnings = [quantity(many if run.risk.recorded else None) if tier.rank else "" for many in (len(own), users)]
+        points = quantity(spent if run.points.recorded else None)
         rows.append((str(tier), *warnings, points, percent(spent / whole) if whole else ""))
     return rows
 
@@ -128,10 +129,10 @@ def losses(summary: Summary) -> list[Row]:
         if reason != "total" and rejects[reason]
     ]
     return [
-        ("rejected, all reasons", "kept with their original bytes", number(rejects.get("total"))),
+        ("rejected, all reasons", "kept with their original bytes", quantity(rejects.get("total"))),
         *rows,
-        ("late", "behind the user's clock by more than the allowed lateness", number(summary.number("late"))),
-        ("duplicates", "an event id seen before, counted once", number(summary.number("duplicates"))),
+        ("late", "behind the user's clock by more than the allowed lateness", quantity(summary.number("late"))),
+        ("duplicates", "an event id seen before, counted once", quantity(summary.number("duplicates"))),
         *_mended(summary),
     ]
 
@@ -173,8 +174,8 @@ def models(summary: Summary, versions: dict[str, list[Version]]) -> tuple[list[s
                 roles[name],
                 visible(own[-1].family.replace("_", " ")) if own else NOT_RECORDED,
                 visible(version),
-                number(examples),
-                number(positives),
+                quantity(examples),
+                quantity(positives),
                 *(_measure(value) for value in values),
             )
         )
@@ -183,7 +184,7 @@ def models(summary: Summary, versions: dict[str, list[Version]]) -> tuple[list[s
 
 def _measure(value: float | None) -> str:
     """Return a metric to four significant digits, because models differ in the third; return a count in full."""
-    return f"{value:.4g}" if isinstance(value, float) and abs(value) < 1_000 else number(value)
+    return f"{value:.4g}" if isinstance(value, float) and abs(value) < 1_000 else quantity(value)
 
 
 def _models(summary: Summary) -> tuple[list[str], dict[str, str]]:
@@ -205,5 +206,5 @@ def policy(summary: Summary) -> list[Row]:
         ("policy", said["name"]),
         ("policy version", said["version"]),
         ("target", said["target"]),
-        ("horizon", span(summary.number("policy", "horizon_ms"))),
+        ("horizon", duration(summary.number("policy", "horizon_ms"))),
     ]

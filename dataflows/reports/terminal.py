@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from dataflows.reports.formatting import describe_feature, quantity
+from dataflows.reports.formatting import describe_feature
+from dataflows.reports.numbers import decimal, events, figure, quantity, rough_duration, share
 
 
 def evaluated_lines(document: dict[str, Any]) -> list[str]:
@@ -92,8 +93,8 @@ def when(document: dict[str, Any]) -> str:
     """Return in words the time limit for reaching the target."""
     if document["protocol"]["question"] == "next":
         return "before anything else of theirs is seen"
-    ahead = document["protocol"]["ahead_ms"]
-    return f"within {span(document['policy']['horizon_ms'])}{f', at least {span(ahead)} ahead' if ahead else ''}"
+    horizon, ahead = document["policy"]["horizon_ms"], document["protocol"]["ahead_ms"]
+    return f"within {rough_duration(horizon)}{f', at least {rough_duration(ahead)} ahead' if ahead else ''}"
 
 
 def _too_late(points: int) -> str:
@@ -123,15 +124,16 @@ def _suspicion(features: list[str]) -> list[str]:
 
 def _published(found: dict[str, Any]) -> list[str]:
     lead = found["lead"]
-    given = f"{quantity(found['warnings'])} warnings, {number(found['per_budget'])} per 1,000 active users and day"
+    given = f"{quantity(found['warnings'])} warnings, {decimal(found['per_budget'])} per 1,000 active users and day"
     announced = f"{share(found['recall'])} of {quantity(found['escalations'])} escalations announced"
     lines = [f"as published: {given}; right {share(found['precision'])}; {announced}"]
     if lead["median_ms"] is not None:
-        shares = ", ".join(f"at least {span(int(least))}: {part:.0%}" for least, part in lead["at_least"].items())
-        lines.append(
-            f"lead of the first warning: median {span(lead['median_ms'])} and {events(lead['median_events'])}, "
-            f"shortest tenth {span(lead['p10_ms'])} and {events(lead['p10_events'])}; {shares}"
+        shares = ", ".join(
+            f"at least {rough_duration(int(least))}: {part:.0%}" for least, part in lead["at_least"].items()
         )
+        median = f"median {rough_duration(lead['median_ms'])} and {events(lead['median_events'])}"
+        tenth = f"shortest tenth {rough_duration(lead['p10_ms'])} and {events(lead['p10_events'])}"
+        lines.append(f"lead of the first warning: {median}, {tenth}; {shares}")
     return lines
 
 
@@ -158,35 +160,3 @@ def within(one: dict[str, Any]) -> str:
     above, hours, most, held = (quantity(one[key]) for key in ("hours_above", "hours", "most", "held_back"))
     budget = f"budget of {quantity(one['budget'])} newly warned users an hour"
     return f"{budget}: {above} of {hours} hours above it, at most {most}; held back at {held} points"
-
-
-def figure(found: dict[str, float | None], digits: int, sign: str = "") -> str:
-    """Return a figure with its interval, or `not defined`."""
-    value, low, high = found["value"], found["low"], found["high"]
-    if value is None:
-        return "not defined"
-    told = f"{value:{sign}.{digits}f}"
-    return told if low is None else f"{told} [{low:{sign}.{digits}f}, {high:{sign}.{digits}f}]"
-
-
-def share(value: float | None) -> str:
-    """Return a share in percent, or `none`."""
-    return "none" if value is None else f"{value:.1%}"
-
-
-def number(value: float | None) -> str:
-    """Return a number with one decimal, or `none`."""
-    return "none" if value is None else f"{value:,.1f}"
-
-
-def span(ms: float) -> str:
-    """Return a duration (ms) in its largest unit."""
-    for length, unit in ((86_400_000, "d"), (3_600_000, "h"), (60_000, "min")):
-        if ms >= length:
-            return f"{ms / length:.1f} {unit}".replace(".0 ", " ")
-    return f"{ms / 1000:g} s"
-
-
-def events(many: float) -> str:
-    """Return a number of events with its noun."""
-    return f"{many:g} event{'' if many == 1 else 's'}"

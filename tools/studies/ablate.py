@@ -16,7 +16,7 @@ import click
 import numpy as np
 
 from dataflows.replay.replay import replay
-from dataflows.reports.terminal import figure
+from dataflows.reports.numbers import figure
 from dataflows.sources.files.log import LogSource
 from detectors.models.catalogue import MODELS, READS, new_model
 from detectors.policy.parse import parse_policy

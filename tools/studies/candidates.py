@@ -20,7 +20,7 @@ catalogue.NAMES = tuple(feature.name for feature in catalogue.CATALOGUE)
 catalogue.NUMBERS = tuple(name for name in catalogue.NAMES if name not in catalogue.CODES)
 
 from dataflows.replay.replay import replay  # noqa: E402
-from dataflows.reports.terminal import figure  # noqa: E402
+from dataflows.reports.numbers import figure  # noqa: E402
 from dataflows.sources.files.log import LogSource  # noqa: E402
 from detectors.models.catalogue import READS  # noqa: E402
 from detectors.policy.parse import parse_policy  # noqa: E402

@@ -23,7 +23,7 @@ from sklearn.metrics import average_precision_score
 from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import make_pipeline
 
-from dataflows.reports.terminal import figure
+from dataflows.reports.numbers import figure
 from detectors.features.catalogue import CODES
 from evaluation.evaluate import Protocol, Where, usable_rows
 from evaluation.intervals import compare_scores

@@ -21,7 +21,7 @@ import orjson
 from numpy.typing import NDArray
 
 from dataflows.mapping.mapping import LogMapping
-from dataflows.reports.terminal import figure
+from dataflows.reports.numbers import figure
 from dataflows.sources.files.log import read_log
 from detectors.base.log_clock import LogClock
 from detectors.base.points import DecisionPoint, Example

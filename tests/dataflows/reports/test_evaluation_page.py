@@ -13,7 +13,8 @@ import pytest
 
 from dataflows.reports import evaluation_charts as pictures
 from dataflows.reports.evaluation_page import render, verdict, write_page
-from dataflows.reports.terminal import evaluated_lines, figure, share, span
+from dataflows.reports.numbers import figure, rough_duration, share
+from dataflows.reports.terminal import evaluated_lines
 from evaluation.evaluate import Protocol, evaluate
 from evaluation.runs import read_outputs
 
@@ -140,11 +141,12 @@ def test_the_protocol_is_that_of_the_question(document: dict[str, Any]) -> None:
 def test_the_terminal_says_what_was_asked_and_of_which_points(document: dict[str, Any]) -> None:
     """A figure of a part of the points is never mistaken for one of all."""
     whole = evaluated_lines(document)
-    assert f" within {span(document['policy']['horizon_ms'])}, policy " in whole[0]
+    assert f" within {rough_duration(document['policy']['horizon_ms'])}, policy " in whole[0]
     assert " users evaluated: " in whole[1]
     ahead = document | {"protocol": document["protocol"] | {"ahead_ms": 300_000}}
     assert (
-        f" within {span(document['policy']['horizon_ms'])}, at least 5 min ahead, policy " in evaluated_lines(ahead)[0]
+        f" within {rough_duration(document['policy']['horizon_ms'])}, at least 5 min ahead, policy "
+        in evaluated_lines(ahead)[0]
     )
     where = [{"feature": "report_count_7d", "value": 1.0}, {"feature": "report_since", "value": None}]
     protocol = document["protocol"] | {"question": "next", "until_quantile": 0.85, "skip_first": True, "where": where}

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataflows.reports.formatting import describe_feature, describe_reason, duration, name_feature, quantity, signed
+from dataflows.reports.formatting import describe_feature, describe_reason, name_feature
+from dataflows.reports.numbers import duration, quantity, signed
 from dataflows.runtime.escaping import visible
 from detectors.features.catalogue import NAMES
 from schemas.records.decisions import Reason

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from dataflows.reports import strongest_warnings, write_report
 from dataflows.reports.drawing import label
-from dataflows.reports.headline import headline, moment, percent, tiles
+from dataflows.reports.headline import headline, tiles
+from dataflows.reports.numbers import moment, percent
 from dataflows.reports.ranking import highest_scored
 from dataflows.reports.read import Risk, Summary, read_points, read_risk, read_versions
 from dataflows.reports.replay_charts import bin_width
