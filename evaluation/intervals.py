@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.base.elementwise import ordered_sum
+from evaluation.metrics import Ranking
 from evaluation.runs import Flags, Values
 
 SAMPLES = 200
@@ -27,41 +27,6 @@ class Figure(NamedTuple):
     value: float | None
     low: float | None
     high: float | None
-
-
-class Ranking:
-    """Rows sorted by a score once, for repeated weighting; stored as groups of equal score that hold positives."""
-
-    def __init__(self, positive: Flags, score: Values) -> None:
-        self._order = np.argsort(-score, kind="stable")
-        ranked = score[self._order]
-        starts = np.flatnonzero(np.diff(ranked, prepend=np.nan) != 0)
-        group = np.repeat(np.arange(len(starts)), np.diff([*starts, len(ranked)]))
-        self._places = np.flatnonzero(positive[self._order])
-        groups, self._member = np.unique(group[self._places], return_inverse=True)
-        self._starts, self._ends = starts[groups], np.append(starts[1:], len(ranked))[groups]
-
-    def figures(self, weight: Values) -> tuple[float, float]:
-        """Return ROC-AUC (ties half) and average precision of the weighted rows; NaN where a class is missing.
-
-        `weight` has one value per row. Average precision is the step-wise sum over distinct scores.
-        """
-        weight = weight[self._order]
-        above = np.concatenate([[0.0], np.cumsum(weight)])
-        gained = np.bincount(self._member, weight[self._places], minlength=len(self._starts))
-        hits = np.cumsum(gained)
-        if not len(hits) or hits[-1] <= 0:
-            return np.nan, np.nan
-        alarms = above[self._ends]
-        precision = np.divide(hits, alarms, out=np.zeros_like(hits), where=alarms > 0)
-        average = float(ordered_sum(precision * gained) / hits[-1])
-        negatives = above[-1] - hits[-1]
-        if negatives <= 0:
-            return np.nan, average
-        before = above[self._starts] - (hits - gained)
-        tied = alarms - above[self._starts] - gained
-        # the terms are whole numbers and halves, so the sum is exact
-        return float((gained * (negatives - before - tied / 2)).sum() / (hits[-1] * negatives)), average
 
 
 def draws(user: NDArray[np.int64], samples: int = SAMPLES) -> Iterator[Values]:

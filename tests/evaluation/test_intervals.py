@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluation.intervals import Ranking, compare_scores, draws, interval
-from evaluation.metrics import average_precision, roc_auc
+from evaluation.intervals import compare_scores, draws, interval
+from evaluation.metrics import Ranking, average_precision, roc_auc
 
 ROWS = st.lists(st.tuples(st.booleans(), st.integers(0, 5), st.integers(0, 3)), max_size=40)
 
