@@ -91,7 +91,7 @@ def build_flow(
     rejects = op.merge("rejects", decoded.rejects, profiled.rejects)
     models = () if pinned is not None else (policy.learning.champion, *policy.learning.challengers)
     champion = policy.learning.champion
-    updates = learn("learn", profiled.lessons, rejects, partial(learner_of, policy), models)
+    updates = learn("learn", profiled.training_events, rejects, partial(learner_of, policy), models)
     judged = score(
         "judge", profiled.items, decoded.scored, updates, new_lane, lanes, telemetry, champion, wait=one_partition
     )

@@ -247,7 +247,11 @@ class FlowDriver:
             raise ValueError("a flow that is stopped and started anew needs a recovery directory")
         if workers > 1 and any(crashing for _, crashing in self._stops):
             raise ValueError("the engine can crash on purpose with one worker only")
-        risk, served, news = MemorySink[tuple[str, Publication]](), MemorySink[ServedBatch](), MemorySink[ModelUpdate]()
+        risk, served, updates = (
+            MemorySink[tuple[str, Publication]](),
+            MemorySink[ServedBatch](),
+            MemorySink[ModelUpdate](),
+        )
         rejects, late, outcomes = MemorySink[Reject](), MemorySink[Late](), MemorySink[Outcome]()
         telemetry = Telemetry()
         epoch = timedelta(0) if recovery is not None and snapshot_each_batch else NO_EPOCHS
@@ -256,7 +260,7 @@ class FlowDriver:
             stores = None if recovery is None else _stores(recovery, lanes)
             flow = build_flow(
                 TestingSource(self._input(life), batch_size=batch_size),
-                Sinks(risk=risk, features=served, models=news, rejects=rejects, late=late, outcomes=outcomes),
+                Sinks(risk=risk, features=served, models=updates, rejects=rejects, late=late, outcomes=outcomes),
                 policy,
                 self._codec,
                 FlowOptions(
@@ -270,7 +274,7 @@ class FlowDriver:
             store = None if recovery is None else open_recovery(recovery, RECOVERY_PARTITIONS)
             with stores or nullcontext():
                 run_flow(flow, workers, epoch=epoch, recovery=store)
-        published = [item for heard in news.items for item in heard.published]
+        published = [item for update in updates.items for item in update.published]
         return DriverResult(
             risk=[item.event for item in sorted((item for _, item in risk.items), key=lambda item: item.at.offset)],
             served=sorted((row for batch in served.items for row in batch), key=lambda row: row.point.at.offset),

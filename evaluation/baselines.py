@@ -17,7 +17,7 @@ HALF_LIFE = 7 * 86_400_000
 """Half-life of the features `*_decay_7d` (ms)."""
 
 
-def floors(run: Outputs) -> dict[str, Values]:
+def baselines(run: Outputs) -> dict[str, Values]:
     """Return the score of each baseline for every point; higher means more likely to escalate."""
     order = np.lexsort((run.seq, run.user))
     back = np.argsort(order)

@@ -52,7 +52,7 @@ def compare(before: Outputs, after: Outputs, protocol: Protocol) -> dict[str, An
     announced = {which: _announced(run, follows[which]) for which, run in runs.items()}
     document: dict[str, Any] = {
         "log": before.name,
-        "protocol": protocol.told(),
+        "protocol": protocol.document(),
         "points": len(rows),
         "same_target": same_target,
         "same_points": _same_points(before, after),

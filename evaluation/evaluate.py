@@ -10,11 +10,11 @@ import orjson
 
 from detectors.features.catalogue import CODES
 from evaluation.alerts import Follow, Warnings
-from evaluation.baselines import floors
+from evaluation.baselines import baselines
 from evaluation.boosting import boosted
 from evaluation.calibration import calibration_error, reliability
 from evaluation.curves import earliness, numbered, recovery, stability
-from evaluation.guarantees import promises
+from evaluation.guarantees import guarantees
 from evaluation.intervals import compare_scores
 from evaluation.labels import Labels, Question, label
 from evaluation.leakage import suspects
@@ -71,7 +71,7 @@ class Protocol:
         """Return the labels by which warnings are measured: a warning is about the horizon, whatever the question."""
         return replace(self, question="horizon").label(run)
 
-    def told(self) -> dict[str, Any]:
+    def document(self) -> dict[str, Any]:
         """Return the protocol as plain data for a document."""
         return {
             "question": self.question,
@@ -101,7 +101,7 @@ def evaluate(run: Outputs, protocol: Protocol, attributes: Slices | None = None)
             f"Of {len(run):,} points {int(usable.sum()):,} can be evaluated and {int(scored.sum()):,} of them have a "
             "score, but none of those is positive: choose a longer log, or another part of it."
         )
-    trivial = floors(run)
+    trivial = baselines(run)
     if protocol.boosting:
         trivial[BOOSTED] = boosted(run, labels)
     follow = Follow(run, protocol.warned(run).answered, protocol.ahead)
@@ -113,7 +113,7 @@ def evaluate(run: Outputs, protocol: Protocol, attributes: Slices | None = None)
         "log": run.name,
         "policy": run.summary["policy"],
         "models": {"champion": run.champion, "challengers": run.summary["models"]["challengers"]},
-        "protocol": protocol.told(),
+        "protocol": protocol.document(),
         "points": {
             "all": len(run),
             "censored": int((~labels.mature).sum()),
@@ -130,7 +130,7 @@ def evaluate(run: Outputs, protocol: Protocol, attributes: Slices | None = None)
         ),
         "scores": _scores(run, labels, scored, trivial),
         "reliability": [one._asdict() for one in reliability(labels.positive[scored], champion[scored])],
-        "promises": promises(run, Follow(run, replace(protocol, ahead=0).warned(run).answered)),
+        "promises": guarantees(run, Follow(run, replace(protocol, ahead=0).warned(run).answered)),
         "published": _warnings(follow.outcome(np.array([one.row for one in run.warnings], dtype=np.int64))),
         "at_budget": budgets,
         "at_precision": {

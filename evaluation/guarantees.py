@@ -21,7 +21,7 @@ SURPRISE = 0.05
 HOUR = 3_600_000
 
 
-def promises(run: Outputs, follow: Follow) -> dict[str, Any]:
+def guarantees(run: Outputs, follow: Follow) -> dict[str, Any]:
     """Return for each guaranteed tier how its guarantee held, and how many users per hour were newly warned.
 
     Only warnings by score count, since a rule guarantees nothing. A user counts for a tier when a warning takes them

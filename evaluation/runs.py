@@ -99,13 +99,13 @@ def read_outputs(run_dir: Path) -> Outputs:
             raise EvaluationError(
                 f"{run_dir}: a replay was cut short while it moved its files in: replay the log again."
             )
-        told = (run_dir / "summary.json").read_bytes()
-        summary = orjson.loads(told.removeprefix(BOM_UTF8))
+        read = (run_dir / "summary.json").read_bytes()
+        summary = orjson.loads(read.removeprefix(BOM_UTF8))
         served = pq.read_table(run_dir / "features.parquet")
         shadow = pq.read_table(run_dir / "shadow.parquet")
         outcomes = _lines(run_dir / "outcomes.jsonl")
         risk = _lines(run_dir / "risk-events.jsonl")
-        if (run_dir / "summary.json").read_bytes() != told:
+        if (run_dir / "summary.json").read_bytes() != read:
             raise EvaluationError(f"{run_dir}: a replay wrote there in the meantime: ask again.")
     except (OSError, orjson.JSONDecodeError, pa.ArrowException) as error:
         what = getattr(error, "strerror", None) or type(error).__name__

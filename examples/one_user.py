@@ -32,12 +32,12 @@ def story() -> list[str]:
     driver.chat(USER, channel="lobby", text="thanks")
     result = driver.run(model=hand_made_model(0.05, {"report_count_24h": 1.0}))
     points = [(row.point.at.offset, 0, f"decision point   p={row.probability:.3f}") for row in result.served]
-    changes = [(event.trigger.offset, 1, f"risk event       {told(event)}") for event in result.risk_events]
+    changes = [(event.trigger.offset, 1, f"risk event       {described(event)}") for event in result.risk_events]
     outcomes = [(outcome.at.offset, 2, f"outcome          {outcome.kind}") for outcome in result.outcomes]
     return [f"event {offset}  {text}" for offset, _, text in sorted(points + changes + outcomes)]
 
 
-def told(event: RiskEvent) -> str:
+def described(event: RiskEvent) -> str:
     """Return the change of tier and its reasons."""
     why = ", ".join(f"{reason.feature}={reason.value:g}" for reason in event.reasons)
     return f"{event.previous_tier} -> {event.tier} because of {why}"

@@ -17,7 +17,7 @@ from dataflows.config.settings import Settings
 from dataflows.ingest.redrive import Selection, redrive
 from dataflows.live.cluster import run_cluster
 from dataflows.live.run import ClusterSlot, accept, clean_up, prepare, run
-from dataflows.live.supervision import Fault, tell_fault
+from dataflows.live.supervision import EndReason, tell_end
 from dataflows.model_registry.text_model import load_text_model
 from dataflows.model_registry.version_file import load_model
 from dataflows.recovery.errors import panicked
@@ -69,9 +69,9 @@ def run_command(
             text = None if text_model is None else load_text_model(text_model)
             if processes > 1 and place is None:
                 prepare(settings, policy, version)
-                fault = run_cluster(sys.argv[1:], processes, lambda: clean_up(settings), settings.run)
-                if fault is not None:
-                    raise Failure(fault.sentence.splitlines(), fault.code)
+                reason = run_cluster(sys.argv[1:], processes, lambda: clean_up(settings), settings.run)
+                if reason is not None:
+                    raise Failure(reason.sentence.splitlines(), reason.code)
                 return
             with nullcontext() if place is None else _told():
                 telemetry = run(
@@ -110,7 +110,7 @@ def _told() -> Iterator[None]:
         yield
     except BaseException as error:
         if (cause := expected(error)) is not None:
-            tell_fault(Fault(str(cause), code_of(cause)))
+            tell_end(EndReason(str(cause), code_of(cause)))
         elif panicked(error) and first() is None:
             problem = f"The engine gave up ({error}): another process of the cluster has ended."
             raise Failure((problem,), ExitCode.TRY_AGAIN) from None

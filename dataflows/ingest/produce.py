@@ -36,7 +36,7 @@ AHEAD_OF_LOG = "event_time: ahead of the users behind it (a log that is not in t
 FAR_BEHIND_MS = 86_400_000
 """Delay (ms) between an event's time and its arrival beyond which the event is decoded again with its arrival time."""
 
-REJECTS_TOLD = 20
+REPORTED_REJECTS = 20
 """Number of unsent rows that are reported in a line each."""
 
 
@@ -111,7 +111,7 @@ def produce(
     timestamps follow the times that several users confirm (see `LogTime`). Events more than `allowed_skew_ms` ahead of
     `today` are not sent.
 
-    Each record is validated as in the dataflow. Rows that are not events are counted. The first `REJECTS_TOLD` are
+    Each record is validated as in the dataflow. Rows that are not events are counted. The first `REPORTED_REJECTS` are
     passed to `on_reject` in a line each with their coordinates, then the number of the others. `on_progress` is called
     with the number of items read from the log.
 
@@ -121,14 +121,14 @@ def produce(
     sender = _Sender({**producer_config, **RELIABLE}, topics, encoder, new_producer)
     if codec is None:
         codec = Codec(max_bytes=max_record_bytes, allowed_skew_ms=allowed_skew_ms, earliest_ms=EARLIEST_TIME)
-    taken, told = 0, _Told(on_reject)
+    taken, not_sent = 0, _NotSent(on_reject)
 
     def events() -> Iterator[tuple[Event, Raw]]:
         nonlocal taken
         for taken, item in enumerate(items, start=1):
             event = item if isinstance(item, Reject) else codec.decode(item)
             if isinstance(event, Reject):
-                told.refused(event)
+                not_sent.refused(event)
             else:
                 yield event, cast("Raw", item)
             if on_progress is not None and taken % PROGRESS_EVERY == 0:
@@ -137,15 +137,15 @@ def produce(
     begin: int | None = None
     for event, raw, arrived in LogTime(allowed_skew_ms).stamped(events()):
         if arrived is None:
-            told.refused(raw, RejectReason.FUTURE_TIMESTAMP, AHEAD_OF_LOG)
+            not_sent.refused(raw, RejectReason.FUTURE_TIMESTAMP, AHEAD_OF_LOG)
             continue
         if event.event_time - today() > allowed_skew_ms:
-            told.refused(raw, RejectReason.FUTURE_TIMESTAMP, "event_time: has not come yet")
+            not_sent.refused(raw, RejectReason.FUTURE_TIMESTAMP, "event_time: has not come yet")
             continue
         if arrived - event.event_time > FAR_BEHIND_MS and isinstance(
             refused := codec.decode(raw._replace(received=arrived)), Reject
         ):
-            told.refused(refused)
+            not_sent.refused(refused)
             continue
         if pace is not None:
             begin = now() if begin is None else begin
@@ -153,15 +153,15 @@ def produce(
             while (early := due - now()) > 0:
                 sender.serve(early / 1000)
         if not sender.send(event, arrived, max_record_bytes):
-            told.refused(raw, RejectReason.TOO_LARGE, f"more than {max_record_bytes} bytes")
+            not_sent.refused(raw, RejectReason.TOO_LARGE, f"more than {max_record_bytes} bytes")
     sender.finish()
     if on_progress is not None:
         on_progress(taken)
-    sender.counts.rejects = told.finish()
+    sender.counts.rejects = not_sent.finish()
     return sender.counts
 
 
-class _Told:
+class _NotSent:
     """Report on rows that were not sent: a line for each of the first ones, and counts by reason for the others."""
 
     def __init__(self, say: Callable[[str], None] | None) -> None:
@@ -176,7 +176,7 @@ class _Told:
         else:
             log, number = row.at.topic, row.at.offset
         self._rejects += 1
-        if self._rejects > REJECTS_TOLD:
+        if self._rejects > REPORTED_REJECTS:
             self._more[str(reason)] += 1
         elif self._say is not None:
             self._say(f"{log}, row {number}: not sent, {reason}: {detail}")

@@ -22,7 +22,7 @@ from dataflows.config.settings import RunSettings
 from dataflows.live.cluster_door import held_ports
 from dataflows.live.restarts import Restarts
 from dataflows.live.run import ClusterSlot
-from dataflows.live.supervision import BEAT, BEAT_SECONDS, FAULT, LOG, Fault, read_fault
+from dataflows.live.supervision import BEAT, BEAT_SECONDS, ENDED, LOG, EndReason, read_end
 from dataflows.runtime.console import say
 from dataflows.runtime.exit_codes import ExitCode
 
@@ -43,7 +43,7 @@ class _Printer:
 
     def __init__(self) -> None:
         self.beats: dict[str, int] = {}
-        self.faults: dict[str, Fault] = {}
+        self.reasons: dict[str, EndReason] = {}
 
     def write(self, message: honcho.Message) -> None:
         data = message.data.decode(errors="replace") if isinstance(message.data, bytes) else message.data
@@ -52,9 +52,9 @@ class _Printer:
             log.info("%s.", line)
         elif line.startswith(BEAT):
             self.beats[message.name] = self.beats.get(message.name, 0) + 1
-        elif line.startswith(FAULT):
-            if (fault := read_fault(line)) is not None:
-                self.faults.setdefault(message.name, fault)
+        elif line.startswith(ENDED):
+            if (reason := read_end(line)) is not None:
+                self.reasons.setdefault(message.name, reason)
         elif line.startswith(LOG):
             said = line.removeprefix(LOG)
             say(said if said.startswith("{") else f"{message.name}: {said}", err=True)
@@ -64,7 +64,7 @@ class _Printer:
 
 def run_cluster(
     arguments: Sequence[str], processes: int, clean_up: Callable[[], None], settings: RunSettings
-) -> Fault | None:
+) -> EndReason | None:
     """Run `forewarn` with these arguments in `processes` processes; return why they ended, or None after a drain.
 
     If one dies or hangs, the others are ended, and after a `clean_up` all start again. They do not restart if one of
@@ -94,40 +94,40 @@ def run_cluster(
             cluster.loop()
         over.set()
         ended: list[int] = [known["returncode"] for known in cluster._processes.values()]  # noqa: SLF001 - there is no public attribute
-        fault = _worst([*printer.faults.values()])
+        reason = _worst([*printer.reasons.values()])
         if ExitCode.MEND in ended:
-            return fault or Fault("A process of the cluster ended without saying why.", ExitCode.MEND)
+            return reason or EndReason("A process of the cluster ended without saying why.", ExitCode.MEND)
         if any(ended):
             clean_up()
         if cluster.returncode in STOPPED or not any(ended):
             code = max(0 if code == -signal.SIGTERM else abs(code) for code in ended)  # stopped before it had handlers
-            why = _sentence(fault, "A process of the cluster failed as it drained.")
-            return None if code == 0 else Fault(why, code)
+            why = _sentence(reason, "A process of the cluster failed as it drained.")
+            return None if code == 0 else EndReason(why, code)
         seconds = restarts.wait_before_next(time.monotonic())
         if seconds is None:
-            why = _sentence(fault, "See above for what they said.")
-            return Fault(
+            why = _sentence(reason, "See above for what they said.")
+            return EndReason(
                 f"The cluster was started again {settings.restarts} times within "
                 f"{settings.restarts_within_seconds:g} s and failed again, so this ends. {why}",
-                fault.code if fault is not None else ExitCode.BUG if ExitCode.BUG in ended else ExitCode.TRY_AGAIN,
+                reason.code if reason is not None else ExitCode.BUG if ExitCode.BUG in ended else ExitCode.TRY_AGAIN,
             )
         log.warning(
             "A process of the cluster died: all %d start again from the last snapshot in %g s. %s",
             processes,
             seconds,
-            _sentence(fault, ""),
+            _sentence(reason, ""),
         )
         if _stopped_within(seconds):
             return None
 
 
-def _worst(faults: list[Fault]) -> Fault | None:
-    """Return the fault to report: the first that has to be fixed, or else the first; None if there are none."""
-    return next((fault for fault in faults if fault.code == ExitCode.MEND), faults[0] if faults else None)
+def _worst(reasons: list[EndReason]) -> EndReason | None:
+    """Return the reason to report: the first that has to be fixed, or else the first; None if there are none."""
+    return next((reason for reason in reasons if reason.code == ExitCode.MEND), reasons[0] if reasons else None)
 
 
-def _sentence(fault: Fault | None, otherwise: str) -> str:
-    return otherwise if fault is None else fault.sentence
+def _sentence(reason: EndReason | None, otherwise: str) -> str:
+    return otherwise if reason is None else reason.sentence
 
 
 def _stopped_within(seconds: float) -> bool:

@@ -30,7 +30,7 @@ from dataflows.recovery.guard import keep_private, private_files, refuse_code
 from dataflows.recovery.lock import StoreError, StoreLock, unusable
 from dataflows.recovery.manifest import accept_topics, accepted_ids, manifest_of, open_store
 from dataflows.recovery.users import UserStores
-from dataflows.runtime import errors as faults
+from dataflows.runtime import errors
 from dataflows.runtime.engine import open_recovery, run_flow
 from dataflows.runtime.health import Health
 from dataflows.runtime.metrics_server import MetricsServer
@@ -106,7 +106,7 @@ def run(
         stuck_seconds=(settings.kafka.delivery_timeout_ms + GRACE_MS) / 1_000 + STUCK_SECONDS,
         epoch_seconds=None if store.directory is None else store.epoch_interval_seconds,
     )
-    faults.clear()
+    errors.clear()
     users = None if store.directory is None else UserStores(store.directory)
     door = None if place is None else Door(place.process, place.addresses, place.supervisor)
     watch = TopicWatch(
@@ -129,7 +129,7 @@ def run(
         watch=watch,
         on_snapshot=health.snapped,
     )
-    faults.watch(flow, health)
+    errors.watch(flow, health)
     if store.directory is not None:
         telemetry.store.set_function(partial(size, store.directory))
     lock = nullcontext() if store.directory is None else StoreLock(store.directory, place and place.process)
@@ -145,8 +145,8 @@ def run(
         epoch = timedelta(seconds=store.epoch_interval_seconds)
         if store.directory is not None:
             watch.accept(accepted_ids(store.directory))
-        told = errors_explained(store.directory, users)
-        with monitor, told, users or nullcontext(), door or nullcontext(), watch:
+        explained = errors_explained(store.directory, users)
+        with monitor, explained, users or nullcontext(), door or nullcontext(), watch:
             run_flow(flow, workers, epoch=epoch, recovery=recovery, process=process, addresses=addresses)
     return telemetry
 

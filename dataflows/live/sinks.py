@@ -170,8 +170,8 @@ def kafka_sinks(settings: Settings, telemetry: Telemetry | None = None, watch: T
         return [Outgoing(_key(user_id), value, None) for user_id, value in zip(columns[0], values, strict=True)]
 
     def encode_model_update(batch: list[ModelUpdate]) -> Iterable[Outgoing]:
-        for news in batch:
-            for published in news.published:
+        for update in batch:
+            for published in update.published:
                 yield Outgoing(_key(published.version.name), version.encode(published.version), None)
 
     def encode_lates(items: list[Late]) -> Iterable[Outgoing]:

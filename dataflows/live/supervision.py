@@ -11,13 +11,13 @@ import orjson
 
 MARK = "\x1e"
 """Prefix of lines for the supervisor, which printed text never contains."""
-BEAT, FAULT, LOG = f"{MARK}B", f"{MARK}F", f"{MARK}L"
+BEAT, ENDED, LOG = f"{MARK}B", f"{MARK}F", f"{MARK}L"
 """Prefixes of a heartbeat, of the reason for a process's end, and of a log line."""
 BEAT_SECONDS = 1.0
 """Interval between two heartbeats of a process."""
 
 
-class Fault(NamedTuple):
+class EndReason(NamedTuple):
     """Reason for a process's end: a sentence and the exit code."""
 
     sentence: str
@@ -44,15 +44,15 @@ def tell_beat() -> None:
     _write(BEAT)
 
 
-def tell_fault(fault: Fault) -> None:
+def tell_end(reason: EndReason) -> None:
     """Send the reason for this process's end to the supervisor."""
-    _write(f"{FAULT}{orjson.dumps(fault._asdict()).decode()}")
+    _write(f"{ENDED}{orjson.dumps(reason._asdict()).decode()}")
 
 
-def read_fault(line: str) -> Fault | None:
-    """Parse a line that begins with `FAULT`; return None if it is truncated."""
+def read_end(line: str) -> EndReason | None:
+    """Parse a line that begins with `ENDED`; return None if it is truncated."""
     try:
-        return Fault(**orjson.loads(line.removeprefix(FAULT)))
+        return EndReason(**orjson.loads(line.removeprefix(ENDED)))
     except (orjson.JSONDecodeError, TypeError):
         return None
 

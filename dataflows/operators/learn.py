@@ -24,7 +24,7 @@ class TrainingEvents(NamedTuple):
     """A batch of training events for one model."""
 
     model: str
-    lessons: list[TrainingEvent]
+    events: list[TrainingEvent]
 
 
 def track_record_of(policy: Policy) -> TrackRecord:
@@ -59,7 +59,7 @@ class LearnLogic(StatefulBatchLogic[TrainingEvents, ModelUpdate, bytes]):
         learner = self._learner
         if learner is None:
             learner = self._learner = self._new_learner(values[0].model)
-        published, reached = learner.take([lesson for bundle in values for lesson in bundle.lessons])
+        published, reached = learner.take([event for bundle in values for event in bundle.events])
         return [ModelUpdate(learner.name, published, dict(reached), learner.forgotten(), learner.fates())], False
 
     def snapshot(self) -> bytes:
@@ -75,7 +75,7 @@ class LearnLogic(StatefulBatchLogic[TrainingEvents, ModelUpdate, bytes]):
 @operator
 def learn(
     step_id: str,
-    lessons: Stream[TrainingEvent],
+    events: Stream[TrainingEvent],
     rejects: Stream[Reject],
     new_learner: Callable[[str], Learner],
     models: tuple[str, ...],
@@ -92,5 +92,5 @@ def learn(
         return [(model, TrainingEvents(model, batch)) for model in models]
 
     places = op.flat_map_batch("places", rejects, place)
-    bundles = op.flat_map_batch("bundles", op.merge("lessons", lessons, places), to_models)
+    bundles = op.flat_map_batch("bundles", op.merge("lessons", events, places), to_models)
     return op.key_rm("news", op.stateful_batch("models", bundles, lambda snapshot: LearnLogic(new_learner, snapshot)))

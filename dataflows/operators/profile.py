@@ -49,7 +49,7 @@ class ProfileOut:
     """Results of all events: points, outcomes and erasures by lane, training events, late events and rejects."""
 
     items: KeyedStream[list[LaneItem]]
-    lessons: Stream[TrainingEvent]
+    training_events: Stream[TrainingEvent]
     lates: Stream[Late]
     rejects: Stream[Reject]
     outcomes: Stream[Outcome]
@@ -78,7 +78,7 @@ class Gathered(NamedTuple):
     """The results of a batch of many users' events: the items by lane, and everything else."""
 
     items: dict[str, list[LaneItem]]
-    lessons: list[TrainingEvent]
+    training_events: list[TrainingEvent]
     lates: list[Late]
     rejects: list[Reject]
     outcomes: list[Outcome]
@@ -211,7 +211,7 @@ def profile(
             if taken.items:
                 items += len(taken.items)
                 found.items.setdefault(lane, []).extend(taken.items)
-            found.lessons.extend(taken.lessons)
+            found.training_events.extend(taken.training_events)
             found.outcomes.extend(taken.outcomes)
             found.lates.extend([Late(without_text(event), at) for event, at in taken.lates])
             found.rejects.extend([reject_of(event, at, "profile", error) for event, at, error in taken.broken])
@@ -226,7 +226,7 @@ def profile(
         return chain.from_iterable(found.items.items() for found in batch)
 
     def to_training_events(batch: list[Gathered]) -> Iterable[TrainingEvent]:
-        return chain.from_iterable(found.lessons for found in batch)
+        return chain.from_iterable(found.training_events for found in batch)
 
     def to_lates(batch: list[Gathered]) -> Iterable[Late]:
         return chain.from_iterable(found.lates for found in batch)
@@ -239,7 +239,7 @@ def profile(
 
     return ProfileOut(
         items=op.flat_map_batch("items", gathered, to_lanes),
-        lessons=op.flat_map_batch("lessons", gathered, to_training_events),
+        training_events=op.flat_map_batch("lessons", gathered, to_training_events),
         lates=op.flat_map_batch("lates", gathered, to_lates),
         rejects=op.flat_map_batch("rejects", gathered, to_rejects),
         outcomes=op.flat_map_batch("outcomes", gathered, to_outcomes),
@@ -248,9 +248,9 @@ def profile(
 
 def _count(found: Gathered, items: int, outcomes: Counter[str], telemetry: Telemetry) -> None:
     erased = outcomes["erased"]
-    outcomes["seen"] = len(found.lessons) - outcomes.total()
+    outcomes["seen"] = len(found.training_events) - outcomes.total()
     telemetry.add("outcomes", outcomes)
-    telemetry.watch.events(len(found.lessons), outcomes["late"])
+    telemetry.watch.events(len(found.training_events), outcomes["late"])
     changed = Counter([outcome.kind for outcome in found.outcomes])
     decisions = Counter(
         decision_points=items - len(found.outcomes) - erased,

@@ -69,7 +69,7 @@ def score(
     step_id: str,
     items: KeyedStream[list[LaneItem]],
     scored: Stream[list[Scored]],
-    news: Stream[ModelUpdate],
+    updates: Stream[ModelUpdate],
     new_lane: Callable[[], Lane],
     lanes: int,
     telemetry: Telemetry,
@@ -97,9 +97,11 @@ def score(
         return list(dealt.items())
 
     # the merged stream carries several kinds of value, which the engine's types cannot express
-    spoken: KeyedStream[Any] = op.flat_map_batch("scorers", scored, deal)
-    heard: KeyedStream[Any] = op.merge("heard", items, spoken, op.flat_map_batch("broadcast", news, broadcast))
-    judged = op.stateful_batch("lanes", heard, lambda snapshot: JudgeLogic(new_lane(), snapshot))
+    scorer_results: KeyedStream[Any] = op.flat_map_batch("scorers", scored, deal)
+    inputs: KeyedStream[Any] = op.merge(
+        "heard", items, scorer_results, op.flat_map_batch("broadcast", updates, broadcast)
+    )
+    judged = op.stateful_batch("lanes", inputs, lambda snapshot: JudgeLogic(new_lane(), snapshot))
 
     def to_events(batch: list[tuple[str, Judgement]]) -> list[tuple[str, Publication]]:
         events = [event for _, judgement in batch for event in judgement.events]

@@ -42,8 +42,8 @@ def errors_explained(directory: Path | None, users: UserStores | None = None) ->
             if noted is not None:
                 raise noted from None
             raise
-        if users is not None and users.fault is not None:
-            raise users.fault from None
+        if users is not None and users.first_error is not None:
+            raise users.first_error from None
         if (why := _refused(error, directory)) is not None:
             raise StoreError(took_none(directory, why)) from None
         if noted is not None:

@@ -189,9 +189,10 @@ def differences(stored: Manifest, now: Manifest, directory: Path) -> list[str]:
     gone = sorted({*stored.steps} - {*now.steps} - {CHANNELS})
     added = sorted({*now.steps} - {*stored.steps} - {CHANNELS})
     if gone or added:
-        told = [f"{what} {listed(steps)}" for what, steps in (("without", gone), ("with the new", added)) if steps]
+        moved = [f"{what} {listed(steps)}" for what, steps in (("without", gone), ("with the new", added)) if steps]
         problems.append(
-            f"The dataflow has other steps than {store} ({' and '.join(told)}), so state would be missing: {ITS_WRITER}"
+            f"The dataflow has other steps than {store} ({' and '.join(moved)}), so state would be missing: "
+            f"{ITS_WRITER}"
         )
     problems += [
         f"The {name} state in {directory} has version {version}, from a newer forewarn, and this one reads up to "
@@ -208,9 +209,9 @@ def differences(stored: Manifest, now: Manifest, directory: Path) -> list[str]:
     old, new = _filled(stored.target), now.target
     if old != new:
         keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
-        told = [f"{key} was {_json(old.get(key))} and is {_json(new.get(key))}" for key in keys]
+        changed = [f"{key} was {_json(old.get(key))} and is {_json(new.get(key))}" for key in keys]
         problems.append(
-            f"The policy's target is not the one {store} was written for ({'; '.join(told)}; times in ms), and the "
+            f"The policy's target is not the one {store} was written for ({'; '.join(changed)}; times in ms), and the "
             f"models have learnt the old one: put the target back, or {NEW}."
         )
     problems += [

@@ -100,8 +100,8 @@ def damaged_users(directory: Path, lanes: Iterable[str]) -> list[str]:
 class UserStores:
     """The user files of this process's lanes in a recovery directory; threads may share it.
 
-    `fault` is the first error of a file, because the engine does not report it. Leaving the `with` block waits for
-    pending writes and compactions.
+    `first_error` is the first error of a file, because the engine does not report it. Leaving the `with` block waits
+    for pending writes and compactions.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -109,7 +109,7 @@ class UserStores:
         self._folding = ThreadPoolExecutor(1, "fold-users", step_aside)
         self.keeping = ThreadPoolExecutor(KEEPING, "keep-users")
         self._opened: list[sqlite3.Connection] = []
-        self.fault: StoreError | None = None
+        self.first_error: StoreError | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -150,19 +150,19 @@ class UserStores:
 
     @contextmanager
     def telling(self, path: Path) -> Iterator[None]:
-        """Raise `StoreError` for any error of a file, and record the first one as `fault`."""
+        """Raise `StoreError` for any error of a file, and record the first one as `first_error`."""
         try:
             yield
         except StoreError as error:
-            self.fault = self.fault or error
+            self.first_error = self.first_error or error
             raise
         except Exception as error:  # damaged content may raise any error
             if getattr(error, "sqlite_errorname", "").startswith(NO_ROOM):
-                told = StoreError(took_none(self._directory, error))
+                problem = StoreError(took_none(self._directory, error))
             else:
-                told = StoreError(_unreadable(path, error))
-            self.fault = self.fault or told
-            raise told from error
+                problem = StoreError(_unreadable(path, error))
+            self.first_error = self.first_error or problem
+            raise problem from error
 
 
 class UserStore:

@@ -37,8 +37,8 @@ def print_replayed(out: Path, done: Replayed, read: LogCounts, top: int) -> None
         held = f"held back at {summary['held_back']:,} decision points by the budget"
         say(f"{held} of {summary['policy']['budget']:,} newly warned users an hour")
     say(_lead(summary))
-    for fault in summary["faults"]:
-        say(f"attention: {fault}", style="bold")
+    for problem in summary["faults"]:
+        say(f"attention: {problem}", style="bold")
     if top:
         for event in strongest_warnings(out, top):
             _print_warning(event)

@@ -46,8 +46,8 @@ def measure(
     columns = sample["user_id"].to_pylist(), sample["as_of"].cast(pa.int64()).to_pylist()
     scores = sample["score"].to_numpy(zero_copy_only=False)
     done = 0
-    told = places[sampled].tolist(), offsets[sampled].tolist(), keys[sampled].tolist()
-    for user, as_of, score, seq, offset, key in zip(*columns, scores.tolist(), *told, strict=True):
+    log_places = places[sampled].tolist(), offsets[sampled].tolist(), keys[sampled].tolist()
+    for user, as_of, score, seq, offset, key in zip(*columns, scores.tolist(), *log_places, strict=True):
         while done < len(others) and others[done][:2] < (seq, True):
             _take(live, others[done][2])
             done += 1

@@ -171,12 +171,12 @@ def _replayed(
     return summary, why_undrawn(out)
 
 
-def _write_models(news: list[ModelUpdate], pinned: ModelVersion | None, folder: Path) -> dict[str, ModelVersion]:
+def _write_models(updates: list[ModelUpdate], pinned: ModelVersion | None, folder: Path) -> dict[str, ModelVersion]:
     """Write all versions to `versions.jsonl`, in the order they came into force, and each model's last to its own file.
 
     Return the last versions by model name.
     """
-    published = [item for heard in news for item in heard.published]
+    published = [item for update in updates for item in update.published]
     published.sort(key=lambda item: (item.seq, item.version.name))
     records = [item.version for item in published] + ([] if pinned is None else [pinned])
     with (folder / "versions.jsonl").open("wb") as file:

@@ -80,17 +80,17 @@ def verdict(document: dict[str, Any]) -> list[str]:
     champion, scores = document["models"]["champion"], document["scores"]
     sentences = []
     for key, what in (("roc_auc", "By area under the ROC curve"), ("average_precision", "By average precision")):
-        floors = {
+        baselines = {
             name: score[key]["value"]
             for name, score in scores.items()
             if score["kind"] == "floor" and score[key]["value"] is not None
         }
-        if not floors:
+        if not baselines:
             continue
-        best = max(floors, key=lambda name: floors[name])
+        best = max(baselines, key=lambda name: baselines[name])
         lead = scores[best]["champion_above"][key]
         digits = 3 if key == "roc_auc" else 4
-        told = f"{figure(scores[champion][key], digits)} against {figure(scores[best][key], digits)}"
+        figures = f"{figure(scores[champion][key], digits)} against {figure(scores[best][key], digits)}"
         if lead["low"] is None:
             decided = f"cannot be told from the best floor, {best}"
         elif lead["low"] > 0:
@@ -100,7 +100,7 @@ def verdict(document: dict[str, Any]) -> list[str]:
         else:
             decided = f"is not shown to be better than the best floor, {best}"
         sentences.append(
-            f"{what} the champion, {champion}, {decided}: {told}; its lead is {figure(lead, digits, '+')}."
+            f"{what} the champion, {champion}, {decided}: {figures}; its lead is {figure(lead, digits, '+')}."
         )
     return sentences
 

@@ -82,10 +82,10 @@ def headline(summary: Summary, warned: int | None = None) -> list[str]:
     return [_period(summary), _volume(summary), _warnings(summary, warned), _ahead(summary), _losses(summary)]
 
 
-def faults(summary: Summary) -> list[str]:
+def problems(summary: Summary) -> list[str]:
     """Return the summary's sentences on scoring that stopped, shrank or degraded."""
-    told = summary.get("faults")
-    return [visible(fault) for fault in told if isinstance(fault, str)] if isinstance(told, list) else []
+    stored = summary.get("faults")
+    return [visible(problem) for problem in stored if isinstance(problem, str)] if isinstance(stored, list) else []
 
 
 def _period(summary: Summary) -> str:

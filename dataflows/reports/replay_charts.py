@@ -77,7 +77,7 @@ def _over_time(raised: list[RiskEvent], start: int, end: int, width: int) -> Mar
     with settings() as pen:
         figure = pen.Figure(figsize=(WIDE, 2.9), layout="constrained")
         axes = figure.subplots()
-        floor = np.zeros(len(middles))
+        bottom = np.zeros(len(middles))
         for tier in list(Tier)[1:]:
             at = np.array([event.as_of for event in raised if event.tier == tier], dtype=np.int64)
             if not len(at):
@@ -87,15 +87,15 @@ def _over_time(raised: list[RiskEvent], start: int, end: int, width: int) -> Mar
                 calendar(middles),
                 counts,
                 width=0.86 * width / _DAY,
-                bottom=floor,
+                bottom=bottom,
                 color=TIER_INK[tier],
                 label=f"{tier} ({len(at):,})",
             )
-            floor = floor + counts
+            bottom = bottom + counts
         axes.set_ylabel("warnings raised")
         axes.yaxis.set_major_locator(pen.ticker.MaxNLocator(nbins="auto", integer=True, steps=[1, 2, 2.5, 5, 10]))
         axes.yaxis.set_major_formatter(plain_numbers())
-        axes.set_ylim(0, max(float(floor.max()) * 1.08, 1.0))
+        axes.set_ylim(0, max(float(bottom.max()) * 1.08, 1.0))
         time_axis(axes, int(edges[0]), int(edges[-1]))
         handles, labels = axes.get_legend_handles_labels()
         figure.legend(handles[::-1], labels[::-1], loc="outside upper right", ncols=3, handlelength=0.9)

@@ -62,7 +62,7 @@ def _context(run: Run) -> dict[str, Any]:
     return {
         "title": run.summary.text("log") or "a log without a name",
         "tiles": words.tiles(run.summary),
-        "faults": words.faults(run.summary),
+        "problems": words.problems(run.summary),
         "headline": words.headline(run.summary, len(warned) if run.risk.recorded else None),
         "target": run.summary.text("policy", "target") or "escalates",
         "horizon": duration(run.summary.number("policy", "horizon_ms")),

@@ -29,12 +29,12 @@ def evaluated_lines(document: dict[str, Any]) -> list[str]:
         error = "" if score.get("calibration_error") is None else f"{score['calibration_error']:.4f}"
         figures = f"{figure(score['roc_auc'], 3):<26}{figure(score['average_precision'], 4):<30}{error}"
         lines.append(f"{mark + name:<30}{figures}".rstrip())
-    lines += ["", *_published(document["published"]), *_promises(document["promises"]), ""]
+    lines += ["", *_published(document["published"]), *_guarantees(document["promises"]), ""]
     for budget, scores in document["at_budget"].items():
         champion = document["models"]["champion"]
         best = max((name for name in scores if name != champion), key=lambda name: scores[name]["recall"] or 0.0)
-        told = ", ".join(f"{share(scores[name]['recall'])} {name}" for name in (champion, best))
-        lines.append(f"announced at a budget of {budget} per 1,000 active users and day: {told} (the best floor)")
+        announced = ", ".join(f"{share(scores[name]['recall'])} {name}" for name in (champion, best))
+        lines.append(f"announced at a budget of {budget} per 1,000 active users and day: {announced} (the best floor)")
     lines.append("")
     for early in document["earliness"]:
         lines.append(
@@ -137,11 +137,11 @@ def _published(found: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _promises(found: dict[str, Any]) -> list[str]:
+def _guarantees(found: dict[str, Any]) -> list[str]:
     lines = []
     for tier, one in found["tiers"].items():
-        told = f"{tier} promises {one['promised']:.0%}: right {share(one['precision'])} of {quantity(one['matured'])}"
-        lines.append(f"{told}; {kept(one)}")
+        right = f"right {share(one['precision'])} of {quantity(one['matured'])}"
+        lines.append(f"{tier} promises {one['promised']:.0%}: {right}; {kept(one)}")
     if found["budget"] is not None:
         lines.append(within(found["budget"]))
     return lines

@@ -37,33 +37,33 @@ SILENT = {
 
 def silence_sentences(summary: Mapping[str, Any]) -> list[str]:
     """Return one sentence for each sign in a replay's summary that scoring stopped, shrank or degraded."""
-    told = []
+    sentences = []
     points, unscored = summary["decision_points"], summary["unscored"]
     for cause, said in CAUSES.items():
         many = unscored.get(cause, 0)
         if many and (cause == "no_version" or many >= MOST * points):
-            told.append(f"{many:,} of {points:,} points had no score: {said}.")
+            sentences.append(f"{many:,} of {points:,} points had no score: {said}.")
     scored = points - sum(unscored.values())
     for cause, said in SILENT.items():
         many = summary["silent"].get(cause, 0)
         if many and many >= MOST * scored:
-            told.append(f"At {many:,} of {scored:,} scored points no score could have warned: {said}.")
+            sentences.append(f"At {many:,} of {scored:,} scored points no score could have warned: {said}.")
     events, late = sum(summary["events"].values()), summary["late"]
     if events and late >= MOST * events:
-        told.append(f"{late:,} of {events:,} events were late and not counted.")
+        sentences.append(f"{late:,} of {events:,} events were late and not counted.")
     rejects = summary["rejects"]["total"]
     if rejects and rejects >= MOST * (events + rejects):
-        told.append(f"{rejects:,} of {events + rejects:,} records were rejected.")
+        sentences.append(f"{rejects:,} of {events + rejects:,} records were rejected.")
     ahead = sum(summary["clock_ahead"].values())
     if ahead:
-        told.append(f"{ahead:,} of {events:,} events were dated more than a day ahead of the log's other users.")
+        sentences.append(f"{ahead:,} of {events:,} events were dated more than a day ahead of the log's other users.")
     left_out = summary["examples"].get("left_out", 0)
     if left_out:
-        told.append(f"{left_out:,} examples were not learnt: too many were dated ahead of the log.")
+        sentences.append(f"{left_out:,} examples were not learnt: too many were dated ahead of the log.")
     failed = sum(summary["text_failures"].values())
     if failed:
-        told.append(f"{failed:,} messages have no toxicity: the text scorer failed on them.")
-    return told
+        sentences.append(f"{failed:,} messages have no toxicity: the text scorer failed on them.")
+    return sentences
 
 
 class Watch:

@@ -166,12 +166,13 @@ def _fit(texts: list[str], toxic: NDArray[np.bool_]) -> TextScorer:
     seen = np.unique(owner * (1 << BITS) + buckets)  # each n-gram counts once per message
     of_toxic = toxic[seen >> BITS]
     ratio = _share(seen[of_toxic]) / _share(seen[~of_toxic])
-    told = 0.5 + 0.5 * np.abs(log(ratio))
+    informative = 0.5 + 0.5 * np.abs(log(ratio))
     shape = (len(texts), 1 << BITS)
-    counts = csr_matrix((told[buckets] / np.sqrt(many[owner]), (owner, buckets)), shape=shape)  # duplicates add up
+    values = informative[buckets] / np.sqrt(many[owner])
+    counts = csr_matrix((values, (owner, buckets)), shape=shape)  # duplicates add up
     model = LogisticRegression(C=STRENGTH, max_iter=500)
     model.fit(counts, toxic)
-    weights, bias = (model.coef_[0] * told).astype(np.float32), float(model.intercept_[0])
+    weights, bias = (model.coef_[0] * informative).astype(np.float32), float(model.intercept_[0])
     return TextScorer(weights, bias, messages=len(texts), positives=int(toxic.sum()))
 
 

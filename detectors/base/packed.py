@@ -121,10 +121,10 @@ class Reader:
 
     def time(self, clock: i64) -> i64:
         """Read a time (ms) that was written as its distance from the clock (ms); -1 for none."""
-        told = self.whole()
-        if told == 0:
+        zigzag = self.whole()
+        if zigzag == 0:
             return -1
-        return clock - (told >> 1) if told & 1 else clock + (told >> 1)
+        return clock - (zigzag >> 1) if zigzag & 1 else clock + (zigzag >> 1)
 
     def key(self) -> i64:
         """Read a hash."""

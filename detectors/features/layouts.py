@@ -50,14 +50,14 @@ RELEASED: tuple[Layout, ...] = (
 LAYOUTS = {layout_id(layout): layout for layout in RELEASED}
 
 
-def layout_of(told: str | Layout) -> Layout:
+def layout_of(stored: str | Layout) -> Layout:
     """Return the layout of a state, given its hash or the layout dumped with the state.
 
     Raises:
         StateVersionError: if no released layout has that hash.
     """
-    if not isinstance(told, str):
-        return told
-    if told not in LAYOUTS:
-        raise StateVersionError(f"user state has the layout {told}, which is unknown: a later forewarn wrote it")
-    return LAYOUTS[told]
+    if not isinstance(stored, str):
+        return stored
+    if stored not in LAYOUTS:
+        raise StateVersionError(f"user state has the layout {stored}, which is unknown: a later forewarn wrote it")
+    return LAYOUTS[stored]

@@ -48,7 +48,7 @@ class Plan:
     - `distincts`, by cell: slot, width (ms) and hop (ms) of each window, the longest first
     - `peaks`: cell, slot, width (ms), hop (ms)
     - `since_reads`: index in `lasts`, slot
-    - `trail_reads`: slot, mask
+    - `token_reads`: slot, mask
     - `session_reads`: slot, index in `Happening`
     - `here_reads`: slot, index of the field of `Context`
     - `quotients`: slot, slot of the numerator, slot of the denominator; `factors` has a factor for each quotient
@@ -67,7 +67,7 @@ class Plan:
         self.ledger_reads: list[tuple[int, LedgerRead]] = []
         self.peaks: vec[i64] = vec[i64]()
         self.since_reads: vec[i64] = vec[i64]()
-        self.trail_reads: vec[i64] = vec[i64]()
+        self.token_reads: vec[i64] = vec[i64]()
         self.session_reads: vec[i64] = vec[i64]()
         self.here_reads: vec[i64] = vec[i64]()
         self.quotients: vec[i64] = vec[i64]()
@@ -231,7 +231,7 @@ class Plan:
                 return slot
             case TokenNgram(length):
                 slot = self._slot(name, nan)
-                self.trail_reads = append(append(self.trail_reads, slot), (1 << 8 * length) - 1)
+                self.token_reads = append(append(self.token_reads, slot), (1 << 8 * length) - 1)
                 return slot
             case StrikeCount():
                 slot = self._slot(name, 0.0)

@@ -57,6 +57,7 @@ class Profile:
         "next",
         "peaks",
         "plan",
+        "recent_tokens",
         "rows",
         "run",
         "seen",
@@ -64,7 +65,6 @@ class Profile:
         "spoke",
         "sums",
         "texts",
-        "trail",
     )
 
     def __init__(self, plan: Plan) -> None:
@@ -82,7 +82,7 @@ class Profile:
         self.seen: vec[i64] = vec[i64]()  # hashes of the latest event ids; once full, a ring with the oldest at `next`
         self.next: i64 = 0
         self.texts: list[int] = []
-        self.trail: i64 = 0  # the recent tokens
+        self.recent_tokens: i64 = 0  # the recent tokens
         self.channel: i64 = -1  # key of the latest message's channel
         self.here: tuple[float, ...] = ()  # the latest `Context`; empty without one
         self.in_session: i64 = 0  # events in the current session
@@ -141,7 +141,7 @@ class Profile:
         self.in_session += 1
         if self.session == 1:
             self.in_first += 1
-        self.trail = (self.trail & EARLIER) << 8 | gap  # the caller adds the kind
+        self.recent_tokens = (self.recent_tokens & EARLIER) << 8 | gap  # the caller adds the kind
         self.events += 1
         scratch = plan.blank[:]
         reads, lasts = plan.since_reads, self.lasts

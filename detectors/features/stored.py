@@ -51,7 +51,7 @@ def write_profile(writer: BytesWriter, profile: Profile) -> None:
     write_whole(writer, len(profile.texts))
     for text in profile.texts:
         write_key(writer, text)
-    write_whole(writer, profile.trail)
+    write_whole(writer, profile.recent_tokens)
     write_key(writer, profile.channel)
     write_whole(writer, len(profile.here))
     for amount in profile.here:
@@ -107,14 +107,14 @@ def read_profile(reader: Reader, shape: Shape, plan: Plan, clock: i64) -> Profil
         lasts[number] = reader.time(clock)
     entries: list[Entry] = []
     for _ in range(reader.whole()):
-        sanction, time, told = reader.key(), reader.time(clock), reader.whole()
-        entries.append(Entry(sanction, time, told // 2, told % 2 == 1))
+        sanction, time, packed = reader.key(), reader.time(clock), reader.whole()
+        entries.append(Entry(sanction, time, packed // 2, packed % 2 == 1))
     if entries:
         profile.ledger = Ledger(entries)
     profile.seen = reader.keys(reader.whole())
     for _ in range(reader.whole()):
         profile.texts.append(reader.key())
-    profile.trail = reader.whole()
+    profile.recent_tokens = reader.whole()
     profile.channel = reader.key()
     here = reader.whole()
     if here:

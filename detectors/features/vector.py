@@ -68,9 +68,9 @@ def _read(profile: Profile, scratch: vec[float]) -> None:
             scratch[slot] = read_ledger(ledger, now)
     if plan.first_slot >= 0:
         scratch[plan.first_slot] = float(now - profile.first) / 1000.0
-    at, end = 0, i64(len(plan.trail_reads))
+    at, end = 0, i64(len(plan.token_reads))
     while at < end:
-        scratch[plan.trail_reads[at]] = float(profile.trail & plan.trail_reads[at + 1])
+        scratch[plan.token_reads[at]] = float(profile.recent_tokens & plan.token_reads[at + 1])
         at += 2
     at, end = 0, i64(len(plan.session_reads))
     while at < end:

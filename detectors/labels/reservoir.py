@@ -213,11 +213,11 @@ def read_history(reader: Reader, clock: i64, *, before_7: bool = False) -> Histo
     """
     history = History()
     for _ in range(reader.whole()):
-        key, time, told = reader.key(), reader.time(clock), reader.whole()
+        key, time, packed = reader.key(), reader.time(clock), reader.whole()
         if before_7:
-            history.facts.append(Fact(key, time, told))
+            history.facts.append(Fact(key, time, packed))
         else:
-            history.facts.append(Fact(key, time, told // 2, reader.key() if told % 2 else NOBODY))
+            history.facts.append(Fact(key, time, packed // 2, reader.key() if packed % 2 else NOBODY))
     many = reader.whole()
     if many:
         history.waiting = reader.pairs(many, clock)

@@ -36,7 +36,7 @@ class Drift:
 
     def take(self, rows: Matrix) -> list[list[int]]:
         """Add rows, NaN where absent; return the columns that drifted, one list for each compared window."""
-        told = []
+        windows = []
         # single precision is enough for deciles, and halves the size of a snapshot
         self._held.append(rows.astype(np.float32))
         self._number += len(rows)
@@ -45,8 +45,8 @@ class Drift:
             self._held, self._number = [held[WINDOW:]], self._number - WINDOW
             drifted = self._compare(held[:WINDOW])
             if drifted is not None:
-                told.append(drifted)
-        return told
+                windows.append(drifted)
+        return windows
 
     def _compare(self, window: Rows) -> list[int] | None:
         """Return the columns that differ from the reference; None for the first window, which becomes the reference."""

@@ -64,7 +64,7 @@ class Scorers:
 
     def take(self, results: list[Scored]) -> list[tuple[str, bool]]:
         """Add results in order; return the scorers whose new version was compared, and whether its values shifted."""
-        told: list[tuple[str, bool]] = []
+        compared: list[tuple[str, bool]] = []
         for name, version, value in results:
             scorer = self._scorer(name)
             if scorer is None:
@@ -78,10 +78,10 @@ class Scorers:
             if known.size == WINDOW:
                 before = None if scorer.last is None else scorer.versions[scorer.last].full
                 if known.full is None and before is not None:
-                    told.append((name, bool(stability(np.array(before), np.array(known.filling)) >= SHIFTED)))
+                    compared.append((name, bool(stability(np.array(before), np.array(known.filling)) >= SHIFTED)))
                 known.full, known.filling, known.size = known.filling, [0] * len(BINS), 0
                 scorer.last = version
-        return told
+        return compared
 
     def _scorer(self, name: str) -> _Scorer | None:
         """Return the scorer of a name, marked as most recently seen; None if no tracked scorer may be evicted."""

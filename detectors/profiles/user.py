@@ -83,8 +83,8 @@ class EventResult:
         return any(turn.kind == "overturned" for turn in self.turns)
 
     def __repr__(self) -> str:
-        told = (self.at, self.user_id, self.time, self.outcome, self.point, self.examples, self.turns)
-        return f"EventResult({', '.join(map(repr, told))})"
+        fields = (self.at, self.user_id, self.time, self.outcome, self.point, self.examples, self.turns)
+        return f"EventResult({', '.join(map(repr, fields))})"
 
 
 class CompiledPolicy:
@@ -150,7 +150,7 @@ class User:
             signals, keys = read_message(event, profile.texts)  # first: an unreadable event must move no clock
             scratch = profile.advance(time)
             channel: i64 = keys[0][1]
-            profile.trail += message_token(signals, moved=profile.channel not in (channel, -1))
+            profile.recent_tokens += message_token(signals, moved=profile.channel not in (channel, -1))
             profile.channel = channel
             if rules.plan.paced:
                 profile.pace(signals, time)
@@ -162,7 +162,7 @@ class User:
             signals, keys = read_moderation(event)
             scratch = profile.advance(time)
             target.at_risk(history, profile.clock)  # a due reset applies before this event
-            profile.trail += moderation_token(event)
+            profile.recent_tokens += moderation_token(event)
             profile.add(signals, keys, time)
             self._moderate(event, at.seq, learnt, turns)
             if event.reversal is not None:
@@ -228,11 +228,11 @@ class User:
         version = known_version(data, STATE_VERSION, "user", _OLDEST)
         reader, plan = Reader(data, 1), rules.plan
         clock, partition = reader.key(), reader.whole() - 1
-        told = _layout(reader)
-        if told == plan.layout_id:
+        stored = _layout(reader)
+        if stored == plan.layout_id:
             profile = read_profile(reader, plan.shape, plan, clock)
         else:
-            layout = layout_of(told)
+            layout = layout_of(stored)
             profile = read_profile(reader, shape_of(layout), plan, clock)
             move_columns(profile, layout)
         return User(rules, partition, profile, read_history(reader, clock, before_7=version == _OLDEST))
@@ -241,5 +241,5 @@ class User:
 def _layout(reader: Reader) -> str | Layout:
     """Return the layout of a state: its name if it is released, otherwise the layout itself."""
     size = reader.whole()
-    told = reader.taken(size)
-    return told.hex() if size == _NAME else orjson.loads(told)
+    stored = reader.taken(size)
+    return stored.hex() if size == _NAME else orjson.loads(stored)

@@ -42,11 +42,21 @@ class BatchResult:
     that exception. `silent` and `forgotten` are the numbers of users dropped after a silence and after an erasure.
     """
 
-    __slots__ = ("broken", "duplicates", "erased", "forgotten", "items", "lates", "lessons", "outcomes", "silent")
+    __slots__ = (
+        "broken",
+        "duplicates",
+        "erased",
+        "forgotten",
+        "items",
+        "lates",
+        "outcomes",
+        "silent",
+        "training_events",
+    )
 
     def __init__(self) -> None:
         self.items: list[LaneItem] = []
-        self.lessons: list[TrainingEvent] = []
+        self.training_events: list[TrainingEvent] = []
         self.outcomes: list[Outcome] = []
         self.lates: list[tuple[Event, Position]] = []
         self.broken: list[tuple[Event, Position, Exception]] = []
@@ -56,7 +66,7 @@ class BatchResult:
         self.forgotten = 0
 
     def __repr__(self) -> str:
-        lists = (self.items, self.lessons, self.outcomes, self.lates, self.broken)
+        lists = (self.items, self.training_events, self.outcomes, self.lates, self.broken)
         counts = (self.duplicates, self.erased, self.silent, self.forgotten)
         return f"BatchResult({', '.join(map(repr, lists))}, {', '.join(map(repr, counts))})"
 
@@ -152,7 +162,7 @@ class Users:
                 if profile.events == 0 and not len(profile.seen):
                     self._drop(slot, user.partition, profile.clock)
                 continue
-            taken.lessons.append(training_event_of(step, tracked_from))
+            taken.training_events.append(training_event_of(step, tracked_from))
             time, outcome, point = step.time, step.outcome, step.point
             if step.turns:
                 # lanes receive outcomes before the point of the same event, which did not predict them

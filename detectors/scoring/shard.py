@@ -95,13 +95,13 @@ class Lane:
         detectors = (self._champion, *(active.rule.name for active in self._rules))
         self._detector_set = "+".join([policy.name, *detectors])
 
-    def hear(self, news: ModelUpdate) -> None:
+    def hear(self, update: ModelUpdate) -> None:
         """Apply a learner's model update."""
-        self._versions[news.model].hear(news.published)
-        self._reached[news.model] = max(self._reached[news.model], *news.reached.values(), 0)
-        if news.forgotten:
-            self._forgotten += [(news.model, forgotten) for forgotten in news.forgotten]
-            self._forgotten.sort(key=lambda told: told[1].seq)
+        self._versions[update.model].hear(update.published)
+        self._reached[update.model] = max(self._reached[update.model], *update.reached.values(), 0)
+        if update.forgotten:
+            self._forgotten += [(update.model, forgotten) for forgotten in update.forgotten]
+            self._forgotten.sort(key=lambda erased: erased[1].seq)
         if not self._wait:
             self._forget_before(None)
 
@@ -356,7 +356,7 @@ class Lane:
         }
         if isinstance(state["clock"], list):  # before version 4: the latest time of any user, not restored
             self._clock = LogClock.load(state["clock"], USERS)
-        self._forgotten = [(m, Forgotten(*told)) for m, told in state.get("forgotten", ()) if m in self._versions]
+        self._forgotten = [(m, Forgotten(*erased)) for m, erased in state.get("forgotten", ()) if m in self._versions]
         if "live" in state:
             self._live.restore(state["live"])
 

@@ -24,7 +24,7 @@ from dataflows.replay.attributes import by_attribute
 from dataflows.replay.replay import replay
 from dataflows.sources.files.log import LogSource
 from dataflows.testing import small_policy
-from evaluation.baselines import floors
+from evaluation.baselines import baselines
 from evaluation.evaluate import Protocol, Where, evaluate, usable_rows
 from evaluation.labels import label
 from evaluation.runs import EvaluationError, Outputs, read_outputs
@@ -163,7 +163,7 @@ def test_points_can_be_asked_for_by_what_is_known_at_them(run: Outputs) -> None:
 
 def test_floors_are_what_counting_the_log_gives(run: Outputs, simulated: Simulated) -> None:
     """Events, violations and the last severity recounted from the log, for users whose events all came in order."""
-    found = floors(run)
+    found = baselines(run)
     rows = {event: row for row, event in enumerate(run.event_id)}
     events: dict[str, int] = {}
     violations: dict[str, int] = {}

@@ -194,11 +194,11 @@ def profile_of(events: list[Event], profile: Profile) -> list[tuple[float, ...]]
         scratch = profile.advance(event.event_time)
         if isinstance(event, ChatMessage):
             signals, keys = read_message(event, profile.texts)
-            profile.trail += message_token(signals, moved=profile.channel not in (keys[0][1], -1))
+            profile.recent_tokens += message_token(signals, moved=profile.channel not in (keys[0][1], -1))
             profile.channel = keys[0][1]
         else:
             signals, keys = read_moderation(event)
-            profile.trail += moderation_token(event)
+            profile.recent_tokens += moderation_token(event)
         profile.add(signals, keys, event.event_time)
         vectors.append(vector_of(profile, scratch))
     return vectors

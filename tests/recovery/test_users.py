@@ -119,7 +119,7 @@ def test_a_file_of_another_time_is_named_and_left_as_it_is(store: Path, generati
         ) as told:
             stores.open("000", generation)
         assert "restore the backup" in str(told.value)
-        assert stores.fault is told.value
+        assert stores.first_error is told.value
     assert path_of(store, "000").read_bytes() == before
 
 
@@ -152,7 +152,7 @@ def test_damage_that_is_met_later_is_told_with_the_file(store: Path) -> None:
     with UserStores(store) as stores:
         with pytest.raises(StoreError, match=r"lane-000\.sqlite3 cannot be read as the users of a lane .* restore"):
             list(stores.open("000", 1).read())
-        assert stores.fault is not None
+        assert stores.first_error is not None
 
 
 def test_changes_that_are_not_what_was_written_are_never_taken(store: Path) -> None:
@@ -226,13 +226,13 @@ def test_a_disk_without_room_is_told_and_nothing_is_lost(store: Path, monkeypatc
         lane.keep([("ann", b"state")])
         with pytest.raises(StoreError, match=r"took no further snapshot \(database or disk is full\): make room"):
             lane.keep([(f"u{number}", bytes(900)) for number in range(2_000)])
-        assert stores.fault is not None
+        assert stores.first_error is not None
     with UserStores(store) as stores:
         lane = stores.open("000", 1)
         write_part(lane, {f"u{number}": bytes(900) for number in range(2_000)})
         with pytest.raises(StoreError, match="took no further snapshot"):
             lane.keep([("ann", b"later")])
-        assert stores.fault is not None
+        assert stores.first_error is not None
     monkeypatch.undo()
     with UserStores(store) as stores:
         assert dict(stores.open("000", 1).read()) == {"ann": b"state"}

@@ -72,7 +72,7 @@ def _below(
                 yield from _below(child, click.Context(child, info_name=name, parent=ctx), (*path, name))
 
 
-def usage_fault(cli: click.Command, words: Sequence[str]) -> str | None:
+def usage_error(cli: click.Command, words: Sequence[str]) -> str | None:
     """Return the problem of calling `cli` with these words, or None; check no values and run nothing."""
     command, ctx, rest = cli, click.Context(cli, info_name=PROGRAM, **cli.context_settings), list(words)
     while True:
@@ -109,8 +109,8 @@ def unknown_commands(root: Path, documents: Iterable[str], cli: click.Command) -
     for name in documents:
         for words, line in invocations((root / name).read_text("utf-8")):
             program = Path(words[0]).name
-            if program == PROGRAM and (fault := usage_fault(cli, words[1:])):
-                yield Problem(name, line, fault)
+            if program == PROGRAM and (error := usage_error(cli, words[1:])):
+                yield Problem(name, line, error)
             if program == "make":
                 for word in words[1:]:
                     if not word.startswith("-") and "=" not in word and word not in targets:

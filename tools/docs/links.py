@@ -18,8 +18,8 @@ def broken_links(root: Path, documents: Iterable[str]) -> Iterator[Problem]:
     for name in documents:
         document = (root / name).resolve()
         for link in links(document.read_text("utf-8")):
-            if not _SCHEME.match(link.target) and (fault := _fault(root.resolve(), document, unquote(link.target))):
-                yield Problem(name, link.line, fault)
+            if not _SCHEME.match(link.target) and (error := _error(root.resolve(), document, unquote(link.target))):
+                yield Problem(name, link.line, error)
 
 
 def missing_files(root: Path, documents: Iterable[str]) -> Iterator[Problem]:
@@ -36,7 +36,7 @@ def missing_files(root: Path, documents: Iterable[str]) -> Iterator[Problem]:
                     yield Problem(name, span.line, f"there is no {word!r}; correct the path.")
 
 
-def _fault(root: Path, document: Path, target: str) -> str | None:
+def _error(root: Path, document: Path, target: str) -> str | None:
     path, _, fragment = target.partition("#")
     file = (document.parent / path).resolve() if path else document
     if not file.is_relative_to(root):

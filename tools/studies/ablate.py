@@ -116,7 +116,7 @@ def ablated(policy: Policy) -> Policy:
     return parse_policy(document, RULES, READS)
 
 
-def told(run: Outputs, policy: Policy) -> list[str]:
+def table(run: Outputs, policy: Policy) -> list[str]:
     """Return a Markdown table: each model's figures on the test points, and the lead of the full model over it."""
     labels = TEST.label(run)
     rows = usable_rows(run, labels, TEST) & ~np.isnan(run.scores[run.champion])
@@ -151,7 +151,7 @@ def main() -> int:
         policy, log = evaluate_logs.policy_of(name, SIMPLEST), evaluate_logs.log_of(arguments.logs, name)
         source = LogSource(log, evaluate_logs.mapping_of(name))
         replay(source, ablated(policy), arguments.out / name, log_name=log.name)
-        click.echo(f"== {name}\n\n" + "\n".join(told(read_outputs(arguments.out / name), policy)) + "\n")
+        click.echo(f"== {name}\n\n" + "\n".join(table(read_outputs(arguments.out / name), policy)) + "\n")
     return 0 if arguments.found else 1
 
 

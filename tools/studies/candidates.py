@@ -60,7 +60,7 @@ def tried(policy: Policy) -> Policy:
     return parse_policy(document, RULES, READS)
 
 
-def told(run: Outputs) -> list[str]:
+def table(run: Outputs) -> list[str]:
     """Return a Markdown table: each family's figures with the features served, and its lead over those alone."""
     labels = CHOOSING.label(run)
     rows = usable_rows(run, labels, CHOOSING) & ~np.isnan(run.scores[AS_SERVED])
@@ -94,7 +94,7 @@ def main() -> int:
         policy, log = evaluate_logs.policy_of(name, CHAMPION), evaluate_logs.log_of(arguments.logs, name)
         source = LogSource(log, evaluate_logs.mapping_of(name))
         replay(source, tried(policy), arguments.out / name, log_name=log.name)
-        click.echo(f"== {name}\n\n" + "\n".join(told(read_outputs(arguments.out / name))) + "\n")
+        click.echo(f"== {name}\n\n" + "\n".join(table(read_outputs(arguments.out / name))) + "\n")
     return 0 if arguments.found else 1
 
 

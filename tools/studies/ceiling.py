@@ -109,7 +109,7 @@ def at_a_line(log: Path, run: Outputs, points: Flags, known: Any, positive: Flag
     }
 
 
-def told(name: str, log: Path, run: Outputs) -> list[str]:
+def table(name: str, log: Path, run: Outputs) -> list[str]:
     """Return a Markdown table for each question."""
     lines = []
     for words, protocol in QUESTIONS[name]:
@@ -130,7 +130,7 @@ def main() -> int:
     for name in arguments.found:
         log, out = evaluate_logs.log_of(arguments.logs, name), arguments.out / name
         evaluate_logs.replay(log, name, f"deploy/policies/{name}.toml", out)
-        click.echo(f"== {name}\n\n" + "\n".join(told(name, log, read_outputs(out))))
+        click.echo(f"== {name}\n\n" + "\n".join(table(name, log, read_outputs(out))))
     return 0 if arguments.found else 1
 
 

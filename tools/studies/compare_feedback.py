@@ -57,32 +57,32 @@ division is exact."""
 
 
 @dataclass(frozen=True)
-class Listened:
+class StudyLog:
     """A log as training events, and the points that are scored, with their labels and users."""
 
-    lessons: list[TrainingEvent]
+    events: list[TrainingEvent]
     points: list[DecisionPoint]
     labels: Labels
     users: NDArray[np.int64]
 
 
-def told(log_file: Path, mapping: LogMapping | None, policy: Policy) -> Listened:
+def read(log_file: Path, mapping: LogMapping | None, policy: Policy) -> StudyLog:
     """Return the training events, decision points and labels of a log, in its order."""
     codec, rules, remembered = Codec(earliest_ms=EARLIEST_TIME), CompiledPolicy(policy), policy.channels.remembered
     channels = None if remembered is None else Channels(remembered, policy.allowed_lateness, policy.profile_ttl)
     users: dict[str, User] = {}
-    lessons: list[TrainingEvent] = []
+    events: list[TrainingEvent] = []
     points: list[DecisionPoint] = []
     outcomes: list[Outcome] = []
     for item in read_log(log_file, mapping):
         event = item if isinstance(item, Reject) else codec.decode(item)
         if isinstance(event, Reject):
-            lessons.append(TrainingEvent(event.partition, event.seq, "", -1, (), erased=False))
+            events.append(TrainingEvent(event.partition, event.seq, "", -1, (), erased=False))
         if isinstance(item, Reject) or isinstance(event, Reject):
             continue
         context = None if channels is None else channels.see(event)
         step = users.setdefault(event.user_id, User(rules)).step(event, item.at, context)
-        lessons.append(training_event_of(step))
+        events.append(training_event_of(step))
         if step.point is not None:
             points.append(step.point)
         outcomes.extend(outcomes_of(step))
@@ -98,10 +98,10 @@ def told(log_file: Path, mapping: LogMapping | None, policy: Policy) -> Listened
         if one.user_id in code
     )
     labels = label("horizon", numbers, as_of, places, escalations, policy.target.horizon)
-    return Listened(lessons, points, labels, numbers)
+    return StudyLog(events, points, labels, numbers)
 
 
-def waiting(lessons: list[TrainingEvent], horizon: int) -> list[TrainingEvent]:
+def waiting(events: list[TrainingEvent], horizon: int) -> list[TrainingEvent]:
     """Return the training events with every negative delayed until its horizon is over.
 
     A negative is left out if its user escalates within the horizon.
@@ -111,39 +111,37 @@ def waiting(lessons: list[TrainingEvent], horizon: int) -> list[TrainingEvent]:
     examples: dict[int, Example] = {}
     of_user: dict[str, list[int]] = {}
     found = []
-    for number, lesson in enumerate(lessons):
-        if lesson.time >= 0:
-            clock.advance(lesson.user_id, lesson.time)
-        now_known = [example for example in lesson.examples if example.label]
+    for number, event in enumerate(events):
+        if event.time >= 0:
+            clock.advance(event.user_id, event.time)
+        now_known = [example for example in event.examples if example.label]
         if any(example.weight > 0 for example in now_known):
-            for key in of_user.pop(lesson.user_id, ()):
-                if key in examples and examples[key].known_at >= lesson.time - horizon:
+            for key in of_user.pop(event.user_id, ()):
+                if key in examples and examples[key].known_at >= event.time - horizon:
                     del examples[key]
         while held and held[0][0] < clock.now:
             due, _, key = heappop(held)
             if key in examples:
                 now_known.append(examples.pop(key)._replace(known_at=due))
-        for example in lesson.examples:
+        for example in event.examples:
             if not example.label:
                 examples[number] = example
-                heappush(held, (example.known_at + horizon, lesson.seq, number))
-                of_user.setdefault(lesson.user_id, []).append(number)
-        found.append(lesson._replace(examples=tuple(now_known)))
+                heappush(held, (example.known_at + horizon, event.seq, number))
+                of_user.setdefault(event.user_id, []).append(number)
+        found.append(event._replace(examples=tuple(now_known)))
     return found
 
 
-def scored(told_log: Listened, lessons: list[TrainingEvent], policy: Policy, smaller: float = 1.0) -> Values:
+def scored(log: StudyLog, events: list[TrainingEvent], policy: Policy, smaller: float = 1.0) -> Values:
     """Return each point's probability by the champion in force at its place in the log; NaN where it gives none.
 
     The probability is the model's odds, divided by `smaller` and cut at one.
     """
     learning = policy.learning
-    published = Learner(learning.champion, learning, model=lambda: new_model(learning.champion, policy)).take(lessons)[
-        0
-    ]
+    published = Learner(learning.champion, learning, model=lambda: new_model(learning.champion, policy)).take(events)[0]
     versions = Versions(learning.keep_versions)
     versions.hear([_lessened(version, smaller) for version in published])
-    batch = Batch(told_log.points)
+    batch = Batch(log.points)
     values = probabilities_of(batch, versions.choose_all(batch, one_partition=True))
     values[np.array(batch.events) < learning.min_events] = np.nan
     return values
@@ -157,26 +155,26 @@ def _lessened(published: Published, smaller: float) -> Published:
     return published._replace(version=published.version.model_copy(update={"state": state}))
 
 
-def waited(told_log: Listened, policy: Policy) -> Values:
+def waited(log: StudyLog, policy: Policy) -> Values:
     """Return each point's probability by a champion that learns by waiting.
 
     A delayed negative need not be undone. The odds of the model are therefore true odds, and may exceed one.
     """
-    odds = SMALLER * scored(told_log, waiting(told_log.lessons, policy.target.horizon), policy, SMALLER)
+    odds = SMALLER * scored(log, waiting(log.events, policy.target.horizon), policy, SMALLER)
     return odds / (1 + odds)
 
 
-def calibrated(told_log: Listened, values: Values, *, sloping: bool = True) -> Values:
+def calibrated(log: StudyLog, values: Values, *, sloping: bool = True) -> Values:
     """Return probabilities calibrated by labels that were known before each point, on the clock of the log.
 
     Without `sloping` the slope stays one, and only the intercept is learnt.
     """
     slope, intercept, steep, high = 1.0, 0.0, 1.0, 1.0
-    clock, known = LogClock(), told_log.labels
+    clock, known = LogClock(), log.labels
     open_points: list[tuple[int, int]] = []  # a heap, for the same reason as in `waiting`
     found = np.full(len(values), np.nan)
     logits = np.log(np.clip(values, LEAST_ODDS, 1 - LEAST_ODDS) / np.clip(1 - values, LEAST_ODDS, 1)).tolist()
-    for row, point in enumerate(told_log.points):
+    for row, point in enumerate(log.points):
         clock.advance(point.user_id, point.as_of)
         while open_points and open_points[0][0] < clock.now:
             _, past = heappop(open_points)
@@ -223,18 +221,18 @@ def honesty(positive: Flags, user: NDArray[np.int64], ways: dict[str, Values]) -
     }
 
 
-def compared(told_log: Listened, ways: dict[str, Values]) -> list[str]:
+def compared(log: StudyLog, ways: dict[str, Values]) -> list[str]:
     """Return Markdown tables of every way's figures, and of those of the first way minus its own.
 
     Figures are for points before the quantile `CHOSEN_BEFORE` and after it.
     """
-    as_of = np.array([point.as_of for point in told_log.points])
-    usable = told_log.labels.mature & ~np.any([np.isnan(values) for values in ways.values()], axis=0)
+    as_of = np.array([point.as_of for point in log.points])
+    usable = log.labels.mature & ~np.any([np.isnan(values) for values in ways.values()], axis=0)
     split = np.quantile(as_of, CHOSEN_BEFORE)
     figures = [f"| points | {' | '.join(['way', *FIGURES])} |", "|" + "---|" * 6]
     leads = [f"| points | {' | '.join(['first way less', *FIGURES])} |", "|" + "---|" * 6]
     for part, rows in (("before", usable & (as_of < split)), ("after", usable & (as_of >= split))):
-        positive, users = told_log.labels.positive[rows], told_log.users[rows]
+        positive, users = log.labels.positive[rows], log.users[rows]
         values = {name: of_way[rows] for name, of_way in ways.items()}
         ranked, honest = compare_scores(positive, users, values), honesty(positive, users, values)
         for name in ways:
@@ -252,16 +250,16 @@ def _row(part: str, name: str, cells: tuple[Figure, ...], sign: str) -> str:
     return f"| {' | '.join([part, name, *written])} |"
 
 
-def ways_of(told_log: Listened, policy: Policy) -> dict[str, Values]:
+def ways_of(log: StudyLog, policy: Policy) -> dict[str, Values]:
     """Return the probabilities of each way to learn, without and with online calibration."""
-    fake, late = scored(told_log, told_log.lessons, policy), waited(told_log, policy)
+    fake, late = scored(log, log.events, policy), waited(log, policy)
     return {
         "fake negatives": fake,
         "waiting": late,
-        "fake negatives, calibrated": calibrated(told_log, fake),
-        "waiting, calibrated": calibrated(told_log, late),
-        "fake negatives, intercept": calibrated(told_log, fake, sloping=False),
-        "waiting, intercept": calibrated(told_log, late, sloping=False),
+        "fake negatives, calibrated": calibrated(log, fake),
+        "waiting, calibrated": calibrated(log, late),
+        "fake negatives, intercept": calibrated(log, fake, sloping=False),
+        "waiting, intercept": calibrated(log, late, sloping=False),
     }
 
 
@@ -270,8 +268,8 @@ def main() -> int:
     arguments = asked(__doc__)
     for name in arguments.found:
         policy = policy_of(name, LEARNER)
-        told_log = told(log_of(arguments.logs, name), mapping_of(name), policy)
-        click.echo(f"== {name}\n" + "\n".join(compared(told_log, ways_of(told_log, policy))))
+        log = read(log_of(arguments.logs, name), mapping_of(name), policy)
+        click.echo(f"== {name}\n" + "\n".join(compared(log, ways_of(log, policy))))
     return 0 if arguments.found else 1
 
 

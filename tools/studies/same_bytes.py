@@ -116,8 +116,8 @@ def golden(out: Path) -> None:
     scenario = importlib.import_module("tests.golden.scenario")
     out.mkdir(parents=True)
     for story in sorted(GOLDEN.glob("*.toml")):
-        told = scenario.Scenario.named(story.stem)
-        (out / f"{story.stem}.jsonl").write_bytes(scenario.rendered(told.driver().run(model=told.model)))
+        story_of = scenario.Scenario.named(story.stem)
+        (out / f"{story.stem}.jsonl").write_bytes(scenario.rendered(story_of.driver().run(model=story_of.model)))
 
 
 def reference(out: Path) -> None:
@@ -180,8 +180,8 @@ def compared(found: dict[str, dict[str, str]]) -> Iterator[str]:
     yield f"{'file':{width}}  {PLAIN:16}  " + "  ".join(name for name in found if name != PLAIN)
     for name in names:
         others = [by_file.get(name, "missing") for variant, by_file in found.items() if variant != PLAIN]
-        told = ["equal" if other == first.get(name) else other for other in others]
-        yield f"{name:{width}}  {first.get(name, 'missing'):16}  " + "  ".join(told)
+        compared = ["equal" if other == first.get(name) else other for other in others]
+        yield f"{name:{width}}  {first.get(name, 'missing'):16}  " + "  ".join(compared)
     for variant, by_file in found.items():
         equal = sum(by_file.get(name) == first.get(name) for name in names)
         yield f"{variant}: {equal} of {len(names)} files equal"
@@ -212,17 +212,17 @@ def main() -> int:
                 run(variant, tasks, Path(scratch) / str(number), packages)
                 found[name] = hashes(Path(scratch) / str(number))
                 click.echo(f"{name}: {len(found[name])} files", err=True)
-        equal = told(found)
+        equal = print_comparison(found)
         if arguments.emulate:
             small: dict[str, dict[str, str]] = {}
             for name in (PLAIN, EMULATED):
                 run(VARIANTS[name], ["golden"], Path(scratch) / f"golden {name}", packages)
                 small[name] = hashes(Path(scratch) / f"golden {name}")
-            equal &= told(small)
+            equal &= print_comparison(small)
     return 0 if equal else 1
 
 
-def told(found: dict[str, dict[str, str]]) -> bool:
+def print_comparison(found: dict[str, dict[str, str]]) -> bool:
     """Print the table; return whether all files are equal."""
     for line in compared(found):
         click.echo(line)

@@ -116,9 +116,9 @@ class CheckedProducer:
             if error is not None:
                 failures.append(error)
 
-        told = {"delivery.report.only.error": True, "on_delivery": on_delivery, "error_cb": CONNECTION.on_error}
-        gathers = {} if linger_ms is None else {"linger.ms": linger_ms}
-        self._producer = Producer({**gathers, **producer_config(kafka), **told})
+        reports = {"delivery.report.only.error": True, "on_delivery": on_delivery, "error_cb": CONNECTION.on_error}
+        batching = {} if linger_ms is None else {"linger.ms": linger_ms}
+        self._producer = Producer({**batching, **producer_config(kafka), **reports})
 
     def send(self, messages: Iterable[Outgoing]) -> None:
         """Write the messages and wait until the broker has them all.

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from dataflows.live.cluster import _Printer, _worst
 from dataflows.live.restarts import Restarts
 from dataflows.live.run import ClusterSlot
-from dataflows.live.supervision import BEAT, FAULT, LOG, Fault, read_fault, tell_beat, tell_fault
+from dataflows.live.supervision import BEAT, ENDED, LOG, EndReason, read_end, tell_beat, tell_end
 
 
 class Line:
@@ -57,19 +57,19 @@ def test_no_restarts_may_be_allowed_at_all() -> None:
 
 
 def test_lines_of_a_process_are_told_apart(capsys: pytest.CaptureFixture[str]) -> None:
-    """Beats and faults are kept, lines of the log go to standard error, the rest to standard output under its name."""
+    """Beats and reasons are kept, lines of the log go to standard error, the rest to standard output under its name."""
     printer = _Printer()
     for line in (
         f"{BEAT}\n",
-        f'{FAULT}{{"sentence":"gone","code":3}}\n',
+        f'{ENDED}{{"sentence":"gone","code":3}}\n',
         f"{LOG}a line\n",
         f'{LOG}{{"message":"json"}}\n',
         "events: none\n",
-        f"{FAULT}cut",
+        f"{ENDED}cut",
     ):
         printer.write(Line("process-1", line.encode()))
     assert printer.beats == {"process-1": 1}
-    assert printer.faults == {"process-1": Fault("gone", 3)}
+    assert printer.reasons == {"process-1": EndReason("gone", 3)}
     printed = capsys.readouterr()
     assert printed.out == "process-1: events: none\n"
     assert printed.err == 'process-1: a line\n{"message":"json"}\n'
@@ -77,20 +77,20 @@ def test_lines_of_a_process_are_told_apart(capsys: pytest.CaptureFixture[str]) -
 
 def test_what_a_process_tells_is_what_its_supervisor_reads(capfd: pytest.CaptureFixture[str]) -> None:
     """Whatever the sentence holds."""
-    fault = Fault('one "sentence"\nand another, ü', 75)
-    tell_fault(fault)
+    reason = EndReason('one "sentence"\nand another, ü', 75)
+    tell_end(reason)
     tell_beat()
     told, beat = capfd.readouterr().out.strip("\n").split("\n")
-    assert read_fault(told) == fault
+    assert read_end(told) == reason
     assert beat == BEAT
-    assert read_fault(f"{FAULT}{{") is None
+    assert read_end(f"{ENDED}{{") is None
 
 
 def test_of_several_faults_the_one_to_be_mended_is_told() -> None:
     """The others may have come of it."""
-    away, gone = Fault("away", 75), Fault("gone", 3)
+    away, gone = EndReason("away", 75), EndReason("gone", 3)
     assert _worst([away, gone]) == gone
-    assert _worst([away, Fault("busy", 75)]) == away
+    assert _worst([away, EndReason("busy", 75)]) == away
     assert _worst([]) is None
 
 

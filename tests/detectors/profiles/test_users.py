@@ -75,8 +75,8 @@ def points(taken: BatchResult) -> list[DecisionPoint]:
 def test_every_event_gives_one_lesson_and_a_late_one_is_kept_beside_it() -> None:
     """Seen, late and duplicate alike: the learner must hear of every place in the order."""
     taken, steps = Users(RULES).take(life()), steps_of(life())
-    assert repr(taken.lessons) == repr([training_event_of(step) for step in steps])
-    assert [lesson.seq for lesson in taken.lessons] == list(range(11))
+    assert repr(taken.training_events) == repr([training_event_of(step) for step in steps])
+    assert [lesson.seq for lesson in taken.training_events] == list(range(11))
     assert repr(points(taken)) == repr([step.point for step in steps if step.point is not None])
     assert [item for item in taken.items if isinstance(item, Outcome)] == taken.outcomes
     assert [(turn.kind, turn.at.seq) for turn in taken.outcomes] == [
@@ -137,7 +137,7 @@ def test_a_late_event_in_the_batch_that_drops_is_handed_on() -> None:
     taken = long_after(users, message(192, time=START - DAY))
     assert taken.silent == 1
     assert [place.seq for _, place in taken.lates] == [192]
-    assert [lesson.seq for lesson in taken.lessons] == [*range(90, 90 + LEAST), 192]
+    assert [lesson.seq for lesson in taken.training_events] == [*range(90, 90 + LEAST), 192]
 
 
 class Fragile(str):
@@ -160,7 +160,7 @@ def test_an_event_that_breaks_a_step_is_set_aside_and_the_next_event_is_counted(
     users = Users(RULES)
     taken = users.take([message(0), broken(1), message(2), broken(3, "bob")])
     assert [(place.seq, type(error)) for _, place, error in taken.broken] == [(1, LookupError), (3, LookupError)]
-    assert [lesson.seq for lesson in taken.lessons] == [0, 2]
+    assert [lesson.seq for lesson in taken.training_events] == [0, 2]
     assert [point.events for point in points(taken)] == [1, 2]
     assert len(users) == 1
 
@@ -170,7 +170,7 @@ def test_an_event_that_broke_a_step_is_no_duplicate_when_it_comes_again() -> Non
     users = Users(RULES)
     users.take([message(0), broken(1)])
     mended = users.take([(message(1)[0], at(2), None)])
-    assert (mended.duplicates, [lesson.seq for lesson in mended.lessons]) == (0, [2])
+    assert (mended.duplicates, [lesson.seq for lesson in mended.training_events]) == (0, [2])
     assert len(mended.items) == 1
 
 

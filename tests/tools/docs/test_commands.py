@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 import pytest
 
-from tools.docs.commands import invocations, undocumented_commands, unknown_commands, usage_fault
+from tools.docs.commands import invocations, undocumented_commands, unknown_commands, usage_error
 
 
 @click.group()
@@ -44,7 +44,7 @@ def _inner() -> None: ...
 )
 def test_a_right_call_has_no_fault(words: str) -> None:
     """Options may stand anywhere, and help needs nothing else."""
-    assert usage_fault(cli, words.split()) is None
+    assert usage_error(cli, words.split()) is None
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_a_right_call_has_no_fault(words: str) -> None:
 )
 def test_a_wrong_call_is_told_what_is_wrong(words: str, fault: str) -> None:
     """Misspelt commands and options, missing and superfluous ones."""
-    assert fault in str(usage_fault(cli, words.split()))
+    assert fault in str(usage_error(cli, words.split()))
 
 
 def test_commands_are_found_behind_prompts_only() -> None:

@@ -20,7 +20,7 @@ from evaluation.evaluate import evaluate
 from evaluation.runs import Outputs, read_outputs
 from tests.kit.simulated import Simulated
 from tools.studies import ablate
-from tools.studies.ablate import FEATURE_FAMILIES, MEMBERS, WHOLE, FeatureFamily, ablated, family_of, lefts, told
+from tools.studies.ablate import FEATURE_FAMILIES, MEMBERS, WHOLE, FeatureFamily, ablated, family_of, lefts, table
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def test_a_champion_that_is_a_variant_keeps_leaving_out_what_it_does(policy: Pol
 
 def test_the_table_holds_the_figures_of_evaluate(run: Outputs, policy: Policy) -> None:
     """On the points from the quantile on, each with what the full one has more; all that did not help is there too."""
-    lines = told(run, policy)
+    lines = table(run, policy)
     rows = {cells[0]: cells[1:] for line in lines[4:] for cells in [[cell.strip() for cell in line[1:-1].split("|")]]}
     assert [*rows] == [
         "**`logistic`**",

@@ -19,13 +19,13 @@ from evaluation.calibration import calibration_error, reliability
 from evaluation.metrics import brier
 from tests.kit.simulated import Simulated
 from tools.studies.compare_feedback import (
-    OutcomeRecord,
+    StudyLog,
     Values,
     calibrated,
     compared,
     honesty,
+    read,
     scored,
-    told,
     waited,
     waiting,
     ways_of,
@@ -39,27 +39,27 @@ def policy(simulated: Simulated) -> Policy:
 
 
 @pytest.fixture(scope="module")
-def log(simulated: Simulated, policy: Policy) -> OutcomeRecord:
+def log(simulated: Simulated, policy: Policy) -> StudyLog:
     """The simulated log as learners are told it."""
-    return told(simulated.log, None, policy)
+    return read(simulated.log, None, policy)
 
 
 def test_fake_negatives_are_scored_as_the_product_scores(
-    log: OutcomeRecord, policy: Policy, simulated: Simulated, tmp_path: Path
+    log: StudyLog, policy: Policy, simulated: Simulated, tmp_path: Path
 ) -> None:
     """To the last bit, point by point."""
     replay(LogSource(simulated.log), policy, tmp_path, log_name="log.jsonl")
     served = pq.read_table(tmp_path / "features.parquet", columns=["event_id", "score"])
     assert [point.event_id for point in log.points] == served["event_id"].to_pylist()
-    scores = scored(log, log.lessons, policy)
+    scores = scored(log, log.events, policy)
     assert np.array_equal(scores, served["score"].to_numpy(zero_copy_only=False), equal_nan=True)
 
 
-def test_who_waits_learns_no_negative_before_its_horizon_is_over(log: OutcomeRecord, policy: Policy) -> None:
+def test_who_waits_learns_no_negative_before_its_horizon_is_over(log: StudyLog, policy: Policy) -> None:
     """And never one whose user escalates within it; every other one that matures is learnt once."""
     horizon, clock = policy.target.horizon, LogClock()
     learnt: dict[bytes, int] = {}
-    for lesson, before in zip(waiting(log.lessons, horizon), log.lessons, strict=True):
+    for lesson, before in zip(waiting(log.events, horizon), log.events, strict=True):
         if lesson.time >= 0:
             clock.advance(lesson.user_id, lesson.time)
         assert [e for e in lesson.examples if e.label] == [e for e in before.examples if e.label]
@@ -74,9 +74,9 @@ def test_who_waits_learns_no_negative_before_its_horizon_is_over(log: OutcomeRec
     assert len(positive & learnt.keys()) < 0.02 * len(positive)
 
 
-def test_calibration_knows_no_label_of_the_future(log: OutcomeRecord, policy: Policy) -> None:
+def test_calibration_knows_no_label_of_the_future(log: StudyLog, policy: Policy) -> None:
     """With labels from the middle on turned round, what was calibrated before any of them was known is the same."""
-    values = scored(log, log.lessons, policy)
+    values = scored(log, log.events, policy)
     half = len(log.points) // 2
     turned = log.labels.positive.copy()
     turned[half:] ^= True
@@ -87,9 +87,9 @@ def test_calibration_knows_no_label_of_the_future(log: OutcomeRecord, policy: Po
     assert not np.array_equal(first, second, equal_nan=True)
 
 
-def test_an_intercept_alone_moves_all_log_odds_of_a_moment_alike(log: OutcomeRecord, policy: Policy) -> None:
+def test_an_intercept_alone_moves_all_log_odds_of_a_moment_alike(log: StudyLog, policy: Policy) -> None:
     """Points scored while no label became known keep their distances; with a slope they do not."""
-    values = scored(log, log.lessons, policy)
+    values = scored(log, log.events, policy)
 
     def log_odds(probabilities: Values) -> Values:
         return np.log(probabilities) - np.log1p(-probabilities)
@@ -101,19 +101,19 @@ def test_an_intercept_alone_moves_all_log_odds_of_a_moment_alike(log: OutcomeRec
         assert (same > 0.2) == alike
 
 
-def test_who_waits_may_be_surer_than_even(log: OutcomeRecord, policy: Policy) -> None:
+def test_who_waits_may_be_surer_than_even(log: StudyLog, policy: Policy) -> None:
     """The odds of fake negatives are a probability and cut at one; those of who waits are odds."""
     found = waited(log, policy)
-    cut = scored(log, waiting(log.lessons, policy.target.horizon), policy)
+    cut = scored(log, waiting(log.events, policy.target.horizon), policy)
     known = ~np.isnan(cut)
     assert np.array_equal(known, ~np.isnan(found))
     assert np.allclose(np.minimum(found / (1 - found), 1.0)[known], cut[known], rtol=1e-12, atol=0)
     assert np.max(found[known]) > 0.5
 
 
-def test_errors_are_those_that_evaluation_measures(log: OutcomeRecord, policy: Policy) -> None:
+def test_errors_are_those_that_evaluation_measures(log: StudyLog, policy: Policy) -> None:
     """Of all points; and a way's lead over itself is nothing, in every sample."""
-    values = scored(log, log.lessons, policy)
+    values = scored(log, log.events, policy)
     rows = ~np.isnan(values)
     positive, values = log.labels.positive[rows], values[rows]
     error, squared, none, nothing = honesty(positive, log.users[rows], {"a way": values})["a way"]
@@ -123,7 +123,7 @@ def test_errors_are_those_that_evaluation_measures(log: OutcomeRecord, policy: P
     assert squared.low < squared.value < squared.high
 
 
-def test_the_table_has_a_row_for_each_way_before_and_after(log: OutcomeRecord, policy: Policy) -> None:
+def test_the_table_has_a_row_for_each_way_before_and_after(log: StudyLog, policy: Policy) -> None:
     """Choices are made on the first part only; the leads say nothing of the first way."""
     ways = ways_of(log, policy)
     lines = compared(log, ways)
