@@ -17,6 +17,7 @@ from hypothesis import settings
 from hatch_build import stale
 from tests.kit.kafka.broker import Broker, NoBrokerError, find_broker
 from tests.kit.paths import ROOT
+from tests.kit.thorough import examples
 
 REQUIRE_VARIABLE = "FOREWARN_REQUIRE_KAFKA"
 WAITING = ("kafka", "recovery", "bench")
@@ -25,7 +26,7 @@ report = pytest.StashKey[str]()
 missing = pytest.StashKey[bool]()
 
 # the same examples in every run; `make test ARGS=--hypothesis-profile=explore` looks for new ones
-settings.register_profile("same", derandomize=True, database=None, deadline=None)
+settings.register_profile("same", derandomize=True, database=None, deadline=None, max_examples=examples(100))
 settings.register_profile("explore", deadline=None, max_examples=1_000)
 settings.load_profile("same")
 

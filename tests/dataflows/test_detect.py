@@ -30,6 +30,7 @@ from schemas.records.rejects import Reject, RejectReason
 from schemas.registry.settings import RegistrySettings
 from tests.kit.essence import everything, told
 from tests.kit.small_platform import POLICY, USERS, life
+from tests.kit.thorough import examples
 
 STRANGE: dict[str, Any] = {"event_id": "strange", "event_time": START, "user_id": "mallory", "channel": "lobby"}
 MESSAGE = ChatMessage.model_validate({**STRANGE, "text": "half of this"})
@@ -157,7 +158,7 @@ poisonous = st.tuples(
 )
 
 
-@settings(max_examples=15, derandomize=True, deadline=None, database=None)
+@settings(max_examples=examples(15), derandomize=True, deadline=None, database=None)
 @given(st.lists(poisonous, min_size=30, max_size=60), st.sampled_from([1, 7, 1_000]))
 def test_any_bytes_end_as_an_event_a_reject_or_a_late(poison: list[Poison], batch_size: int) -> None:
     """Whatever arrives is counted and, if it became no event, kept whole; users it is not about are not harmed."""
@@ -173,7 +174,7 @@ def test_any_bytes_end_as_an_event_a_reject_or_a_late(poison: list[Poison], batc
     assert told(result, set(USERS) - others) == told(unpoisoned(pinned=True), set(USERS) - others)
 
 
-@settings(max_examples=10, derandomize=True, deadline=None, database=None)
+@settings(max_examples=examples(10), derandomize=True, deadline=None, database=None)
 @given(st.lists(st.binary(max_size=30).filter(lambda value: b"{" not in value), min_size=30, max_size=60))
 def test_the_learner_goes_on_whatever_did_not_become_an_event(poison: list[bytes]) -> None:
     """A reject takes its place in the order and teaches nothing: the versions are those of a log without it."""
@@ -434,7 +435,7 @@ def test_a_version_says_up_to_which_time_it_has_learnt() -> None:
 PLACES = st.lists(st.tuples(st.integers(0, 72), st.booleans()), min_size=1, max_size=4)
 
 
-@settings(max_examples=6, derandomize=True, deadline=None, database=None)
+@settings(max_examples=examples(6), derandomize=True, deadline=None, database=None)
 @given(PLACES, st.booleans(), st.booleans(), st.sampled_from([4, 10, 100]))
 @example([(0, True), (1, False), (72, True)], True, True, 1)
 @example([(20, False), (40, True), (60, False)], False, False, 5)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from evaluation.metrics import average_precision, brier, roc_auc
 from tests.kit.streams import LAWFUL
+from tests.kit.thorough import examples
 
 SCORED = st.lists(
     st.tuples(st.booleans(), st.one_of(st.sampled_from((0.0, 0.1, 0.5, 0.9, 1.0)), st.floats(0, 1))),
@@ -21,7 +22,7 @@ def arrays(scored: list[tuple[bool, float]]) -> tuple[np.ndarray, np.ndarray]:
     return np.array([label for label, _ in scored], dtype=bool), np.array([score for _, score in scored], dtype=float)
 
 
-@settings(LAWFUL, max_examples=200)
+@settings(LAWFUL, max_examples=examples(200))
 @given(SCORED)
 def test_roc_auc_is_the_share_of_pairs_in_the_right_order(scored: list[tuple[bool, float]]) -> None:
     """Over all pairs of a positive and a negative, ties counting half; None without such a pair."""
@@ -30,7 +31,7 @@ def test_roc_auc_is_the_share_of_pairs_in_the_right_order(scored: list[tuple[boo
     assert roc_auc(*arrays(scored)) == (None if wanted is None else pytest.approx(wanted, abs=1e-12))
 
 
-@settings(LAWFUL, max_examples=200)
+@settings(LAWFUL, max_examples=examples(200))
 @given(SCORED)
 def test_average_precision_is_the_sum_over_thresholds(scored: list[tuple[bool, float]]) -> None:
     """For every distinct score from the top: the precision at it times the recall it gains."""
@@ -44,7 +45,7 @@ def test_average_precision_is_the_sum_over_thresholds(scored: list[tuple[bool, f
     assert average_precision(*arrays(scored)) == wanted
 
 
-@settings(LAWFUL, max_examples=100)
+@settings(LAWFUL, max_examples=examples(100))
 @given(SCORED)
 def test_brier_is_the_mean_squared_error(scored: list[tuple[bool, float]]) -> None:
     """Of the probability against the outcome; None of nothing."""

@@ -15,8 +15,9 @@ from schemas.records.base import CHAT, Position, Raw, Subject
 from schemas.records.events import ChatMessage, ModerationEvent
 from schemas.records.rejects import Reject
 from schemas.released.catalogue import Catalogue
+from tests.kit.thorough import examples
 
-LAWFUL = settings(derandomize=True, deadline=None, database=None, max_examples=200)
+LAWFUL = settings(derandomize=True, deadline=None, database=None, max_examples=examples(200))
 """How the laws are tried: the same examples every time, however slow the machine."""
 
 NOON = 1_767_268_800_000

@@ -16,9 +16,10 @@ from detectors.policy.policy import Policy
 from detectors.scoring.tiers import Decider
 from schemas.records.base import Position
 from schemas.records.events import ChatMessage, Event, Exposure, ModerationEvent, Report, Reversal, Sanction
+from tests.kit.thorough import examples
 
 LAWFUL = settings(
-    derandomize=True, deadline=None, database=None, max_examples=60, phases=(Phase.explicit, Phase.generate)
+    derandomize=True, deadline=None, database=None, max_examples=examples(60), phases=(Phase.explicit, Phase.generate)
 )
 """Every property is tried on the same examples in every run; a failure names the event, so nothing is shrunk."""
 

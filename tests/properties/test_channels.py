@@ -17,6 +17,7 @@ from detectors.features.signals import stable_hash
 from detectors.profiles.channels import HOUR, MONTH, POSTERS, STATE_VERSION, UNPUNISHED, Channels
 from schemas.records.events import ChatMessage, Event
 from tests.kit.streams import LAWFUL, MINUTE, START, erasure, message, report, reversal, sanction
+from tests.kit.thorough import examples
 
 LATENESS, TTL = HOUR, 12 * 24 * HOUR
 """So short that a log of two months has late events, and users who begin anew."""
@@ -199,7 +200,7 @@ def walk(events: list[Event], dump_every: int = 0) -> None:
             assert agrees(found, wanted), f"event {place} finds {found}, not {wanted}"
 
 
-@given_settings(LAWFUL, max_examples=120)
+@given_settings(LAWFUL, max_examples=examples(120))
 @given(st.integers(0, 10**6), st.integers(20, 60), st.sampled_from((2, 5, 30)))
 def test_every_message_finds_what_the_oracle_recomputes(seed: int, length: int, users: int) -> None:
     """Disorder, sanctions and their reversals, erasures, and crowds that a channel cannot know all of."""

@@ -22,6 +22,7 @@ from detectors.policy.policy import Policy
 from schemas.records.base import CHAT, MODERATION, Subject
 from schemas.records.decisions import ModelVersion
 from tests.kit.streams import DAY, HOUR, LAWFUL, MINUTE
+from tests.kit.thorough import examples
 
 USERS = 80
 EVENTS = 480
@@ -195,7 +196,7 @@ def served(result: DriverResult) -> list[tuple[Any, ...]]:
     ]
 
 
-@settings(LAWFUL, max_examples=25)
+@settings(LAWFUL, max_examples=examples(25))
 @given(attacks(), st.sampled_from((1_000, 37)))
 def test_where_nothing_is_shared_nothing_changes(attack: Attack, batch: int) -> None:
     """With a pinned model and no channels: features, scores and tiers of everybody else, to the last bit.
@@ -205,7 +206,7 @@ def test_where_nothing_is_shared_nothing_changes(attack: Attack, batch: int) -> 
     assert served(run(UNTOLD, attack, model=MODEL, batch=batch)) == served(run(UNTOLD, attack.told(), model=MODEL))
 
 
-@settings(LAWFUL, max_examples=25)
+@settings(LAWFUL, max_examples=examples(25))
 @given(attacks())
 def test_everybody_else_stays_scored_by_models_that_learn_from_all(attack: Attack) -> None:
     """Their features are the same to the last bit, and no version has learnt from a time that only few have reached."""
@@ -234,7 +235,7 @@ def test_everybody_else_stays_scored_by_models_that_learn_from_all(attack: Attac
     assert len(expected) > EVENTS // 3
 
 
-@settings(LAWFUL, max_examples=20)
+@settings(LAWFUL, max_examples=examples(20))
 @given(attacks(first=WARM))
 def test_with_channels_only_what_is_said_of_shared_ones_changes(attack: Attack) -> None:
     """Users in another room are served the same to the last bit; in the shared room only its features change.

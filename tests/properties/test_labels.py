@@ -14,6 +14,7 @@ from schemas.records.events import Event
 from tests.kit import feature_oracle as oracle
 from tests.kit.label_oracle import Naive
 from tests.kit.streams import LATENESS, LAWFUL, TTL, crowded, place, policy, streams
+from tests.kit.thorough import examples
 
 TARGETS: dict[str, dict[str, Any]] = {
     "three strikes for ever": {"when": [{"event": "sanction", "count": 3}], "horizon": "8d"},
@@ -77,7 +78,7 @@ def walk(events: list[Event], target: dict[str, Any], learning: dict[str, Any]) 
 
 
 @pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
-@settings(LAWFUL, max_examples=40)
+@settings(LAWFUL, max_examples=examples(40))
 @given(events=streams, pending=st.sampled_from((1, 3, 8, 64)), sample=st.sampled_from((1.0, 0.5, 0.1)))
 def test_labels_are_what_a_naive_recomputation_says(
     target: dict[str, Any],

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from detectors.base.log_clock import HALF_DAY, SHARE, STEP, LogClock
 from detectors.base.state import pack, unpack
 from tests.kit.streams import DAY, HOUR, LAWFUL, MINUTE, START
+from tests.kit.thorough import examples
 
 SEEN = st.lists(st.tuples(st.sampled_from("abcdefghijkl"), st.integers(0, 40), st.sampled_from("ssssssf")), max_size=60)
 
@@ -21,7 +22,7 @@ def reloaded(clock: LogClock) -> LogClock:
     return LogClock.load(unpack(pack({"clock": clock.state()}, 1), 1, "clock")[1]["clock"])
 
 
-@settings(LAWFUL, max_examples=200)
+@settings(LAWFUL, max_examples=examples(200))
 @given(SEEN)
 def test_the_clock_is_the_latest_time_that_a_quarter_of_the_users_have_reached(
     seen: list[tuple[str, int, str]],
@@ -47,7 +48,7 @@ def crowd(rng: random.Random, users: int, events: int) -> list[tuple[str, int]]:
     return [(f"u{int(users * rng.random() ** 2)}", START + number * MINUTE) for number in range(events)]
 
 
-@settings(LAWFUL, max_examples=30)
+@settings(LAWFUL, max_examples=examples(30))
 @given(
     st.integers(0, 2**32).map(random.Random),
     st.sampled_from((60, 200, 1_000)),

@@ -22,6 +22,7 @@ from dataflows.recovery.lock import StoreError, StoreLock
 from dataflows.recovery.users import UserStores, damaged_users, make_users, path_of
 from dataflows.runtime.engine import open_recovery
 from detectors.profiles.delta import pack_changes
+from tests.kit.thorough import examples
 
 ROOT = os.geteuid() == 0
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary()
@@ -67,7 +68,7 @@ def modes(directory: Path) -> dict[str, int]:
     return {path.name: stat.S_IMODE(path.stat().st_mode) for path in (directory, *directory.rglob("*"))}
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(value=PLAIN)
 def test_plain_data_is_let_through_whatever_it_is(value: Any) -> None:
     """In the protocol that the engine writes, which is Python's default."""

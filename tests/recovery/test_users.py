@@ -20,6 +20,7 @@ from dataflows.recovery.lock import StoreError
 from dataflows.recovery.users import BEHIND, TOGETHER, UserStore, UserStores, damaged_users, make_users, path_of
 from dataflows.testing import FlowDriver, hand_made_model, small_policy
 from detectors.profiles.delta import pack_changes
+from tests.kit.thorough import examples
 
 LANES = ["000", "001"]
 USERS = ["ann", "bob", "", "日本", "a\x00b", "\ud800"]
@@ -54,7 +55,7 @@ def write_part(store: UserStore, changes: Changes) -> None:
     store.keep_part_later(pack_changes(changes.items()))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     lives=st.lists(
         st.tuples(st.lists(st.lists(CHANGES, min_size=1, max_size=3), max_size=9), st.integers(0, 3), CHANGES),

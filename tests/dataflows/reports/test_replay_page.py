@@ -35,6 +35,7 @@ from detectors.profiles.results import TrainingEvent
 from schemas.records.base import MAX_TIME
 from schemas.records.decisions import RiskEvent
 from schemas.records.rejects import RejectReason
+from tests.kit.thorough import examples
 
 T0 = 1_704_268_800_000  # 2024-01-03 08:00:00 UTC
 HOUR = 3_600_000
@@ -585,7 +586,7 @@ ODD_SUMMARIES = st.dictionaries(st.sampled_from(sorted(SUMMARY)), JSON) | st.fix
 
 @given(summary=ODD_SUMMARIES)
 @example(summary={"risk_events": {"raised": {"": 1}}})
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_summary_stops_the_report(tmp_path: Path, summary: dict[str, Any]) -> None:
     """Whatever is missing from a summary, or of another kind than expected, a page is written."""
     write_summary(tmp_path, summary)

@@ -20,6 +20,7 @@ from schemas.codec.inputs import Codec
 from schemas.records.base import CHAT, Raw
 from schemas.records.events import ChatMessage, ModerationEvent
 from schemas.records.rejects import Reject
+from tests.kit.thorough import examples
 
 HOUR = 3_600_000
 CONFIG = SimulationConfig(events=20_000, users=300, days=20, seed=7, erased=0.05, brigades_per_week=3)
@@ -67,7 +68,7 @@ def test_a_log_is_jsonl(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=examples(15), deadline=None)
 @given(
     st.builds(
         SimulationConfig,

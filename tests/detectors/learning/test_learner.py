@@ -39,6 +39,7 @@ from tests.kit.community import (
 )
 from tests.kit.lazy import Lazy
 from tests.kit.streams import DAY, LAWFUL, record_settings
+from tests.kit.thorough import examples
 
 LESSONS = lessons_of(steps_of(community(seed=3, length=460)))
 OLDER = 1
@@ -99,7 +100,7 @@ def test_an_event_that_comes_twice_does_not_take_the_place_of_another() -> None:
 
 
 @pytest.mark.parametrize("name", MODELS)
-@settings(LAWFUL, max_examples=12)
+@settings(LAWFUL, max_examples=examples(12))
 @given(rng=rngs)
 def test_versions_do_not_depend_on_how_lessons_were_batched_or_shuffled(name: str, rng: random.Random) -> None:
     """Same versions, same hashes, same positions, and in the end the same model to the last bit."""
@@ -114,7 +115,7 @@ def test_versions_do_not_depend_on_how_lessons_were_batched_or_shuffled(name: st
 
 
 @pytest.mark.parametrize("name", MODELS)
-@settings(LAWFUL, max_examples=12)
+@settings(LAWFUL, max_examples=examples(12))
 @given(rng=rngs)
 def test_a_learner_restored_at_any_point_goes_on_identically(name: str, rng: random.Random) -> None:
     """Packed and unpacked between any two batches, even with lessons waiting, it publishes the same versions."""
@@ -132,7 +133,7 @@ def test_a_learner_restored_at_any_point_goes_on_identically(name: str, rng: ran
 
 
 @pytest.mark.parametrize("name", MODELS)
-@settings(LAWFUL, max_examples=12)
+@settings(LAWFUL, max_examples=examples(12))
 @given(rng=rngs)
 def test_a_model_that_joins_late_learns_all_there_is_from_then_on(name: str, rng: random.Random) -> None:
     """As if the log had begun there; lessons of an epoch come in any order, and what it never learnt stays unlearnt."""

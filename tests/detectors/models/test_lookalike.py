@@ -28,6 +28,7 @@ from detectors.policy.sections import LearningPolicy
 from detectors.profiles.results import TrainingEvent
 from tests.kit.community import DAY, HOUR, MINUTE, START, point_of, random_vector, separable, taught, vector_of
 from tests.kit.streams import LAWFUL
+from tests.kit.thorough import examples
 
 rngs = st.integers(0, 2**32).map(random.Random)
 LEARNING = LearningPolicy(
@@ -96,7 +97,7 @@ def distances(row: list[float], exemplars: list[Exemplar], metric: Metric) -> li
     return found
 
 
-@settings(LAWFUL, max_examples=60)
+@settings(LAWFUL, max_examples=examples(60))
 @given(rng=rngs)
 def test_neighbours_are_exact(rng: random.Random) -> None:
     """Contrasts and nearest exemplars are those of every distance computed by its definition."""

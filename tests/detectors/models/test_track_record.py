@@ -19,6 +19,7 @@ from detectors.policy.policy import Policy
 from detectors.scoring.tiers import CLEAR
 from schemas.records.decisions import Tier
 from tests.kit.streams import decider_of, policy, record_settings
+from tests.kit.thorough import examples
 
 HORIZON, EXPIRY, MEMORY = 5_000, 2_000, 10**15
 PROMISED = policy(
@@ -103,7 +104,7 @@ def right(seen: list[Seen], user: str, time: int, place: int, now: int) -> bool:
 
 
 @given(HAPPENINGS, st.integers(-6_000, 4_000))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_the_record_counts_what_an_oracle_counts(
     drawn: list[tuple[int, str, float | str, int, int]], beyond: int
 ) -> None:
@@ -172,7 +173,7 @@ def test_nothing_names_a_user_who_asked_to_be_forgotten() -> None:
 
 
 @given(HAPPENINGS, st.integers(1, 5))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_a_record_that_is_stored_and_loaded_goes_on_as_if_it_had_not_been(
     drawn: list[tuple[int, str, float | str, int, int]], every: int
 ) -> None:

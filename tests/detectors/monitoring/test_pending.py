@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from detectors.labels.target import ESCALATIONS_CAP
 from detectors.monitoring.pending import KEYS, Item, Pending
 from tests.kit.streams import LAWFUL
+from tests.kit.thorough import examples
 
 HORIZON, GRACE = 100, 10
 rngs = st.integers(0, 2**32).map(random.Random)
@@ -96,7 +97,7 @@ def looked_back(log: list[Did]) -> set[tuple[int, bool]]:
     return labels
 
 
-@settings(LAWFUL, max_examples=150)
+@settings(LAWFUL, max_examples=examples(150))
 @given(rngs)
 def test_labels_are_those_of_looking_back(rng: random.Random) -> None:
     """Whatever order events came in: before, not at; within the horizon; upheld when mature; never of the erased."""
@@ -113,7 +114,7 @@ def test_the_logs_of_that_law_hold_both_labels() -> None:
     assert 100 < right < len(done) - 100
 
 
-@settings(LAWFUL, max_examples=40)
+@settings(LAWFUL, max_examples=examples(40))
 @given(rngs)
 def test_going_on_from_a_state_changes_nothing(rng: random.Random) -> None:
     """Dumped and restored anywhere on the way, the same items become mature in the same order with the same labels."""
@@ -131,7 +132,7 @@ def waiting_in(pending: Pending) -> list[tuple[Item, int, list[int], list[int]]]
     return [(Item(*item), hits, causes, own) for item, hits, causes, own in unpacked]
 
 
-@settings(LAWFUL, max_examples=20)
+@settings(LAWFUL, max_examples=examples(20))
 @given(rngs)
 def test_a_state_says_what_there_is_now_whatever_was_packed_before(rng: random.Random) -> None:
     """What waits is packed once and again when something came of it; what was not packed, as once, is read alike."""

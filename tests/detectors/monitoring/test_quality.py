@@ -33,6 +33,7 @@ from tests.kit.community import (
     vector_of,
 )
 from tests.kit.streams import LAWFUL, place
+from tests.kit.thorough import examples
 
 RULES = policy(
     allowed_lateness="1h",
@@ -142,7 +143,7 @@ def test_what_is_measured_is_what_a_look_back_counts() -> None:
     assert sum(STRAIGHT["matured_warnings"].values()) > sum(STRAIGHT["matured_right"].values()) > 10
 
 
-@settings(LAWFUL, max_examples=6)
+@settings(LAWFUL, max_examples=examples(6))
 @given(rngs)
 def test_batches_news_and_restarts_change_nothing_of_what_is_measured(rng: random.Random) -> None:
     """However points, outcomes and news were cut and mixed, and wherever the lane was restored."""

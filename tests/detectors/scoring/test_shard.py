@@ -29,6 +29,7 @@ from tests.kit.community import (
     vector_of,
 )
 from tests.kit.streams import LAWFUL
+from tests.kit.thorough import examples
 
 STEPS = steps_of(community(seed=3, length=460))
 LESSONS, ITEMS = lessons_of(STEPS), items_of(STEPS)
@@ -82,7 +83,7 @@ def test_the_community_gives_these_laws_something_to_hold() -> None:
     assert sum(not isnan(row.shadow[0]) for row in served) > 100
 
 
-@settings(LAWFUL, max_examples=15)
+@settings(LAWFUL, max_examples=examples(15))
 @given(rngs)
 def test_a_waiting_lane_gives_the_same_for_any_batching_and_any_interleaving_of_news(rng: random.Random) -> None:
     """Points before their news, news before its points, one by one or all at once: the output is the same."""
@@ -92,7 +93,7 @@ def test_a_waiting_lane_gives_the_same_for_any_batching_and_any_interleaving_of_
     assert repr(run(Lane(COMMUNITY, wait=True), actions)) == repr(STRAIGHT)
 
 
-@settings(LAWFUL, max_examples=8)
+@settings(LAWFUL, max_examples=examples(8))
 @given(rngs)
 def test_points_that_wait_are_taken_in_the_order_of_the_log_whatever_order_they_came_in(rng: random.Random) -> None:
     """Shuffled points, all there before the news that lets them through, come out as if in order."""
@@ -101,7 +102,7 @@ def test_points_that_wait_are_taken_in_the_order_of_the_log_whatever_order_they_
     assert repr(run(Lane(COMMUNITY, wait=True), actions)) == repr(STRAIGHT)
 
 
-@settings(LAWFUL, max_examples=10)
+@settings(LAWFUL, max_examples=examples(10))
 @given(rngs)
 def test_a_lane_restored_at_any_point_goes_on_identically(rng: random.Random) -> None:
     """Packed and unpacked between any two steps, with points waiting and users warned, nothing changes."""
@@ -111,7 +112,7 @@ def test_a_lane_restored_at_any_point_goes_on_identically(rng: random.Random) ->
     assert repr(run(Lane(COMMUNITY), actions, hop=rng)) == repr(live)
 
 
-@settings(LAWFUL, max_examples=15)
+@settings(LAWFUL, max_examples=examples(15))
 @given(rngs, st.booleans())
 def test_no_score_ever_uses_a_version_that_has_learnt_at_or_after_the_point(rng: random.Random, wait: bool) -> None:
     """Whatever a lane has heard, the version that scores is strictly older than the point's as-of time."""
@@ -142,7 +143,7 @@ def test_a_waiting_lane_scores_with_the_newest_version_in_force_that_is_old_enou
         assert row.model_version == (fit[-1].version.version if fit else "")
 
 
-@settings(LAWFUL, max_examples=15)
+@settings(LAWFUL, max_examples=examples(15))
 @given(rngs)
 def test_a_pinned_lane_does_not_mind_how_users_are_mixed_or_batched(rng: random.Random) -> None:
     """With a pinned model each user's output is a function of that user's points alone."""

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from detectors.scoring.tiers import CLEAR, Decider, WarningState
 from schemas.records.decisions import Tier
 from tests.kit.streams import LAWFUL, decider_of, policy
+from tests.kit.thorough import examples
 
 EXPIRY, COOLDOWN = 1_000, 300
 THRESHOLDS = {Tier.WATCH: (0.2, 0.1), Tier.ELEVATED: (0.5, 0.4), Tier.HIGH: (0.8, 0.5)}
@@ -170,7 +171,7 @@ POINTS = st.lists(
 )
 
 
-@settings(LAWFUL, max_examples=300)
+@settings(LAWFUL, max_examples=examples(300))
 @given(POINTS)
 def test_standings_are_what_the_words_of_the_policy_say(points: list[tuple[int, float | None, Tier]]) -> None:
     """Hysteresis, cooldown, floors and expiry against a recomputation from the whole list of points."""
@@ -187,7 +188,7 @@ def test_standings_are_what_the_words_of_the_policy_say(points: list[tuple[int, 
         standing = after
 
 
-@settings(LAWFUL, max_examples=200)
+@settings(LAWFUL, max_examples=examples(200))
 @given(POINTS, st.integers(1, 2_000), st.integers(0, 2_000))
 def test_no_law_of_tiers_is_ever_broken(
     points: list[tuple[int, float | None, Tier]],
@@ -226,7 +227,7 @@ def test_no_law_of_tiers_is_ever_broken(
     assert in_force(standing, max(now, standing.expires_at)) is N
 
 
-@settings(LAWFUL, max_examples=200)
+@settings(LAWFUL, max_examples=examples(200))
 @given(POINTS, POINTS)
 def test_a_settled_standing_can_be_forgotten(
     before: list[tuple[int, float | None, Tier]],
@@ -264,7 +265,7 @@ STANDINGS = st.builds(
 SCORES = st.sampled_from((nan, 0.0, 0.05, 0.1, 0.15, 0.2, 0.4, 0.45, 0.5, 0.79, 0.8, 1.0))
 
 
-@settings(LAWFUL, max_examples=300)
+@settings(LAWFUL, max_examples=examples(300))
 @given(
     st.lists(st.tuples(st.one_of(st.none(), STANDINGS), SCORES), min_size=1, max_size=20),
     st.lists(st.sampled_from((W, E, H)), min_size=1, max_size=3, unique=True),

@@ -15,6 +15,7 @@ from detectors.scoring.versions import Versions
 from schemas.records.base import Position
 from tests.kit.community import point_of, taught, vector_of
 from tests.kit.streams import LAWFUL
+from tests.kit.thorough import examples
 
 RECORD = taught("logistic").version()
 
@@ -86,7 +87,7 @@ def test_only_the_latest_versions_in_force_are_kept() -> None:
     assert versions.choose(4, 0, 6, one_partition=True) == (None, "no_version")
 
 
-@settings(LAWFUL, max_examples=100)
+@settings(LAWFUL, max_examples=examples(100))
 @given(
     untils=st.lists(st.integers(0, 30), min_size=1, max_size=12),
     points=st.lists(st.tuples(st.integers(0, 40), st.integers(0, 30)), max_size=12),
@@ -109,7 +110,7 @@ def test_trimming_never_changes_what_a_later_point_chooses(
         trimmed.trim(seq, one_partition=True)
 
 
-@settings(LAWFUL, max_examples=150)
+@settings(LAWFUL, max_examples=examples(150))
 @given(
     news=st.lists(st.tuples(st.integers(0, 30), st.integers(0, 2), st.integers(0, 20)), max_size=10),
     points=st.lists(st.tuples(st.integers(0, 40), st.integers(0, 2), st.integers(0, 25)), min_size=1, max_size=12),

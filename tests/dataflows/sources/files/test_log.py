@@ -29,6 +29,7 @@ from schemas.codec.inputs import Codec
 from schemas.records.base import CHAT, Position, Raw
 from schemas.records.rejects import Reject, RejectReason
 from tests.kit.paths import ROOT
+from tests.kit.thorough import examples
 
 DATA = ROOT / "tests" / "data"
 MAPPINGS = ROOT / "deploy" / "mappings"
@@ -290,7 +291,7 @@ def test_json_columns_reach_into_objects(tmp_path: Path) -> None:
     assert [type(item) for item in items] == [Raw, Raw, Reject]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(st.one_of(st.binary(max_size=400), st.text(alphabet=',"\n\r0123say{}[]:ok', max_size=400).map(str.encode)))
 @pytest.mark.parametrize("name", ["log.csv", "log.jsonl"])
 def test_any_bytes_end_as_records_and_rejects(name: str, content: bytes) -> None:

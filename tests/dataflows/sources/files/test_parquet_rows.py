@@ -20,6 +20,7 @@ from dataflows.sources.files import parquet_rows, rows
 from dataflows.sources.files.log import Item, LogError, read_log
 from schemas.records.base import Raw
 from schemas.records.rejects import Reject, RejectReason
+from tests.kit.thorough import examples
 
 START = 1_700_000_000_000
 
@@ -165,7 +166,7 @@ def test_what_is_no_parquet_or_has_a_column_twice_is_answered(tmp_path: Path) ->
         read_log(path, ISO)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.data())
 def test_a_file_with_any_bytes_in_it_is_read_or_damaged(data: st.DataObject) -> None:
     """Nothing but a sentence about the file is raised, wherever it is damaged."""

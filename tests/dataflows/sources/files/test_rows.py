@@ -24,6 +24,7 @@ from dataflows.sources.files.rows import BadRow
 from schemas.codec.inputs import Codec
 from schemas.records.base import Raw
 from schemas.records.rejects import Reject, RejectReason
+from tests.kit.thorough import examples
 
 COLUMNS = ("time", "user", "room", "text")
 START = 1_700_000_000
@@ -117,7 +118,7 @@ def test_a_quote_that_cannot_be_one_is_refused(quote: Any) -> None:
 CELLS = st.lists(st.text(alphabet='ab,"\n\r \N{SNOWMAN}', max_size=8), min_size=2, max_size=2)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(st.lists(CELLS, max_size=8), st.booleans())
 def test_what_a_writer_of_csv_writes_is_read_back(texts: list[list[str]], quote_all: bool) -> None:
     """Embedded delimiters, quotes and line ends, in any cell and over any number of lines."""
@@ -136,7 +137,7 @@ GOOD = [_row(number, f"hello {number}").encode() for number in range(6)]
 JSON = [json.dumps(dict(zip(COLUMNS, row.decode().rstrip().split(","), strict=True))).encode() + b"\n" for row in GOOD]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(
     st.one_of(
         st.binary(max_size=60),
