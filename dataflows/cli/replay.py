@@ -35,6 +35,7 @@ from dataflows.sources.files.log import LogSource
 )
 @click.option("--batch", type=click.IntRange(1), default=4_000, show_default=True, help="Records per source batch.")
 @click.option("--top", type=click.IntRange(0), default=5, show_default=True, help="Strongest warnings to print.")
+@click.option("--report/--no-report", default=True, show_default=True, help="Draw report.html, which takes a second.")
 def replay_command(
     log: Path,
     mapping: Path | None,
@@ -47,6 +48,7 @@ def replay_command(
     partitions: int,
     batch: int,
     top: int,
+    report: bool,
 ) -> None:
     """Replay a log (JSONL, CSV or Parquet, also gzipped) through the dataflow, on a laptop, without Kafka.
 
@@ -65,6 +67,14 @@ def replay_command(
     with progress("replaying", total=1.0) as advance:
         source = LogSource(log, rules, batch_size=batch, on_progress=lambda _rows: advance(source.counts.fraction))
         done = replay(
-            source, policy, out, log_name=log.name, model=version, text=text, workers=workers, partitions=partitions
+            source,
+            policy,
+            out,
+            log_name=log.name,
+            model=version,
+            text=text,
+            workers=workers,
+            partitions=partitions,
+            report=report,
         )
     print_replayed(out, done, source.counts, top)

@@ -18,7 +18,7 @@ _KINDS = {"chat_message": "message"}
 
 
 def print_replayed(out: Path, done: Replayed, read: LogCounts, top: int) -> None:
-    """Print counts, outcomes, the `top` strongest warnings with reasons, and the report's path."""
+    """Print counts, outcomes, the `top` strongest warnings with reasons, and the path of the report or directory."""
     summary = done.summary
     events: dict[str, int] = summary["events"]
     kinds = ", ".join(count(many, _KINDS.get(kind, kind)) for kind, many in events.items()) or "no events"
@@ -44,7 +44,7 @@ def print_replayed(out: Path, done: Replayed, read: LogCounts, top: int) -> None
             _print_warning(event)
     if done.undrawn is not None:
         say(done.undrawn)
-    say(f"report: {done.report}")
+    say(f"outputs: {out}" if done.report is None else f"report: {done.report}")
 
 
 def _lead(summary: dict[str, Any]) -> str:

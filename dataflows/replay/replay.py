@@ -37,6 +37,7 @@ __all__ = ["ReplayError", "Replayed", "load_model", "replay"]
 
 SUMMARY = "summary.json"
 """The file that is moved into place last: without it, no other file of the run is read."""
+REPORT = "report.html"
 EVALUATION = ("evaluation.json", "evaluation.html")
 """Files that `forewarn evaluate` writes into the run directory."""
 Keyed = tuple[str, Publication]
@@ -45,10 +46,10 @@ Keyed = tuple[str, Publication]
 
 @dataclass(frozen=True)
 class Replayed:
-    """The summary of a replay and the path of its report."""
+    """The summary of a replay and the path of its report, None if none was asked for."""
 
     summary: dict[str, Any]
-    report: Path
+    report: Path | None
     undrawn: str | None = None
     """The reason why the report has no pictures; None if it has them."""
 
@@ -63,22 +64,24 @@ def replay(
     text: TextScorer | None = None,
     workers: int = 1,
     partitions: int = 1,
+    report: bool = True,
     on_stage: Callable[[str], None] = lambda _stage: None,
 ) -> Replayed:
     """Run the dataflow over a log and write its outputs into the directory `out`, all of them or none.
 
     Files of an earlier replay in `out` are replaced, and its evaluation is removed. Channel state is kept as in a run
-    over `partitions` source partitions. `on_stage` is called with the name of each stage after the dataflow.
+    over `partitions` source partitions. Without `report` no report is drawn, and one of an earlier replay is removed.
+    `on_stage` is called with the name of each stage after the dataflow.
 
     Raises:
         ReplayError: if the directory cannot be written, or another process is writing there.
         LogError: if the log turns out to be damaged; then nothing is written.
     """
-    begun = False
+    begun, undrawn = False, None
     try:
-        with written_together(out, SUMMARY, gone=EVALUATION) as folder:
+        with written_together(out, SUMMARY, gone=EVALUATION if report else (*EVALUATION, REPORT)) as folder:
             begun = True
-            summary, undrawn = _replayed(
+            summary = _replayed(
                 source,
                 policy,
                 folder,
@@ -89,6 +92,10 @@ def replay(
                 partitions=partitions,
                 on_stage=on_stage,
             )
+            if report:
+                on_stage("drawing the report")
+                write_report(folder)
+                undrawn = why_undrawn(folder)
     except BusyError:
         raise ReplayError(f"{out}: another forewarn is writing there; wait for it, or choose another --out.") from None
     except OSError as error:
@@ -98,7 +105,7 @@ def replay(
             f"{out}: cannot be written ({error.strerror or error}), and what was there is as it was; make room, or "
             "choose another --out."
         ) from None
-    return Replayed(summary, out / "report.html", undrawn)
+    return Replayed(summary, out / REPORT if report else None, undrawn)
 
 
 def _replayed(
@@ -112,8 +119,8 @@ def _replayed(
     workers: int,
     partitions: int,
     on_stage: Callable[[str], None],
-) -> tuple[dict[str, Any], str | None]:
-    """Replay into an empty directory; return the summary and why the report has no pictures (None if it has)."""
+) -> dict[str, Any]:
+    """Replay into an empty directory and return the summary."""
     (out / "models").mkdir()
     risk = JsonlSink[Keyed](out / "risk-events.jsonl", _render_publication, lambda item: item[1].at.seq)
     rejects = JsonlSink[Reject](out / "rejects.jsonl", _render_record, lambda item: item.seq)
@@ -166,9 +173,7 @@ def _replayed(
         pinned=model is not None,
     )
     (out / SUMMARY).write_bytes(orjson.dumps(summary, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
-    on_stage("drawing the report")
-    write_report(out)
-    return summary, why_undrawn(out)
+    return summary
 
 
 def _write_models(updates: list[ModelUpdate], pinned: ModelVersion | None, folder: Path) -> dict[str, ModelVersion]:

@@ -91,7 +91,7 @@ def test_what_was_served_does_not_depend_on_what_came_later(simulated: Simulated
     tables = []
     for number, path in enumerate((log, cut)):
         out = tmp_path / str(number)
-        replay(LogSource(path), load_policy(policy), out, log_name="same")
+        replay(LogSource(path), load_policy(policy), out, log_name="same", report=False)
         tables.append(pq.read_table(out / "features.parquet"))
     whole, part = tables
     assert part.num_rows > 5_000
@@ -270,7 +270,7 @@ def test_ids_that_are_unique_for_each_user_only_give_the_evaluation_that_unique_
         (tmp_path / name).mkdir()
         log = small_log(tmp_path / name / "log.jsonl", event_id)
         policy = small_policy(learning={"publish_every": "1m", "min_positives": 2, "challengers": ["lookalike"]})
-        replay(LogSource(log), policy, tmp_path / name, log_name="log")
+        replay(LogSource(log), policy, tmp_path / name, log_name="log", report=False)
         run = read_outputs(tmp_path / name)
         documents.append(evaluate(run, Protocol(boosting=False), by_attribute(run, log, None)))
         assert len(run.warnings) > 5
@@ -288,7 +288,9 @@ def test_two_events_of_one_row_do_not_foretell_each_other(tmp_path: Path) -> Non
     policy = small_policy(
         target={"horizon": "24h", "recurring": True, "when": [{"event": "sanction", "min_severity": 5}]}
     )
-    replay(LogSource(log, LogMapping.load(mapping_of_ratings(tmp_path))), policy, tmp_path, log_name="log")
+    replay(
+        LogSource(log, LogMapping.load(mapping_of_ratings(tmp_path))), policy, tmp_path, log_name="log", report=False
+    )
     document = evaluate(read_outputs(tmp_path), Protocol(boosting=False))
     area = document["scores"]["logistic"]["roc_auc"]
     assert area["low"] < 0.55

@@ -53,9 +53,9 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
     policy.write_text(re.sub(r"min_positives = \d+", "min_positives = 10", EXAMPLE.read_text()))
     forewarn("simulate", "--events", 12_000, "--users", 400, "--seed", 11, "--out", path)
     alike = ("--partitions", PARTITIONS)
-    forewarn("replay", path, "--policy", policy, "--out", folder / "learnt", *alike)
+    forewarn("replay", path, "--policy", policy, "--out", folder / "learnt", "--no-report", *alike)
     pinned = folder / "learnt/models/logistic.json"
-    forewarn("replay", path, "--policy", policy, "--out", folder / "pinned", "--model", pinned, *alike)
+    forewarn("replay", path, "--policy", policy, "--out", folder / "pinned", "--model", pinned, "--no-report", *alike)
     assert len(replayed_ids(folder / "pinned")) > 50
     return path
 

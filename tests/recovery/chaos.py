@@ -38,9 +38,9 @@ class Reference:
         self.events = events
         cli("simulate", "--events", events, "--users", max(200, events // 100), "--seed", 5, "--out", self.log)
         as_live = ("--policy", self.policy, "--partitions", PARTITIONS)
-        cli("replay", self.log, *as_live, "--out", folder / "learnt")
+        cli("replay", self.log, "--no-report", *as_live, "--out", folder / "learnt")
         self.model = folder / "learnt/models/logistic.json"
-        cli("replay", self.log, *as_live, "--out", folder / "pinned", "--model", self.model)
+        cli("replay", self.log, "--no-report", *as_live, "--out", folder / "pinned", "--model", self.model)
         lines = (orjson.loads(line) for line in (folder / "pinned/risk-events.jsonl").read_bytes().splitlines())
         self.ids = frozenset(line["risk_event_id"] for line in lines if not line.get("tombstone"))
         served = pq.read_table(folder / "pinned/features.parquet", columns=["event_id"])

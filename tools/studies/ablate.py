@@ -150,7 +150,7 @@ def main() -> int:
     for name in arguments.found:
         policy, log = evaluate_logs.policy_of(name, SIMPLEST), evaluate_logs.log_of(arguments.logs, name)
         source = LogSource(log, evaluate_logs.mapping_of(name))
-        replay(source, ablated(policy), arguments.out / name, log_name=log.name)
+        replay(source, ablated(policy), arguments.out / name, log_name=log.name, report=False)
         click.echo(f"== {name}\n\n" + "\n".join(table(read_outputs(arguments.out / name), policy)) + "\n")
     return 0 if arguments.found else 1
 

@@ -93,7 +93,7 @@ def main() -> int:
     for name in arguments.found:
         policy, log = evaluate_logs.policy_of(name, CHAMPION), evaluate_logs.log_of(arguments.logs, name)
         source = LogSource(log, evaluate_logs.mapping_of(name))
-        replay(source, tried(policy), arguments.out / name, log_name=log.name)
+        replay(source, tried(policy), arguments.out / name, log_name=log.name, report=False)
         click.echo(f"== {name}\n\n" + "\n".join(table(read_outputs(arguments.out / name))) + "\n")
     return 0 if arguments.found else 1
 

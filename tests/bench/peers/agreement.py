@@ -74,7 +74,7 @@ def agree(log: Path, out: Path) -> Agreed:
     policy = bench_policy()
     # a job learns at once, so no example may wait for the log's clock: its slack grows with the versions kept
     learning = policy.learning.model_copy(update={"keep_versions": 10_000})
-    replay(LogSource(log, None), policy.model_copy(update={"learning": learning}), out, log_name=log.name)
+    replay(LogSource(log, None), policy.model_copy(update={"learning": learning}), out, log_name=log.name, report=False)
     table = pq.read_table(out / "features.parquet", columns=["event_id", "score", *KEPT])
     ids = table["event_id"].to_pylist()
     matrix = np.column_stack([table[name].to_numpy() for name in KEPT])

@@ -51,7 +51,7 @@ def evidence(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     log, policy = folder / "log.jsonl", folder / "policy.toml"
     write_log(SimulationConfig(events=20_000, users=300, days=14, seed=7, drifting=0.4), log)
     policy.write_text(BEFORE)
-    replayed = ("replay", log, "--policy", policy, "--top", 0, "--out")
+    replayed = ("replay", log, "--policy", policy, "--top", 0, "--no-report", "--out")
     said(*replayed, folder / "a")
     said(*replayed, folder / "b", "--champion", "logistic")
     document: dict[str, Any] = orjson.loads(said("compare", folder / "a", folder / "b", "--json"))

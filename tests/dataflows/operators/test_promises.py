@@ -45,7 +45,7 @@ class Promised:
         if not out.exists():
             out.mkdir()
             source = LogSource(self.log, batch_size=batch)
-            replay(source, self.policy, out, log_name="log.jsonl", model=model, workers=workers)
+            replay(source, self.policy, out, log_name="log.jsonl", model=model, workers=workers, report=False)
         return out
 
 

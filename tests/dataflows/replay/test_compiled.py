@@ -15,7 +15,7 @@ from hatch_build import MODULES, compile_modules, libraries, stale
 from tests.kit.paths import ROOT
 from tests.kit.simulated import Simulated
 
-REPLAY = ["-m", "dataflows.cli.main", "replay", "--top", "0"]
+REPLAY = ["-m", "dataflows.cli.main", "replay", "--top", "0", "--no-report"]
 VERSION = ["-m", "dataflows.cli.main", "--version"]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from bisect import bisect_left
 from collections import Counter
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -146,7 +147,7 @@ def test_matured_counts_are_those_recounted_from_the_files(
     assert 0 < sum(row["right"] for row in told["warnings"].values()) < sum(map(len, warned.values()))
 
 
-@pytest.mark.parametrize("batch", [1, 700])
+@pytest.mark.parametrize("batch", [3, 700])
 def test_a_single_lane_counts_what_the_summary_says(
     simulated: Simulated, replays: Replays, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int
 ) -> None:
@@ -154,7 +155,7 @@ def test_a_single_lane_counts_what_the_summary_says(
     made = [Telemetry()]
     monkeypatch.setattr("dataflows.replay.replay.Telemetry", lambda: made[0])
     source = LogSource(simulated.log, batch_size=batch)
-    replay(source, load_policy(simulated.policy), tmp_path, log_name="log.jsonl")
+    replay(source, load_policy(simulated.policy), tmp_path, log_name="log.jsonl", report=False)
     told = live(replays())
     points, positives, millionths = (made[0].counts(name) for name in MATURED)
     assert points == {name: row["points"] for name, row in sorted(told["bins"].items())}
@@ -191,22 +192,29 @@ def chatter(path: Path, *, changed: bool) -> Path:
     return path
 
 
+@cache
 def watched(folder: Path, *, changed: bool, workers: int = 1) -> tuple[Any, Telemetry]:
     """The live figures of a replay of chatter, and what its lanes counted."""
     telemetry = Telemetry()
+    folder = folder / f"{changed} {workers}"
+    folder.mkdir()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("dataflows.replay.replay.Telemetry", lambda: telemetry)
         log = chatter(folder / "log.jsonl", changed=changed)
-        replay(LogSource(log), small_policy(), folder / "out", log_name="log.jsonl", workers=workers)
+        replay(LogSource(log), small_policy(), folder / "out", log_name="log.jsonl", workers=workers, report=False)
     return live(folder / "out"), telemetry
 
 
-def test_a_planted_change_is_told_and_a_steady_log_is_not_alarming(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A place for the replays of chatter."""
+    return tmp_path_factory.mktemp("chatter")
+
+
+def test_a_planted_change_is_told_and_a_steady_log_is_not_alarming(folder: Path) -> None:
     """Longer messages are drift of their features; a stricter version of a scorer is a shift, a new version is not."""
-    (tmp_path / "changed").mkdir()
-    (tmp_path / "steady").mkdir()
-    changed, telemetry = watched(tmp_path / "changed", changed=True)
-    steady, _ = watched(tmp_path / "steady", changed=False)
+    changed, telemetry = watched(folder, changed=True)
+    steady, _ = watched(folder, changed=False)
     assert {"length_mean_1h", "length_mean_24h"} <= set(changed["drift"]["drifts"])
     assert not [name for name in steady["drift"]["drifts"] if name.startswith(("length", "channel_distinct", "report"))]
     assert changed["drift"]["windows"] == steady["drift"]["windows"] >= 3
@@ -217,11 +225,9 @@ def test_a_planted_change_is_told_and_a_steady_log_is_not_alarming(tmp_path: Pat
     assert steady["scorers"] == {"calm": heard, "strict": heard}
 
 
-def test_two_workers_tell_the_same_of_scorers_and_drift(tmp_path: Path) -> None:
+def test_two_workers_tell_the_same_of_scorers_and_drift(folder: Path) -> None:
     """Their lanes have half of the users each, and the figures are those of one."""
-    (tmp_path / "one").mkdir()
-    (tmp_path / "two").mkdir()
-    assert watched(tmp_path / "one", changed=True)[0] == watched(tmp_path / "two", changed=True, workers=2)[0]
+    assert watched(folder, changed=True)[0] == watched(folder, changed=True, workers=2)[0]
 
 
 def test_a_scorer_that_changed_with_a_restart_is_told_live(tmp_path: Path) -> None:

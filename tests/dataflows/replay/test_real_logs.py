@@ -5,7 +5,10 @@ The numbers are those of the data sets themselves. How good the warnings are is 
 
 from __future__ import annotations
 
+import gzip
+from collections import Counter
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +24,7 @@ from click.testing import CliRunner
 from dataflows.cli.main import main
 from detectors.features.catalogue import NAMES
 from tests.kit.paths import ROOT
+from tests.kit.thorough import THOROUGH
 
 pytestmark = pytest.mark.datasets
 
@@ -30,8 +34,9 @@ DAY = 86_400_000
 
 
 class Replayed(NamedTuple):
-    """A replay of a real log: where its files are, what it printed, and its summary."""
+    """A replay of a real log: the log, where its files are, what it printed, and its summary."""
 
+    log: Path
     out: Path
     printed: str
     summary: dict[str, Any]
@@ -66,11 +71,11 @@ def replayed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Replay
 
     def replay(name: str) -> Replayed:
         if name not in made:
-            log, out = log_of(name), tmp_path_factory.mktemp(name)
+            log, out = log_of(name, tmp_path_factory), tmp_path_factory.mktemp(name)
             files = [f"--{kind}={ROOT / 'deploy' / folder / name}.toml" for kind, folder in FOLDERS]
             result = CliRunner().invoke(main, ["replay", str(log), *files, f"--out={out}"], catch_exceptions=False)
             assert result.exit_code == 0, result.output
-            made[name] = Replayed(out, result.output, orjson.loads((out / "summary.json").read_bytes()))
+            made[name] = Replayed(log, out, result.output, orjson.loads((out / "summary.json").read_bytes()))
         return made[name]
 
     return replay
@@ -79,18 +84,27 @@ def replayed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Replay
 FOLDERS = (("mapping", "mappings"), ("policy", "policies"))
 
 
-def log_of(name: str) -> Path:
-    """A real log, or a skipped test that says which one is missing."""
+ROWS = None if THOROUGH else 250_000
+"""How much of the longest log is replayed; all of it in a thorough run."""
+
+
+def log_of(name: str, factory: pytest.TempPathFactory) -> Path:
+    """A real log, or a skipped test that says which one is missing; of Ubuntu's the first `ROWS` lines."""
     log = DATASETS / name / "events.csv.gz"
     if not log.exists():
         pytest.skip(f"the event log {name} is not in shared/datasets beside the checkout")
-    return log
+    if name != "ubuntu_irc" or ROWS is None:
+        return log
+    cut = factory.mktemp("cut") / "events.csv.gz"
+    with gzip.open(log, "rb") as whole, gzip.open(cut, "wb", compresslevel=1) as part:
+        part.writelines(islice(whole, ROWS + 1))
+    return cut
 
 
-def column_counts(name: str, column: str) -> dict[str, int]:
+def column_counts(log: Path, column: str) -> dict[str, int]:
     """How often each value of a column occurs in a real log, as a CSV reader of another make counts it."""
     table = pa.csv.read_csv(
-        log_of(name),
+        log,
         parse_options=pa.csv.ParseOptions(newlines_in_values=True),
         convert_options=pa.csv.ConvertOptions(include_columns=[column], column_types={column: pa.string()}),
     )
@@ -140,7 +154,7 @@ def test_wikipedia_users_are_warned_of_before_their_bans(replayed: Callable[[str
     """157,474 edits, 217 bans, and many of the banned were warned of at an earlier edit."""
     done = replayed("wikipedia_bans")
     assert done.summary["events"] == {"chat_message": 157_474, "sanction": 217}
-    assert column_counts("wikipedia_bans", "banned") == {"0": 157_257, "1": 217}
+    assert column_counts(done.log, "banned") == {"0": 157_257, "1": 217}
     assert (done.summary["users"], done.summary["escalations"]) == (8_227, 217)
     assert len(done.warned_before()) > 50
     assert "157,474 rows: 157,474 messages, 217 sanctions" in done.printed
@@ -151,7 +165,7 @@ def test_a_conda_line_that_is_toxic_is_a_report_and_the_third_is_the_target(
 ) -> None:
     """44,869 lines; an explicit or implicit one reports its author, and 624 authors come to three in a match."""
     done = replayed("conda")
-    intents = column_counts("conda", "intent")
+    intents = column_counts(done.log, "intent")
     assert done.summary["events"] == {"chat_message": 44_869, "report": intents["E"] + intents["I"]}
     assert sum(intents.values()) == 44_869
     assert (done.summary["users"], done.summary["escalations"]) == (12_006, 624)
@@ -161,8 +175,10 @@ def test_a_conda_line_that_is_toxic_is_a_report_and_the_third_is_the_target(
 
 def test_ubuntu_sanctions_and_reports_become_events_and_bots_do_not(replayed: Callable[[str], Replayed]) -> None:
     """Flood warnings and mutes are sanctions, abuse and operators' reports are reports, bots and notices nobody's."""
-    done, kinds = replayed("ubuntu_irc"), column_counts("ubuntu_irc", "kind")
-    assert (kinds["flood_warning"], kinds["auto_mute"], kinds["repeated_abuse"], kinds["ops_report"]) == (250, 3, 7, 14)
+    done = replayed("ubuntu_irc")
+    kinds = Counter(column_counts(done.log, "kind"))
+    sanctions = kinds["flood_warning"], kinds["auto_mute"], kinds["repeated_abuse"], kinds["ops_report"]
+    assert sanctions == (250, 3, 7, 14) if ROWS is None else sum(sanctions) > 20
     assert done.summary["events"] == {
         "chat_message": kinds["message"] + kinds["action"],
         "report": kinds["repeated_abuse"] + kinds["ops_report"],
@@ -176,8 +192,8 @@ def test_ubuntu_sanctions_and_reports_become_events_and_bots_do_not(replayed: Ca
 def test_ubuntu_nick_changes_join_what_one_person_said(replayed: Callable[[str], Replayed]) -> None:
     """Fewer users than nicks that spoke: who takes another nick goes on with the same counters."""
     done = replayed("ubuntu_irc")
-    nicks = column_counts("ubuntu_irc", "user")
+    nicks = column_counts(done.log, "user")
     assert done.summary["users"] < len(nicks)
     users = set(done.points["user_id"].unique().to_pylist())
     assert len(users) == done.summary["users"]
-    assert users <= set(nicks) | set(column_counts("ubuntu_irc", "target"))
+    assert users <= set(nicks) | set(column_counts(done.log, "target"))

@@ -28,6 +28,7 @@ from evaluation.runs import read_outputs
 from schemas.codec.outputs import encode_json
 from schemas.records.decisions import ModelVersion
 from tests.kit.simulated import Replays, Simulated
+from tests.kit.thorough import THOROUGH
 
 BATCHES = (1, 100, 10_000)
 COLUMNS = ("user_id", "as_of", "event_id", "seq", "score", "insufficient_history", "tier", "model_version")
@@ -102,7 +103,7 @@ def test_a_lane_that_used_any_version_would_be_found_out(
     """With the choice of versions broken on purpose, points are scored by their future and the ranking improves."""
     monkeypatch.setattr(Versions, "choose_all", choose_the_newest)
     policy = load_policy(simulated.policy)
-    replay(LogSource(simulated.log, batch_size=10_000), policy, tmp_path, log_name="log.jsonl")
+    replay(LogSource(simulated.log, batch_size=10_000), policy, tmp_path, log_name="log.jsonl", report=False)
     assert len(peeks(tmp_path)) > 1_000
     honest, peeking = read_outputs(replays()), read_outputs(tmp_path)
     known = label("horizon", honest.user, honest.as_of, honest.seq, honest.escalations, honest.horizon)
@@ -121,7 +122,9 @@ def test_what_comes_later_in_the_log_changes_nothing_before_it(
     log = tmp_path / "half.jsonl"
     kept = simulated.log.read_bytes().splitlines(keepends=True)[:8_000]
     log.write_bytes(b"".join(kept))
-    replay(LogSource(log, batch_size=3_000), load_policy(simulated.policy), tmp_path, log_name="log.jsonl")
+    replay(
+        LogSource(log, batch_size=3_000), load_policy(simulated.policy), tmp_path, log_name="log.jsonl", report=False
+    )
     half, whole = (pq.read_table(out / "features.parquet") for out in (tmp_path, replays()))
     assert half.equals(whole.slice(0, len(half)))
     assert len(half) > 7_000
@@ -143,7 +146,12 @@ def test_another_process_with_another_hash_seed_gives_the_same_bytes(
     assert files(tmp_path) == files(replays())
 
 
-@pytest.mark.parametrize(("batch", "workers"), [(1, 1), (10_000, 1), (1, 2), (100, 2), (10_000, 2)])
+PINNED = [(10_000, 1), (100, 2)]
+if THOROUGH:
+    PINNED += [(1, 1), (1, 2), (10_000, 2)]
+
+
+@pytest.mark.parametrize(("batch", "workers"), PINNED)
 def test_a_pinned_model_gives_the_same_bytes_for_any_batch_and_workers(
     replays: Replays, batch: int, workers: int
 ) -> None:
@@ -204,6 +212,9 @@ def test_a_replay_into_the_directory_of_another_replaces_its_files(tmp_path: Pat
         replay(LogSource(log), small_policy(), out, log_name="second.jsonl", model=pinned)
     assert files(again) == files(tmp_path / "fresh")
     assert b"second.jsonl" in (again / "summary.json").read_bytes()
+    done = replay(LogSource(log), small_policy(), again, log_name="second.jsonl", model=pinned, report=False)
+    assert done.report is None
+    assert files(again) == {name: data for name, data in files(tmp_path / "fresh").items() if name != "report.html"}
 
 
 def test_an_empty_log_is_replayed_to_empty_files(tmp_path: Path) -> None:
@@ -212,6 +223,7 @@ def test_an_empty_log_is_replayed_to_empty_files(tmp_path: Path) -> None:
     log.write_bytes(b"")
     done = replay(LogSource(log), small_policy(), tmp_path / "out", log_name="log.jsonl")
     assert done.summary["events"] == {}
+    assert done.report is not None
     assert done.report.exists()
     assert pq.read_table(tmp_path / "out" / "features.parquet").num_rows == 0
 

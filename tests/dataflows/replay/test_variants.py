@@ -29,7 +29,13 @@ TEXT = TEXT.replace("[learning]\n", f"[learning]\n{MODELS}")
 def run(simulated: Simulated, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A replay with a variant in shadow."""
     out = tmp_path_factory.mktemp("variants")
-    replay(LogSource(simulated.log), parse_policy(tomllib.loads(TEXT), RULES, READS), out, log_name="simulated")
+    replay(
+        LogSource(simulated.log),
+        parse_policy(tomllib.loads(TEXT), RULES, READS),
+        out,
+        log_name="simulated",
+        report=False,
+    )
     return out
 
 
@@ -55,7 +61,7 @@ def test_a_pinned_variant_scores_alike_under_a_policy_that_does_not_know_it(
     """What its last version said in shadow it says again, of the very points."""
     policy = parse_policy(tomllib.loads(POLICY), RULES, READS)
     pinned = load_model(run / "models" / "quiet.json", policy)
-    replay(LogSource(simulated.log), policy, tmp_path, log_name="simulated", model=pinned)
+    replay(LogSource(simulated.log), policy, tmp_path, log_name="simulated", model=pinned, report=False)
     again = pq.read_table(tmp_path / "features.parquet")["score"].to_numpy()
     shadow = pq.read_table(run / "shadow.parquet")["quiet"].to_numpy()
     assert again[-1] == shadow[-1]
@@ -66,7 +72,7 @@ def test_a_variant_can_be_promoted(run: Path, simulated: Simulated, tmp_path: Pa
     policy = parse_policy(tomllib.loads(TEXT), RULES, READS)
     wanted = changed_champion(policy, "quiet")
     assert parse_policy(tomllib.loads(edited(TEXT, policy, wanted)), RULES, READS) == wanted
-    replay(LogSource(simulated.log), wanted, tmp_path, log_name="simulated")
+    replay(LogSource(simulated.log), wanted, tmp_path, log_name="simulated", report=False)
     served = pq.read_table(tmp_path / "features.parquet")["score"].to_numpy()
     shadow = pq.read_table(run / "shadow.parquet")["quiet"].to_numpy()
     assert np.array_equal(served, shadow, equal_nan=True)

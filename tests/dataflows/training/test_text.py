@@ -141,7 +141,7 @@ def test_messages_without_scores_are_scored_in_a_replay_and_others_left_alone(tm
     ]
     log.write_bytes(b"".join(orjson.dumps(record) + b"\n" for record in records))
     policy = str(ROOT / "deploy/policies/example.toml")
-    words = ["replay", str(log), "--policy", policy, "--text-model", str(tmp_path / "model.json")]
+    words = ["replay", str(log), "--no-report", "--policy", policy, "--text-model", str(tmp_path / "model.json")]
     result = CliRunner().invoke(main, [*words, "--out", str(tmp_path / "out")])
     assert result.exit_code == 0, result.output
     found = pq.read_table(tmp_path / "out/features.parquet")["toxicity_max_24h"].to_pylist()

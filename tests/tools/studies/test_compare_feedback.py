@@ -48,7 +48,7 @@ def test_fake_negatives_are_scored_as_the_product_scores(
     log: StudyLog, policy: Policy, simulated: Simulated, tmp_path: Path
 ) -> None:
     """To the last bit, point by point."""
-    replay(LogSource(simulated.log), policy, tmp_path, log_name="log.jsonl")
+    replay(LogSource(simulated.log), policy, tmp_path, log_name="log.jsonl", report=False)
     served = pq.read_table(tmp_path / "features.parquet", columns=["event_id", "score"])
     assert [point.event_id for point in log.points] == served["event_id"].to_pylist()
     scores = scored(log, log.events, policy)
