@@ -4,7 +4,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test nightly check lint types documents site released bench bench-compare evaluate chaos soak topology docs lock clean
+.PHONY: help demo quick test nightly check lint types documents site released bench bench-compare evaluate chaos soak topology docs lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -24,6 +24,10 @@ demo: $(READY) ## simulate 200,000 events, replay them, print the strongest warn
 	@mkdir -p $(DEMO)
 	@$(BIN)/forewarn simulate --events 200000 --seed 7 --out $(DEMO)/log.jsonl.gz
 	@$(BIN)/forewarn replay $(DEMO)/log.jsonl.gz --policy deploy/policies/example.toml --out $(DEMO)/run
+
+quick: $(READY) ## run ruff and the quick tests in two processes: no broker, no logs, under 90 seconds
+	@$(MAKE) --no-print-directory lint
+	@$(BIN)/pytest --quiet --numprocesses 2 --dist loadgroup -m "not (kafka or datasets or slow)" $(ARGS)
 
 test: $(READY) ## run every test (ARGS="-k name" to choose), in one process (PROCESSES=2 for two)
 	@$(BIN)/pytest --numprocesses $(PROCESSES) --dist loadgroup --no-loadscope-reorder $(ARGS)

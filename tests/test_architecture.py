@@ -355,6 +355,7 @@ def test_no_module_is_longer_than_500_lines() -> None:
     assert {path: length for path, length in lengths.items() if length > LONGEST} == {}
 
 
+@pytest.mark.slow
 def test_importing_a_module_does_nothing() -> None:
     """Importing opens no file but code, no socket and no process; libraries are imported before the watch begins."""
     own = [module.name for module in everything_but()]

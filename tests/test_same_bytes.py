@@ -14,7 +14,22 @@ import orjson
 import pytest
 
 from detectors.profiles.user import COMPILED
-from tools.studies.same_bytes import EMULATED, EMULATOR, OLD, PLAIN, ROOT, VARIANTS, hashes, run, uncompiled
+from tests.kit.thorough import THOROUGH
+from tools.studies.same_bytes import (
+    EMULATED,
+    EMULATOR,
+    OLD,
+    PLAIN,
+    ROOT,
+    TOGETHER,
+    UNCOMPILED,
+    VARIANTS,
+    hashes,
+    run,
+    uncompiled,
+)
+
+pytestmark = pytest.mark.slow
 
 TASKS = ["golden", "reference", "demo:3000"]
 EXPECTED = ROOT / "tests/recovery/live.expected.jsonl"
@@ -48,7 +63,11 @@ def test_what_is_compared_is_what_is_expected(plain: Path) -> None:
     assert learnt == {"logistic", "bayes", "additive", "sequence", "lookalike", "stack"}
 
 
-@pytest.mark.parametrize("name", [name for name in VARIANTS if name not in (PLAIN, EMULATED)])
+APART = [name for name in VARIANTS if name not in (PLAIN, EMULATED)]
+"""Variants tried apart from each other in a thorough run only; otherwise all settings at once."""
+
+
+@pytest.mark.parametrize("name", APART if THOROUGH else [TOGETHER, UNCOMPILED])
 def test_every_byte_is_the_same_under_another_instruction_set(
     name: str, plain: Path, packages: Path, tmp_path: Path
 ) -> None:

@@ -13,6 +13,8 @@ import pytest
 
 from tests.kit.paths import ROOT
 
+pytestmark = pytest.mark.slow
+
 PACKAGES = ("schemas", "detectors", "evaluation", "dataflows", "forewarn")
 
 LOOK_AROUND = """

@@ -7,8 +7,11 @@ import sys
 from pathlib import Path
 
 import orjson
+import pytest
 
 from tests.kit.paths import ROOT
+
+pytestmark = pytest.mark.slow
 
 
 def test_the_benchmark_prints_every_stage_and_scores_every_event(tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ from tests.bench.peers.job import Job, User
 from tests.bench.peers.run import PEERS, check_answers
 from tests.bench.peers.state import dump, load
 
+pytestmark = pytest.mark.slow
+
 
 def simulated(folder: Path) -> Path:
     path = folder / "log.jsonl"

@@ -10,6 +10,8 @@ import pytest
 from tests.bench.slopes import Curve, least
 from tests.kit.paths import ROOT
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_slope_of_a_curve_is_what_each_more_costs() -> None:
     """Of a straight line exactly."""

@@ -17,6 +17,8 @@ from tests.bench.live import SHARES, measured
 from tests.bench.workload import Workload, events
 from tests.kit.kafka.broker import Broker
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_workload_is_the_same_every_time_and_every_event_is_valid() -> None:
     """In the order of its times, with ids of their own; every kind that a platform sends, but erasures."""

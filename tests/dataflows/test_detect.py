@@ -435,6 +435,7 @@ def test_a_version_says_up_to_which_time_it_has_learnt() -> None:
 PLACES = st.lists(st.tuples(st.integers(0, 72), st.booleans()), min_size=1, max_size=4)
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(6), derandomize=True, deadline=None, database=None)
 @given(PLACES, st.booleans(), st.booleans(), st.sampled_from([4, 10, 100]))
 @example([(0, True), (1, False), (72, True)], True, True, 1)
@@ -454,6 +455,7 @@ def test_stopped_or_crashed_anywhere_and_resumed_the_sum_of_output_is_the_same(
     assert everything(result) == everything(unpoisoned(pinned=pinned))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pinned", [False, True])
 def test_two_workers_stopped_and_resumed_give_what_one_gives(tmp_path: Path, *, pinned: bool) -> None:
     """Restarts, too, do not care which worker has which user."""

@@ -20,6 +20,8 @@ from evaluation.labels import Question
 from evaluation.runs import EvaluationError, read_outputs
 from tests.kit.outputs import HOUR, outputs
 
+pytestmark = pytest.mark.slow
+
 POINTS = [(0, 0, 0.9), (1, 1, 0.8), (2, 2, 0.7), (0, 3, 0.9), (3, 4, 0.1), (4, 100, 0.0), (5, 100, 0.0)]
 ESCALATED = {0: [(5, 8)], 1: [(6, 9)]}
 

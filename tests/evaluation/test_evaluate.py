@@ -30,6 +30,9 @@ from evaluation.labels import label
 from evaluation.runs import EvaluationError, Outputs, read_outputs
 from schemas.records.base import CHAT, MODERATION
 from tests.kit.outputs import HOUR, outputs, shuffled
+from tests.kit.thorough import THOROUGH
+
+pytestmark = pytest.mark.slow
 
 Replays = Callable[..., Path]
 Simulated = tuple[Path, Path]
@@ -64,7 +67,7 @@ def test_the_figures_are_those_of_the_replays_own_summary(run: Outputs) -> None:
 def test_shuffled_labels_give_chance(run: Outputs) -> None:
     """Models and floors, the refitted one too, which would soon know the answers if it were shown them too early."""
     found = {name: [] for name in [*run.scores, "boosted trees"]}
-    for seed in range(3):
+    for seed in range(3 if THOROUGH else 2):
         scores = evaluate(shuffled(run, seed), Protocol())["scores"]
         for name, values in found.items():
             values.append(scores[name]["roc_auc"]["value"])

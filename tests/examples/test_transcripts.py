@@ -9,6 +9,8 @@ import pytest
 from tests.kit.paths import ROOT
 from tools.docs.transcripts import TranscriptError, commands, with_transcripts
 
+pytestmark = pytest.mark.slow
+
 PAGES = sorted(path for path in (ROOT / "docs").rglob("*.md") if "<!-- run -->" in path.read_text("utf-8"))
 
 

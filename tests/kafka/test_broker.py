@@ -21,6 +21,8 @@ from tests.kit.kafka.broker import Broker, GivenBroker, NoBrokerError, find_brok
 from tests.kit.kafka.logs import Written, read_back, write
 from tests.kit.paths import ROOT
 
+pytestmark = pytest.mark.slow
+
 
 def test_an_address_that_is_given_is_taken_before_anything_else(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever runs a broker says where, and nothing is looked for."""

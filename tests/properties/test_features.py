@@ -47,6 +47,9 @@ from tests.kit.streams import (
     report,
     streams,
 )
+from tests.kit.thorough import THOROUGH
+
+pytestmark = pytest.mark.slow
 
 POLICY = policy(target={"recurring": True}, profile_ttl=TTL)  # everybody stays at risk, so every event is served
 
@@ -139,13 +142,13 @@ def test_a_silence_as_long_as_the_ttl_is_outlived_and_a_longer_one_is_not(silenc
     check(events)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(3 if THOROUGH else 1))
 def test_crowds_over_the_distinct_cap_agree_with_the_oracle(seed: int) -> None:
     """A long stream with more recipients, reporters and channels than a distinct count can hold."""
     check(crowded(seed, 400), every=9)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(3 if THOROUGH else 1))
 def test_every_feature_that_can_be_declared_agrees_with_the_oracle(seed: int) -> None:
     """Not only the catalogue and its candidates: whatever `compile_plan` accepts means what its declaration says."""
     check(crowded(seed, 70), tuple(declarable()), every=9)

@@ -90,6 +90,7 @@ def test_labels_are_what_a_naive_recomputation_says(
     walk(events, target, {"pending": pending, "sample": sample})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
 def test_long_streams_of_labels_agree_too(target: dict[str, Any]) -> None:
     """Long enough that every kind of escalation and of reversal occurs: a comparison that nothing happened is none."""

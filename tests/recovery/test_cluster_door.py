@@ -15,7 +15,10 @@ import pytest
 from dataflows.live.cluster_door import held_ports
 from tests.kit.paths import ROOT
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="who is at the other end is what Linux knows")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="who is at the other end is what Linux knows"),
+    pytest.mark.slow,
+]
 
 NOBODY = 65_534
 GREETING = 0xC2F1FB770118ADD9

@@ -16,6 +16,8 @@ from dataflows.recovery.compaction import ASIDE, compact, user_bytes
 from dataflows.recovery.users import ADD, TABLES, TOGETHER, UserStores, make_users
 from detectors.profiles.delta import pack_changes
 
+pytestmark = pytest.mark.slow
+
 MANY = 1_000
 HELD = 3 * MANY
 

@@ -674,6 +674,7 @@ def holder(directory: Path, how: str = "alone") -> subprocess.Popen[str]:
     return process
 
 
+@pytest.mark.slow
 def test_a_second_run_on_the_same_store_is_kept_off_and_told_by_whom(tmp_path: Path) -> None:
     """Killed with SIGKILL, the first lets go; the file it leaves is no obstacle."""
     with holder(tmp_path) as first:
@@ -702,6 +703,7 @@ def test_the_lock_is_let_go_at_the_end_of_its_block(tmp_path: Path) -> None:
         lock.fileno()
 
 
+@pytest.mark.slow
 def test_the_lock_lasts_as_long_as_a_child_it_was_passed_on_to(tmp_path: Path) -> None:
     """A supervisor may be killed while those it started go on writing."""
     with holder(tmp_path, "shared") as first:

@@ -22,6 +22,8 @@ from dataflows.testing import FlowDriver, hand_made_model, small_policy
 from detectors.profiles.delta import pack_changes
 from tests.kit.thorough import examples
 
+pytestmark = pytest.mark.slow
+
 LANES = ["000", "001"]
 USERS = ["ann", "bob", "", "日本", "a\x00b", "\ud800"]
 Changes = dict[str, bytes | None]

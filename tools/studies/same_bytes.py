@@ -47,6 +47,8 @@ class Variant(NamedTuple):
 
 
 PLAIN = "as it is"
+TOGETHER = "all of these"
+UNCOMPILED = "not compiled"
 EMULATED = "emulated without AVX2"
 VARIANTS: dict[str, Variant] = {
     PLAIN: Variant({}),
@@ -55,7 +57,7 @@ VARIANTS: dict[str, Variant] = {
     "BLAS for Haswell": Variant({"OPENBLAS_CORETYPE": "Haswell"}),
     "BLAS for Prescott": Variant({"OPENBLAS_CORETYPE": "Prescott"}),
     "libm without FMA": Variant({"GLIBC_TUNABLES": NO_FMA}),
-    "all of these": Variant(
+    TOGETHER: Variant(
         {
             "NPY_DISABLE_CPU_FEATURES": "X86_V3 X86_V4",
             "OPENBLAS_CORETYPE": "Prescott",
@@ -63,7 +65,7 @@ VARIANTS: dict[str, Variant] = {
             "OMP_NUM_THREADS": "1",
         }
     ),
-    "not compiled": Variant({}, compiled=False),
+    UNCOMPILED: Variant({}, compiled=False),
     EMULATED: Variant({}, emulated=True),
 }
 

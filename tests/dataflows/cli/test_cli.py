@@ -113,6 +113,7 @@ def test_simulating_is_said_to_prove_nothing_about_accuracy() -> None:
     assert "Results on simulated data prove nothing about accuracy" in " ".join(done("simulate", "--help").split())
 
 
+@pytest.mark.slow
 def test_a_simulated_log_is_replayed_without_a_mapping(tmp_path: Path) -> None:
     """The two commands a newcomer types first: a log, then its replay with the strongest warnings and a report."""
     log, out = tmp_path / "new" / "log.jsonl.gz", tmp_path / "out"
@@ -138,6 +139,7 @@ def test_the_same_seed_is_the_same_log(tmp_path: Path) -> None:
     assert first == same != other
 
 
+@pytest.mark.slow
 def test_a_replay_with_a_model_says_nothing_of_learning(simulated: Simulated, tmp_path: Path) -> None:
     """Given a model it scores with that one: its version is in the summary, and no other is written."""
     model, out = tmp_path / "model.json", tmp_path / "out"

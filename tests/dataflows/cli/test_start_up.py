@@ -27,6 +27,8 @@ from dataflows.runtime.engine import run_flow
 from evaluation.runs import EvaluationError, read_outputs
 from tests.kit.paths import ROOT
 
+pytestmark = pytest.mark.slow
+
 POLICY = ROOT / "deploy" / "policies" / "example.toml"
 BARE = {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent"}
 NAMESPACES = (

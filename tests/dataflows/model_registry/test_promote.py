@@ -31,6 +31,8 @@ from detectors.scoring.tiers import CLEAR
 from tests.kit import small_platform
 from tests.kit.simulated import POLICY
 
+pytestmark = pytest.mark.slow
+
 BEFORE = POLICY.replace(
     "[learning]\n",
     '[learning]  # who decides\nchampion = "bayes"   # since the beginning\nchallengers = ["logistic"]\n',

@@ -16,6 +16,8 @@ from detectors.profiles.idle import DAY, MARGIN, USERS
 from detectors.profiles.user import CompiledPolicy
 from detectors.profiles.users import BatchResult
 
+pytestmark = pytest.mark.slow
+
 POLICY = small_policy(
     strike_expiry="30d",
     profile_ttl="30d",

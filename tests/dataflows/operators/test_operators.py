@@ -185,6 +185,7 @@ def profiles(stores: UserStores | None, snapshot: bytes | None = None) -> Profil
     return ProfileLogic(lambda: Users(RULES, 1, recorded=stores is not None), stores, [], snapshot)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", [1, 131_072])
 @pytest.mark.parametrize("ahead", [0, 1, 3])
 def test_a_lanes_users_go_on_from_a_snapshot_however_much_was_written_after_it(

@@ -21,6 +21,8 @@ from schemas.records.decisions import ModelVersion
 from tests.kit.simulated import POLICY, Replays, Simulated
 from tests.kit.streams import decider_of
 
+pytestmark = pytest.mark.slow
+
 HOUR = 3_600_000
 TIERS = """[tiers]
 watch = { precision = 0.1 }

@@ -15,6 +15,8 @@ from hatch_build import MODULES, compile_modules, libraries, stale
 from tests.kit.paths import ROOT
 from tests.kit.simulated import Simulated
 
+pytestmark = pytest.mark.slow
+
 REPLAY = ["-m", "dataflows.cli.main", "replay", "--top", "0", "--no-report"]
 VERSION = ["-m", "dataflows.cli.main", "--version"]
 

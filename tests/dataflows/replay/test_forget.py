@@ -14,6 +14,8 @@ from dataflows.testing import FlowDriver, small_policy
 from detectors.features.signals import key_of, stable_hash
 from schemas.records.decisions import ModelVersion, RiskEvent
 
+pytestmark = pytest.mark.slow
+
 GONE = "the-one-who-asked-to-be-forgotten"
 FORMS = {
     "the id": GONE.encode(),

@@ -26,6 +26,8 @@ from detectors.monitoring.quality import SAMPLE, USERS, keys_of
 from detectors.monitoring.scorers import WINDOW
 from tests.kit.simulated import Replays, Simulated
 
+pytestmark = pytest.mark.slow
+
 DAY = 86_400_000
 MATURED = ("matured_points", "matured_positives", "matured_probability_millionths")
 WARNED = ("matured_warnings", "matured_right")

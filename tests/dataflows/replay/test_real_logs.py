@@ -26,7 +26,7 @@ from detectors.features.catalogue import NAMES
 from tests.kit.paths import ROOT
 from tests.kit.thorough import THOROUGH
 
-pytestmark = pytest.mark.datasets
+pytestmark = [pytest.mark.datasets, pytest.mark.slow]
 
 DATASETS = ROOT.parent / "shared" / "datasets"
 IDENTITY = ("user_id", "as_of", "event_id", "seq", "score", "insufficient_history", "tier", "model_version")

@@ -30,6 +30,8 @@ from schemas.records.decisions import ModelVersion
 from tests.kit.simulated import Replays, Simulated
 from tests.kit.thorough import THOROUGH
 
+pytestmark = pytest.mark.slow
+
 BATCHES = (1, 100, 10_000)
 COLUMNS = ("user_id", "as_of", "event_id", "seq", "score", "insufficient_history", "tier", "model_version")
 

@@ -20,6 +20,8 @@ from evaluation.evaluate import Protocol, evaluate
 from evaluation.runs import read_outputs
 from tests.kit.simulated import POLICY, Simulated
 
+pytestmark = pytest.mark.slow
+
 MODELS = 'champion = "logistic"\nchallengers = ["bayes", "quiet"]\n'
 TEXT = f"{POLICY}[variants.quiet]\nmodel = 'logistic'\nignore = ['sanction*', 'strike_count']\n"
 TEXT = TEXT.replace("[learning]\n", f"[learning]\n{MODELS}")

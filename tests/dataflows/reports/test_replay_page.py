@@ -37,6 +37,8 @@ from schemas.records.decisions import RiskEvent
 from schemas.records.rejects import RejectReason
 from tests.kit.thorough import examples
 
+pytestmark = pytest.mark.slow
+
 T0 = 1_704_268_800_000  # 2024-01-03 08:00:00 UTC
 HOUR = 3_600_000
 HOSTILE = "<script>alert('a')</script>"

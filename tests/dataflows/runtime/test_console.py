@@ -26,6 +26,8 @@ from dataflows.runtime.escaping import printable, visible, visible_json
 from schemas.errors import ExpectedError
 from tests.kit.paths import ROOT
 
+pytestmark = pytest.mark.slow
+
 START = 1_704_067_200_000
 HOSTILE = (
     "\x1b]0;owned\x07\x1b[2J",

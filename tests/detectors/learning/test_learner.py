@@ -99,6 +99,7 @@ def test_an_event_that_comes_twice_does_not_take_the_place_of_another() -> None:
     assert order.following == {0: 2}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 @settings(LAWFUL, max_examples=examples(12))
 @given(rng=rngs)
@@ -114,6 +115,7 @@ def test_versions_do_not_depend_on_how_lessons_were_batched_or_shuffled(name: st
     assert learner.version() == last.version()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 @settings(LAWFUL, max_examples=examples(12))
 @given(rng=rngs)
@@ -132,6 +134,7 @@ def test_a_learner_restored_at_any_point_goes_on_identically(name: str, rng: ran
     assert learner.version() == last.version()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 @settings(LAWFUL, max_examples=examples(12))
 @given(rng=rngs)

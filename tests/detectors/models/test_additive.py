@@ -124,6 +124,7 @@ def bent(rng: random.Random) -> tuple[Vector, float]:
     return vector_of(absent=nan, message_count_1h=messages, report_since=since, repeat_ratio_24h=noise), chance
 
 
+@pytest.mark.slow
 def test_it_learns_what_a_batch_fit_on_the_same_basis_does_and_the_linear_model_cannot() -> None:
     """A hump and an absence that counts: rare positives, and still as good as scikit-learn with all data at once."""
     rng = random.Random(5)
@@ -244,6 +245,7 @@ def test_every_batch_rehearses_as_many_positives_as_negatives() -> None:
     assert len({*numbers(chosen)[~labels]}) > 0.9 * NEGATIVES
 
 
+@pytest.mark.slow
 def test_a_model_that_was_dumped_in_the_middle_of_a_batch_goes_on_to_the_last_bit() -> None:
     """With a full reservoir, through JSON, and however the examples were parted into lessons."""
     examples = stream(3_000)

@@ -144,6 +144,7 @@ def calibration_stream(rng: random.Random) -> tuple[Vector, float]:
     return vector_of(absent=nan, report_count_24h=reports, sanction_count_30d=sanctions), float(chance)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["logistic", "additive", "stack"])
 @pytest.mark.parametrize(("sample", "weight"), [(1.0, 1.0), (0.5, 4.0), (0.2, 5.0)])
 def test_published_probabilities_are_calibrated_whatever_the_sampling_and_the_class_weight(

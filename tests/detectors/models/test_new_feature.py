@@ -45,6 +45,7 @@ def vector(of: Drawn, shown: float) -> Vector:
     return vector_from(values)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("label", [False, True])
 @pytest.mark.parametrize("name", sorted(MODELS))
 def test_the_first_example_after_20_000_without_the_feature_moves_nobody_far(name: str, label: bool) -> None:
@@ -78,6 +79,7 @@ def test_the_first_example_after_20_000_without_the_feature_moves_nobody_far(nam
     assert np.abs(said() - before).max() < log(2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("label", [False, True])
 @pytest.mark.parametrize("name", ["logistic", "bayes"])
 def test_the_first_example_after_400_000_without_the_feature_moves_nobody_far(name: str, label: bool) -> None:

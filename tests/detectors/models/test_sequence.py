@@ -154,6 +154,7 @@ def test_the_rarest_n_grams_are_forgotten_first_and_of_equally_rare_ones_the_old
     assert MESSAGE in model.seen
 
 
+@pytest.mark.slow
 def test_a_version_stays_small_whatever_is_learnt() -> None:
     """Endless different n-grams with weights of many digits."""
     rng, model = random.Random(4), Sequence()

@@ -7,6 +7,7 @@ from collections import Counter
 from math import ceil
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -143,6 +144,7 @@ def test_what_is_measured_is_what_a_look_back_counts() -> None:
     assert sum(STRAIGHT["matured_warnings"].values()) > sum(STRAIGHT["matured_right"].values()) > 10
 
 
+@pytest.mark.slow
 @settings(LAWFUL, max_examples=examples(6))
 @given(rngs)
 def test_batches_news_and_restarts_change_nothing_of_what_is_measured(rng: random.Random) -> None:
@@ -211,6 +213,7 @@ def test_a_sixteenth_of_any_stretch_of_the_log_is_sampled() -> None:
         assert (keys < 2**24).all()
 
 
+@pytest.mark.slow
 def test_drift_of_a_feature_and_of_the_score_is_counted_by_name() -> None:
     """A lane whose users begin to be reported tells which features moved, and none that did not."""
     rng = random.Random(4)

@@ -206,6 +206,7 @@ def test_a_restored_user_is_thawed_by_the_first_event_and_not_before() -> None:
     assert long_after(resumed).silent == 2
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not COMPILED, reason="a class that is not compiled is always looked at")
 def test_the_collector_looks_at_nobody_who_is_not_live() -> None:
     """Millions of them would be looked at at once, and the flow would stand still."""
@@ -254,6 +255,7 @@ def test_changes_are_those_since_the_last_time_and_keeping_them_keeps_everybody(
     assert users.changes() == b""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("some", [False, True])
 def test_users_who_are_frozen_again_and_again_make_no_more_changes_than_there_is_room_for(some: bool) -> None:
     """However long it is until somebody asks: then each is written once more at most, and the last state holds."""

@@ -106,6 +106,7 @@ def per_character(function: Callable[[str], Any], kind: str) -> float:
     return (spent(function, text_of(kind, LONG)) + tick) / (spent(often, short) + tick)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_function_takes_time_in_proportion_to_length(kind: str) -> None:
     """On every kind of text, up to what a message may hold."""
@@ -113,6 +114,7 @@ def test_every_function_takes_time_in_proportion_to_length(kind: str) -> None:
     assert {name: ratio for name, ratio in slow.items() if ratio > GROWTH} == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_pattern_takes_time_in_proportion_to_length(kind: str) -> None:
     """Whatever stands around it: a pattern that is tried from every character of a run may not run on from there."""

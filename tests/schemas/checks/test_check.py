@@ -35,6 +35,7 @@ def test_a_file_that_cannot_be_used_is_named_by_the_check(content: bytes, senten
     assert sentence in unusable
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("edit", "sentence"),
     [

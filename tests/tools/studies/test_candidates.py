@@ -6,7 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from detectors.features.catalogue import CANDIDATES, NAMES
+
+pytestmark = pytest.mark.slow
 
 TRY = [sys.executable, "-m", "tools.studies.candidates"]
 PRINT = "import tools.studies.candidates as c; print(*c.tried(c.evaluate_logs.policy_of('conda', c.CHAMPION)).variants)"

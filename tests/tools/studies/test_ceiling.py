@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from tools.studies.ceiling import texts, trees
 
 
+@pytest.mark.slow
 def test_nobody_is_scored_by_what_learnt_from_them() -> None:
     """Labels that are drawn for each group, and a feature that names the group, say nothing of a group left out."""
     rng = np.random.default_rng(7)

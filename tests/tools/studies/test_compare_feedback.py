@@ -44,6 +44,7 @@ def log(simulated: Simulated, policy: Policy) -> StudyLog:
     return read(simulated.log, None, policy)
 
 
+@pytest.mark.slow
 def test_fake_negatives_are_scored_as_the_product_scores(
     log: StudyLog, policy: Policy, simulated: Simulated, tmp_path: Path
 ) -> None:
@@ -123,6 +124,7 @@ def test_errors_are_those_that_evaluation_measures(log: StudyLog, policy: Policy
     assert squared.low < squared.value < squared.high
 
 
+@pytest.mark.slow
 def test_the_table_has_a_row_for_each_way_before_and_after(log: StudyLog, policy: Policy) -> None:
     """Choices are made on the first part only; the leads say nothing of the first way."""
     ways = ways_of(log, policy)

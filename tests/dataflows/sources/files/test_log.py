@@ -475,6 +475,7 @@ def test_a_reference_time_for_future_timestamps_rides_along(tmp_path: Path) -> N
     assert refused.reason is RejectReason.FUTURE_TIMESTAMP
 
 
+@pytest.mark.slow
 @pytest.mark.datasets
 @pytest.mark.parametrize(
     ("name", "kinds", "counts"),

@@ -137,6 +137,7 @@ GOOD = [_row(number, f"hello {number}").encode() for number in range(6)]
 JSON = [json.dumps(dict(zip(COLUMNS, row.decode().rstrip().split(","), strict=True))).encode() + b"\n" for row in GOOD]
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(200), deadline=None)
 @given(
     st.one_of(
@@ -177,6 +178,7 @@ def _without_place(item: Item) -> Any:
     return {key: value[key] for key in value if key != "event_id"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["log.csv.gz", "log.tsv.gz", "log.jsonl.gz", "log.csv", "log.jsonl"])
 def test_a_line_without_an_end_is_a_reject_of_bounded_size(tmp_path: Path, name: str) -> None:
     """Its length is told, its first bytes are kept, memory does not grow with it, and reading goes on behind it."""
