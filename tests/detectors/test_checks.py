@@ -290,7 +290,7 @@ BROKEN: list[tuple[Callable[[Make], None], type[Sound], str]] = [
     (laws.rows_are_scored_on_their_own, LeansOver, "differently with other rows beside it"),
     (laws.rows_are_scored_on_their_own, TwoFaced, "alone and"),
     (laws.an_example_teaches_as_often_as_it_weighs, Weightless, "with negatives of weight 3"),
-    (laws.what_is_taken_back_counts_no_more, Unforgiving, "once an example is taken back"),
+    (laws.what_is_taken_back_counts_no_more, Unforgiving, "once examples are taken back"),
     (laws.what_is_taken_back_counts_no_more, Miscounts, "does not count back"),
     (laws.a_new_feature_moves_no_score_far, Startled, "times by one example of a feature that is new"),
 ]

@@ -14,6 +14,7 @@ from detectors.models.catalogue import READS
 from detectors.policy.parse import parse_policy
 from detectors.policy.policy import Policy
 from detectors.scoring.tiers import Decider
+from detectors.rules.catalogue import RULES
 from schemas.records.base import Position
 from schemas.records.events import ChatMessage, Event, Exposure, ModerationEvent, Report, Reversal, Sanction
 from tests.kit.thorough import examples
@@ -69,7 +70,7 @@ def policy(target: dict[str, Any] | None = None, learning: dict[str, Any] | None
         "learning": {"challengers": []} | (learning or {}),
         "tiers": {"watch": {"enter": 0.2, "leave": 0.1}},
     } | over
-    return parse_policy(document, {"velocity", "report_burst", "repeated_text", "many_strangers"}, READS)
+    return parse_policy(document, RULES, READS)
 
 
 def decider_of(rules: Policy) -> Decider:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from dataflows.config.policy import PolicyError, load_policy
+from detectors.rules.catalogue import RULES
 from schemas.records.decisions import Tier
 from tests.kit.paths import ROOT
 
@@ -36,7 +37,7 @@ WRONG = {
     "[learning]\nchampoin = 'bayes'": "learning.champoin is not a setting: did you mean champion?",
     "[warnings]\nexpires = '1d'": "warnings.expires is not a setting: did you mean expiry?",
     "[rules.velocity]\nlimits = 3": "rules.velocity.limits is not a setting: did you mean limit?",
-    "[rules.velocty]": "unknown rule 'velocty': choose from many_strangers, repeated_text, report_burst, velocity.",
+    "[rules.velocty]": f"unknown rule 'velocty': choose from {', '.join(sorted(RULES))}.",
     "[tiers.critical]\nenter = 0.9\nleave = 0.8": f"tiers.critical {TIERS}",
     "[tiers.none]\nenter = 0.9\nleave = 0.8": f"tiers.none {TIERS}",
     "[rules.velocity]\ntier = 'none'": f"rules.velocity.tier {TIERS}",
