@@ -13,8 +13,8 @@ from detectors.features.context import Context
 from detectors.models.catalogue import READS
 from detectors.policy.parse import parse_policy
 from detectors.policy.policy import Policy
-from detectors.scoring.tiers import Decider
 from detectors.rules.catalogue import RULES
+from detectors.scoring.tiers import Decider
 from schemas.records.base import Position
 from schemas.records.events import ChatMessage, Event, Exposure, ModerationEvent, Report, Reversal, Sanction
 from tests.kit.thorough import examples
