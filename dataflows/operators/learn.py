@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from typing import NamedTuple
 
@@ -18,6 +19,8 @@ from detectors.profiles.results import TrainingEvent
 from detectors.scoring.shard import ModelUpdate
 from schemas.records.rejects import Reject
 
+log = logging.getLogger(__name__)
+
 
 class TrainingEvents(NamedTuple):
     """A batch of training events for one model."""
@@ -32,6 +35,7 @@ class LearnLogic(StatefulBatchLogic[TrainingEvents, ModelUpdate, bytes]):
     def __init__(self, policy: Policy, snapshot: bytes | None) -> None:
         self._policy = policy
         self._learner: Learner | None = None
+        self._told = False
         if snapshot is not None:
             _, state = unpack(snapshot, STATE_VERSION, "learner")
             self._learner = self._new(state["name"])
@@ -40,7 +44,10 @@ class LearnLogic(StatefulBatchLogic[TrainingEvents, ModelUpdate, bytes]):
     def _new(self, model: str) -> Learner:
         policy = self._policy
         return Learner(
-            model, policy.learning, TrackRecord(policy) if policy.tracked else None, partial(new_model, model, policy)
+            model,
+            policy.learning_of(model),
+            TrackRecord(policy) if policy.tracked else None,
+            partial(new_model, model, policy),
         )
 
     def on_batch(self, values: list[TrainingEvents]) -> tuple[list[ModelUpdate], bool]:
@@ -49,6 +56,9 @@ class LearnLogic(StatefulBatchLogic[TrainingEvents, ModelUpdate, bytes]):
         if learner is None:
             learner = self._learner = self._new(values[0].model)
         published, reached = learner.take([lesson for bundle in values for lesson in bundle.lessons])
+        if learner.stopped and not self._told:
+            self._told = True
+            log.warning("Model %s learns no further: %s.", learner.name, learner.stopped)
         return [ModelUpdate(learner.name, published, dict(reached), learner.forgotten(), learner.fates())], False
 
     def snapshot(self) -> bytes:
