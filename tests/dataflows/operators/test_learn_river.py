@@ -6,10 +6,14 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
+from dataflows.config.settings import Settings
+from dataflows.live.run import RunError, prepare
 from dataflows.recovery.guard import refuse_code
 from dataflows.testing import DriverResult, FlowDriver, small_policy
+from tests.kit.paths import ROOT
 from tests.kit.small_platform import POLICY, life
 
 CLASSES: dict[str, dict[str, Any]] = {
@@ -69,7 +73,7 @@ def test_nothing_published_holds_the_state_of_a_river_model() -> None:
     result = driver(1).run()
     own = [version for version in result.versions if version.family == "river"]
     assert {version.name for version in own} == {*CLASSES}
-    assert max(len(version.state) for version in own) < 500
+    assert max(len(orjson.dumps(orjson.loads(version.state)["model"])) for version in own) < 500
 
 
 def test_an_erased_user_is_forgotten_by_a_learner_of_river() -> None:
@@ -80,3 +84,17 @@ def test_an_erased_user_is_forgotten_by_a_learner_of_river() -> None:
     result = made.run()
     assert result.served[-1].point.user_id == "bob"
     assert len(result.risk) > 0
+
+
+def test_a_live_run_that_a_river_model_cannot_join_does_not_start() -> None:
+    """It says so before it looks for Kafka."""
+    window = {"river": "neighbors.LazySearch", "parameters": {"window_size": 50}}
+    models = {"near": {"river": "neighbors.KNNClassifier", "parameters": {"engine": window}}, "nb": CLASSES["nb"]}
+    policy = small_policy(learning={"champion": "nb", "challengers": ["near"]}, models=models)
+    settings = Settings.load(ROOT / "deploy" / "settings.example.toml")
+    settings = settings.model_copy(update={"recovery": settings.recovery.model_copy(update={"directory": None})})
+    with pytest.raises(RunError) as caught:
+        prepare(settings, policy, None)
+    near, champion = str(caught.value).splitlines()
+    assert near.startswith("models.near: river.neighbors.KNNClassifier keeps examples of users")
+    assert champion.startswith("nb runs in River, and no River model decides in a live run")
