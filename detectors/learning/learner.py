@@ -117,6 +117,7 @@ class Learner:
         """Begin with an untrained model."""
         self._model = self._new_model()
         self._memory = self._model if isinstance(self._model, StoresExamples) else None
+        self._object = self._model if isinstance(self._model, PublishesTrained) else None
         self._publish = publisher(self._model)
         self._learned_until = -1
         self._examples = 0
@@ -320,12 +321,12 @@ class Learner:
 
     def trained(self) -> Trained | None:
         """Return what a version made now scores with; None if its published state is enough."""
-        return self._model.trained() if isinstance(self._model, PublishesTrained) else None
+        return None if self._object is None else self._object.trained()
 
     @property
     def stopped(self) -> str:
         """Return the reason why the model learns no further; empty if it does."""
-        return self._model.stopped if isinstance(self._model, PublishesTrained) else ""
+        return "" if self._object is None else self._object.stopped
 
     def state(self) -> dict[str, Any]:
         """Return the full state as plain data, to continue from after a restart."""

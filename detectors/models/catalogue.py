@@ -70,20 +70,24 @@ def made_of(policy: Policy) -> dict[str, dict[str, Any]]:
     return found
 
 
-@lru_cache(maxsize=SHARED)
 def freeze(record: ModelVersion, trained: Trained | None = None) -> FrozenModel:
     """Return the frozen model of a version; cached, because every lane loads the same record.
 
-    A version of a River model scores with the object that was `trained`.
+    A version of a River model scores with the object that was `trained`, which the lanes share, and is not cached.
 
     Raises:
         ValueError: if the family is unknown here, or needs a trained object.
     """
+    if trained is None:
+        return _frozen(record)
+    family = FAMILIES[record.family]
+    return FrozenModel(record, family._replace(terms=lambda _state, names: RiverTerms(trained, names)))
+
+
+@lru_cache(maxsize=SHARED)
+def _frozen(record: ModelVersion) -> FrozenModel:
     if record.family not in FAMILIES:
         raise ValueError(
             f"model family {record.family!r} is unknown: this forewarn scores {', '.join(sorted(FAMILIES))}"
         )
-    family = FAMILIES[record.family]
-    if trained is not None:
-        family = family._replace(terms=lambda _state, names: RiverTerms(trained, names))
-    return FrozenModel(record, family)
+    return FrozenModel(record, FAMILIES[record.family])
