@@ -8,8 +8,6 @@ from inspect import signature
 from struct import pack
 from typing import Any
 
-from river import preprocessing
-
 from detectors.base.points import Example
 from detectors.base.state import StateVersionError
 from detectors.base.vectors import Row
@@ -39,7 +37,7 @@ class RiverClassifier:
     def __init__(self, policy: RiverPolicy) -> None:
         self._policy = policy
         classifier: Any = classifier_from(policy.river, policy.parameters)
-        self._model = RiverModel(classifier, preprocessing.StandardScaler() if policy.scale else None)
+        self._model = RiverModel(classifier, _new_scaler() if policy.scale else None)
         self._weighs = "w" in signature(classifier.learn_one).parameters
         self._learnt = b""
         self._trained: Trained | None = None
@@ -158,3 +156,9 @@ class RiverClassifier:
             ValueError: always.
         """
         raise ValueError(f"a version of {state['river']} says what was trained and holds no model")
+
+
+def _new_scaler() -> Any:
+    from river import preprocessing  # noqa: PLC0415 - a second to import, needed for such models only
+
+    return preprocessing.StandardScaler()

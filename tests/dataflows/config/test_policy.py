@@ -253,6 +253,7 @@ def test_a_wrong_river_model_is_answered_in_one_sentence(model: tuple[str, str],
     assert said_of(f"{GOOD}\n[models.{name}]\n{section}", tmp_path) == [sentence]
 
 
+@pytest.mark.slow
 def test_a_policy_loads_river_only_if_it_names_one_of_its_classes() -> None:
     """Parsing takes nothing of it otherwise."""
     code = (

@@ -16,6 +16,8 @@ from dataflows.testing import DriverResult, FlowDriver, small_policy
 from tests.kit.paths import ROOT
 from tests.kit.small_platform import POLICY, life
 
+pytestmark = pytest.mark.slow
+
 CLASSES: dict[str, dict[str, Any]] = {
     "nb": {"river": "naive_bayes.GaussianNB"},
     "tree": {"river": "tree.HoeffdingAdaptiveTreeClassifier", "parameters": {"grace_period": 10}},

@@ -21,6 +21,8 @@ from evaluation.evaluate import Protocol, evaluate
 from evaluation.runs import read_outputs
 from tests.kit.simulated import POLICY, Simulated
 
+pytestmark = pytest.mark.slow
+
 NAMES = ("tree", "forest", "nb")
 MODELS = """
 [models.tree]

@@ -97,7 +97,9 @@ def test_the_generator_of_an_unseeded_distribution_is_not_stored() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [lambda: None, open, random.SystemRandom(), np.array([object()], dtype=object), iter([])], ids=repr
+    "value",
+    [lambda: None, open, random.SystemRandom(), np.array([object()], dtype=object), iter([])],
+    ids=["a function", "a built-in", "the system's randomness", "an array of objects", "an iterator"],
 )
 def test_what_is_not_rivers_is_not_stored(value: Any) -> None:
     """Code, files, and objects of other libraries."""
