@@ -30,6 +30,11 @@ PLACES = {
         "compare_command",
         "Lay two replays of one log side by side: RUN_A before a change of policy, features or model, RUN_B after it.",
     ),
+    "explain": Entry(
+        "dataflows.cli.explain",
+        "explain_command",
+        "Say why USER was warned in a replay, when, and whether it was right: a timeline, and one score as a sum.",
+    ),
     "train-text": Entry(
         "dataflows.cli.text",
         "train_text_command",

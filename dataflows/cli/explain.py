@@ -1,0 +1,52 @@
+"""The command `explain`: why a user was warned, when, and whether the warning was right."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from dataflows.cli.common import FILE
+from dataflows.explain.document import explain_user
+from dataflows.mapping.mapping import LogMapping
+from dataflows.reports.explained import explained_lines
+from dataflows.runtime.console import say, say_json
+
+
+@click.command("explain")
+@click.argument("user")
+@click.option(
+    "--run",
+    "run_dir",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    required=True,
+    help="The --out of a replay.",
+)
+@click.option("--event", "event_id", metavar="EVENT_ID", help="Explain this point instead of the strongest warning.")
+@click.option("--log", type=FILE, help="The log that was replayed: the timeline has the user's events as well.")
+@click.option("--mapping", type=FILE, help="The mapping that it was replayed with.")
+@click.option("--all", "everything", is_flag=True, help="A line for each point and each contribution.")
+@click.option("--json", "as_json", is_flag=True, help="Print the whole document instead of the text.")
+def explain_command(
+    user: str,
+    run_dir: Path,
+    event_id: str | None,
+    log: Path | None,
+    mapping: Path | None,
+    everything: bool,
+    as_json: bool,
+) -> None:
+    """Say why USER was warned in a replay, when, and whether it was right: a timeline, and one score as a sum.
+
+    Prints the user's points, warnings, escalations and, with --log, events. Then it explains one point: everything that
+    the model added up, the rules, and what would have kept the user out of the tier. No text of a message is read.
+    """
+    if mapping is not None and log is None:
+        raise click.UsageError("Give --log too: a mapping is for reading it.")
+    rules = None if mapping is None else LogMapping.load(mapping)
+    document = explain_user(run_dir, user, event_id, log, rules)
+    if as_json:
+        say_json(document)
+        return
+    for line in explained_lines(document, everything=everything):
+        say(line)
