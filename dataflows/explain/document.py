@@ -20,7 +20,7 @@ from evaluation.alerts import Follow
 from evaluation.decisions import Decision, decide_again
 from evaluation.evaluate import Protocol
 from evaluation.labels import Labels
-from schemas.records.decisions import ModelVersion
+from schemas.records.decisions import ModelVersion, Tier
 
 FORMAT = 1
 """Version of the document."""
@@ -61,7 +61,9 @@ def explain_user(
     """
     run = read_user(directory, user_id)
     happened = {} if log is None else log_events(run, log, mapping)
-    points = _points(run, event_id)
+    scores = run.outputs.scores[run.outputs.champion][run.rows].tolist()
+    chosen, alike = _chosen(run, scores, event_id)
+    points = _points(run, scores, chosen)
     labels = Protocol().warned(run.outputs)
     follow = Follow(run.outputs, labels.answered)
     warnings = {
@@ -69,9 +71,9 @@ def explain_user(
         for one in run.outputs.warnings
         for number in np.flatnonzero(run.rows == one.row).tolist()
     }
-    chosen, alike = _chosen(points, warnings, event_id)
-    scored = points.scored(chosen)
-    explained = explain_point(run, scored, points.decisions[chosen], points.versions.get(run.versions[chosen]))
+    explained = explain_point(
+        run, points.scored(chosen), points.decisions[chosen], points.versions.get(run.versions[chosen])
+    )
     explained["points_with_this_id"] = alike
     document = {
         "format": FORMAT,
@@ -94,18 +96,17 @@ def explain_user(
     return plain
 
 
-def _points(run: UserRun, event_id: str | None) -> _Points:
-    """Return the user's points with their decisions, and the versions that are needed to explain them."""
-    champion = run.outputs.scores[run.outputs.champion]
-    scores, matrix = champion[run.rows].tolist(), run.matrix()
-    ids = [run.outputs.event_id[row] for row in run.rows.tolist()]
-    if event_id is not None and event_id not in ids:
-        raise ExplainError(
-            f"{event_id}: user {run.user_id} has no decision point of this event in {run.outputs.name}: choose an "
-            "event id from the timeline that --json prints."
-        )
+def _points(run: UserRun, scores: list[float], chosen: int) -> _Points:
+    """Return the user's points with their decisions, and the versions that are needed to explain them.
+
+    Those are the version of the chosen point and of points without a score; all, if thresholds depend on the version.
+    """
     tracked = run.policy.tracked
-    wanted = {version for version, score in zip(run.versions, scores, strict=True) if version}
+    wanted = {
+        version
+        for number, (version, score) in enumerate(zip(run.versions, scores, strict=True))
+        if version and (tracked or number == chosen or isnan(score))
+    }
     versions = read_versions(run.directory, wanted)
     decider = Decider(run.policy.tiers, run.policy.warnings, run.policy.promises)
 
@@ -113,23 +114,30 @@ def _points(run: UserRun, event_id: str | None) -> _Points:
         version = versions.get(run.versions[number]) if tracked else None
         return decider.limits(None if version is None else freeze(version))
 
-    as_of = run.outputs.as_of[run.rows].tolist()
+    as_of, matrix = run.outputs.as_of[run.rows].tolist(), run.matrix()
     return _Points(run, scores, matrix, decide_again(run.policy, as_of, scores, matrix, limits), versions)
 
 
-def _chosen(points: _Points, warnings: dict[int, dict[str, Any]], event_id: str | None) -> tuple[int, int]:
+def _chosen(run: UserRun, scores: list[float], event_id: str | None) -> tuple[int, int]:
     """Return the number of the point to explain, and how many points have its event id.
 
     A message and a moderation event may have the same id: then a warning comes before a higher score.
+
+    Raises:
+        ExplainError: if no point of the user has the event id.
     """
-    run = points.run
     ids = [run.outputs.event_id[row] for row in run.rows.tolist()]
     numbers = [number for number, one in enumerate(ids) if event_id in (None, one)]
+    if not numbers:
+        raise ExplainError(
+            f"{event_id}: user {run.user_id} has no decision point of this event in {run.outputs.name}: choose an "
+            "event id from the timeline that --json prints."
+        )
+    ranks = {one.row: Tier(one.tier).rank for one in run.outputs.warnings if one.user == run.user}
 
     def strength(number: int) -> tuple[int, float, int]:
-        warned = int(run.outputs.seq[run.rows[number]]) in warnings
-        score = points.scores[number]
-        return (points.decisions[number].after.rank if warned else 0, -1.0 if isnan(score) else score, -number)
+        score = scores[number]
+        return (ranks.get(int(run.rows[number]), 0), -1.0 if isnan(score) else score, -number)
 
     chosen = max(numbers, key=strength)
     return chosen, ids.count(ids[chosen])

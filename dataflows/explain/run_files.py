@@ -70,7 +70,9 @@ def read_user(directory: Path, user_id: str) -> UserRun:
     outputs = read_outputs(directory)
     policy = _policy(directory, outputs.summary)
     if missing := [name for name in NAMES if name not in outputs.features]:
-        raise ExplainError(f"{directory}: has no feature {missing[0]}, as an older forewarn wrote it: replay the log.")
+        raise ExplainError(
+            f"{directory}: has no feature {missing[0]}, which another forewarn did not know: replay the log."
+        )
     user = _find(outputs, user_id)
     user_id = outputs.users[user]
     since = outputs.erased.get(user, -1)
@@ -133,7 +135,7 @@ def _policy(directory: Path, summary: dict[str, Any]) -> Policy:
         policy = Policy.model_validate(orjson.loads(path.read_bytes().removeprefix(MARK)))
     except FileNotFoundError:
         raise ExplainError(
-            f"{directory}: has no {POLICY}, as an older forewarn wrote it: replay the log again."
+            f"{directory}: has no {POLICY}, which an older forewarn did not write: replay the log again."
         ) from None
     except (OSError, orjson.JSONDecodeError, ValidationError):
         raise ExplainError(f"{path}: not a policy that this forewarn knows: replay the log again.") from None

@@ -229,6 +229,11 @@ REFUSED: dict[tuple[object, ...], str] = {
     ("simulate", "--out", "a.jsonl", "--days", -1): "--days: must be greater than 0.",
     ("simulate", "--out", "a.jsonl", "--start", "1950-01-01"): "--start or --days: a log begins after 1970 and ends "
     "before the year 10000.",
+    ("explain", "ann"): "Missing option '--run'.",
+    ("explain", "ann", "--run", "nowhere"): "Invalid value for '--run': Directory 'nowhere' does not exist.",
+    ("explain", "ann", "--run", "."): ".: not the outputs of a replay (No such file or directory): give the --out of "
+    "one.",
+    ("explain", "ann", "--run", ".", "--mapping", CONDA): "Give --log too: a mapping is for reading it.",
     ("produce", "log.jsonl", "--rate", 1, "--speed", 1): "Give --rate or --speed, not both.",
     ("produce", "nowhere.jsonl"): "nowhere.jsonl: there is no such file: name a log",
     ("run", "--settings", "nowhere.toml"): "The settings file nowhere.toml cannot be read (No such file or "

@@ -1,0 +1,103 @@
+"""Every point of a replay explained, whatever model scored it: the sum is the score that was served."""
+
+from __future__ import annotations
+
+from math import isnan
+from pathlib import Path
+
+import pytest
+
+from dataflows.explain.document import explain_user
+from dataflows.replay.replay import replay
+from dataflows.simulate.platform import SimulationConfig, write_log
+from dataflows.sources.files.log import LogSource
+from dataflows.testing import small_policy
+from detectors.features.catalogue import NAMES
+from detectors.models.catalogue import MODELS, freeze
+from evaluation.runs import read_outputs
+from schemas.records.decisions import ModelVersion
+
+pytestmark = pytest.mark.slow
+
+MADE_OF = {
+    **{name: {} for name in MODELS},
+    "quiet": {"variants": {"quiet": {"model": "logistic", "ignore": ["report*"]}}},
+    "pile": {"variants": {"pile": {"model": "stack", "members": ["additive", "sequence", "lookalike"]}}},
+}
+"""Champions, and what the policy says of them."""
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A log in which many escalate, and some are erased."""
+    path = tmp_path_factory.mktemp("families") / "log.jsonl"
+    config = SimulationConfig(events=3_000, users=60, days=10, seed=5, drifting=0.5, erased=0.1, sanctioned=0.6)
+    write_log(config, path)
+    return path
+
+
+@pytest.mark.parametrize("champion", MADE_OF)
+def test_start_and_contributions_are_the_log_odds_of_the_probability_served(
+    champion: str, log: Path, tmp_path: Path
+) -> None:
+    """For each scored point; and the document of each user is the same score, its tiers those of the file."""
+    policy = small_policy(
+        target={"horizon": "24h", "when": [{"event": "sanction", "min_severity": 1}], "reset_after": "1h"},
+        learning={
+            "champion": champion,
+            "challengers": [],
+            "publish_every": "1h",
+            "min_positives": 8,
+            "neighbours": 2,
+            "min_events": 3,
+        },
+        rules={"report_burst": {"tier": "watch", "limit": 2}, "velocity": {"tier": "high", "limit": 10}},
+        **MADE_OF[champion],
+    )
+    replay(LogSource(log), policy, tmp_path, log_name="log", report=False)
+    lines = (tmp_path / "models" / "versions.jsonl").read_bytes().splitlines()
+    versions = {one.version: one for one in map(ModelVersion.model_validate_json, lines)}
+    run = read_outputs(tmp_path)
+    explained, causes = 0, set[str]()
+    for user in range(0, len(run.users), 4):
+        if run.user.max() < user or user in run.erased:
+            continue
+        document = explain_user(tmp_path, run.users[user])
+        assert document["reproduced"]
+        causes |= {entry["point"]["unscored"] for entry in document["timeline"] if entry["point"]}
+        point = document["point"]
+        if point["score"] is not None:
+            total = point["score"]["start"] + point["score"]["sum"]
+            assert total == pytest.approx(point["score"]["log_odds"], abs=1e-9)
+            model = freeze(versions[point["model"]["version"]])
+            assert model.probability_of(point["score"]["log_odds"]) == point["probability"]
+            named = {one["feature"] for family in point["score"]["families"] for one in family["features"]}
+            assert named <= set(NAMES)
+            assert "report_count_24h" not in named or champion != "quiet"
+            explained += 1
+        else:
+            assert point["unscored"] is not None
+    assert explained > 5
+    assert causes <= {None, "no_version", "not_learnt", "few_events", "model_silent"}
+    assert {None, "few_events"} <= causes
+
+
+@pytest.mark.parametrize("champion", ["logistic", "pile", "lookalike"])
+def test_every_scored_point_is_verified_against_the_file(champion: str, log: Path, tmp_path: Path) -> None:
+    """Also those scored by versions from which erased users were taken out."""
+    policy = small_policy(
+        target={"horizon": "24h", "when": [{"event": "sanction", "min_severity": 1}], "reset_after": "1h"},
+        learning={"champion": champion, "challengers": [], "min_positives": 8, "neighbours": 2},
+        **MADE_OF[champion],
+    )
+    replay(LogSource(log), policy, tmp_path, log_name="log", report=False)
+    run = read_outputs(tmp_path)
+    scores = run.scores[run.champion]
+    asked = 0
+    for user in range(0, len(run.users), 10):
+        rows = [row for row in (run.user == user).nonzero()[0] if not isnan(scores[row])][::15]
+        for row in rows if user not in run.erased else ():
+            point = explain_user(tmp_path, run.users[user], run.event_id[row])["point"]
+            assert point["score"] is not None
+            asked += 1
+    assert asked > 5
