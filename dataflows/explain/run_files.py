@@ -68,7 +68,7 @@ def read_user(directory: Path, user_id: str) -> UserRun:
         ExplainError: if the user is not in it, or the replay is of another version of forewarn.
     """
     outputs = read_outputs(directory)
-    policy = _policy(directory, outputs.summary)
+    policy = read_policy(directory, outputs.summary)
     if missing := [name for name in NAMES if name not in outputs.features]:
         raise ExplainError(
             f"{directory}: has no feature {missing[0]}, which another forewarn did not know: replay the log."
@@ -101,8 +101,23 @@ def read_user(directory: Path, user_id: str) -> UserRun:
             for line in risk
             if line["user_id"] == user_id and "tombstone" not in line and line["seq"] > since
         },
-        erased=[(line["user_id"], line["seq"]) for line in risk if "tombstone" in line],
+        erased=_erasures(risk),
     )
+
+
+def read_tiers(directory: Path) -> list[str]:
+    """Return the tiers in force after each point, in the order of the log."""
+    tiers: list[str] = pq.read_table(directory / "features.parquet", columns=["tier"])["tier"].to_pylist()
+    return tiers
+
+
+def read_erasures(directory: Path) -> list[tuple[str, int]]:
+    """Return the erased users, and the places in the log of their erasures."""
+    return _erasures(_lines(directory / "risk-events.jsonl"))
+
+
+def _erasures(risk: list[dict[str, Any]]) -> list[tuple[str, int]]:
+    return [(line["user_id"], line["seq"]) for line in risk if "tombstone" in line]
 
 
 def read_versions(directory: Path, wanted: Collection[str]) -> dict[str, ModelVersion]:
@@ -129,7 +144,12 @@ def read_versions(directory: Path, wanted: Collection[str]) -> dict[str, ModelVe
     return found
 
 
-def _policy(directory: Path, summary: dict[str, Any]) -> Policy:
+def read_policy(directory: Path, summary: dict[str, Any]) -> Policy:
+    """Return the policy that a run was made with.
+
+    Raises:
+        ExplainError: if the run did not write it, or it is not the one that the summary names.
+    """
     path = directory / POLICY
     try:
         policy = Policy.model_validate(orjson.loads(path.read_bytes().removeprefix(MARK)))

@@ -18,7 +18,7 @@ HOUR = 3_600_000
 
 def test_tiers_of_a_flow_are_decided_again() -> None:
     """With hysteresis, cooldown, expiry and a rule."""
-    policy = small_policy(rules={"report_burst": {"tier": "watch", "limit": 3}}, warnings={"expiry": "6h"})
+    policy = small_policy(rules={"report_burst": {"tier": "high", "limit": 3}}, warnings={"expiry": "6h"})
     driver = FlowDriver(policy)
     for number in range(30):
         driver.advance("3h")

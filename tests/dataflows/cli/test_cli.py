@@ -96,6 +96,7 @@ def test_the_commands_are_those_that_are_promised() -> None:
         "evaluate",
         "compare",
         "explain",
+        "whatif",
         "train-text",
         "models promote",
         "models rollback",
@@ -234,6 +235,9 @@ REFUSED: dict[tuple[object, ...], str] = {
     ("explain", "ann", "--run", "."): ".: not the outputs of a replay (No such file or directory): give the --out of "
     "one.",
     ("explain", "ann", "--run", ".", "--mapping", CONDA): "Give --log too: a mapping is for reading it.",
+    ("whatif", "--run", "."): "Missing option '--policy'.",
+    ("whatif", "--run", ".", "--policy", "wrong-policy.toml"): "wrong-policy.toml: target.horizon: 'a week' is not a "
+    "duration: write a whole number and a unit, such as 90s, 5m, 24h or 7d.",
     ("produce", "log.jsonl", "--rate", 1, "--speed", 1): "Give --rate or --speed, not both.",
     ("produce", "nowhere.jsonl"): "nowhere.jsonl: there is no such file: name a log",
     ("run", "--settings", "nowhere.toml"): "The settings file nowhere.toml cannot be read (No such file or "
