@@ -32,7 +32,10 @@ class Scored(NamedTuple):
 
 
 def explain_point(run: UserRun, scored: Scored, decision: Decision, version: ModelVersion | None) -> dict[str, Any]:
-    """Return the explanation of a point as plain data; `version` is the one that the run names for the point."""
+    """Return the explanation of a point as plain data; `version` is the one that the run names for the point.
+
+    `verified` is whether that version gives the probability in the file; without it there are no contributions.
+    """
     outputs, row = run.outputs, int(run.rows[scored.number])
     document: dict[str, Any] = {
         "event_id": outputs.event_id[row],
@@ -43,6 +46,7 @@ def explain_point(run: UserRun, scored: Scored, decision: Decision, version: Mod
         "probability": None if isnan(scored.probability) else scored.probability,
         "unscored": None,
         "model": None,
+        "verified": None,
         "score": None,
         "rules": [
             _rule(active.rule.name, active.rule.limit, active.tier, active.rule.features, scored.vector)
@@ -62,10 +66,9 @@ def explain_point(run: UserRun, scored: Scored, decision: Decision, version: Mod
         document["unscored"] = why_unscored(freeze(version), scored.vector, run.user_id)
         return document
     model = _served_by(run, scored, version)
-    if model is None:
-        return document
-    found = model.decompose(scored.vector, run.user_id)
-    if found is None:
+    found = None if model is None else model.decompose(scored.vector, run.user_id)
+    document["verified"] = found is not None
+    if model is None or found is None:
         return document
     families = families_of(found, scored.vector)
     document["score"] = {

@@ -67,9 +67,9 @@ def _head(document: dict[str, Any]) -> list[str]:
         if one["overturned_at"] is not None:
             said += f", overturned {moment(one['overturned_at'])}"
         elif one["warned_at"] is not None:
-            said += f", {duration(one['as_of'] - one['warned_at'])} after the first warning of it"
+            said += f", announced by a warning {duration(one['as_of'] - one['warned_at'])} before"
         else:
-            said += ", without a warning before it"
+            said += ", announced by no warning"
         lines += _wrapped(f"{said}.")
     warnings = document["warnings"]
     right = [one["right"] for one in warnings]
@@ -208,7 +208,7 @@ def _point(document: dict[str, Any], *, everything: bool) -> list[str]:
     if point["unscored"] is not None:
         alone = "Only rules decided." if point["rules"] else "Nothing decided, so the tier stayed as it was."
         return lines + _wrapped(f"No score: {_UNSCORED[point['unscored']]}. {alone}")
-    if point["score"] is None:
+    if not point["verified"]:
         return lines + _wrapped(
             "Attention: the version gives another probability than the one in the file, so its contributions are not "
             "shown. Replay the log again."
@@ -236,7 +236,9 @@ def _sum(score: dict[str, Any], probability: float, *, everything: bool) -> list
     if full is not None and score["log_odds"] >= full:
         served = f"Every score from {signed(full)} on is served as {percent(1.0)}."
     else:
-        served = f"It is served as {percent(probability)}, which corrects for the sample and the weight of positives."
+        served = (
+            f"Its odds, corrected for the sample and the weight of positives, are served as {percent(probability)}."
+        )
     return lines + _wrapped(served)
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from dataflows.explain.document import explain_user
 from dataflows.replay.replay import replay
+from dataflows.reports.explained import explained_lines
 from dataflows.simulate.platform import SimulationConfig, write_log
 from dataflows.sources.files.log import LogSource
 from dataflows.testing import small_policy
@@ -116,3 +117,28 @@ def test_every_scored_point_is_verified_against_the_file(champion: str, log: Pat
             assert point["score"] is not None
             asked += 1
     assert asked > 5
+
+
+def test_thresholds_that_a_run_found_are_those_of_its_versions(log: Path, tmp_path: Path) -> None:
+    """With a precision guarantee and a budget, each point has the threshold of the version that scored it."""
+    policy = small_policy(
+        target={"horizon": "24h", "when": [{"event": "sanction", "min_severity": 1}], "reset_after": "1h"},
+        learning={"champion": "logistic", "challengers": [], "publish_every": "1h", "min_positives": 8},
+        tiers={"watch": {"precision": 0.1}, "high": {"precision": 0.3}},
+        promises={"confidence": 0.5},
+        warnings={"budget": 3},
+    )
+    replay(LogSource(log), policy, tmp_path, log_name="log", report=False)
+    run = read_outputs(tmp_path)
+    assert run.warnings
+    limits, texts = set[float | None](), []
+    for user in range(0, len(run.users), 4):
+        if user not in run.erased:
+            document = explain_user(tmp_path, run.users[user])
+            assert document["reproduced"]
+            limits |= {entry["point"]["next_enter"] for entry in document["timeline"] if entry["point"]}
+            texts.append("\n".join(explained_lines(document)))
+    assert len(limits) > 3
+    assert None in limits
+    assert any("no score enters watch yet" in text for text in texts)
+    assert max(len(line) for text in texts for line in text.splitlines()) <= 80

@@ -62,7 +62,7 @@ well; cid is warned of as the log ends. Dan is erased."""
 ANN = """\
 ann in log.jsonl: 5 decision points, from 2026-01-01 00:00:00 to 2026-01-01
 03:00:00. Times are in UTC.
-Escalated 2026-01-01 03:00:00, 2 h after the first warning of it.
+Escalated 2026-01-01 03:00:00, announced by a warning 2 h before.
 2 warnings: 2 right. A warning is right if an escalation that is not overturned
 follows within 1 day.
 
@@ -91,7 +91,8 @@ start, before any feature counts                                           \N{MI
 reports                                                                    +1.10
   2 reports in 24 h                                                +1.10
 score in log-odds                                                          \N{MINUS SIGN}0.51
-It is served as 60 %, which corrects for the sample and the weight of positives.
+Its odds, corrected for the sample and the weight of positives, are served as
+60 %.
 
 high is entered from 60 %, \N{MINUS SIGN}0.51 in log-odds: the score is 0.00 above it.
 Each of these changes alone, with all other features as they were, gives a score
