@@ -1,6 +1,6 @@
 # Each target works as the first command typed in an empty clone; only Python 3.11 or 3.12 and make must be there.
-# PYTHON=/some/python3.12 names an interpreter, ARGS="..." goes to pytest, to chaos or to soak. PROCESSES=2 spreads the
-# tests over two processes, each with a broker of its own.
+# PYTHON=/some/python3.12 names an interpreter, ARGS="..." goes to pytest, to chaos or to soak. Tests run in two
+# processes, a file in one of them, each with a broker of its own; PROCESSES=0 runs all in one.
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -13,7 +13,7 @@ COMPILED := hatch_build.py $(wildcard schemas/records/*.py detectors/base/*.py d
 	$(wildcard detectors/labels/*.py detectors/policy/*.py detectors/profiles/*.py detectors/text/*.py) schemas/released/avro_rows.py \
 	detectors/learning/order.py detectors/models/adagrad.py detectors/models/naive_bayes/gaussians.py
 DEMO := out/demo
-PROCESSES := 0
+PROCESSES := 2
 LOGS := ../shared/datasets
 
 help: ## say what each target does
@@ -27,13 +27,13 @@ demo: $(READY) ## simulate 200,000 events, replay them, print the strongest warn
 
 quick: $(READY) ## run ruff and the quick tests in two processes: no broker, no logs, under 90 seconds
 	@$(MAKE) --no-print-directory lint
-	@$(BIN)/pytest --quiet --numprocesses 2 --dist loadgroup -m "not (kafka or datasets or slow)" $(ARGS)
+	@$(BIN)/pytest --quiet --numprocesses 2 --dist loadfile --no-loadscope-reorder -m "not (kafka or datasets or slow)" $(ARGS)
 
-test: $(READY) ## run every test (ARGS="-k name" to choose), in one process (PROCESSES=2 for two)
-	@$(BIN)/pytest --numprocesses $(PROCESSES) --dist loadgroup --no-loadscope-reorder $(ARGS)
+test: $(READY) ## run every test (ARGS="-k name" to choose), in two processes (PROCESSES=0 for one)
+	@$(BIN)/pytest --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 nightly: $(READY) ## run every test, and the slow ones as long as they take to be thorough
-	@FOREWARN_THOROUGH=1 $(BIN)/pytest --numprocesses $(PROCESSES) --dist loadgroup --no-loadscope-reorder $(ARGS)
+	@FOREWARN_THOROUGH=1 $(BIN)/pytest --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: lint types documents site released ## run every check that is not a test (make -k check: all, also after a failure)
 

@@ -7,7 +7,6 @@ their codes are not numeric, and too many for a tree to separate one by one.
 from __future__ import annotations
 
 import numpy as np
-from sklearn.ensemble import HistGradientBoostingClassifier
 from threadpoolctl import threadpool_limits
 
 from detectors.features.catalogue import CODES
@@ -23,6 +22,8 @@ MOST_NEGATIVES = 100_000
 
 def boosted(run: Outputs, labels: Labels) -> Values:
     """Return the score of every point by the model of its day; 0 without one."""
+    from sklearn.ensemble import HistGradientBoostingClassifier  # noqa: PLC0415 - a second to import, needed here only
+
     matrix = np.column_stack([values for name, values in run.features.items() if name not in CODES])
     scores = np.zeros(len(run))
     day = run.as_of // DAY

@@ -37,18 +37,14 @@ def pytest_configure() -> None:
         raise pytest.UsageError("compiled modules are older than their sources: run make, which compiles them again")
 
 
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in a hook of its own
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs a broker, and say what is to run in one process: a file, or all that share the simulated log.
+    """Mark what needs a broker.
 
     Tests that wait for a broker or for other processes come first: what only computes fills the gaps at the end.
     """
     for item in items:
-        asked = set(getattr(item, "fixturenames", ()))
-        if "broker" in asked:
+        if "broker" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.kafka)
-        shared = asked & {"replays", "simulated"}
-        item.add_marker(pytest.mark.xdist_group("simulated" if shared else item.path.relative_to(ROOT).as_posix()))
     items.sort(key=lambda item: item.path.parent.name not in WAITING)
 
 

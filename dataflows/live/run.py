@@ -39,6 +39,7 @@ from dataflows.sinks.kafka.producer import GRACE_MS
 from dataflows.sources.kafka.source import MergedKafkaSource, input_partitions
 from dataflows.sources.kafka.watch import TopicWatch
 from detectors.models.catalogue import freeze
+from detectors.models.river.trial import refusals
 from detectors.policy.policy import Policy
 from detectors.profiles.user import COMPILED
 from detectors.text.scorer import TextScorer
@@ -191,6 +192,8 @@ def accept(settings: Settings) -> list[str]:
 
 def _check(settings: Settings, policy: Policy, flow: Dataflow, model: ModelVersion | None) -> None:
     """Check the inputs, outputs, schemas and the recovery store before a record is read."""
+    if model is None and (problems := refusals(policy, live=True)):
+        raise RunError(*problems)
     directory = settings.recovery.directory
     if directory is not None:
         keep_private(directory)

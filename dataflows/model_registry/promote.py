@@ -60,6 +60,11 @@ def promote(policy_file: Path, name: str, evidence_file: Path, by: By = "average
     """
     policy = load_policy(policy_file)
     wanted = changed_champion(policy, name)
+    if name in policy.models:
+        raise PromotionError(
+            f"{name} runs in River, and no River model decides in a live run: replay with --champion {name} to look at "
+            "its warnings."
+        )
     return _change(policy_file, policy, wanted, "promoted", weigh(evidence_file, policy, wanted, by))
 
 

@@ -8,6 +8,7 @@ from dataflows.runtime.text_files import decode_text
 from detectors.base.state import content_hash
 from detectors.features.catalogue import NAMES
 from detectors.models.catalogue import freeze
+from detectors.models.river.classifier import FAMILY as RIVER
 from detectors.policy.parse import MODEL_NAME
 from detectors.policy.policy import Policy
 from schemas.errors import ExpectedError
@@ -27,11 +28,13 @@ def load_model(path: Path, policy: Policy) -> ModelVersion:
     """
     try:
         version = ModelVersion.model_validate_json(decode_text(path.read_bytes()))
-        track = freeze(version).track
+        track = None if version.family == RIVER else freeze(version).track
     except OSError as error:
         raise ReplayError(f"{path}: cannot be read ({error.strerror}); a replay writes models/<name>.json.") from None
     except (ArithmeticError, LookupError, TypeError, ValueError):  # a state that is no model may raise any of these
         raise ReplayError(f"{path}: not a model version; a replay writes models/<name>.json.") from None
+    if version.family == RIVER:
+        raise ReplayError(f"{path}: its model runs in River, whose state no version holds: replay without --model.")
     if not MODEL_NAME.fullmatch(version.name):
         raise ReplayError(
             f"{path}: its model has a name that no model may have, and files are named by it; take one a replay wrote."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
@@ -18,6 +19,8 @@ from detectors.policy.policy import Policy
 from detectors.profiles.results import TrainingEvent
 from detectors.scoring.shard import ModelUpdate
 from schemas.records.rejects import Reject
+
+log = logging.getLogger(__name__)
 
 
 class TrainingEvents(NamedTuple):
@@ -40,7 +43,7 @@ def track_record_of(policy: Policy) -> TrackRecord:
 def learner_of(policy: Policy, model: str) -> Learner:
     """Return a new learner of one of a policy's models, with a track record if any decision depends on it."""
     track = track_record_of(policy) if policy.tracked else None
-    return Learner(model, policy.learning, track, partial(new_model, model, policy))
+    return Learner(model, policy.learning_of(model), track, partial(new_model, model, policy))
 
 
 class LearnLogic(StatefulBatchLogic[TrainingEvents, ModelUpdate, bytes]):
@@ -49,6 +52,7 @@ class LearnLogic(StatefulBatchLogic[TrainingEvents, ModelUpdate, bytes]):
     def __init__(self, new_learner: Callable[[str], Learner], snapshot: bytes | None) -> None:
         self._new_learner = new_learner
         self._learner: Learner | None = None
+        self._reported = False
         if snapshot is not None:
             _, state = unpack(snapshot, STATE_VERSION, "learner")
             self._learner = new_learner(state["name"])
@@ -60,6 +64,9 @@ class LearnLogic(StatefulBatchLogic[TrainingEvents, ModelUpdate, bytes]):
         if learner is None:
             learner = self._learner = self._new_learner(values[0].model)
         published, reached = learner.take([event for bundle in values for event in bundle.events])
+        if learner.stopped and not self._reported:
+            self._reported = True
+            log.warning("Model %s learns no further: %s.", learner.name, learner.stopped)
         return [ModelUpdate(learner.name, published, dict(reached), learner.forgotten(), learner.fates())], False
 
     def snapshot(self) -> bytes:

@@ -24,6 +24,7 @@ from dataflows.sinks.parquet import FeatureTable, write_table
 from dataflows.sources.files.log import LogError, LogSource
 from detectors.features.catalogue import NAMES
 from detectors.models.catalogue import freeze
+from detectors.models.river.trial import refusals
 from detectors.policy.policy import Policy
 from detectors.profiles.results import Outcome, cause_of
 from detectors.scoring.shard import ModelUpdate, Publication
@@ -76,9 +77,11 @@ def replay(
     `on_stage` is called with the name of each stage after the dataflow.
 
     Raises:
-        ReplayError: if the directory cannot be written, or another process is writing there.
+        ReplayError: if the directory cannot be written, another process is writing there, or a River model cannot run.
         LogError: if the log turns out to be damaged; then nothing is written.
     """
+    if model is None and (problems := refusals(policy, live=False)):
+        raise ReplayError(*problems)
     begun, undrawn = False, None
     try:
         with written_together(out, SUMMARY, gone=EVALUATION if report else (*EVALUATION, REPORT)) as folder:
@@ -127,7 +130,7 @@ def _replayed(
     risk = JsonlSink[Keyed](out / "risk-events.jsonl", _render_publication, lambda item: item[1].at.seq)
     rejects = JsonlSink[Reject](out / "rejects.jsonl", _render_record, lambda item: item.seq)
     late = JsonlSink[Late](out / "late.jsonl", _render_late, lambda item: item.at.seq)
-    features, models = FeatureTable(NAMES), MemorySink[ModelUpdate]()
+    features, models = FeatureTable(NAMES), _UpdateSink()
     outcomes = JsonlSink[Outcome](
         out / "outcomes.jsonl",
         lambda item: _render_outcome(item, features.record_of(item.at)),
@@ -177,6 +180,15 @@ def _replayed(
     (out / POLICY).write_bytes(orjson.dumps(policy.model_dump(mode="json"), option=INDENTED))
     (out / SUMMARY).write_bytes(orjson.dumps(summary, option=INDENTED))
     return summary
+
+
+class _UpdateSink(MemorySink[ModelUpdate]):
+    """Sink that stores model updates without the trained objects of River models, which a log has thousands of."""
+
+    def keep(self, items: list[ModelUpdate]) -> None:
+        """Store a batch."""
+        for item in items:
+            super().keep([item._replace(published=[one._replace(trained=None) for one in item.published])])
 
 
 def _write_models(updates: list[ModelUpdate], pinned: ModelVersion | None, folder: Path) -> dict[str, ModelVersion]:

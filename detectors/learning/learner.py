@@ -31,10 +31,11 @@ from detectors.features.upgrade import stored_vector
 from detectors.labels.reservoir import Turn
 from detectors.learning.ahead import MOST, Ahead, example_of, plain_example
 from detectors.learning.order import InOrder, pass_over
-from detectors.models.base import OnlineModel, StoresExamples, publisher
+from detectors.models.base import OnlineModel, PublishesTrained, StoresExamples, publisher
 from detectors.models.catalogue import FAMILIES, MODELS, freeze
 from detectors.models.erasure import without_user
 from detectors.models.inputs import Reader, weighed
+from detectors.models.river.trained import Trained
 from detectors.models.track_record import TrackRecord
 from detectors.models.version import FrozenModel
 from detectors.policy.sections import LearningPolicy
@@ -58,11 +59,15 @@ class Forgotten(NamedTuple):
 
 
 class Published(NamedTuple):
-    """A version, and the position from which it is in force: it has learnt nothing from `seq` or later."""
+    """A version, and the position from which it is in force: it has learnt nothing from `seq` or later.
+
+    `trained` is the object that a version of a River model scores with. No topic carries it.
+    """
 
     version: ModelVersion
     partition: int
     seq: int
+    trained: Trained | None = None
 
 
 def slack_of(learning: LearningPolicy) -> int:
@@ -94,6 +99,7 @@ class Learner:
         self._new_model: Callable[[], OnlineModel] = (lambda: MODELS[name](learning)) if model is None else model
         self._in_force: ModelVersion | None = None
         self._scorer: FrozenModel | None = None
+        self._in_force_trained: Trained | None = None
         self._begin()
         self._reader = Reader(self._model.reads)
         self._positive_weight = self._model.class_weight(learning.positive_weight)
@@ -111,6 +117,7 @@ class Learner:
         """Begin with an untrained model."""
         self._model = self._new_model()
         self._memory = self._model if isinstance(self._model, StoresExamples) else None
+        self._object = self._model if isinstance(self._model, PublishesTrained) else None
         self._publish = publisher(self._model)
         self._learned_until = -1
         self._examples = 0
@@ -144,8 +151,8 @@ class Learner:
                     self._age()
                     if self._fresh:
                         self._fresh = False
-                        published.append(Published(self.version(), partition, seq))
-                        self._put_in_force(published[-1].version)
+                        published.append(Published(self.version(), partition, seq, self.trained()))
+                        self._put_in_force(published[-1].version, published[-1].trained)
                 if erased:
                     self._forget(user_id, partition, seq)
                     if self._memory is not None and track is not None:
@@ -247,9 +254,9 @@ class Learner:
         if self._in_force is not None and (version := without_user(self._in_force, user)) is not self._in_force:
             self._put_in_force(version)
 
-    def _put_in_force(self, version: ModelVersion) -> None:
+    def _put_in_force(self, version: ModelVersion, trained: Trained | None = None) -> None:
         if self._track is not None:
-            self._in_force, self._scorer = version, freeze(version)
+            self._in_force, self._scorer, self._in_force_trained = version, freeze(version, trained), trained
 
     def _record(self, watched: list[tuple[TrainingEvent, int]], track: TrackRecord) -> None:
         """Enter training events into the track record, their points with scores of the version in force.
@@ -312,9 +319,19 @@ class Learner:
         }
         return ModelVersion(version=content_hash(record), **record)
 
+    def trained(self) -> Trained | None:
+        """Return what a version made now scores with; None if its published state is enough."""
+        return None if self._object is None else self._object.trained()
+
+    @property
+    def stopped(self) -> str:
+        """Return the reason why the model learns no further; empty if it does."""
+        return "" if self._object is None else self._object.stopped
+
     def state(self) -> dict[str, Any]:
         """Return the full state as plain data, to continue from after a restart."""
-        return {
+        in_force = {} if self._in_force_trained is None else {"in_force_trained": self._in_force_trained.data}
+        return in_force | {
             "name": self.name,
             "model": self._model.dump(),
             "following": self._order.following,
@@ -355,7 +372,8 @@ class Learner:
         if self._track is not None and (record := state.get("track")) is not None:  # version 1 has none
             self._track.restore(record)
             if state["in_force"] is not None:
-                self._put_in_force(ModelVersion.model_validate(state["in_force"]))
+                trained = Trained(state["in_force_trained"]) if "in_force_trained" in state else None
+                self._put_in_force(ModelVersion.model_validate(state["in_force"]), trained)
 
 
 def _plain(lesson: TrainingEvent) -> tuple[Any, ...]:

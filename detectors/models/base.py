@@ -9,6 +9,7 @@ from schemas.records.decisions import Exemplar, Reason
 
 if TYPE_CHECKING:
     from detectors.features.selection import FeatureSelection
+    from detectors.models.river.trained import Trained
 from detectors.base.points import DecisionPoint, Example
 from detectors.base.vectors import Matrix, Row
 
@@ -84,6 +85,20 @@ class PublishesSubset(Protocol):
 
     def publish(self) -> dict[str, Any]:
         """Return the part of the dump that scoring needs."""
+        ...
+
+
+@runtime_checkable
+class PublishesTrained(Protocol):
+    """A model whose versions score with a trained object, which no topic carries, beside their published state.
+
+    `stopped` is the reason why the model learns no further; empty if it does.
+    """
+
+    stopped: str
+
+    def trained(self) -> Trained:
+        """Return a copy of the trained object in its current state."""
         ...
 
 

@@ -12,6 +12,8 @@ from detectors.models.base import OnlineModel
 from detectors.models.linear.logistic import Logistic
 from detectors.models.lookalike.lookalike import Lookalike
 from detectors.models.naive_bayes.bayes import Bayes
+from detectors.models.river.classifier import RiverClassifier
+from detectors.models.river.trained import RiverTerms, Trained
 from detectors.models.sequence.ngrams import Sequence
 from detectors.models.stack.stack import Stack, terms_among
 from detectors.models.version import Family, FrozenModel
@@ -35,10 +37,13 @@ FAMILIES: dict[str, Family] = {
     model.family: Family(model.reads, model.terms) for model in (Logistic, Bayes, Additive, Sequence, Lookalike)
 }
 FAMILIES[Stack.family] = Family(Stack.reads, partial(terms_among, FAMILIES))
+FAMILIES[RiverClassifier.family] = Family(RiverClassifier.reads, RiverClassifier.terms)
 
 
 def new_model(name: str, policy: Policy) -> OnlineModel:
-    """Return an untrained model for a name in the policy: a model, a stack or a variant."""
+    """Return an untrained model for a name in the policy: a model, a stack, a variant or a River model."""
+    if name in policy.models:
+        return RiverClassifier(policy.models[name])
     variant = policy.variants.get(name)
     if policy.members(name):
         members = {member: new_model(member, policy) for member in policy.members(name)}
@@ -51,25 +56,36 @@ def new_model(name: str, policy: Policy) -> OnlineModel:
 
 
 def made_of(policy: Policy) -> dict[str, dict[str, Any]]:
-    """Return the variant and stack definitions behind the policy's champion and challengers, as plain data."""
+    """Return the policy's definitions of its champion and challengers, as plain data."""
     models = (policy.learning.champion, *policy.learning.challengers)
     asked = [name for model in models for name in (model, *policy.members(model))]
     found: dict[str, dict[str, Any]] = {}
     for name in asked:
         if name in policy.variants:
             found[name] = policy.variants[name].model_dump(mode="json", exclude={"members"})
+        if name in policy.models:
+            found[name] = policy.models[name].model_dump(mode="json", include={"river", "parameters", "scale"})
         if policy.members(name):
             found[name] = {**found.get(name, {}), "members": list(policy.members(name))}
     return found
 
 
-@lru_cache(maxsize=SHARED)
-def freeze(record: ModelVersion) -> FrozenModel:
+def freeze(record: ModelVersion, trained: Trained | None = None) -> FrozenModel:
     """Return the frozen model of a version; cached, because every lane loads the same record.
 
+    A version of a River model scores with the object that was `trained`, which the lanes share, and is not cached.
+
     Raises:
-        ValueError: if the family is unknown here.
+        ValueError: if the family is unknown here, or needs a trained object.
     """
+    if trained is None:
+        return _frozen(record)
+    family = FAMILIES[record.family]
+    return FrozenModel(record, family._replace(terms=lambda _state, names: RiverTerms(trained, names)))
+
+
+@lru_cache(maxsize=SHARED)
+def _frozen(record: ModelVersion) -> FrozenModel:
     if record.family not in FAMILIES:
         raise ValueError(
             f"model family {record.family!r} is unknown: this forewarn scores {', '.join(sorted(FAMILIES))}"

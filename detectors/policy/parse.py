@@ -9,7 +9,8 @@ from typing import Any
 
 from detectors.features.catalogue import NAMES
 from detectors.policy.policy import Policy
-from detectors.policy.sections import STACK, VariantPolicy
+from detectors.policy.river_classes import classifier_from
+from detectors.policy.sections import STACK, RiverPolicy, VariantPolicy
 
 TAKEN = ("as_of", "challengers", "champion", "event_id", "newness", "pinned", "seq", "user_id")
 """Names beside those of models in the outputs of a replay; no variant can have one of them."""
@@ -31,19 +32,17 @@ def parse_policy(data: dict[str, Any], known_rules: Collection[str], models: Map
         _check_variant(name, variant, known_rules, models)
     for name in (STACK, *policy.variants):
         _check_members(policy, name, models)
-    _known("model", [policy.learning.champion, *policy.learning.challengers], {*models, *policy.variants})
+    for name, river in policy.models.items():
+        _check_river(name, river, {*known_rules, *models, *policy.variants})
+    known = {*models, *policy.variants, *policy.models}
+    _known("model", [policy.learning.champion, *policy.learning.challengers], known)
     if policy.learning.champion in policy.learning.challengers:
         raise ValueError(f"model {policy.learning.champion!r} is champion and challenger: name it once")
     return policy
 
 
 def _check_variant(name: str, variant: VariantPolicy, rules: Collection[str], models: Collection[str]) -> None:
-    if name in models or name in rules:
-        raise ValueError(f"variants.{name} is named like a model or a rule: give it a name of its own")
-    if name in TAKEN or not MODEL_NAME.fullmatch(name):
-        raise ValueError(
-            f"variants.{name} cannot be called that: use letters, digits and _, and none of {', '.join(TAKEN)}"
-        )
+    _check_name(f"variants.{name}", name, {*models, *rules})
     _known("model", [variant.model], models, f"variants.{name}: ")
     if variant.members is not None and variant.model != STACK:
         raise ValueError(f"variants.{name}: {variant.model} has no members: leave them out, or make it a {STACK}")
@@ -54,6 +53,22 @@ def _check_variant(name: str, variant: VariantPolicy, rules: Collection[str], mo
             raise ValueError(
                 f"variants.{name}: {pattern!r} matches no feature: docs/reference/features.md names them all"
             )
+
+
+def _check_river(name: str, river: RiverPolicy, named: Collection[str]) -> None:
+    _check_name(f"models.{name}", name, named)
+    try:
+        classifier_from(river.river, river.parameters)
+    except ValueError as error:
+        raise ValueError(f"models.{name}: {error}") from None
+
+
+def _check_name(where: str, name: str, named: Collection[str]) -> None:
+    """Check that the name of a variant or a River model is free, and can be the name of a file and of a column."""
+    if name in named:
+        raise ValueError(f"{where} is named like a model or a rule: give it a name of its own")
+    if name in TAKEN or not MODEL_NAME.fullmatch(name):
+        raise ValueError(f"{where} cannot be called that: use letters, digits and _, and none of {', '.join(TAKEN)}")
 
 
 def _known(kind: str, asked: Iterable[str], known: Collection[str], where: str = "") -> None:

@@ -11,10 +11,12 @@ from pydantic import Field, model_validator
 
 from detectors.features.declare import HOPS, duration_ms
 from detectors.policy.sections import (
+    RIVER_VERSIONS,
     STACK,
     ChannelPolicy,
     LearningPolicy,
     PromisePolicy,
+    RiverPolicy,
     RulePolicy,
     Section,
     StackPolicy,
@@ -39,6 +41,7 @@ class Policy(Section):
     channels: ChannelPolicy = ChannelPolicy()
     learning: LearningPolicy = LearningPolicy()
     variants: dict[str, VariantPolicy] = Field({})
+    models: dict[str, RiverPolicy] = Field({})
     stack: StackPolicy = StackPolicy()
     tiers: dict[Literal[Tier.WATCH, Tier.ELEVATED, Tier.HIGH], TierPolicy]
     promises: PromisePolicy = PromisePolicy()
@@ -79,6 +82,15 @@ class Policy(Section):
         variant = self.variants.get(name)
         return () if variant is None or variant.model != STACK else variant.members or self.stack.members
 
+    def learning_of(self, model: str) -> LearningPolicy:
+        """Return the settings of learning for a model: those of `[learning]`, changed for a River model."""
+        learning, river = self.learning, self.models.get(model)
+        if river is None:
+            return learning
+        kept = min(learning.keep_versions, RIVER_VERSIONS)
+        every = river.publish_every or learning.publish_every
+        return learning.model_copy(update={"keep_versions": kept, "publish_every": every})
+
     @property
     def tracked(self) -> bool:
         """Return whether any decision depends on a model's threshold statistics."""
@@ -97,5 +109,6 @@ class Policy(Section):
     @property
     def version(self) -> str:
         """Return the content hash of the policy, independent of the order of its keys: 16 hex digits."""
-        content = orjson.dumps(self.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
+        unused = None if self.models else {"models"}  # a policy without one keeps the hash it had before there were any
+        content = orjson.dumps(self.model_dump(mode="json", exclude=unused), option=orjson.OPT_SORT_KEYS)
         return blake2b(content, digest_size=8).hexdigest()

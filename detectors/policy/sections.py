@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -13,6 +13,8 @@ from schemas.records.decisions import Tier
 
 STACK = "stack"
 """The name of the model that combines others."""
+RIVER_VERSIONS = 8
+"""Most versions of a River model that a lane keeps: each holds a whole trained object."""
 
 
 class Section(BaseModel):
@@ -100,6 +102,20 @@ class VariantPolicy(Section):
     def ignores(self, feature: str) -> bool:
         """Return whether the variant never reads the feature."""
         return any(fnmatchcase(feature, pattern) for pattern in self.ignore)
+
+
+class RiverPolicy(Section):
+    """A classifier of River's as a model: its class below `river`, and its parameters.
+
+    With `scale`, features are standardised first. `publish_every` replaces that of `[learning]`. Once a version has
+    more than `max_bytes`, the model learns no further.
+    """
+
+    river: Label
+    parameters: dict[str, Any] = {}
+    scale: bool = False
+    publish_every: PositiveDuration | None = None
+    max_bytes: Annotated[int, Field(ge=1024)] = 1_048_576
 
 
 class TierPolicy(Section):

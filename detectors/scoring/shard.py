@@ -79,7 +79,7 @@ class Lane:
         self._wait = wait and pinned is None
         learning = policy.learning
         models = () if pinned is not None else (learning.champion, *learning.challengers)
-        self._versions = {model: Versions(learning.keep_versions) for model in models}
+        self._versions = {model: Versions(policy.learning_of(model).keep_versions) for model in models}
         self._reached: dict[str, int] = dict.fromkeys(models, 0)
         self._live = Live(horizon=policy.target.horizon, lateness=policy.allowed_lateness)
         self._waiting: list[LaneItem] = []

@@ -14,6 +14,7 @@ from detectors.base.vectors import Matrix
 from detectors.learning.learner import Published
 from detectors.models.catalogue import freeze
 from detectors.models.erasure import without_user
+from detectors.models.river.trained import Trained
 from detectors.models.version import FrozenModel
 from detectors.scoring.batch import Batch
 from schemas.records.decisions import ModelVersion
@@ -41,6 +42,7 @@ class _Held(NamedTuple):
     partition: int
     seq: int
     until: int  # learned_until, -1 if nothing was learnt
+    trained: Trained | None
 
 
 class Versions:
@@ -60,11 +62,11 @@ class Versions:
 
     def hear(self, published: list[Published]) -> None:
         """Add versions, oldest first."""
-        for version, partition, seq in published:
-            model = freeze(version)
+        for version, partition, seq, trained in published:
+            model = freeze(version, trained)
             choice = (model, "ok" if model.ready else "insufficient_history")
             until = -1 if model.learned_until is None else model.learned_until
-            self._held.append(_Held(version.model_dump(mode="json"), choice, partition, seq, until))
+            self._held.append(_Held(version.model_dump(mode="json"), choice, partition, seq, until, trained))
             self._seqs.append(seq)
 
     def choose_all(self, batch: Batch, *, one_partition: bool) -> list[Run]:
@@ -96,7 +98,7 @@ class Versions:
         held = self._held
         newest = bisect_right(self._seqs, seq) if one_partition else len(held)
         for index in range(newest - 1, max(-1, newest - 1 - self._keep), -1):
-            _, choice, partition, since, until = held[index]
+            _, choice, partition, since, until, _ = held[index]
             waits = since > seq and partition in partitions
             if until < earliest and not waits:
                 return choice
@@ -136,19 +138,25 @@ class Versions:
         for place, held in enumerate(self._held):
             version = ModelVersion.model_validate(held.plain)
             if (without := without_user(version, user)) is not version:
-                model = freeze(without)
+                model = freeze(without, held.trained)
                 choice = (model, "ok" if model.ready else "insufficient_history")
                 self._held[place] = held._replace(plain=without.model_dump(mode="json"), choice=choice)
 
     def state(self) -> list[Any]:
         """Return the state as plain data."""
-        return [self._dropped, [[h.plain, h.partition, h.seq] for h in self._held]]
+        return [
+            self._dropped,
+            [[h.plain, h.partition, h.seq] + ([] if h.trained is None else [h.trained.data]) for h in self._held],
+        ]
 
     def restore(self, state: list[Any]) -> None:
         """Restore a state."""
         self._dropped = state[0]
         self.hear(
-            [Published(ModelVersion.model_validate(record), partition, seq) for record, partition, seq in state[1]]
+            [
+                Published(ModelVersion.model_validate(record), partition, seq, *map(Trained, trained))
+                for record, partition, seq, *trained in state[1]
+            ]
         )
 
 

@@ -20,6 +20,7 @@ from detectors.checks import LAWS, CheckFailed, Make, ModelUnderTest, candidates
 from detectors.features.catalogue import NAMES
 from detectors.learning.learner import Learner
 from detectors.models.naive_bayes.bayes import Bayes
+from detectors.models.naive_bayes.export import gaussian_nb_of
 from detectors.policy.sections import LearningPolicy
 from schemas.records.decisions import Reason
 
@@ -319,7 +320,7 @@ class AsItComes(Bayes):
 
     def __init__(self) -> None:
         super().__init__()
-        self._river: Any = Bayes().river()
+        self._river: Any = gaussian_nb_of(Bayes())
 
     def learn_one(self, row: Row, example: Example) -> None:
         self._river.learn_one(dict(zip(NAMES, row, strict=True)), example.label)

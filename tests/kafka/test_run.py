@@ -112,10 +112,11 @@ def test_learning_live_publishes_features_versions_and_tombstones(kafka: str, de
     forewarn("produce", log, "--settings", deployment)
     forewarn("run", "--settings", deployment, "--policy", log.parent / "policy.toml", "--until-end", "--workers", 2)
     summary = orjson.loads((log.parent / "learnt/summary.json").read_bytes())
-    rows = [Decoder("feature_row").decode(m.value() or b"") for m in messages(kafka, deployment, "risk_features")]
+    row_decoder, version_decoder = Decoder("feature_row"), Decoder("model_version")
+    rows = [row_decoder.decode(m.value() or b"") for m in messages(kafka, deployment, "risk_features")]
     served = pq.read_table(log.parent / "learnt/features.parquet", columns=["event_id"])["event_id"].to_pylist()
     assert sorted(row.model_dump()["event_id"] for row in rows) == sorted(served)
-    versions = [Decoder("model_version").decode(m.value() or b"") for m in messages(kafka, deployment, "risk_models")]
+    versions = [version_decoder.decode(m.value() or b"") for m in messages(kafka, deployment, "risk_models")]
     assert {version.model_dump()["name"] for version in versions} == {"logistic", "bayes"}
     tombstones = [m for m in messages(kafka, deployment, "risk_events") if m.value() is None]
     assert len(tombstones) == summary["erased"] > 0
@@ -137,9 +138,8 @@ def test_poison_on_the_input_topics_ends_in_dead_letters_and_harms_nobody(
     said = forewarn(
         "run", "--settings", deployment, "--policy", log.parent / "policy.toml", "--model", model, "--until-end"
     ).output
-    rejects = [
-        Decoder("reject").decode(m.value() or b"").model_dump() for m in messages(kafka, deployment, "dead_letters")
-    ]
+    decoder = Decoder("reject")
+    rejects = [decoder.decode(m.value() or b"").model_dump() for m in messages(kafka, deployment, "dead_letters")]
     assert sorted(reject["value"] for reject in rejects) == sorted(poison * PARTITIONS * 2)
     assert live_ids(kafka, deployment) == replayed_ids(log.parent / "pinned"), said
 

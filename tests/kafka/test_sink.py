@@ -154,7 +154,8 @@ def test_rows_are_published_of_a_share_of_the_users(kafka: str, topics: Callable
     ]
     part: Any = kafka_sinks(settings).features
     part.build("features", 0, 1).write_batch(batches)
-    rows = [Decoder("feature_row").decode(message.value() or b"") for message in read_back(kafka, topic)]
+    decoder = Decoder("feature_row")
+    rows = [decoder.decode(message.value() or b"") for message in read_back(kafka, topic)]
     chosen = {user for user in users if key_of(user) % 2**20 < share * 2**20}
     assert len(chosen) == 0 if not share else 0 < len(chosen) <= 20
     assert sorted((row.as_of, row.user_id, row.event_id, row.score) for row in rows) == [

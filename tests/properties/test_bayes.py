@@ -13,6 +13,7 @@ from detectors.base.points import Example
 from detectors.base.vectors import Row, vector_from
 from detectors.features.catalogue import NAMES
 from detectors.models.naive_bayes.bayes import Bayes
+from detectors.models.naive_bayes.export import gaussian_nb_of
 
 VALUES = st.floats(-12.0, 12.0) | st.sampled_from([0.0, -0.0, 1.0, 1e-300, 1e6, -3e9])
 FEATURES = st.dictionaries(st.sampled_from(NAMES[:6]), VALUES)
@@ -61,13 +62,13 @@ def test_every_number_is_rivers_after_every_example(
 ) -> None:
     """Features that come late, that are absent, that are taken back; from a dump on, and where River goes on."""
     model: Any = Bayes()
-    river: Any = model.river()
+    river: Any = gaussian_nb_of(model)
     for number, (features, label, weight) in enumerate(examples):
         if number == kept:
             model, dump = Bayes(), model.dump()
             model.load(dump)
         if number == handed:
-            river = model.river()
+            river = gaussian_nb_of(model)
         model.learn_one(row(features), example(label, weight))
         teach(river, features, label, weight)
         dump = {key: value for key, value in model.dump().items() if not key.endswith("_fourths")}

@@ -18,6 +18,7 @@ from detectors.base.elementary import exp
 from detectors.base.points import Example
 from detectors.base.vectors import Row, vector_from
 from detectors.features.catalogue import NAMES
+from detectors.models.linear.export import pipeline_of
 from detectors.models.linear.logistic import Logistic
 
 
@@ -126,8 +127,8 @@ def test_every_number_is_rivers_after_every_example(
 ) -> None:
     """Features that come late, that are absent, that do not vary; and after going on from a dump."""
     model = Logistic(0.05, l2)
-    pipeline = fixed(model.pipeline())
-    rivers_own = model.pipeline()
+    pipeline = fixed(pipeline_of(model))
+    rivers_own = pipeline_of(model)
     for number, (features, label, weight) in enumerate(examples):
         if number == kept:
             model, dump = Logistic(0.05, l2), model.dump()
@@ -148,7 +149,7 @@ def test_rivers_pipeline_goes_on_as_the_model_does() -> None:
     lessons = [({NAMES[0]: float(n % 7), NAMES[1]: float(n % 3)}, n % 7 > 4) for n in range(60)]
     for features, label in lessons[:30]:
         model.learn_one(row(features), example(label, 1.0))
-    pipeline = fixed(model.pipeline())
+    pipeline = fixed(pipeline_of(model))
     for features, label in lessons[30:]:
         model.learn_one(row(features), example(label, 1.0))
         teach(pipeline, features, label, 1.0)

@@ -26,6 +26,7 @@ from tests.kit.deployment import Deployment, Life
 from tests.kit.kafka.base import NoBrokerError
 from tests.kit.kafka.broker import Broker
 from tests.kit.kafka.logs import Written, write
+from tests.kit.thorough import THOROUGH
 from tests.kit.trouble import MIB, TwoDisks, find_two_disks, frozen, killed, let_no_file_grow, memory, watch
 from tests.recovery.chaos import Reference
 
@@ -36,6 +37,8 @@ MIDDLE = 600
 """Decision points served when trouble begins, of more than 6,000."""
 STEP_SECONDS = 0.1
 """Time that a run continues between two counts of its output; it is stopped while it is counted."""
+AWAY_SECONDS = 60.0 if THOROUGH else 20.0
+"""Time without a broker."""
 LIFT_SECONDS = 120.0
 """How long a run may take to its end, when what was in its way is gone."""
 
@@ -116,7 +119,7 @@ def last_line(life: Life) -> str:
 @pytest.mark.kafka
 @pytest.mark.parametrize(
     ("trouble", "seconds"),
-    [pytest.param(killed, 60.0, id="no broker for a minute"), pytest.param(frozen, 10.0, id="frozen for ten seconds")],
+    [pytest.param(killed, AWAY_SECONDS, id="no broker"), pytest.param(frozen, 10.0, id="frozen for ten seconds")],
 )
 def test_a_broker_that_does_not_answer_is_waited_for_in_the_memory_there_is(
     broker: Broker, deploy: Callable[[str], Deployment], reference: Reference, trouble: Trouble, seconds: float

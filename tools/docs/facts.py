@@ -29,6 +29,7 @@ from detectors.policy.sections import (
     Clause,
     LearningPolicy,
     PromisePolicy,
+    RiverPolicy,
     RulePolicy,
     StackPolicy,
     TargetPolicy,
@@ -61,6 +62,7 @@ POLICY: dict[str, type[BaseModel]] = {
     "channels": ChannelPolicy,
     "learning": LearningPolicy,
     "variants": VariantPolicy,
+    "models": RiverPolicy,
     "stack": StackPolicy,
     "tiers": TierPolicy,
     "promises": PromisePolicy,
@@ -109,11 +111,14 @@ def type_of(name: str, schema: dict[str, Any]) -> str:
     schema = next((part for part in schema.get("anyOf", ()) if part.get("type") != "null"), schema)
     kind = schema.get("type")
     if name == "champion":
-        return f"{', '.join(code(json.dumps(model)) for model in MODELS)} or a [variant](#variants)"
+        own = ", ".join(code(json.dumps(model)) for model in MODELS)
+        return f"{own}, a [variant](#variants) or, in a replay, a [River model](#models)"
     if name == "model" and "maxLength" in schema:
         return "a model"
     if name in {"challengers", "members"}:
         return "list of models and variants" + (", two or more" if schema.get("minItems") == 2 else "")
+    if name == "parameters":
+        return "table"
     if "ge" in schema and "minimum" not in schema:  # the bounds of a duration stand outside JSON schema's words
         return "duration above 0" if "gt" in schema else "duration"
     if "enum" in schema:

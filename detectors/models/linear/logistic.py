@@ -5,26 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from river import base, compose, linear_model, optim, preprocessing
-from river.utils import VectorDict
 
 from detectors.base.points import Example
 from detectors.base.vectors import Matrix, Row
 from detectors.features.catalogue import NAMES
 from detectors.features.selection import QUANTITIES
-from detectors.models.adagrad import FARTHEST, STEEPEST, AdaGradLogistic, bounded
+from detectors.models.adagrad import FARTHEST, AdaGradLogistic
 from detectors.models.inputs import BY_NAME, PLACES
 from detectors.models.version import LinearTerms, aligned
 
 FAMILY = "logistic_regression"
-
-
-class Bounded(base.Transformer):
-    """A River transformer that clips every standardised value to at most `FARTHEST` from zero."""
-
-    def transform_one(self, x: dict[Any, float]) -> dict[Any, float]:
-        """Return the features with clipped values."""
-        return {name: bounded(value) for name, value in x.items()}
 
 
 class Logistic:
@@ -34,15 +24,15 @@ class Logistic:
 
     AdaGrad (Duchi et al., JMLR 2011) gives every weight its own decreasing step size, so features that are nearly
     always absent keep learning when they do occur. The sums are computed on packed numbers and equal River's;
-    `pipeline` exports them to River. One example moves log-odds by no more than `learning_rate * FARTHEST` through a
-    feature that is new.
+    `detectors.models.linear.export` makes River's model of them. One example moves log-odds by no more than
+    `learning_rate * FARTHEST` through a feature that is new.
     """
 
     family = FAMILY
     reads = QUANTITIES
 
     def __init__(self, learning_rate: float = 0.05, l2: float = 0.0) -> None:
-        self._rate, self._l2 = learning_rate, l2
+        self.learning_rate, self.l2 = learning_rate, l2
         self._model = AdaGradLogistic(len(NAMES), learning_rate, l2)
 
     def class_weight(self, asked: float) -> float:
@@ -78,33 +68,13 @@ class Logistic:
 
     def load(self, state: dict[str, Any]) -> None:
         """Replace the model's state with a dumped one; features that are no longer declared are left out."""
-        model = self._model = AdaGradLogistic(len(NAMES), self._rate, self._l2)
+        model = self._model = AdaGradLogistic(len(NAMES), self.learning_rate, self.l2)
         kept = (model.counts, model.means, model.variances, model.weights, model.squares)
         for numbers, key in zip(kept, ("counts", "means", "variances", "weights", "gradients"), strict=True):
             for name, number in zip(state["features"], state[key], strict=True):
                 if (place := PLACES.get(name)) is not None:
                     numbers[place] = float(number)
         model.intercept, model.steps = float(state["intercept"]), state["steps"]
-
-    def pipeline(self) -> compose.Pipeline:
-        """Return an equivalent pipeline of River's, which would continue to learn identically."""
-        state = self.dump()
-        names = state["features"]
-        scaler: Any = preprocessing.StandardScaler()
-        scaler.counts.update(dict(zip(names, state["counts"], strict=True)))
-        scaler.means.update(dict(zip(names, state["means"], strict=True)))
-        scaler.vars.update(dict(zip(names, state["variances"], strict=True)))
-        regression = linear_model.LogisticRegression(
-            optimizer=optim.AdaGrad(self._rate),
-            l2=self._l2,
-            intercept_lr=optim.schedulers.InverseScaling(self._rate, power=0.5),
-            clip_gradient=STEEPEST,
-        )
-        regression._weights = VectorDict(dict(zip(names, state["weights"], strict=True)))  # noqa: SLF001 - River has no public setter
-        regression.optimizer.g2.update(dict(zip(names, state["gradients"], strict=True)))
-        regression.intercept = state["intercept"]
-        regression.optimizer.n_iterations = state["steps"]
-        return compose.Pipeline(scaler, Bounded(), regression)
 
     @staticmethod
     def terms(state: dict[str, Any], names: tuple[str, ...]) -> LinearTerms:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from river import naive_bayes, proba
 
 from detectors.base import elementwise
 from detectors.base.elementary import log
@@ -29,7 +27,7 @@ class Bayes:
 
     A feature's ratio has more weight the more examples differ in it. Examples count as often as their weight; positives
     have no class weight, because a generative model needs none. The moments are stored as packed numbers and equal
-    River's; `river` exports them to River.
+    River's; `detectors.models.naive_bayes.export` makes River's model of them.
     """
 
     family = FAMILY
@@ -81,20 +79,6 @@ class Bayes:
                     if (place := PLACES.get(name)) is not None:
                         one.met[place] = True
                         numbers[place] = float(number)
-
-    def river(self) -> naive_bayes.GaussianNB:
-        """Return an equivalent model of River's, which would continue to learn identically."""
-        make: Callable[[], naive_bayes.GaussianNB] = naive_bayes.GaussianNB  # River annotates only part of its classes
-        from_moments: Callable[..., Any] = proba.Gaussian._from_state  # noqa: SLF001 - River's own constructor from moments
-        model, state = make(), self.dump()
-        for label, key in KEYS.items():
-            if state[f"{key}_count"]:
-                model.class_counts[label] = state[f"{key}_count"]
-            moments = (state[f"{key}_counts"], state[f"{key}_means"], state[f"{key}_squares"])
-            for name, count, mean, squares in zip(state["features"], *moments, strict=True):
-                gaussian = model.gaussians[label][name] = from_moments(count, mean, 0.0, ddof=1)
-                gaussian._var._S = squares  # noqa: SLF001 - a variance would lose bits
-        return model
 
     @staticmethod
     def terms(state: dict[str, Any], names: tuple[str, ...]) -> LinearTerms:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -32,8 +34,8 @@ TIERS = "is none of the choices: choose from watch, elevated, high."
 
 WRONG = {
     # a name that is not there
-    "foo = 1": "foo is not a setting: choose from allowed_lateness, channels, learning, name, profile_ttl, promises, "
-    "rules, stack, strike_expiry, target, tiers, variants, warnings.",
+    "foo = 1": "foo is not a setting: choose from allowed_lateness, channels, learning, models, name, profile_ttl, "
+    "promises, rules, stack, strike_expiry, target, tiers, variants, warnings.",
     "[learning]\nchampoin = 'bayes'": "learning.champoin is not a setting: did you mean champion?",
     "[warnings]\nexpires = '1d'": "warnings.expires is not a setting: did you mean expiry?",
     "[rules.velocity]\nlimits = 3": "rules.velocity.limits is not a setting: did you mean limit?",
@@ -128,6 +130,53 @@ WRONG_VARIANTS = {
 }
 """A variant's name, model and what it ignores, and what is said of it."""
 
+TREE = "river = 'tree.HoeffdingTreeClassifier'"
+WRONG_RIVER = {
+    ("mine", ""): "models.mine.river is missing: set it.",
+    (
+        "mine",
+        "river = 'HoeffdingTree'",
+    ): "models.mine: 'HoeffdingTree' is no class of River's: write module.Class, such as tree.HoeffdingTreeClassifier.",
+    ("mine", "river = 'os.path.Join'"): "models.mine: River has no module os.path: riverml.xyz lists its classes.",
+    (
+        "mine",
+        "river = 'tree.HoeffdingTreeClassifer'",
+    ): "models.mine: River has no class tree.HoeffdingTreeClassifer: did you mean tree.HoeffdingTreeClassifier.",
+    ("mine", "river = 'linear_model.LinearRegression'"): "models.mine: river.linear_model.LinearRegression is no "
+    "classifier: name a class such as tree.HoeffdingTreeClassifier.",
+    (
+        "mine",
+        f"{TREE}\nparameters = {{ grace_perod = 5 }}",
+    ): "models.mine: river.tree.HoeffdingTreeClassifier has no parameter grace_perod: did you mean grace_period.",
+    ("mine", f"{TREE}\nparameters = {{ grace_period = 'long' }}"): "models.mine: river.tree.HoeffdingTreeClassifier: "
+    "grace_period must be int, and is 'long'.",
+    (
+        "mine",
+        f"{TREE}\nparameters = {{ splitter = {{ river = 'stream.Cache' }} }}",
+    ): "models.mine: river.stream.Cache is no part of a model.",
+    (
+        "mine",
+        f"{TREE}\nparameters = {{ splitter = {{ river = 'tree.splitter.QOSplitter', radius = 1 }} }}",
+    ): "models.mine: river.tree.HoeffdingTreeClassifier: splitter has the key radius: it takes river and parameters.",
+    (
+        "mine",
+        "river = 'ensemble.BaggingClassifier'",
+    ): "models.mine: river.ensemble.BaggingClassifier needs model: give it among the parameters.",
+    ("mine", f"{TREE}\nscales = true"): "models.mine.scales is not a setting: did you mean scale?",
+    ("bayes", TREE): "models.bayes is named like a model or a rule: give it a name of its own.",
+    ("velocity", TREE): "models.velocity is named like a model or a rule: give it a name of its own.",
+    ("user_id", TREE): f"models.user_id {NO_NAME}",
+    (
+        "mine",
+        f"{TREE}\n[variants.mine]\nmodel = 'bayes'\nignore = ['report*']",
+    ): "models.mine is named like a model or a rule: give it a name of its own.",
+    ("mine", f"{TREE}\n[learning]\nchallengers = ['mien']"): "unknown model 'mien': choose from additive, bayes, "
+    "logistic, lookalike, mine, sequence, stack.",
+    ("mine", f"{TREE}\n[stack]\nmembers = ['bayes', 'mine']"): "stack: unknown member 'mine': choose from additive, "
+    "bayes, logistic, lookalike, sequence.",
+}
+"""A River model's name and section, and what is said of it."""
+
 REPLACED = {
     ('name = "mine"', ""): "name is missing: set it.",
     ('"mine"', '""'): "name is empty: give at least one character.",
@@ -195,6 +244,28 @@ def test_a_wrong_variant_is_answered_in_one_sentence(
     name, model, ignore = variant
     added = f"[variants.{name}]\nmodel = '{model}'\nignore = {ignore}"
     assert said_of(f"{GOOD}\n{added}", tmp_path) == [sentence]
+
+
+@pytest.mark.parametrize(("model", "sentence"), WRONG_RIVER.items(), ids=[f"{one}" for one in WRONG_RIVER])
+def test_a_wrong_river_model_is_answered_in_one_sentence(model: tuple[str, str], sentence: str, tmp_path: Path) -> None:
+    """Its class and parameters are checked against River's own."""
+    name, section = model
+    assert said_of(f"{GOOD}\n[models.{name}]\n{section}", tmp_path) == [sentence]
+
+
+@pytest.mark.slow
+def test_a_policy_loads_river_only_if_it_names_one_of_its_classes() -> None:
+    """Parsing takes nothing of it otherwise."""
+    code = (
+        "import sys, tomllib; from detectors.policy.parse import parse_policy\n"
+        "parse_policy(tomllib.loads(sys.argv[1]), [], {'logistic': ['x'], 'bayes': ['x']})\n"
+        "print('river' in sys.modules)"
+    )
+    found = [
+        subprocess.run([sys.executable, "-c", code, text], capture_output=True, text=True, check=True, cwd=ROOT).stdout
+        for text in (GOOD, f"{GOOD}\n[models.mine]\n{TREE}")
+    ]
+    assert found == ["False\n", "True\n"]
 
 
 @pytest.mark.parametrize(("change", "sentence"), REPLACED.items(), ids=[f"{old} -> {new}" for old, new in REPLACED])

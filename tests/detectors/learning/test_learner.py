@@ -197,6 +197,32 @@ def test_the_record_is_of_the_scores_that_lanes_give() -> None:
     assert sum(probability > 0 for _, _, probability in entered) > 100
 
 
+def test_the_record_hears_of_every_escalation_and_of_those_overturned() -> None:
+    """By whom, when, and by which cause, in order; an erasure too."""
+    entered: list[tuple[str, str, int, int]] = []
+
+    class Spy(TrackRecord):
+        def escalated(self, user_id: str, time: int, cause: int) -> None:
+            entered.append(("escalated", user_id, time, cause))
+
+        def overturned(self, user_id: str, time: int, cause: int) -> None:
+            entered.append(("overturned", user_id, time, cause))
+
+        def forget(self, user_id: str) -> None:
+            entered.append(("forgotten", user_id, 0, 0))
+
+    events = lessons_of(steps_of(community(seed=3, length=2_000)))
+    Learner("logistic", COMMUNITY.learning, Spy(**record_settings(COMMUNITY))).take(events)
+    expected = []
+    for event in events:
+        if event.erased:
+            expected.append(("forgotten", event.user_id, 0, 0))
+        for kind, cause, time, _ in event.turns:
+            expected.append((kind, event.user_id, time if kind == "escalated" else event.time, cause))
+    assert entered == expected
+    assert {kind for kind, *_ in entered} == {"escalated", "overturned", "forgotten"}
+
+
 def test_a_track_record_travels_with_the_versions_and_names_nobody() -> None:
     """What lanes decide by is in the version they score with."""
     lessons = lessons_of(steps_of(community(seed=3, length=2_000)))

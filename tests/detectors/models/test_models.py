@@ -17,6 +17,7 @@ from detectors.base.vectors import Vector, vector_from
 from detectors.features.catalogue import NAMES, NUMBERS
 from detectors.learning.learner import Learner
 from detectors.models.catalogue import MODELS, freeze
+from detectors.models.linear.export import pipeline_of
 from detectors.models.naive_bayes.bayes import MOMENTS
 from detectors.models.naive_bayes.gaussians import LOUDEST, NARROWEST, say
 from detectors.policy.sections import LearningPolicy
@@ -71,7 +72,7 @@ def test_the_logistic_version_is_rivers_pipeline_with_the_teaching_undone(sample
     frozen, rng = freeze(learner.version()), random.Random(9)
     vectors = [random_vector(rng, gaps=0.2) for _ in range(100)]
     for vector, got in zip(vectors, frozen.probabilities(np.array(vectors)), strict=True):
-        taught_to_say = learner._model.pipeline().predict_proba_one(squashed(vector))[True]
+        taught_to_say = pipeline_of(learner._model).predict_proba_one(squashed(vector))[True]
         wanted = min(1.0, taught_to_say / (1 - taught_to_say) * sample / weight)
         assert got == pytest.approx(wanted, rel=1e-9)
 

@@ -15,6 +15,7 @@ from detectors.base.vectors import Vector, vector_from
 from detectors.features.catalogue import NAMES, NUMBERS
 from detectors.features.selection import EVERYTHING, QUANTITIES, FeatureSelection
 from detectors.learning.learner import Learner
+from detectors.models import catalogue
 from detectors.models.catalogue import MODELS, freeze, made_of, new_model
 from detectors.models.version import FrozenModel
 from detectors.policy.policy import Policy
@@ -85,7 +86,7 @@ def test_a_version_says_what_it_reads_and_scores_alike_wherever_it_is_loaded() -
     assert document["reads"] == [name for name in NUMBERS if name not in IGNORED]
     assert "reads" not in orjson.loads(learnt("bayes", "bayes").version().state)
     sent = ModelVersion.model_validate_json(version.model_dump_json())
-    freeze.cache_clear()
+    catalogue._frozen.cache_clear()
     assert scored(freeze(sent), 1.0) == scored(freeze(version), 2.0)
     assert sent.name == "quiet"
 

@@ -35,7 +35,7 @@ def policy(simulated: Simulated) -> Policy:
 def run(policy: Policy, tmp_path_factory: pytest.TempPathFactory) -> Outputs:
     """An ablation of a short simulated log."""
     folder = tmp_path_factory.mktemp("ablation")
-    write_log(SimulationConfig(events=4_000, users=100, days=14, seed=7, drifting=0.3), folder / "log.jsonl")
+    write_log(SimulationConfig(events=8_000, users=150, days=14, seed=7, drifting=0.3), folder / "log.jsonl")
     replay(LogSource(folder / "log.jsonl"), ablated(policy), folder / "out", log_name="simulated", report=False)
     return read_outputs(folder / "out")
 

@@ -1,0 +1,1 @@
+"""Models of River's: any classifier that a policy names, with its state as plain data."""
