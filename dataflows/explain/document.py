@@ -11,10 +11,9 @@ import orjson
 
 from dataflows.explain.log_events import log_events
 from dataflows.explain.run_files import ExplainError, UserRun, read_user, read_versions
-from dataflows.explain.scored_point import Scored, explain_point, why_unscored
+from dataflows.explain.scored_point import Scored, explain_point, track_in, why_unscored
 from dataflows.mapping.mapping import LogMapping
 from detectors.base.vectors import Matrix, vector_from
-from detectors.models.catalogue import freeze
 from detectors.scoring.tiers import Decider, Thresholds
 from evaluation.alerts import Follow
 from evaluation.decisions import Decision, decide_again
@@ -83,6 +82,8 @@ def explain_user(
         "user_id": run.user_id,
         "erased_before": run.user in run.outputs.erased,
         "points": len(run.rows),
+        "first_point": int(run.outputs.as_of[run.rows[0]]),
+        "last_point": int(run.outputs.as_of[run.rows[-1]]),
         "scored": sum(not isnan(score) for score in points.scores),
         "reproduced": all(
             str(decision.after) == tier for decision, tier in zip(points.decisions, run.tiers, strict=True)
@@ -109,10 +110,13 @@ def _points(run: UserRun, scores: list[float], chosen: int) -> _Points:
     }
     versions = read_versions(run.directory, wanted)
     decider = Decider(run.policy.tiers, run.policy.warnings, run.policy.promises)
+    found: dict[str, Thresholds] = {}
 
     def limits(number: int) -> Thresholds:
-        version = versions.get(run.versions[number]) if tracked else None
-        return decider.limits(None if version is None else freeze(version))
+        name = run.versions[number] if tracked else ""
+        if name not in found:
+            found[name] = decider.thresholds(track_in(versions.get(name)))
+        return found[name]
 
     as_of, matrix = run.outputs.as_of[run.rows].tolist(), run.matrix()
     return _Points(run, scores, matrix, decide_again(run.policy, as_of, scores, matrix, limits), versions)
@@ -229,7 +233,7 @@ def _point(points: _Points, number: int) -> dict[str, Any]:
     cause = None
     if isnan(score):
         vector = vector_from(points.matrix[number].tolist())
-        cause = "no_version" if version is None else why_unscored(freeze(version), vector, run.user_id)
+        cause = "no_version" if version is None else why_unscored(run, version, vector)
     above = [(tier, enter) for tier, enter, _ in decision.thresholds.tiers if tier.rank > decision.after.rank]
     return {
         "event_id": run.outputs.event_id[row],

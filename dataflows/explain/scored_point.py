@@ -7,6 +7,7 @@ from math import inf, isinf, isnan, nan
 from typing import Any, NamedTuple
 
 import numpy as np
+import orjson
 
 from dataflows.explain.run_files import UserRun
 from dataflows.reports.families import family_of
@@ -15,6 +16,8 @@ from detectors.features.catalogue import CODES, NAMES
 from detectors.features.signals import key_of
 from detectors.models.catalogue import freeze
 from detectors.models.erasure import without_user
+from detectors.models.river.classifier import FAMILY as RIVER
+from detectors.models.track_record import Track, track_of
 from detectors.models.version import Decomposition, FrozenModel
 from evaluation.counterfactual import Change, changes
 from evaluation.decisions import Decision
@@ -61,9 +64,13 @@ def explain_point(run: UserRun, scored: Scored, decision: Decision, version: Mod
     document["model"] = {
         **version.model_dump(include={"name", "family", "version", "learned_until", "examples", "positives"}),
         "ahead": version.learned_until is not None and version.learned_until >= scored.as_of,
+        "kept": kept(version),
     }
     if isnan(scored.probability):
-        document["unscored"] = why_unscored(freeze(version), scored.vector, run.user_id)
+        document["unscored"] = why_unscored(run, version, scored.vector)
+        return document
+    if not kept(version):
+        document["threshold"] = _threshold(decision, None, None)
         return document
     model = _served_by(run, scored, version)
     found = None if model is None else model.decompose(scored.vector, run.user_id)
@@ -85,11 +92,26 @@ def explain_point(run: UserRun, scored: Scored, decision: Decision, version: Mod
     return document
 
 
-def why_unscored(model: FrozenModel, vector: Vector, user_id: str) -> str:
+def kept(version: ModelVersion) -> bool:
+    """Return whether a version holds the state that scored; that of a River model is in no file of a run."""
+    return version.family != RIVER
+
+
+def track_in(version: ModelVersion | None) -> Track | None:
+    """Return the threshold statistics in a version, None if it has none."""
+    document = {} if version is None else orjson.loads(version.state)
+    return track_of(document["track"]) if "track" in document else None
+
+
+def why_unscored(run: UserRun, version: ModelVersion, vector: Vector) -> str:
     """Return the cause for which a point has no score, though a version was old enough."""
+    if not kept(version):
+        seen = min(version.positives, version.examples - version.positives)
+        return "not_learnt" if seen < run.policy.learning.min_positives else "not_told"
+    model = freeze(version)
     if not model.ready:
         return "not_learnt"
-    return "model_silent" if model.decompose(vector, user_id) is None else "few_events"
+    return "model_silent" if model.decompose(vector, run.user_id) is None else "few_events"
 
 
 def families_of(found: Decomposition, vector: Vector) -> list[dict[str, Any]]:
@@ -129,11 +151,11 @@ def _probability(model: FrozenModel, scored: Scored, user_id: str) -> float:
     return float(model.probabilities(np.array([scored.vector]), [user_id])[0])
 
 
-def _threshold(decision: Decision, model: FrozenModel, log_odds: float) -> dict[str, Any]:
+def _threshold(decision: Decision, model: FrozenModel | None, log_odds: float | None) -> dict[str, Any]:
     """Return the threshold that decides about the tier after the point, and how far above it the score is.
 
     It is where the tier is entered, if the point raised the user to it; where it is left, if the user was in it; and
-    where the lowest tier is entered, if the user is in none.
+    where the lowest tier is entered, if the user is in none. Without a `model` it has no log-odds.
     """
     tier = decision.after
     if tier is Tier.NONE:
@@ -145,13 +167,13 @@ def _threshold(decision: Decision, model: FrozenModel, log_odds: float) -> dict[
     probability = decision.enter(tier) if which == "enter" else decision.leave(tier)
     if isinf(probability):
         return {"tier": tier, "which": which, "probability": None, "log_odds": None, "above": None}
-    limit = model.log_odds_of(probability)
+    limit = inf if model is None else model.log_odds_of(probability)
     return {
         "tier": tier,
         "which": which,
         "probability": probability,
         "log_odds": _finite(limit),
-        "above": _finite(log_odds - limit),
+        "above": None if log_odds is None else _finite(log_odds - limit),
     }
 
 

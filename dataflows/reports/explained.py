@@ -29,12 +29,14 @@ _UNSCORED = {
     "not_learnt": "insufficient history: the model had not learnt enough",
     "few_events": "insufficient history: the user had fewer events than the policy asks for",
     "model_silent": "insufficient history: the model cannot score this point",
+    "not_told": "insufficient history: the model gave none",
 }
 _UNSCORED_BRIEFLY = {
     "no_version": "no score (no version old enough)",
     "not_learnt": "no score (not learnt enough)",
     "few_events": "no score (too few events)",
     "model_silent": "no score (the model cannot)",
+    "not_told": "no score",
 }
 _NOT_COUNTED = {
     "too_late": "not counted: the escalation came with the same record",
@@ -51,12 +53,12 @@ def explained_lines(document: dict[str, Any], *, everything: bool = False) -> li
 
 
 def _head(document: dict[str, Any]) -> list[str]:
-    policy, timeline = document["policy"], document["timeline"]
+    policy = document["policy"]
     user = visible(document["user_id"])
     scored = "" if document["scored"] == document["points"] else f", {document['scored']:,} of them with a score"
     lines = _wrapped(
         f"{user} in {visible(document['log'])}: {count(document['points'], 'decision point')}{scored}, "
-        f"from {moment(timeline[0]['as_of'])} to {moment(timeline[-1]['as_of'])}. Times are in UTC."
+        f"from {moment(document['first_point'])} to {moment(document['last_point'])}. Times are in UTC."
     )
     if document["erased_before"]:
         lines += _wrapped("The user was erased; only what came after that is shown.")
@@ -208,6 +210,12 @@ def _point(document: dict[str, Any], *, everything: bool) -> list[str]:
     if point["unscored"] is not None:
         alone = "Only rules decided." if point["rules"] else "Nothing decided, so the tier stayed as it was."
         return lines + _wrapped(f"No score: {_UNSCORED[point['unscored']]}. {alone}")
+    if not model["kept"]:
+        lines += _wrapped(
+            "The model runs in River, and no file of a run holds its state, so its score cannot be taken apart. The "
+            "reasons of its warnings are in the timeline."
+        )
+        return lines + _threshold(point)
     if not point["verified"]:
         return lines + _wrapped(
             "Attention: the version gives another probability than the one in the file, so its contributions are not "

@@ -142,3 +142,24 @@ def test_thresholds_that_a_run_found_are_those_of_its_versions(log: Path, tmp_pa
     assert None in limits
     assert any("no score enters watch yet" in text for text in texts)
     assert max(len(line) for text in texts for line in text.splitlines()) <= 80
+
+
+def test_a_model_of_rivers_is_explained_as_far_as_files_tell(log: Path, tmp_path: Path) -> None:
+    """Its state is in no file: warnings, verdicts, thresholds and causes are shown, but no sum."""
+    policy = small_policy(
+        target={"horizon": "24h", "when": [{"event": "sanction", "min_severity": 1}], "reset_after": "1h"},
+        learning={"champion": "theirs", "challengers": [], "publish_every": "1h", "min_positives": 8, "min_events": 3},
+        models={"theirs": {"river": "naive_bayes.GaussianNB"}},
+    )
+    replay(LogSource(log), policy, tmp_path, log_name="log", report=False)
+    run = read_outputs(tmp_path)
+    warned = [one.user for one in run.warnings if one.user not in run.erased]
+    document = explain_user(tmp_path, run.users[warned[0]])
+    assert document["reproduced"]
+    assert (document["point"]["model"]["kept"], document["point"]["score"]) == (False, None)
+    assert document["point"]["threshold"]["probability"] in (0.3, 0.6)
+    causes = {entry["point"]["unscored"] for entry in document["timeline"] if entry["point"]}
+    assert causes <= {None, "no_version", "not_learnt", "not_told"}
+    text = "\n".join(explained_lines(document))
+    assert "The model runs in River" in text
+    assert "in log-odds" not in text

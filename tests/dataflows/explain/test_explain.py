@@ -61,7 +61,7 @@ LOG = [
 well; cid is warned of as the log ends. Dan is erased."""
 ANN = """\
 ann in log.jsonl: 5 decision points, from 2026-01-01 00:00:00 to 2026-01-01
-03:00:00. Times are in UTC.
+02:00:00. Times are in UTC.
 Escalated 2026-01-01 03:00:00, announced by a warning 2 h before.
 2 warnings: 2 right. A warning is right if an escalation that is not overturned
 follows within 1 day.
