@@ -49,7 +49,6 @@ def compare(before: Outputs, after: Outputs, protocol: Protocol) -> dict[str, An
     rows = rows[usable]
     if not len(rows):
         raise EvaluationError("No point of both runs has a score and a matured label: there is nothing to compare.")
-    announced = {which: _announced(run, follows[which]) for which, run in runs.items()}
     document: dict[str, Any] = {
         "log": before.name,
         "protocol": protocol.document(),
@@ -61,16 +60,42 @@ def compare(before: Outputs, after: Outputs, protocol: Protocol) -> dict[str, An
             for column, (which, run) in enumerate(runs.items())
         },
         "after_above_before": _difference(before, after, labels["after"], rows) if same_target else None,
+        **_changed(before, after, follows, warned["after"]),
+    }
+    plain: dict[str, Any] = orjson.loads(orjson.dumps(document, option=orjson.OPT_NON_STR_KEYS))
+    return plain
+
+
+def compare_warnings(before: Outputs, after: Outputs) -> dict[str, Any]:
+    """Return what two runs of one log warned of: results of both, warnings and users gained and lost, and examples."""
+    labels = {which: Protocol().warned(run) for which, run in (("before", before), ("after", after))}
+    follows = {"before": Follow(before, labels["before"].answered), "after": Follow(after, labels["after"].answered)}
+    was, now = ({run.users[one.user] for one in run.warnings} for run in (before, after))
+    users = {"before": len(was), "after": len(now), "gained": len(now - was), "lost": len(was - now)}
+    return {
+        "published": {"before": _published(before, follows["before"]), "after": _published(after, follows["after"])},
+        "users": users,
+        **_changed(before, after, follows, labels["after"]),
+    }
+
+
+def _changed(before: Outputs, after: Outputs, follows: dict[str, Follow], labels: Labels) -> dict[str, Any]:
+    """Return the warnings gained and lost, the moves between tiers, and examples; `labels` are those of `after`."""
+    announced = {which: _announced(run, follows[which]) for which, run in (("before", before), ("after", after))}
+    return {
         "warnings": _warnings(before, after),
         "tiers": _tiers(before, after),
         "worth_reading": {
             "missed_now": _only_first(announced["before"], announced["after"], _nameable(before, after)),
             "announced_now": _only_first(announced["after"], announced["before"], _nameable(after, before)),
-            "wrong_now": _wrong_only_in(after, before, warned["after"]),
+            "wrong_now": _wrong_only_in(after, before, labels),
         },
     }
-    plain: dict[str, Any] = orjson.loads(orjson.dumps(document, option=orjson.OPT_NON_STR_KEYS))
-    return plain
+
+
+def _published(run: Outputs, follow: Follow) -> dict[str, Any]:
+    published = follow.outcome(np.array([one.row for one in run.warnings], dtype=np.int64))
+    return {**published._asdict(), "lead": published.lead._asdict()}
 
 
 def _joined(before: Outputs, after: Outputs) -> np.ndarray[Any, np.dtype[np.int64]]:
@@ -103,7 +128,6 @@ def _same_points(before: Outputs, after: Outputs) -> bool:
 def _figures(run: Outputs, labels: Labels, follow: Follow, rows: np.ndarray[Any, np.dtype[np.int64]]) -> dict[str, Any]:
     score = run.scores[run.champion][rows]
     compared = compare_scores(labels.positive[rows], run.user[rows], {"score": score})
-    published = follow.outcome(np.array([one.row for one in run.warnings], dtype=np.int64))
     return {
         "policy": run.summary["policy"],
         "champion": run.champion,
@@ -113,7 +137,7 @@ def _figures(run: Outputs, labels: Labels, follow: Follow, rows: np.ndarray[Any,
         "roc_auc": compared.roc_auc["score"]._asdict(),
         "average_precision": compared.average_precision["score"]._asdict(),
         "calibration_error": calibration_error(reliability(labels.positive[rows], score)),
-        "published": {**published._asdict(), "lead": published.lead._asdict()},
+        "published": _published(run, follow),
         "at_budget": {f"{budget:g}": follow.at_budget(run.scores[run.champion], budget).recall for budget in BUDGETS},
     }
 

@@ -1,9 +1,11 @@
-"""The marker of a run directory into which files are being moved."""
+"""Names in a run directory: the policy, and the marker of files that are being moved in."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+POLICY = "policy.json"
+"""The file that holds the policy of the run, with the values of all keys."""
 UNFINISHED = ".forewarn-unfinished"
 """The folder in which files that belong together are written, and from which they are moved into the run directory."""
 

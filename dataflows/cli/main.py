@@ -30,6 +30,16 @@ PLACES = {
         "compare_command",
         "Lay two replays of one log side by side: RUN_A before a change of policy, features or model, RUN_B after it.",
     ),
+    "explain": Entry(
+        "dataflows.cli.explain",
+        "explain_command",
+        "Say why USER was warned in a replay, when, and whether it was right: a timeline, and one score as a sum.",
+    ),
+    "whatif": Entry(
+        "dataflows.cli.explain",
+        "what_if_command",
+        "Say whom a replay would have warned of with other thresholds, without replaying the log.",
+    ),
     "train-text": Entry(
         "dataflows.cli.text",
         "train_text_command",

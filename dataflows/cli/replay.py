@@ -53,8 +53,8 @@ def replay_command(
     """Replay a log (JSONL, CSV or Parquet, also gzipped) through the dataflow, on a laptop, without Kafka.
 
     Writes risk-events.jsonl, features.parquet (a row for each decision point), shadow.parquet (the challengers'
-    probabilities), outcomes.jsonl, models/, rejects.jsonl, late.jsonl, summary.json and report.html. Nothing written
-    depends on the batch size or the number of workers.
+    probabilities), outcomes.jsonl, models/, policy.json, rejects.jsonl, late.jsonl, summary.json and report.html.
+    Nothing written depends on the batch size or the number of workers.
     """
     if model is not None and champion is not None:
         raise click.UsageError("Give --model or --champion, not both: a pinned model decides by itself.")

@@ -29,6 +29,7 @@ from detectors.policy.policy import Policy
 from detectors.profiles.results import Outcome, cause_of
 from detectors.scoring.shard import ModelUpdate, Publication
 from detectors.text.scorer import TextScorer
+from evaluation.run_directory import POLICY
 from schemas.codec.inputs import EARLIEST_TIME, Codec
 from schemas.codec.outputs import encode_json
 from schemas.records.decisions import ModelVersion, RiskEvent
@@ -41,6 +42,7 @@ SUMMARY = "summary.json"
 REPORT = "report.html"
 EVALUATION = ("evaluation.json", "evaluation.html")
 """Files that `forewarn evaluate` writes into the run directory."""
+INDENTED = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
 Keyed = tuple[str, Publication]
 """A user id and a publication, keyed as in the flow."""
 
@@ -175,7 +177,8 @@ def _replayed(
         versions=versions,
         pinned=model is not None,
     )
-    (out / SUMMARY).write_bytes(orjson.dumps(summary, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    (out / POLICY).write_bytes(orjson.dumps(policy.model_dump(mode="json"), option=INDENTED))
+    (out / SUMMARY).write_bytes(orjson.dumps(summary, option=INDENTED))
     return summary
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dataflows.reports.formatting import describe_feature
-from dataflows.reports.numbers import decimal, events, figure, quantity, rough_duration, share
+from dataflows.reports.numbers import decimal, events, figure, percent, quantity, rough_duration, share
 
 
 def evaluated_lines(document: dict[str, Any]) -> list[str]:
@@ -60,20 +60,55 @@ def compared_lines(document: dict[str, Any]) -> list[str]:
             f"after above before: ROC-AUC {figure(above['roc_auc'], 3, '+')}, "
             f"average precision {figure(above['average_precision'], 4, '+')}"
         )
-    runs, warnings, tiers = document["runs"], document["warnings"], document["tiers"]
+    runs = document["runs"]
     for budget, recall in runs["before"]["at_budget"].items():
         lines.append(
             f"announced at a budget of {budget} per 1,000 active users and day: {share(recall)} before, "
             f"{share(runs['after']['at_budget'][budget])} after"
         )
+    return lines + _changed(document)
+
+
+def what_if_lines(document: dict[str, Any]) -> list[str]:
+    """Return the lines of other thresholds in a replay: results of both, users and warnings gained and lost."""
+    policy, users = document["policy"], document["users"]
+    lines = [
+        f"{document['log']}: policy {policy['name']} with other tiers; the scores are those of the replay",
+        *(
+            f"{tier}: {_tier(document, 'before', tier)} before, {_tier(document, 'after', tier)} after"
+            for tier in dict.fromkeys((*document["thresholds"]["before"], *document["thresholds"]["after"]))
+        ),
+        "",
+    ]
+    for which in ("before", "after"):
+        lines += _published(document["published"][which], which)
     lines.append(
-        f"warnings: {quantity(warnings['before'])} before, {quantity(warnings['after'])} after; "
-        f"{quantity(warnings['gained'])} gained, {quantity(warnings['lost'])} lost"
+        f"users warned of: {quantity(users['before'])} before, {quantity(users['after'])} after; "
+        f"{quantity(users['gained'])} gained, {quantity(users['lost'])} lost"
     )
+    return lines + _changed(document)
+
+
+def _tier(document: dict[str, Any], which: str, tier: str) -> str:
+    found = document["thresholds"][which].get(tier)
+    if found is None:
+        return "no thresholds"
+    if found["enter"] is None:
+        return f"promises {found['precision']:.0%}"
+    return f"entered from {percent(found['enter'])} and left below {percent(found['leave'])}"
+
+
+def _changed(document: dict[str, Any]) -> list[str]:
+    """Return the lines of warnings gained and lost, moves between tiers, and examples."""
+    warnings, tiers = document["warnings"], document["tiers"]
     moves = ", ".join(f"{move} {quantity(number)}" for move, number in tiers["moves"].items())
-    lines.append(
-        f"users whose highest tier changed: {quantity(tiers['users_changed'])}{f' ({moves})' if moves else ''}"
-    )
+    lines = [
+        (
+            f"warnings: {quantity(warnings['before'])} before, {quantity(warnings['after'])} after; "
+            f"{quantity(warnings['gained'])} gained, {quantity(warnings['lost'])} lost"
+        ),
+        f"users whose highest tier changed: {quantity(tiers['users_changed'])}{f' ({moves})' if moves else ''}",
+    ]
     for title, key in (
         ("escalations announced before and missed now", "missed_now"),
         ("escalations missed before and announced now", "announced_now"),
@@ -83,9 +118,8 @@ def compared_lines(document: dict[str, Any]) -> list[str]:
         for example in document["worth_reading"][key]:
             probability = example["probability"]
             score = "a rule" if probability is None else f"p {probability:.3f}"
-            lines.append(
-                f"  {example['user_id']}: {example['tier']}, {score}, because of {', '.join(example['reasons'])}"
-            )
+            because = f", because of {', '.join(example['reasons'])}" if example["reasons"] else ""
+            lines.append(f"  {example['user_id']}: {example['tier']}, {score}{because}")
     return lines
 
 
@@ -122,11 +156,11 @@ def _suspicion(features: list[str]) -> list[str]:
     ]
 
 
-def _published(found: dict[str, Any]) -> list[str]:
+def _published(found: dict[str, Any], which: str = "as published") -> list[str]:
     lead = found["lead"]
     given = f"{quantity(found['warnings'])} warnings, {decimal(found['per_budget'])} per 1,000 active users and day"
     announced = f"{share(found['recall'])} of {quantity(found['escalations'])} escalations announced"
-    lines = [f"as published: {given}; right {share(found['precision'])}; {announced}"]
+    lines = [f"{which}: {given}; right {share(found['precision'])}; {announced}"]
     if lead["median_ms"] is not None:
         shares = ", ".join(
             f"at least {rough_duration(int(least))}: {part:.0%}" for least, part in lead["at_least"].items()

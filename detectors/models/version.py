@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import inf, isnan
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import orjson
 
+from detectors.base.elementary import log
 from detectors.base.elementwise import exp, ordered_sum
 from detectors.base.points import DecisionPoint
-from detectors.base.vectors import Matrix, matrix_from
+from detectors.base.vectors import Matrix, Vector, matrix_from
 from detectors.features.selection import FeatureSelection, columns_of
 from detectors.models.track_record import track_of
 from schemas.records.decisions import Exemplar, ModelVersion, Reason
@@ -33,6 +35,10 @@ class Terms(Protocol):
 
     def contributions(self, column: Matrix, user: str | None) -> Matrix:
         """Return each feature's contribution to a single point's log-odds; NaN or 0 where it has none."""
+        ...
+
+    def start(self, column: Matrix, user: str | None) -> float:
+        """Return the log-odds to which the contributions of a single point are added; NaN if it has no score."""
         ...
 
     def exemplars(self, column: Matrix, user: str | None, most: int) -> tuple[Exemplar, ...]:
@@ -70,6 +76,10 @@ class LinearTerms(NamedTuple):
         parts: Matrix = self.parts(column)[:, 0]
         return parts
 
+    def start(self, column: Matrix, user: str | None) -> float:  # noqa: ARG002 - the same for any point
+        """Return the intercept."""
+        return self.intercept
+
     def exemplars(self, column: Matrix, user: str | None, most: int) -> tuple[Exemplar, ...]:  # noqa: ARG002
         """Return no exemplars: a sum stores none."""
         return ()
@@ -86,6 +96,17 @@ def aligned(names: tuple[str, ...], state: dict[str, Any], key: str, missing: fl
     """Return a dumped model's numbers under `key` in the order of `names`; `missing` for features it never saw."""
     known = dict(zip(state["features"], state[key], strict=True))
     return np.array([known.get(name, missing) for name in names], dtype=np.float64)
+
+
+class Decomposition(NamedTuple):
+    """A point's score as a sum: log-odds = `start` + all `contributions`, by feature; 0 where a feature has none.
+
+    The log-odds are those of the model's weighted examples. `FrozenModel.probability_of` corrects for the weights.
+    """
+
+    log_odds: float
+    start: float
+    contributions: dict[str, float]
 
 
 class FrozenModel:
@@ -120,10 +141,32 @@ class FrozenModel:
         """Return the probabilities of columns already made by `columns_of`, which several models can share."""
         if not self.ready:
             return np.full(columns.shape[1], np.nan)
-        logits = self._terms.logits(self._reads.of(columns), users)
+        return self._probabilities(self._terms.logits(self._reads.of(columns), users))
+
+    def _probabilities(self, logits: Matrix) -> Matrix:
         odds = exp(np.minimum(np.maximum(logits, -50.0), 50.0))
         probabilities: Matrix = np.minimum(odds * self._correction, 1.0)
         return probabilities
+
+    def probability_of(self, log_odds: float) -> float:
+        """Return the probability that is served for these log-odds: the odds, corrected for sample and class weight."""
+        return float(self._probabilities(np.array([log_odds]))[0])
+
+    def log_odds_of(self, probability: float) -> float:
+        """Return the lowest log-odds for which this probability is served; the inverse of `probability_of`."""
+        return log(probability / self._correction) if probability > 0.0 else -inf
+
+    def decompose(self, vector: Vector, user: str | None) -> Decomposition | None:
+        """Return a point's log-odds with the contributions of all features the model reads; None without a score."""
+        if not self.ready:
+            return None
+        column = self._reads.of(columns_of(matrix_from([vector])))
+        log_odds = float(self._terms.logits(column, () if user is None else (user,))[0])
+        if isnan(log_odds):
+            return None
+        parts = np.nan_to_num(self._terms.contributions(column, user)).tolist()
+        contributions = dict(zip(self._reads.names, parts, strict=True))
+        return Decomposition(log_odds, self._terms.start(column, user), contributions)
 
     def explain(self, point: DecisionPoint, most: int, column: Matrix | None = None) -> tuple[Reason, ...]:
         """Return the present features with the largest contributions (log-odds), the largest first.

@@ -64,6 +64,10 @@ class Contrast:
         shares: Matrix = self._slope * (far - near) / mean
         return shares
 
+    def start(self, column: Matrix, user: str | None) -> float:  # noqa: ARG002 - the same for any point
+        """Return the intercept: the log-odds of a point as far from the one pool as from the other."""
+        return self._intercept
+
     def exemplars(self, column: Matrix, user: str | None, most: int) -> tuple[Exemplar, ...]:
         """Return at most `most` escalated exemplars, nearest first."""
         found, held = self._find(column, user), self._neighbours.exemplars

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from detectors.base.elementary import log
+from detectors.base.elementwise import ordered_sum
 from detectors.base.vectors import Matrix
 from detectors.models.river.archive import NotRestorableError, decode, encode
 from schemas.records.decisions import Exemplar
@@ -142,6 +143,11 @@ class RiverTerms:
             rest = {other: value for other, value in features.items() if other != name}
             parts.append(whole - score(rest) if name in features else nan)
         return np.array(parts, dtype=np.float64)
+
+    def start(self, column: Matrix, user: str | None) -> float:
+        """Return the log-odds less all contributions: what interactions leave, and what no feature explains."""
+        parts = self.contributions(column, user)
+        return float(self.logits(column, ())[0]) - float(ordered_sum(np.where(np.isnan(parts), 0.0, parts)))
 
     def exemplars(self, column: Matrix, user: str | None, most: int) -> tuple[Exemplar, ...]:  # noqa: ARG002
         """Return no exemplars: a River model names no examples."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import isnan, nan
 from typing import NamedTuple
 
@@ -70,16 +70,31 @@ class Blend(NamedTuple):
 
     def contributions(self, column: Matrix, user: str | None) -> Matrix:
         """Return each feature's contribution for a single point, through all members that can score it."""
-        users = () if user is None else (user,)
         added, said = np.zeros(len(column)), 0.0
-        for member in self.members:
-            logit = float(member.terms.logits(column[member.rows], users)[0]) if member.terms.ready else nan
-            if not isnan(logit):
-                parts = np.nan_to_num(member.terms.contributions(column[member.rows], user))
-                added[member.rows] += member.slope(logit, float(ordered_sum(parts))) * parts
-                said += member.weight
+        for member, logit, parts in self._speaking(column, user):
+            added[member.rows] += member.slope(logit, float(ordered_sum(parts))) * parts
+            said += member.weight
         scaled: Matrix = self._scaled(np.array(said)) * added
         return scaled
+
+    def start(self, column: Matrix, user: str | None) -> float:
+        """Return the log-odds of the same members without their contributions; NaN where none can score the point."""
+        total, said, anybody = 0.0, 0.0, False
+        for member, logit, parts in self._speaking(column, user):
+            total += member.weight * float(member.standard(np.array(logit - float(ordered_sum(parts)))))
+            said += member.weight
+            anybody = True
+        return self.intercept + float(self._scaled(np.array(said))) * total if anybody else nan
+
+    def _speaking(self, column: Matrix, user: str | None) -> Iterator[tuple[Member, float, Matrix]]:
+        """Yield each member that can score a single point, with its log-odds and its own contributions."""
+        users = () if user is None else (user,)
+        for member in self.members:
+            if not member.terms.ready:
+                continue
+            logit = float(member.terms.logits(column[member.rows], users)[0])
+            if not isnan(logit):
+                yield member, logit, np.nan_to_num(member.terms.contributions(column[member.rows], user))
 
     def exemplars(self, column: Matrix, user: str | None, most: int) -> tuple[Exemplar, ...]:
         """Return the exemplars of the first ready member that has any."""

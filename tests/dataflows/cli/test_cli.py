@@ -32,6 +32,7 @@ WRITTEN = (
     "models/logistic.json",
     "models/versions.jsonl",
     "outcomes.jsonl",
+    "policy.json",
     "rejects.jsonl",
     "report.html",
     "risk-events.jsonl",
@@ -94,6 +95,8 @@ def test_the_commands_are_those_that_are_promised() -> None:
         "replay",
         "evaluate",
         "compare",
+        "explain",
+        "whatif",
         "train-text",
         "models promote",
         "models rollback",
@@ -227,6 +230,14 @@ REFUSED: dict[tuple[object, ...], str] = {
     ("simulate", "--out", "a.jsonl", "--days", -1): "--days: must be greater than 0.",
     ("simulate", "--out", "a.jsonl", "--start", "1950-01-01"): "--start or --days: a log begins after 1970 and ends "
     "before the year 10000.",
+    ("explain", "ann"): "Missing option '--run'.",
+    ("explain", "ann", "--run", "nowhere"): "Invalid value for '--run': Directory 'nowhere' does not exist.",
+    ("explain", "ann", "--run", "."): ".: not the outputs of a replay (No such file or directory): give the --out of "
+    "one.",
+    ("explain", "ann", "--run", ".", "--mapping", CONDA): "Give --log too: a mapping is for reading it.",
+    ("whatif", "--run", "."): "Missing option '--policy'.",
+    ("whatif", "--run", ".", "--policy", "wrong-policy.toml"): "wrong-policy.toml: target.horizon: 'a week' is not a "
+    "duration: write a whole number and a unit, such as 90s, 5m, 24h or 7d.",
     ("produce", "log.jsonl", "--rate", 1, "--speed", 1): "Give --rate or --speed, not both.",
     ("produce", "nowhere.jsonl"): "nowhere.jsonl: there is no such file: name a log",
     ("run", "--settings", "nowhere.toml"): "The settings file nowhere.toml cannot be read (No such file or "

@@ -108,6 +108,32 @@ COMMANDS: dict[str, Callable[[Path], list[object]]] = {
     "evaluate as JSON": lambda made: ["evaluate", made / "before\u202e\x1b[1m", "--no-boosting", "--json"],
     "compare": lambda made: ["compare", made / "before\u202e\x1b[1m", made / "after\u202e\x1b[1m"],
     "compare as JSON": lambda made: ["compare", made / "before\u202e\x1b[1m", made / "after\u202e\x1b[1m", "--json"],
+    "explain": lambda made: ["explain", HOSTILE[0], "--run", made / "after\u202e\x1b[1m"],
+    "explain with the log": lambda made: [
+        "explain",
+        HOSTILE[6],
+        "--run",
+        made / "after\u202e\x1b[1m",
+        "--log",
+        made / "log\x1b[7m.jsonl",
+    ],
+    "explain as JSON": lambda made: ["explain", HOSTILE[3], "--run", made / "after\u202e\x1b[1m", "--json"],
+    "explain nobody": lambda made: ["explain", HOSTILE[1] + "x", "--run", made / "after\u202e\x1b[1m"],
+    "explain an event that is not there": lambda made: [
+        "explain",
+        HOSTILE[2],
+        "--run",
+        made / "after\u202e\x1b[1m",
+        "--event",
+        "\x1b[31m\nError: forged",
+    ],
+    "whatif": lambda made: [
+        "whatif",
+        "--run",
+        made / "before\u202e\x1b[1m",
+        "--policy",
+        made / "lower.toml",
+    ],
     "models": lambda made: ["models", "show", "--policy", made / "before.toml"],
     "a file that is not there": lambda made: [
         "replay",
@@ -150,6 +176,8 @@ COMMANDS: dict[str, Callable[[Path], list[object]]] = {
 def test_whatever_a_command_prints_steers_no_terminal(folder: Path, name: str) -> None:
     """Ids, names of files, keys and values of policies, settings and mappings, on both streams."""
     (folder / "spoiled.toml").write_text('"\\u001b[31m\\n" = 1\n[rules]\n"\\u202ex" = {}\n')
+    lower = (folder / "before.toml").read_text().replace("0.3", "0.01").replace("0.2", "0.01")
+    (folder / "lower.toml").write_text(lower)
     (folder / "settings.toml").write_text('[kafka]\nbootstrap_servers = "x"\n"\\u001b[31m\\n" = 1\n')
     (folder / "mapping.toml").write_text('[[events]]\n"\\u001b[31m\\n" = 1\n')
     result = forewarn(*COMMANDS[name](folder))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from itertools import pairwise
-from math import exp, isnan, log, nan, pi
+from math import exp, inf, isnan, log, nan, pi
 
 import numpy as np
 import orjson
@@ -136,6 +136,32 @@ def test_contributions_add_up_to_the_score(name: str) -> None:
         sizes = [abs(reason.contribution or 0.0) for reason in reasons]
         assert all(larger >= smaller for larger, smaller in pairwise(sizes))
         assert frozen.explain(point_of(vector), 3) == reasons[:3]
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_decomposition_is_the_probability_served_as_a_sum(name: str) -> None:
+    """The start is what a vector without features gets; a threshold is found on the same scale."""
+    frozen, rng = freeze(taught(name).version()), random.Random(4)
+    nothing = frozen.decompose(vector_of(absent=nan), "somebody")
+    assert nothing is not None
+    assert nothing.start == pytest.approx(nothing.log_odds, abs=1e-9)
+    for _ in range(40):
+        vector = random_vector(rng)
+        found = frozen.decompose(vector, "somebody")
+        assert found is not None
+        assert found.start + sum(found.contributions.values()) == pytest.approx(found.log_odds, abs=1e-9)
+        served = float(frozen.probabilities(np.array([vector]), ["somebody"])[0])
+        assert frozen.probability_of(found.log_odds) == served
+        reasons = {one.feature: one.contribution for one in frozen.explain(point_of(vector, user="somebody"), 99)}
+        assert {name: part for name, part in found.contributions.items() if part} == reasons
+    for probability in (0.001, 0.3, 0.999):
+        assert frozen.probability_of(frozen.log_odds_of(probability)) == pytest.approx(probability, rel=1e-12)
+    assert frozen.log_odds_of(0.0) == -inf
+
+
+def test_a_version_that_cannot_score_has_no_decomposition() -> None:
+    """As it gives no probability."""
+    assert freeze(taught("logistic", examples=2).version()).decompose(vector_of(), "somebody") is None
 
 
 def calibration_stream(rng: random.Random) -> tuple[Vector, float]:

@@ -151,6 +151,9 @@ def test_reasons_are_what_the_score_loses_without_each_feature() -> None:
     learner.take(lessons(150))
     frozen = freeze(learner.version(), learner.trained())
     vector = separable(random.Random(2), 2)[0]
+    found = frozen.decompose(vector, "somebody")
+    assert found is not None
+    assert found.start + sum(found.contributions.values()) == pytest.approx(found.log_odds, abs=1e-9)
     reasons = frozen.explain(point_of(vector), 5)
     assert len(reasons) == 5
     for reason in reasons:
