@@ -41,6 +41,8 @@ class IsoTime(click.ParamType[datetime]):
 
 TIME = IsoTime()
 FILE = click.Path(path_type=Path, dir_okay=False)
+LOG = click.Path(path_type=Path)
+"""A log: a file, or with a mapping in SQL also a directory."""
 FOLDER = click.Path(path_type=Path, file_okay=False)
 SETTINGS = click.option(
     "--settings",

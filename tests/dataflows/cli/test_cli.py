@@ -196,7 +196,7 @@ REFUSED: dict[tuple[object, ...], str] = {
     ("nonsense",): "No such command 'nonsense'.",
     ("replay", "log.jsonl"): "Missing option '--policy'.",
     ("replay", "--policy", "policy.toml", "--out", "out"): "Missing argument 'LOG'.",
-    ("replay", ".", *GOOD[2:]): "Invalid value for 'LOG': File '.' is a directory.",
+    ("replay", ".", *GOOD[2:]): ".: is a directory: name a log, or read its files with a mapping in SQL",
     (*GOOD[:-1], "log.jsonl"): "Invalid value for '--out': Directory 'log.jsonl' is a file.",
     (*GOOD[:-1], "log.jsonl/out"): "log.jsonl/out: cannot be made (Not a directory); choose another directory.",
     (*GOOD, "--workers", 0): "Invalid value for '--workers': 0 is not in the range 1<=x<=64.",
