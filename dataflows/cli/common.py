@@ -50,6 +50,11 @@ SETTINGS = click.option(
     type=FILE,
     help="Settings in TOML; FOREWARN_ environment variables win over it.",
 )
+MAPPING = click.option(
+    "--mapping",
+    type=FILE,
+    help="How the log becomes events, in TOML or SQL (.sql); without, forewarn's own JSON lines.",
+)
 TEXT_MODEL = click.option(
     "--text-model", type=FILE, help="Score messages that bring no scores with this model of `forewarn train-text`."
 )

@@ -12,7 +12,7 @@ import click
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from dataflows.cli.common import FILE, LOG, SETTINGS, TIME
+from dataflows.cli.common import FILE, LOG, MAPPING, SETTINGS, TIME
 from dataflows.config.settings import Settings, kafka_client_config
 from dataflows.ingest.produce import Pace, produce
 from dataflows.kafka.topics import partition_counts
@@ -69,7 +69,7 @@ def _simulation_sentence(problem: ErrorDetails) -> str:
 
 @click.command("produce")
 @click.argument("log", type=LOG)
-@click.option("--mapping", type=FILE, help="How the log's columns become events; without, forewarn's own JSON lines.")
+@MAPPING
 @click.option("--rate", type=click.FloatRange(0, min_open=True), help="Events per second.")
 @click.option("--speed", type=click.FloatRange(0, min_open=True), help="Times as fast as the events happened.")
 @SETTINGS

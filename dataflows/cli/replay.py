@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from dataflows.cli.common import FILE, FOLDER, LOG, TEXT_MODEL
+from dataflows.cli.common import FILE, FOLDER, LOG, MAPPING, TEXT_MODEL
 from dataflows.config.policy import load_policy
 from dataflows.mapping.load import load_mapping
 from dataflows.model_registry.promote import changed_champion
@@ -19,7 +19,7 @@ from dataflows.sources.files.log import LogSource
 
 @click.command("replay")
 @click.argument("log", type=LOG)
-@click.option("--mapping", type=FILE, help="How the log's columns become events; without, forewarn's own JSON lines.")
+@MAPPING
 @click.option("--policy", "policy_file", type=FILE, required=True, help="Target, tiers, rules (TOML).")
 @click.option("--out", type=FOLDER, required=True, help="Directory for everything the replay writes.")
 @click.option("--model", type=FILE, help="Score with this model version and learn nothing.")
@@ -51,6 +51,8 @@ def replay_command(
     report: bool,
 ) -> None:
     """Replay a log (JSONL, CSV or Parquet, also gzipped) through the dataflow, on a laptop, without Kafka.
+
+    LOG may be a directory if the mapping is SQL.
 
     Writes risk-events.jsonl, features.parquet (a row for each decision point), shadow.parquet (the challengers'
     probabilities), outcomes.jsonl, models/, rejects.jsonl, late.jsonl, summary.json and report.html. Nothing written

@@ -39,8 +39,8 @@ def refused(error: duckdb.Error, path: Path, log: Path) -> MappingError | LogErr
         return MappingError([f"{where}{first}: {advice}"])
     if isinstance(error, duckdb.OutOfMemoryException):
         return LogError(
-            f"{where}needs more than {MEMORY} of memory and no temporary directory has room for the rest: set TMPDIR "
-            "to a directory with room, or select less"
+            f"{where}needs more than {MEMORY} of memory, or more room for temporary files: set TMPDIR to a directory "
+            "with room, or select less"
         )
     if isinstance(error, duckdb.InternalException | duckdb.FatalException):
         return LogError(f"{where}DuckDB {duckdb.__version__} failed ({type(error).__name__}): simplify the SQL")

@@ -22,6 +22,7 @@ _INTEGERS = frozenset(f"{sign}{size}INT" for sign in ("", "U") for size in ("TIN
 _TEXTS = frozenset({"VARCHAR", "UUID", "BOOLEAN", '"NULL"'}) | _INTEGERS
 _NUMBERS = frozenset({"DOUBLE", "FLOAT", "VARCHAR", '"NULL"'}) | _INTEGERS
 _MICROSECONDS = frozenset({"TIMESTAMP WITH TIME ZONE", "TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "DATE"})
+_POSITION = 'row_number() OVER () - 1 AS "position"'
 _SCORES = "STRUCT(scorer VARCHAR, version VARCHAR, value VARCHAR)[]"
 _TYPES = {"recipients": "VARCHAR[]", "scores": _SCORES}
 """Types of the canonical columns in the query's result; VARCHAR unless named."""
@@ -139,11 +140,17 @@ def _piece(number: int, statement: Statement, types: dict[str, str], line: int) 
         for column in VALUES
     )
     padding = "\n" * max(statement.line - line, 0)
-    text = (
-        f'SELECT {number} AS select_number, "position", {_time(types["event_time"])} AS "time", {file} AS file, '
-        f'{row} AS "row", {part} AS part, {values} FROM (SELECT *, row_number() OVER () - 1 AS "position" FROM ('
-        f"{padding}{statement.text}\n))"  # noqa: S608 - the SQL is the operator's, and the session is locked
+    columns = (
+        f"{number} AS select_number",
+        '"position"',
+        f'{_time(types["event_time"])} AS "time"',
+        f"{file} AS file",
+        f'{row} AS "row"',
+        f"{part} AS part",
+        values,
     )
+    # The SQL is the operator's, and the session is locked.
+    text = f"SELECT {', '.join(columns)} FROM (SELECT *, {_POSITION} FROM ({padding}{statement.text}\n))"  # noqa: S608
     return text, line + text.count("\n")
 
 

@@ -31,13 +31,19 @@ class Session:
             raise LogError(f"{log}: there is no such file or directory: name a log")
         self.mapping, self.log = mapping, log.absolute()
         parsed = statements(mapping)
-        self._spill = _spill_directory()
-        self.connection = _locked(mapping, self.log, self._spill, extensions(parsed))
         self.selects = [self._placed(one) for one in parsed if one.kind == "SELECT"]
-        for one in parsed:
-            if one.kind != "SELECT":
-                empty = "\nWITH NO DATA" if check and one.kind == "TABLE" else ""
-                self.run(_at_its_line(self._placed(one)) + empty)
+        self._spill = _spill_directory()
+        self.connection = _connected(self._spill)
+        try:
+            _load(self.connection, mapping, extensions(parsed))
+            _lock(self.connection, self.log)
+            for one in parsed:
+                if one.kind != "SELECT":
+                    empty = "\nWITH NO DATA" if check and one.kind == "TABLE" else ""
+                    self.run(_at_its_line(self._placed(one)) + empty)
+        except BaseException:
+            self.close()
+            raise
 
     def _placed(self, statement: Statement) -> Statement:
         return statement._replace(text=with_log(statement.text, str(self.log)))
@@ -84,10 +90,8 @@ def _spill_directory() -> tempfile.TemporaryDirectory[str] | None:
         return None  # nothing can be written anywhere: what does not fit into memory is an error then
 
 
-def _locked(
-    mapping: SqlMapping, log: Path, spill: tempfile.TemporaryDirectory[str] | None, needed: list[str]
-) -> duckdb.DuckDBPyConnection:
-    connection = duckdb.connect(
+def _connected(spill: tempfile.TemporaryDirectory[str] | None) -> duckdb.DuckDBPyConnection:
+    return duckdb.connect(
         ":memory:",
         config={
             "threads": 1,
@@ -99,14 +103,21 @@ def _locked(
             "allow_persistent_secrets": False,
         },
     )
-    for name in needed:
+
+
+def _load(connection: duckdb.DuckDBPyConnection, mapping: SqlMapping, names: list[str]) -> None:
+    """Load extensions that somebody has installed on this machine; none is fetched."""
+    for name in names:
         try:
             connection.load_extension(name)
         except duckdb.Error:
-            connection.close()
             install = f"python -c \"import duckdb; duckdb.execute('INSTALL {name}')\""
             problem = f"{mapping.path}: needs DuckDB's extension {name}, which is not installed: install it once with "
             raise MappingError([f"{problem}{install}, or save the log as CSV in UTF-8"]) from None
+
+
+def _lock(connection: duckdb.DuckDBPyConnection, log: Path) -> None:
+    """Confine the session to the log; nothing can be changed back."""
     allowed = "allowed_directories" if log.is_dir() else "allowed_paths"
     place = f"{log}/" if log.is_dir() else str(log)
     connection.execute("SET TimeZone = 'UTC'")
@@ -114,4 +125,3 @@ def _locked(
     connection.execute(f"SET {allowed} = ['" + place.replace("'", "''") + "']")
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
-    return connection

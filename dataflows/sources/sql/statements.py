@@ -22,19 +22,10 @@ BUILT_IN = frozenset({"utf-8", "utf8", "utf-16", "utf16", "latin-1", "latin1"})
 """Encodings that DuckDB reads without an extension."""
 
 _VARYING = frozenset(
-    {
-        *(
-            "current_connection_id",
-            "current_query_id",
-            "current_transaction_id",
-            "currval",
-            "gen_random_uuid",
-            "nextval",
-        ),
-        *("random", "setseed", "setval", "sleep_ms", "txid_current", "uuid", "uuidv4", "uuidv7", "now", "today"),
-        *("get_current_time", "get_current_timestamp", "transaction_timestamp", "current_localtime", "write_log"),
-        "current_localtimestamp",
-    }
+    {"current_connection_id", "current_query_id", "current_transaction_id", "currval", "gen_random_uuid", "nextval"}
+    | {"random", "setseed", "setval", "sleep_ms", "txid_current", "uuid", "uuidv4", "uuidv7", "now", "today"}
+    | {"get_current_time", "get_current_timestamp", "transaction_timestamp", "current_localtime", "write_log"}
+    | {"current_localtimestamp"}
 )
 """Functions with another result in every run, or with an effect."""
 _CLOCKS = frozenset(["current_date", "current_time", "current_timestamp", "localtime", "localtimestamp"])

@@ -48,7 +48,18 @@ except SystemExit as end:
     assert not end.code, end.code
 print("loaded:", *[name for name in names if name in sys.modules])
 """
-LIBRARIES = ("matplotlib", "sklearn", "scipy", "pyarrow", "river", "bytewax", "confluent_kafka", "pydantic", "rich")
+LIBRARIES = (
+    "matplotlib",
+    "sklearn",
+    "scipy",
+    "pyarrow",
+    "river",
+    "bytewax",
+    "confluent_kafka",
+    "pydantic",
+    "rich",
+    "duckdb",
+)
 
 
 def run(
@@ -93,6 +104,10 @@ def clean(log: Path) -> dict[str, bytes]:
         (("--help",), set()),
         (("simulate", "--help"), {"pydantic", "confluent_kafka", "pyarrow"}),
         (("topics", "create", "--help"), {"pydantic", "confluent_kafka"}),
+        (
+            ("replay", "--help"),
+            {"pydantic", "bytewax", "river", "sklearn", "scipy", "pyarrow", "confluent_kafka", "rich"},
+        ),
         (("run", "--help"), {"pydantic", "confluent_kafka", "bytewax", "river", "sklearn", "scipy"}),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
