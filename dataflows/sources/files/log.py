@@ -15,10 +15,12 @@ from dataflows.mapping.cells import UnmappableError
 from dataflows.mapping.compile import RowMapper
 from dataflows.mapping.load import Mapping
 from dataflows.mapping.mapping import LogMapping
+from dataflows.mapping.python import PythonMapping
 from dataflows.mapping.sql import SqlMapping
 from dataflows.sources.files.formats import log_kind, open_rows
 from dataflows.sources.files.items import Item, LogCounts, record_key, reject_of
 from dataflows.sources.files.json_rows import JsonRows, LenientLine
+from dataflows.sources.files.python_log import read_python_log
 from dataflows.sources.files.rows import BadRow, Cells, LogError, Rows, shown, whole
 from schemas.records.base import CHAT, MODERATION, Position, Raw, Subject
 from schemas.records.rejects import RejectReason
@@ -59,6 +61,8 @@ def read_log(
         return read_sql_log(path, mapping, received, counts)
     if path.is_dir():
         raise LogError(f"{path}: is a directory: name a log, or read its files with a mapping in SQL")
+    if isinstance(mapping, PythonMapping):
+        return read_python_log(path, mapping, received, counts)
     if mapping is None:
         if log_kind(path) != "jsonl":
             raise LogError(f"{path}: needs a mapping: only JSONL of forewarn's own records is read without one")

@@ -116,6 +116,8 @@ class _Reading:
                 yield from zip(map(Found, *columns[:first]), zip(*columns[first:], strict=True), strict=True)
         except (duckdb.Error, pa.ArrowException, OSError) as error:
             raise _told(error, self._session) from None
+        except RuntimeError as error:
+            raise KeyboardInterrupt from error  # DuckDB's answer to Ctrl-C
 
 
 def _builder(select: Select) -> EventBuilder:

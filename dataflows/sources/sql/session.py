@@ -58,6 +58,8 @@ class Session:
             return self.connection.execute(sql).fetchall()
         except duckdb.Error as error:
             raise refused(error, self.mapping.path, self.log) from None
+        except RuntimeError as error:
+            raise KeyboardInterrupt from error  # DuckDB's answer to Ctrl-C
 
     def described(self, select: Statement) -> dict[str, str]:
         """Return the columns of a SELECT with their types, without running it."""
