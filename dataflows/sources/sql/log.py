@@ -144,7 +144,8 @@ def _set_aside(session: Session, received: int | None, counts: LogCounts, seq: i
         return
     found = session.connection.execute(
         """
-        SELECT s.file_path, e.line, e.line - 1 - CAST(s.has_header AS INT), e.error_type, e.column_name, e.csv_line
+        -- a "line" is a row, also where cells contain line ends
+        SELECT s.file_path, e.line - 1 - CAST(s.has_header AS INT), e.error_type, e.column_name, e.csv_line
         FROM reject_errors AS e JOIN reject_scans AS s USING (scan_id, file_id)
         ORDER BY s.file_path, e.line, e.column_idx NULLS FIRST, e.error_type
         """
@@ -152,12 +153,12 @@ def _set_aside(session: Session, received: int | None, counts: LogCounts, seq: i
     last: tuple[str, int] | None = None
     base = f"{_base(session.log)}/"
     while rows := found.fetchmany(BATCH_ROWS):
-        for path, line, row, kind, column, text in rows:
-            if (path, line) == last:
+        for path, row, kind, column, text in rows:
+            if (path, row) == last:
                 continue  # another SELECT has read the same row, or another cell of it is bad too
-            last = (path, line)
+            last = (path, row)
             reason, problem = _CSV_PROBLEMS.get(kind, (RejectReason.UNMAPPED_ROW, "cannot be read"))
-            detail = f"{path.removeprefix(base)[-_SHOWN:]}, line {line}: {problem.format(column=(column or '')[:64])}"
+            detail = f"{path.removeprefix(base)[-_SHOWN:]}, row {row}: {problem.format(column=(column or '')[:64])}"
             value = (text or "").encode("utf-8", "backslashreplace")[:ROW_BYTES]
             at = Position(session.mapping.name, 0, max(row, 0), seq)
             counts.rows += 1

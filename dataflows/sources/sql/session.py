@@ -15,6 +15,11 @@ from dataflows.sources.files.rows import LogError
 from dataflows.sources.sql.errors import MEMORY, refused
 from dataflows.sources.sql.statements import Statement, extensions, statements, with_log
 
+NUMBER = """
+CREATE MACRO number(x) AS CASE WHEN CAST(x AS VARCHAR) <> '' THEN coalesce(TRY_CAST(x AS DOUBLE), 'nan'::DOUBLE) END
+"""
+"""A macro for every mapping: a cell as a number, NULL if empty, NaN if it cannot be read, so that this is counted."""
+
 
 class Session:
     """An in-memory database with the views, tables and macros of a mapping; one thread, so that rows have one order.
@@ -37,6 +42,7 @@ class Session:
         try:
             _load(self.connection, mapping, extensions(parsed))
             _lock(self.connection, self.log)
+            self.connection.execute(NUMBER)
             for one in parsed:
                 if one.kind != "SELECT":
                     empty = "\nWITH NO DATA" if check and one.kind == "TABLE" else ""
@@ -63,7 +69,13 @@ class Session:
 
     def described(self, select: Statement) -> dict[str, str]:
         """Return the columns of a SELECT with their types, without running it."""
-        return {str(row[0]): str(row[1]) for row in self.run(f"DESCRIBE {_at_its_line(select)}")}
+        columns = [(str(row[0]), str(row[1])) for row in self.run(f"DESCRIBE {_at_its_line(select)}")]
+        names = [name for name, _ in columns]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise MappingError(
+                [f"{self.mapping.path}: the SELECT on line {select.line} has column {twice!r} twice: rename one"]
+            )
+        return dict(columns)
 
     def close(self) -> None:
         """Close the database and remove what it spilled."""
@@ -120,10 +132,13 @@ def _load(connection: duckdb.DuckDBPyConnection, mapping: SqlMapping, names: lis
 
 def _lock(connection: duckdb.DuckDBPyConnection, log: Path) -> None:
     """Confine the session to the log; nothing can be changed back."""
+    # DuckDB follows links before it asks what is allowed.
+    places = {str(log), str(log.resolve())}
     allowed = "allowed_directories" if log.is_dir() else "allowed_paths"
-    place = f"{log}/" if log.is_dir() else str(log)
+    ending = "/" if log.is_dir() else ""
+    listed = ", ".join("'" + f"{place}{ending}".replace("'", "''") + "'" for place in sorted(places))
     connection.execute("SET TimeZone = 'UTC'")
     connection.execute("SET enable_progress_bar = false")
-    connection.execute(f"SET {allowed} = ['" + place.replace("'", "''") + "']")
+    connection.execute(f"SET {allowed} = [{listed}]")
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")

@@ -72,7 +72,7 @@ def oracle(rows: list[tuple[str, ...]]) -> list[tuple[Any, ...]]:
             time = None
         score = None if tox == "" else tox
         try:
-            score = None if score is None else float(score)
+            score = None if score is None else float(score) / 100
         except ValueError:
             score = "unreadable"
         event = (f"chat:{number}:0", who, room, said or None, score)
@@ -110,9 +110,9 @@ def test_any_table_gives_what_a_plain_reading_of_it_gives(
     rows: list[tuple[str, ...]], encoding: str, zipped: bool
 ) -> None:
     """Whatever the cells hold: empty ones, bad times, quotes, line ends, letters of another encoding."""
-    sql = f"{MESSAGE}, said AS \"text\", [{{scorer: 's', version: '1', value: tox}}] AS scores FROM {READ}".replace(
-        "auto_detect", f"encoding = '{encoding}', auto_detect"
-    )
+    scores = "[{scorer: 's', version: '1', value: number(tox) / 100}] AS scores"
+    read = READ.replace("auto_detect", f"encoding = '{encoding}', auto_detect")
+    sql = f'{MESSAGE}, said AS "text", {scores} FROM {read}'
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / ("log.csv.gz" if zipped and encoding == "utf-8" else "log.csv")
         data = table(rows, encoding=encoding)
@@ -198,15 +198,15 @@ def test_a_public_log_is_the_same_in_sql_as_in_toml(name: str, tmp_path: Path) -
     assert all(one == other for one, other in zip(toml, sql, strict=True))
 
 
-def test_rows_that_do_not_fit_are_rejects_with_file_line_and_column(log: Path) -> None:
+def test_rows_that_do_not_fit_are_rejects_with_file_row_and_column(log: Path) -> None:
     """Where `store_rejects` is set, each once, though two SELECTs read them."""
     log.write_text("ts,who,room,said,tox\n2024-01-01,ann,lobby,a,1\n2024-01-01,bob\n2024-01-01,c,d,e,f,g\n")
     items = at(log, f"{GOOD}; {GOOD} WHERE who = 'bob'")
     assert [type(item).__name__ for item in items] == ["Raw", "Reject", "Reject"]
     details = [(item.detail, item.offset, item.value) for item in items if isinstance(item, Reject)]
     assert details == [
-        ("log.csv, line 3: has too few columns: 'room' is missing", 1, b"2024-01-01,bob"),
-        ("log.csv, line 4: has too many columns", 2, b"2024-01-01,c,d,e,f,g"),
+        ("log.csv, row 1: has too few columns: 'room' is missing", 1, b"2024-01-01,bob"),
+        ("log.csv, row 2: has too many columns", 2, b"2024-01-01,c,d,e,f,g"),
     ]
 
 
@@ -216,7 +216,7 @@ def test_a_typed_column_that_cannot_be_converted_is_a_reject_that_names_it(log: 
     items = at(log, f"{MESSAGE} FROM {typed}".replace("TRY_CAST(ts AS TIMESTAMPTZ)", "ts"))
     (reject,) = [item for item in items if isinstance(item, Reject)]
     assert (reject.detail, reject.reason) == (
-        "log.csv, line 4: column 'ts' cannot be converted",
+        "log.csv, row 2: column 'ts' cannot be converted",
         RejectReason.UNMAPPED_ROW,
     )
 
@@ -280,6 +280,7 @@ REFUSED = {
     "FROM read_csv('https://example.org/log.csv')": "Cannot access file",
     "CREATE TABLE t AS FROM read_csv('/etc/passwd'); SELECT 1": "Cannot access file",
     "CREATE VIEW v AS FROM '/etc/passwd'; SELECT 1": "line 1: ",
+    GOOD.replace("who AS", "who AS user_id, who AS"): "the SELECT on line 1 has column 'user_id' twice: rename one",
     "COPY (SELECT 1) TO 'out.csv'": "line 1: COPY is not for a mapping: write SELECT, or CREATE VIEW, TABLE or MACRO",
     "SELECT 1;\nINSTALL httpfs": "line 2: INSTALL is not for a mapping",
     "LOAD httpfs": "line 1: LOAD is not for a mapping",
@@ -349,6 +350,21 @@ def test_a_missing_log_and_a_pattern_without_files_are_named(log: Path) -> None:
         at(log.parent / "nowhere.csv", GOOD)
     with pytest.raises(LogError, match=r"there is no file .*/chat-\*\.csv: correct the pattern"):
         list(read_log(log.parent, mapping(log.parent.parent, GOOD.replace("$log", "$log || '/chat-*.csv'"))))
+
+
+def test_a_log_behind_a_link_is_read_and_a_link_out_of_it_is_not(log: Path, tmp_path: Path) -> None:
+    """Whether the file or its directory is the link."""
+    (tmp_path / "linked").symlink_to(log.parent)
+    (tmp_path / "log.csv").symlink_to(log)
+    (log.parent / "out.csv").symlink_to(tmp_path / "secret.csv")
+    read = mapping(tmp_path, GOOD)
+    assert len(list(read_log(log, read))) == 3
+    assert len(list(read_log(tmp_path / "linked" / "log.csv", read))) == 3
+    assert len(list(read_log(tmp_path / "log.csv", read))) == 3
+    every = mapping(tmp_path, GOOD.replace("$log", "$log || '/log.csv'"))
+    assert len(list(read_log(tmp_path / "linked", every))) == 3
+    with pytest.raises(MappingError, match="Cannot access file"):
+        read_log(log.parent, mapping(tmp_path, GOOD.replace("$log", "$log || '/out.csv'")))
 
 
 def test_a_session_is_locked_and_bounded_and_leaves_nothing(log: Path, tmp_path: Path, monkeypatch: Any) -> None:
