@@ -11,6 +11,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dataflows.mapping.python import MappedEvent, MappedScore
     from dataflows.testing import DriverResult, FlowDriver, hand_made_model, small_policy
     from schemas.codec.outputs import Decoder, Encoder
     from schemas.records.decisions import FeatureRow, ModelVersion, Reason, RiskEvent, Tier, Tombstone
@@ -26,6 +27,8 @@ __all__ = [
     "Encoder",
     "FeatureRow",
     "FlowDriver",
+    "MappedEvent",
+    "MappedScore",
     "ModelVersion",
     "ModerationEvent",
     "Reason",
@@ -43,6 +46,7 @@ _PLACES = {
     "schemas.records.decisions": ("FeatureRow", "ModelVersion", "Reason", "RiskEvent", "Tier", "Tombstone"),
     "schemas.records.events": ("ChatMessage", "ModerationEvent"),
     "schemas.records.rejects": ("Reject", "RejectReason"),
+    "dataflows.mapping.python": ("MappedEvent", "MappedScore"),
     "dataflows.testing": ("DriverResult", "FlowDriver", "hand_made_model", "small_policy"),
 }
 _MODULES = {name: module for module, names in _PLACES.items() for name in names}

@@ -41,12 +41,19 @@ class IsoTime(click.ParamType[datetime]):
 
 TIME = IsoTime()
 FILE = click.Path(path_type=Path, dir_okay=False)
+LOG = click.Path(path_type=Path)
+"""A log: a file, or with a mapping in SQL also a directory."""
 FOLDER = click.Path(path_type=Path, file_okay=False)
 SETTINGS = click.option(
     "--settings",
     "settings_file",
     type=FILE,
     help="Settings in TOML; FOREWARN_ environment variables win over it.",
+)
+MAPPING = click.option(
+    "--mapping",
+    type=FILE,
+    help="How the log becomes events, in TOML or SQL (.sql); without, forewarn's own JSON lines.",
 )
 TEXT_MODEL = click.option(
     "--text-model", type=FILE, help="Score messages that bring no scores with this model of `forewarn train-text`."

@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from dataflows.cli.common import FILE
-from dataflows.mapping.mapping import LogMapping
+from dataflows.cli.common import FILE, LOG
+from dataflows.mapping.load import load_mapping
 from dataflows.replay.attributes import by_attribute
 from dataflows.reports.evaluation_page import write_evaluation
 from dataflows.reports.terminal import compared_lines, evaluated_lines
@@ -74,7 +74,7 @@ def _protocol_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.command("evaluate")
 @click.argument("run_dir", type=RUN_DIR)
-@click.option("--log", type=FILE, help="The log that was replayed: figures by channel, locale and age band as well.")
+@click.option("--log", type=LOG, help="The log that was replayed: figures by channel, locale and age band as well.")
 @click.option("--mapping", type=FILE, help="The mapping that it was replayed with.")
 @click.option(
     "--where",
@@ -104,7 +104,7 @@ def evaluate_command(
     Reads the outputs in RUN_DIR and writes evaluation.json and evaluation.html there. Every prediction was made before
     its label, a label counts only when its horizon has passed, and every interval is a bootstrap over users.
     """
-    rules = None if mapping is None else LogMapping.load(mapping)
+    rules = None if mapping is None else load_mapping(mapping)
     protocol = Protocol(question, from_quantile, until_quantile, skip_first, ahead, not no_boosting, where)
     run = read_outputs(run_dir)
     document = evaluate(run, protocol, None if log is None else by_attribute(run, log, rules))

@@ -12,11 +12,11 @@ import click
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from dataflows.cli.common import FILE, SETTINGS, TIME
+from dataflows.cli.common import FILE, LOG, MAPPING, SETTINGS, TIME
 from dataflows.config.settings import Settings, kafka_client_config
 from dataflows.ingest.produce import Pace, produce
 from dataflows.kafka.topics import partition_counts
-from dataflows.mapping.mapping import LogMapping
+from dataflows.mapping.load import load_mapping
 from dataflows.runtime.console import progress, say
 from dataflows.runtime.validation import demand
 from dataflows.simulate.platform import SimulationConfig, simulate, write_log
@@ -68,8 +68,8 @@ def _simulation_sentence(problem: ErrorDetails) -> str:
 
 
 @click.command("produce")
-@click.argument("log", type=FILE)
-@click.option("--mapping", type=FILE, help="How the log's columns become events; without, forewarn's own JSON lines.")
+@click.argument("log", type=LOG)
+@MAPPING
 @click.option("--rate", type=click.FloatRange(0, min_open=True), help="Events per second.")
 @click.option("--speed", type=click.FloatRange(0, min_open=True), help="Times as fast as the events happened.")
 @SETTINGS
@@ -83,7 +83,7 @@ def produce_command(
     """Send a log to the input topics, with the event ids a replay of it would give; as fast as can be by default."""
     if rate is not None and speed is not None:
         raise click.UsageError("Give --rate or --speed, not both.")
-    rules = None if mapping is None else LogMapping.load(mapping)
+    rules = None if mapping is None else load_mapping(mapping)
     _send(read_log(log, rules), Settings.load(settings_file), Pace(rate=rate, speed=speed))
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from dataflows.cli.common import FILE, FOLDER, TEXT_MODEL
+from dataflows.cli.common import FILE, FOLDER, LOG, MAPPING, TEXT_MODEL
 from dataflows.config.policy import load_policy
-from dataflows.mapping.mapping import LogMapping
+from dataflows.mapping.load import load_mapping
 from dataflows.model_registry.promote import changed_champion
 from dataflows.model_registry.text_model import load_text_model
 from dataflows.replay.printing import print_replayed
@@ -18,8 +18,8 @@ from dataflows.sources.files.log import LogSource
 
 
 @click.command("replay")
-@click.argument("log", type=FILE)
-@click.option("--mapping", type=FILE, help="How the log's columns become events; without, forewarn's own JSON lines.")
+@click.argument("log", type=LOG)
+@MAPPING
 @click.option("--policy", "policy_file", type=FILE, required=True, help="Target, tiers, rules (TOML).")
 @click.option("--out", type=FOLDER, required=True, help="Directory for everything the replay writes.")
 @click.option("--model", type=FILE, help="Score with this model version and learn nothing.")
@@ -52,6 +52,8 @@ def replay_command(
 ) -> None:
     """Replay a log (JSONL, CSV or Parquet, also gzipped) through the dataflow, on a laptop, without Kafka.
 
+    LOG may be a directory if the mapping is SQL.
+
     Writes risk-events.jsonl, features.parquet (a row for each decision point), shadow.parquet (the challengers'
     probabilities), outcomes.jsonl, models/, policy.json, rejects.jsonl, late.jsonl, summary.json and report.html.
     Nothing written depends on the batch size or the number of workers.
@@ -63,7 +65,7 @@ def replay_command(
         policy = changed_champion(policy, champion)
     version = None if model is None else load_model(model, policy)
     text = None if text_model is None else load_text_model(text_model)
-    rules = None if mapping is None else LogMapping.load(mapping)
+    rules = None if mapping is None else load_mapping(mapping)
     with progress("replaying", total=1.0) as advance:
         source = LogSource(log, rules, batch_size=batch, on_progress=lambda _rows: advance(source.counts.fraction))
         done = replay(

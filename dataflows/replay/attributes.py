@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dataflows.mapping.mapping import LogMapping
+from dataflows.mapping.load import Mapping
 from dataflows.sources.files.log import read_log
 from evaluation.runs import Outputs
 from evaluation.slices import Slices
@@ -19,7 +19,7 @@ MOST_VALUES = 20
 """Maximum number of values of one attribute that become slices, the most frequent first."""
 
 
-def by_attribute(run: Outputs, log: Path, mapping: LogMapping | None) -> Slices:
+def by_attribute(run: Outputs, log: Path, mapping: Mapping | None) -> Slices:
     """Return slices of the run's points by channel, locale and age band, read from the replayed log.
 
     A slice contains points of messages only. A value that all points share is left out.
@@ -44,7 +44,7 @@ def by_attribute(run: Outputs, log: Path, mapping: LogMapping | None) -> Slices:
     return found
 
 
-def _messages(log: Path, mapping: LogMapping | None, rows: dict[int, int]) -> Iterator[tuple[int, ChatMessage]]:
+def _messages(log: Path, mapping: Mapping | None, rows: dict[int, int]) -> Iterator[tuple[int, ChatMessage]]:
     codec = Codec(earliest_ms=EARLIEST_TIME)
     for item in read_log(log, mapping):
         if isinstance(item, Raw) and (row := rows.get(item.at.seq)) is not None:

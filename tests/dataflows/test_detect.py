@@ -428,8 +428,8 @@ def test_a_version_says_up_to_which_time_it_has_learnt() -> None:
         times.append(driver.now)
     result = driver.run()
     teaching = {row.point.at.seq for row in result.served} | {outcome.at.seq for outcome in result.outcomes}
-    for version, _, seq in result.published:
-        assert version.learned_until == max(times[before] for before in teaching if before < seq)
+    for item in result.published:
+        assert item.version.learned_until == max(times[before] for before in teaching if before < item.seq)
 
 
 PLACES = st.lists(st.tuples(st.integers(0, 72), st.booleans()), min_size=1, max_size=4)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass, field
 from itertools import islice
 from operator import itemgetter
 from pathlib import Path
@@ -14,12 +13,17 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
 from dataflows.mapping.cells import UnmappableError
 from dataflows.mapping.compile import RowMapper
+from dataflows.mapping.load import Mapping
 from dataflows.mapping.mapping import LogMapping
+from dataflows.mapping.python import PythonMapping
+from dataflows.mapping.sql import SqlMapping
 from dataflows.sources.files.formats import log_kind, open_rows
+from dataflows.sources.files.items import Item, LogCounts, record_key, reject_of
 from dataflows.sources.files.json_rows import JsonRows, LenientLine
+from dataflows.sources.files.python_log import read_python_log
 from dataflows.sources.files.rows import BadRow, Cells, LogError, Rows, shown, whole
 from schemas.records.base import CHAT, MODERATION, Position, Raw, Subject
-from schemas.records.rejects import Reject, RejectReason
+from schemas.records.rejects import RejectReason
 
 __all__ = ["Item", "LogCounts", "LogError", "LogPartition", "LogSource", "read_log"]
 
@@ -31,33 +35,10 @@ NATIVE = "log"
 
 SNAPSHOT_VERSION = 1
 
-Item = Raw | Reject
-
-
-@dataclass(slots=True)
-class LogCounts:
-    """Counters of one reading of a log; a caller that passes them in may read them at any time.
-
-    `rows` counts all rows, `skipped` the rows that a mapping leaves out, `eventless` the rows that match no event
-    block, and `rejects` the rows that could not be read or mapped. `fraction` is the fraction of the file read so far,
-    from 0 to 1.
-    """
-
-    rows: int = 0
-    skipped: int = 0
-    eventless: int = 0
-    rejects: int = 0
-    fraction_of: Callable[[], float] = field(default=lambda: 0.0, repr=False, compare=False)
-
-    @property
-    def fraction(self) -> float:
-        """Return the fraction of the file read so far, from 0 to 1."""
-        return self.fraction_of()
-
 
 def read_log(
     path: Path | str,
-    mapping: LogMapping | None = None,
+    mapping: Mapping | None = None,
     *,
     received: int | None = None,
     counts: LogCounts | None = None,
@@ -66,13 +47,22 @@ def read_log(
 
     Without a mapping the log is JSONL of forewarn's own records, each with its `subject`. The file is checked at the
     call and read as the iterator advances. `received` is the time (ms) beyond which timestamps count as future, if any.
-    With a mapping that sets `sort`, the rows are in time order.
+    With a mapping in SQL, or one that sets `sort`, the rows are in time order. A mapping in SQL may read a directory.
 
     Raises:
         LogError: at the call, if the log cannot be read with this mapping; during iteration, if the file is damaged.
+        MappingError: at the call, if a mapping in SQL cannot be used.
     """
     path = Path(path)
     counts = LogCounts() if counts is None else counts
+    if isinstance(mapping, SqlMapping):
+        from dataflows.sources.sql.log import read_sql_log  # noqa: PLC0415 - DuckDB is for mappings in SQL alone
+
+        return read_sql_log(path, mapping, received, counts)
+    if path.is_dir():
+        raise LogError(f"{path}: is a directory: name a log, or read its files with a mapping in SQL")
+    if isinstance(mapping, PythonMapping):
+        return read_python_log(path, mapping, received, counts)
     if mapping is None:
         if log_kind(path) != "jsonl":
             raise LogError(f"{path}: needs a mapping: only JSONL of forewarn's own records is read without one")
@@ -108,14 +98,14 @@ def _mapped(rows: Rows, mapping: LogMapping, received: int | None, counts: LogCo
             except Exception as error:  # no row may end a log
                 bad = _unmapped(error, rows, row)
         if isinstance(bad, BadRow):
-            yield _reject(bad, subject, Position(topic, 0, number, seq), received, counts)
+            yield reject_of(bad, subject, Position(topic, 0, number, seq), received, counts)
             seq += 1
             continue
         if not made:
             counts.eventless += 1
         for of, value in made:
             record = _as_written(value) if lenient else value
-            yield Raw(of, record, _key(value), Position(topic, 0, number, seq), received)
+            yield Raw(of, record, record_key(value), Position(topic, 0, number, seq), received)
             seq += 1
 
 
@@ -130,15 +120,6 @@ def _has_a_time(mapper: RowMapper) -> Callable[[Cells], bool]:
         return True
 
     return has_a_time
-
-
-def _key(value: dict[str, Any]) -> bytes | None:
-    """Return the key of a record: its user id as UTF-8, or None if it has none that can be encoded."""
-    user = value.get("user_id")
-    try:
-        return user.encode() if isinstance(user, str) else None
-    except UnicodeEncodeError:
-        return None
 
 
 def _as_written(value: dict[str, Any]) -> bytes:
@@ -180,34 +161,17 @@ def _native(rows: JsonRows, received: int | None, counts: LogCounts) -> Iterator
         counts.rows = number + 1
         at = Position(NATIVE, 0, number, number)
         if isinstance(found, BadRow):
-            yield _reject(found, CHAT, at, received, counts)
+            yield reject_of(found, CHAT, at, received, counts)
             continue
         value, line = found
         subject = value.pop("subject", None)
         if subject not in (CHAT, MODERATION):
             detail = f"subject is neither {CHAT} nor {MODERATION}: a log in another format needs a mapping"
             bad = BadRow(RejectReason.UNMAPPED_ROW, detail, line.rstrip(b"\r\n"))
-            yield _reject(bad, CHAT, at, received, counts)
+            yield reject_of(bad, CHAT, at, received, counts)
             continue
         # A line that only a lenient parser accepts is passed on as bytes: the decoder handles it as on a topic.
-        yield Raw(subject, bytes(line) if type(line) is LenientLine else value, _key(value), at, received)
-
-
-def _reject(bad: BadRow, subject: Subject, at: Position, received: int | None, counts: LogCounts) -> Reject:
-    counts.rejects += 1
-    return Reject(
-        reason=bad.reason,
-        stage="source",
-        detail=bad.detail[:256],
-        subject=subject,
-        topic=at.topic,
-        partition=at.partition,
-        offset=at.offset,
-        seq=at.seq,
-        received=received,
-        key=None,
-        value=bad.value,
-    )
+        yield Raw(subject, bytes(line) if type(line) is LenientLine else value, record_key(value), at, received)
 
 
 class LogPartition(StatefulSourcePartition[Item, dict[str, int]]):
@@ -286,7 +250,7 @@ class LogSource(FixedPartitionedSource[Item, dict[str, int]]):
     def __init__(
         self,
         path: Path | str,
-        mapping: LogMapping | None = None,
+        mapping: Mapping | None = None,
         *,
         batch_size: int = 1_000,
         on_progress: Callable[[int], None] | None = None,

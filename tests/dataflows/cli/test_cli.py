@@ -186,6 +186,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "policy.toml": EXAMPLE.read_bytes(),
         "wrong-policy.toml": EXAMPLE.read_bytes().replace(b'horizon = "7d"', b'horizon = "a week"'),
         "wrong-mapping.toml": CONDA.read_bytes().replace(b'unit = "s"', b'unit = "score"'),
+        "wrong.sql": b"SELECT 'message' AS kind\nFROM read_csv('/etc/passwd')",
+        "writing.sql": b"COPY (SELECT 1) TO 'out.csv'",
         "wrong-settings.toml": b'[kafka]\nbootstrap_servers = "localhost:1"\n[topics]\nlates = "late"\n',
         "model.json": encode_json(hand_made_model(0.5)).replace(b'"examples":0', b'"examples":9'),
     }
@@ -199,7 +201,7 @@ REFUSED: dict[tuple[object, ...], str] = {
     ("nonsense",): "No such command 'nonsense'.",
     ("replay", "log.jsonl"): "Missing option '--policy'.",
     ("replay", "--policy", "policy.toml", "--out", "out"): "Missing argument 'LOG'.",
-    ("replay", ".", *GOOD[2:]): "Invalid value for 'LOG': File '.' is a directory.",
+    ("replay", ".", *GOOD[2:]): ".: is a directory: name a log, or read its files with a mapping in SQL",
     (*GOOD[:-1], "log.jsonl"): "Invalid value for '--out': Directory 'log.jsonl' is a file.",
     (*GOOD[:-1], "log.jsonl/out"): "log.jsonl/out: cannot be made (Not a directory); choose another directory.",
     (*GOOD, "--workers", 0): "Invalid value for '--workers': 0 is not in the range 1<=x<=64.",
@@ -211,6 +213,27 @@ REFUSED: dict[tuple[object, ...], str] = {
     "mapping names: the known ones are a, b",
     (*GOOD, "--mapping", "nowhere.toml"): "nowhere.toml: cannot be read (No such file or directory): name a mapping "
     "file",
+    (*GOOD, "--mapping", "nowhere.sql"): "nowhere.sql: cannot be read (No such file or directory): name a mapping file",
+    (*GOOD, "--mapping", "wrong.sql"): 'wrong.sql: line 2: Cannot access file "/etc/passwd": a mapping reads only LOG, '
+    "as read_csv($log) or $log || '/name'",
+    (
+        *GOOD,
+        "--mapping",
+        "writing.sql",
+    ): "writing.sql: line 1: COPY is not for a mapping: write SELECT, or CREATE VIEW, TABLE or MACRO",
+    (
+        "replay",
+        "nowhere",
+        *GOOD[2:],
+        "--mapping",
+        "wrong.sql",
+    ): "nowhere: there is no such file or directory: name a log",
+    (
+        "produce",
+        "other.csv",
+        "--mapping",
+        "writing.sql",
+    ): "writing.sql: line 1: COPY is not for a mapping: write SELECT, or CREATE VIEW, TABLE or MACRO",
     (*GOOD, "--policy", "nowhere.toml"): "nowhere.toml: there is no such policy file; deploy/policies/ has examples.",
     (*GOOD, "--policy", "wrong-policy.toml"): "wrong-policy.toml: target.horizon: 'a week' is not a duration: write a "
     "whole number and a unit, such as 90s, 5m, 24h or 7d.",
@@ -316,6 +339,32 @@ def test_a_fault_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) ->
     result = forewarn(*GOOD)
     assert result.exit_code == 1
     assert isinstance(result.exception.__cause__ if result.exception else None, ZeroDivisionError)
+
+
+CHAT_SQL = """
+SELECT 'message' AS kind, event_id, epoch_time AS event_time, user_id, channel
+FROM (SELECT json->>'event_id' AS event_id, make_timestamptz(CAST(json->>'event_time' AS BIGINT) * 1000) AS epoch_time,
+        json->>'user_id' AS user_id, json->>'channel' AS channel
+      FROM read_json_objects($log || '/log*.jsonl', ignore_errors = true))
+"""
+
+
+@pytest.mark.slow
+def test_a_directory_is_replayed_and_evaluated_through_a_mapping_in_sql(here: Path) -> None:
+    """The same points as from the log in forewarn's own format, whatever the number of threads and the batch."""
+    (here / "chat.sql").write_text(CHAT_SQL)
+    (here / "parts").mkdir()
+    lines = (here / "log.jsonl").read_bytes().splitlines(keepends=True)
+    (here / "parts" / "log-1.jsonl").write_bytes(b"".join(lines[:900]))
+    (here / "parts" / "log-2.jsonl").write_bytes(b"".join(lines[900:]))
+    sql = ("replay", "parts", "--mapping", "chat.sql", "--policy", "policy.toml", "--no-report")
+    assert forewarn(*sql, "--out", "one").exit_code == 0
+    assert forewarn(*sql, "--out", "two", "--workers", 2, "--batch", 7).exit_code == 0
+    for name in ("risk-events.jsonl", "rejects.jsonl", "features.parquet"):
+        assert (here / "one" / name).read_bytes() == (here / "two" / name).read_bytes()
+    assert orjson.loads((here / "one" / "summary.json").read_bytes())["events"] == {"chat_message": 2_000}
+    result = forewarn("evaluate", "one", "--log", "parts", "--mapping", "chat.sql", "--no-boosting")
+    assert "chat.sql" not in result.stderr
 
 
 MARKER = "xyzzy-plugh"

@@ -48,7 +48,18 @@ except SystemExit as end:
     assert not end.code, end.code
 print("loaded:", *[name for name in names if name in sys.modules])
 """
-LIBRARIES = ("matplotlib", "sklearn", "scipy", "pyarrow", "river", "bytewax", "confluent_kafka", "pydantic", "rich")
+LIBRARIES = (
+    "matplotlib",
+    "sklearn",
+    "scipy",
+    "pyarrow",
+    "river",
+    "bytewax",
+    "confluent_kafka",
+    "pydantic",
+    "rich",
+    "duckdb",
+)
 
 
 def run(

@@ -1,0 +1,1 @@
+"""Logs read through a mapping in SQL, which DuckDB runs."""
