@@ -352,6 +352,8 @@ COMMANDS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("replay",): ("{log}", "--policy", str(POLICY), "--out", "{folder}/replayed"),
     ("evaluate",): ("{folder}",),
     ("compare",): ("{folder}", "{folder}"),
+    ("explain",): ("somebody", "--run", "{folder}"),
+    ("whatif",): ("--run", "{folder}", "--policy", str(POLICY)),
     ("train-text",): ("{log}", "--text", "text", "--label", "kind", "--positive", "x", "--out", "{folder}/text.json"),
     ("models", "promote"): ("bayes", "--policy", str(POLICY), "--evidence", "{folder}/compared.json"),
     ("models", "rollback"): ("--policy", str(POLICY)),
@@ -367,7 +369,12 @@ COMMANDS: dict[tuple[str, ...], tuple[str, ...]] = {
 """Every command, as it is used; a test sees to it that none is missing."""
 NEEDING = {command for command, arguments in COMMANDS.items() if "{file}" in arguments}
 """Those that read the settings."""
-WANTING = {("evaluate",), ("compare",), ("train-text",), ("models", "promote"), ("models", "rollback")}
+CONNECTING = NEEDING - {("recovery", "accept")}
+"""Those that connect; where there is no recovery directory, there is nothing to accept topics for."""
+WANTING = {
+    *{("evaluate",), ("compare",), ("explain",), ("whatif",), ("train-text",)},
+    *{("models", "promote"), ("models", "rollback")},
+}
 """Those that find nothing to work on here, and say so."""
 
 
@@ -400,7 +407,7 @@ def test_no_command_shows_a_secret_of_a_login_that_fails(place: Place, log: Path
         assert result.exit_code == (mending(command) if command in NEEDING | WANTING else 0), result.output
     assert place.forewarn(*command, "--help").exit_code == 0
     assert place.leaks() == []
-    assert command not in NEEDING or "SSL_HANDSHAKE" in place.printed
+    assert command not in CONNECTING or "SSL_HANDSHAKE" in place.printed
 
 
 AT = "[kafka]\nbootstrap_servers = 'x:1'\n"

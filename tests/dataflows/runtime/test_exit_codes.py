@@ -24,6 +24,7 @@ from schemas.registry.settings import RegistryError, RegistryUnavailable, Regist
 
 INTERNAL = {
     "dataflows.cli.common.Failure",  # the answer itself
+    "dataflows.mapping.canonical.MissingColumnError",  # becomes a sentence of the log that is read
     "dataflows.mapping.cells.UnmappableError",  # becomes a reject
     "dataflows.runtime.atomic.BusyError",  # becomes a sentence of the command that writes
     "dataflows.sources.files.csv_rows._OpenQuoteError",  # becomes a reject
