@@ -11,7 +11,7 @@ from detectors.features.catalogue import CODES, NAMES
 from detectors.models.version import FrozenModel
 
 Substitute = Literal["unknown", "zero", "typical"]
-"""What takes the place of a feature's value: nothing, zero, or the value that is usual in the run."""
+"""Replacement for a feature's value: none, zero, or its median in the run."""
 
 
 class Change(NamedTuple):

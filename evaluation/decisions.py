@@ -14,7 +14,7 @@ from schemas.records.decisions import Tier
 
 
 class Decision(NamedTuple):
-    """What a policy decides at one point: the tiers in force before and after it, and what led to them.
+    """A policy's decision at one point: the tiers in force before and after it, and the reasons.
 
     `probability` is the score, None if absent. `fired` are the rules that fire. `held_back` says whether only the
     budget prevents a warning.

@@ -53,8 +53,9 @@ SETTINGS = click.option(
 MAPPING = click.option(
     "--mapping",
     type=FILE,
-    help="How the log becomes events, in TOML or SQL (.sql); without, forewarn's own JSON lines.",
+    help="How the log becomes events, in TOML, SQL (.sql) or Python (.py); without, forewarn's own JSON lines.",
 )
+REPLAYED_MAPPING = click.option("--mapping", type=FILE, help="The mapping that it was replayed with.")
 TEXT_MODEL = click.option(
     "--text-model", type=FILE, help="Score messages that bring no scores with this model of `forewarn train-text`."
 )

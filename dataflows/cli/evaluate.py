@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from dataflows.cli.common import FILE, LOG
+from dataflows.cli.common import LOG, REPLAYED_MAPPING
 from dataflows.mapping.load import load_mapping
 from dataflows.replay.attributes import by_attribute
 from dataflows.reports.evaluation_page import write_evaluation
@@ -75,7 +75,7 @@ def _protocol_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.command("evaluate")
 @click.argument("run_dir", type=RUN_DIR)
 @click.option("--log", type=LOG, help="The log that was replayed: figures by channel, locale and age band as well.")
-@click.option("--mapping", type=FILE, help="The mapping that it was replayed with.")
+@REPLAYED_MAPPING
 @click.option(
     "--where",
     "where",

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import click
 
-from dataflows.cli.common import FILE
+from dataflows.cli.common import FILE, LOG, REPLAYED_MAPPING
 from dataflows.config.policy import load_policy
 from dataflows.explain.document import explain_user
 from dataflows.explain.run_files import read_erasures, read_policy, read_tiers
-from dataflows.mapping.mapping import LogMapping
+from dataflows.mapping.load import load_mapping
 from dataflows.reports.explained import explained_lines
 from dataflows.reports.terminal import what_if_lines
 from dataflows.runtime.console import say, say_json
@@ -30,8 +30,8 @@ RUN = click.option(
 @click.argument("user")
 @RUN
 @click.option("--event", "event_id", metavar="EVENT_ID", help="Explain this point instead of the strongest warning.")
-@click.option("--log", type=FILE, help="The log that was replayed: the timeline has the user's events as well.")
-@click.option("--mapping", type=FILE, help="The mapping that it was replayed with.")
+@click.option("--log", type=LOG, help="The log that was replayed: the timeline has the user's events as well.")
+@REPLAYED_MAPPING
 @click.option("--all", "everything", is_flag=True, help="A line for each point and each contribution.")
 @click.option("--json", "as_json", is_flag=True, help="Print the whole document instead of the text.")
 def explain_command(
@@ -50,7 +50,7 @@ def explain_command(
     """
     if mapping is not None and log is None:
         raise click.UsageError("Give --log too: a mapping is for reading it.")
-    rules = None if mapping is None else LogMapping.load(mapping)
+    rules = None if mapping is None else load_mapping(mapping)
     document = explain_user(run_dir, user, event_id, log, rules)
     if as_json:
         say_json(document)

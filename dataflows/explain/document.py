@@ -12,7 +12,7 @@ import orjson
 from dataflows.explain.log_events import log_events
 from dataflows.explain.run_files import ExplainError, UserRun, read_user, read_versions
 from dataflows.explain.scored_point import Scored, explain_point, track_in, why_unscored
-from dataflows.mapping.mapping import LogMapping
+from dataflows.mapping.load import Mapping
 from detectors.base.vectors import Matrix, vector_from
 from detectors.scoring.tiers import Decider, Thresholds
 from evaluation.alerts import Follow
@@ -46,7 +46,7 @@ def explain_user(
     user_id: str,
     event_id: str | None = None,
     log: Path | None = None,
-    mapping: LogMapping | None = None,
+    mapping: Mapping | None = None,
 ) -> dict[str, Any]:
     """Return what a replay knows of a user, with the explanation of one point; the same run gives the same bytes.
 

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from dataflows.explain.run_files import ExplainError, UserRun
-from dataflows.mapping.mapping import LogMapping
+from dataflows.mapping.load import Mapping
 from dataflows.sources.files.log import read_log
 from schemas.codec.inputs import EARLIEST_TIME, Codec
 from schemas.records.base import Raw
 from schemas.records.events import ChatMessage, Event
 
 
-def log_events(run: UserRun, log: Path, mapping: LogMapping | None) -> dict[int, dict[str, Any]]:
+def log_events(run: UserRun, log: Path, mapping: Mapping | None) -> dict[int, dict[str, Any]]:
     """Return the user's events by place in the log, since the user's latest erasure.
 
     Raises:

@@ -10,9 +10,9 @@ import numpy as np
 import orjson
 
 from dataflows.explain.run_files import UserRun
-from dataflows.reports.families import family_of
 from detectors.base.vectors import Vector, vector_from
 from detectors.features.catalogue import CODES, NAMES
+from detectors.features.families import family_of
 from detectors.features.signals import key_of
 from detectors.models.catalogue import freeze
 from detectors.models.erasure import without_user
@@ -157,21 +157,18 @@ def _threshold(decision: Decision, model: FrozenModel | None, log_odds: float | 
     It is where the tier is entered, if the point raised the user to it; where it is left, if the user was in it; and
     where the lowest tier is entered, if the user is in none. Without a `model` it has no log-odds.
     """
-    tier = decision.after
+    tier, which, probability = decision.after, "rule", inf
     if tier is Tier.NONE:
-        which, tier = "enter", decision.thresholds.tiers[0][0]
-    elif decision.kept_by_rule:
-        return {"tier": tier, "which": "rule", "probability": None, "log_odds": None, "above": None}
-    else:
+        tier = decision.thresholds.tiers[0][0]
+        which, probability = "enter", decision.enter(tier)
+    elif not decision.kept_by_rule:
         which = "enter" if decision.raised else "leave"
-    probability = decision.enter(tier) if which == "enter" else decision.leave(tier)
-    if isinf(probability):
-        return {"tier": tier, "which": which, "probability": None, "log_odds": None, "above": None}
-    limit = inf if model is None else model.log_odds_of(probability)
+        probability = decision.enter(tier) if decision.raised else decision.leave(tier)
+    limit = inf if model is None or isinf(probability) else model.log_odds_of(probability)
     return {
         "tier": tier,
         "which": which,
-        "probability": probability,
+        "probability": _finite(probability),
         "log_odds": _finite(limit),
         "above": None if log_odds is None else _finite(log_odds - limit),
     }

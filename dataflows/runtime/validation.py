@@ -1,4 +1,4 @@
-"""What all explanations of pydantic's errors have in common; each kind of file has its own sentences."""
+"""Helpers that turn pydantic's errors into sentences, for every kind of file that is validated."""
 
 from __future__ import annotations
 

@@ -24,6 +24,7 @@ from detectors.policy.sections import (
     TierPolicy,
     VariantPolicy,
     WarningPolicy,
+    tracked,
 )
 from detectors.policy.values import Duration, PositiveDuration, written
 from schemas.records.base import Label
@@ -94,8 +95,7 @@ class Policy(Section):
     @property
     def tracked(self) -> bool:
         """Return whether any decision depends on a model's threshold statistics."""
-        promised = any(tier.precision is not None for tier in self.tiers.values())
-        return promised or self.warnings.budget is not None
+        return tracked(self.tiers, self.warnings)
 
     @property
     def lowest_threshold(self) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, Literal, Self
 
@@ -174,3 +175,8 @@ class RulePolicy(Section):
     enabled: bool = True
     tier: Literal[Tier.WATCH, Tier.ELEVATED, Tier.HIGH] = Tier.WATCH
     limit: Annotated[float, Field(gt=0)] | None = None
+
+
+def tracked(tiers: Mapping[Any, TierPolicy], warnings: WarningPolicy) -> bool:
+    """Return whether any decision depends on a model's threshold statistics: a precision guarantee or a budget."""
+    return warnings.budget is not None or any(tier.precision is not None for tier in tiers.values())

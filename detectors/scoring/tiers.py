@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 
 from detectors.models.track_record import Track
 from detectors.models.version import FrozenModel
-from detectors.policy.sections import PromisePolicy, TierPolicy, WarningPolicy
+from detectors.policy.sections import PromisePolicy, TierPolicy, WarningPolicy, tracked
 from schemas.records.decisions import Tier
 
 
@@ -63,8 +63,7 @@ class Decider:
         self._rising = sorted(tiers.items(), key=lambda item: item[0].rank)
         self._expiry, self._cooldown, self._budget = warnings.expiry, warnings.cooldown, warnings.budget
         self._confidence = promises.confidence
-        by_numbers = warnings.budget is None and all(tier.precision is None for tier in tiers.values())
-        self._fixed = self.thresholds(None) if by_numbers else None
+        self._fixed = None if tracked(tiers, warnings) else self.thresholds(None)
         self._by_version: dict[str, Thresholds] = {}
 
     def limits(self, model: FrozenModel | None) -> Thresholds:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 import click
@@ -18,6 +17,8 @@ import numpy as np
 from dataflows.replay.replay import replay
 from dataflows.reports.numbers import figure
 from dataflows.sources.files.log import LogSource
+from detectors.features.catalogue import NAMES
+from detectors.features.families import family_of
 from detectors.models.catalogue import MODELS, READS, new_model
 from detectors.policy.parse import parse_policy
 from detectors.policy.policy import Policy
@@ -37,28 +38,33 @@ WHOLE = "stack_of_all"
 MEMBERS = tuple(name for name in MODELS if name != STACK)
 
 
-class FeatureFamily(NamedTuple):
-    """Features that are left out together: shell patterns of their names, and their description."""
+class Group(NamedTuple):
+    """Families of features that are left out together, and their description."""
 
-    patterns: tuple[str, ...]
+    families: tuple[str, ...]
     words: str
 
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Return the features of the group."""
+        return tuple(name for name in NAMES if family_of(name) in self.families)
 
-FEATURE_FAMILIES = {
-    "volume": FeatureFamily(("message_*",), "how much the user talks"),
-    "manner": FeatureFamily(("length_*", "repeat_*", "toxicity_*"), "how the user talks"),
-    "places": FeatureFamily(("channel_distinct_*", "recipient_*"), "whom and where"),
-    "channels": FeatureFamily(("channel_rate", "channel_share", "channel_sanctions", "excess_*"), "the channel"),
-    "answers": FeatureFamily(("quick_answer_*",), "answers"),
-    "sessions": FeatureFamily(("session_*", "first_session_*"), "sessions"),
-    "reports": FeatureFamily(("report_*", "reporter_*"), "reports"),
-    "sanctions": FeatureFamily(("sanction_*", "strike_count"), "sanctions and strikes"),
-    "reversals": FeatureFamily(("reversal_*",), "reversals"),
-    "lessons": FeatureFamily(("exposure_*",), "lessons already given"),
-    "age": FeatureFamily(("first_since",), "how long the user is known"),
-    "order": FeatureFamily(("sequence_*",), "what happened last, in its order"),
+
+GROUPS = {
+    "volume": Group(("pace of messages",), "how much the user talks"),
+    "manner": Group(("length and repetition", "toxicity"), "how the user talks"),
+    "places": Group(("channels and people addressed",), "whom and where"),
+    "channels": Group(("the channel", "toxicity beside the channel's"), "the channel"),
+    "answers": Group(("answers",), "answers"),
+    "sessions": Group(("sessions",), "sessions"),
+    "reports": Group(("reports",), "reports"),
+    "sanctions": Group(("sanctions",), "sanctions and strikes"),
+    "reversals": Group(("sanctions taken back",), "reversals"),
+    "lessons": Group(("interventions shown",), "lessons already given"),
+    "age": Group(("time since first seen",), "how long the user is known"),
+    "order": Group(("order of the latest events",), "what happened last, in its order"),
 }
-"""Families of features; every feature is in exactly one of them."""
+"""Groups of families; every family is in exactly one of them."""
 
 
 class Left(NamedTuple):
@@ -69,28 +75,18 @@ class Left(NamedTuple):
     full: str
 
 
-def family_of(feature: str) -> str:
-    """Return the family of a feature.
-
-    Raises:
-        ValueError: if it is in none, or in several.
-    """
-    found = [name for name, (patterns, _) in FEATURE_FAMILIES.items() if any(fnmatchcase(feature, p) for p in patterns)]
-    if len(found) != 1:
-        raise ValueError(f"{feature} is in {', '.join(found) or 'no family'}: FEATURE_FAMILIES must have it once")
-    return found[0]
-
-
-def families_read(policy: Policy) -> list[str]:
-    """Return the families of which a policy's champion reads at least one feature."""
-    return list(dict.fromkeys(map(family_of, new_model(policy.learning.champion, policy).reads.names)))
+def groups_read(policy: Policy) -> list[str]:
+    """Return the groups of which a policy's champion reads at least one feature, in order of the first one."""
+    of = {family: group for group, (families, _) in GROUPS.items() for family in families}
+    reads = new_model(policy.learning.champion, policy).reads.names
+    return list(dict.fromkeys(of[family_of(name)] for name in reads))
 
 
 def lefts(policy: Policy) -> Iterator[Left]:
     """Yield every model to compare under a policy."""
     champion = policy.learning.champion
-    for family in families_read(policy):
-        yield Left(f"without_{family}", f"`{champion}` without {FEATURE_FAMILIES[family].words}", champion)
+    for group in groups_read(policy):
+        yield Left(f"without_{group}", f"`{champion}` without {GROUPS[group].words}", champion)
     yield Left(STACK, f"stack of {' and '.join(f'`{member}`' for member in policy.stack.members)}", WHOLE)
     for member in MEMBERS:
         yield Left(member, f"`{member}` alone", WHOLE)
@@ -102,9 +98,9 @@ def ablated(policy: Policy) -> Policy:
     """Return the policy with every model to compare as a challenger."""
     champion, variants = policy.learning.champion, dict(policy.variants)
     itself = variants.get(champion, VariantPolicy(model=champion))
-    for family in families_read(policy):
-        ignore = (*itself.ignore, *FEATURE_FAMILIES[family].patterns)
-        variants[f"without_{family}"] = itself.model_copy(update={"ignore": ignore})
+    for group in groups_read(policy):
+        ignore = (*itself.ignore, *GROUPS[group].features)
+        variants[f"without_{group}"] = itself.model_copy(update={"ignore": ignore})
     variants[WHOLE] = VariantPolicy(model=STACK, members=MEMBERS)
     for member in MEMBERS:
         rest = tuple(name for name in MEMBERS if name != member)

@@ -111,7 +111,7 @@ def clean(log: Path) -> dict[str, bytes]:
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
 def test_a_command_loads_no_library_that_it_does_not_need(arguments: tuple[str, ...], needed: set[str]) -> None:
-    """What one command needs is no other's burden; no command loads River or scikit-learn to start."""
+    """Each loads its own only, and none loads River or scikit-learn to start."""
     assert loaded(*arguments) - {"bytewax"} <= needed
 
 

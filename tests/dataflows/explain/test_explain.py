@@ -16,7 +16,7 @@ from dataflows.testing import START, hand_made_model, small_policy
 
 HOUR = 3_600_000
 MARKER = "xyzzy-plugh"
-"""What everybody writes."""
+"""Text of every message of the log."""
 
 
 def row(at: float, user_id: str, kind: str = "chat", **detail: Any) -> dict[str, Any]:
@@ -121,7 +121,7 @@ class Made:
         return CliRunner().invoke(main, ["explain", *map(str, arguments), "--run", str(self.out)])
 
     def text(self, *arguments: object) -> str:
-        """What the command prints of the replay."""
+        """Return what the command prints."""
         result = self.explain(*arguments)
         assert result.exit_code == 0, result.output
         return result.stdout
@@ -291,3 +291,42 @@ def test_an_id_may_be_given_as_it_is_printed(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["explain", "a\\u001bb", "--run", str(out)])
     assert result.exit_code == 0, result.output
     assert result.stdout.startswith("a\\u001bb in log.jsonl: 3 decision points")
+
+
+MAPPINGS = {
+    "mapping.sql": """
+SELECT 'message' AS kind, TRY_CAST(written AS TIMESTAMPTZ) AS event_time, who AS user_id, 'lobby' AS channel,
+    said AS text
+FROM read_csv($log, all_varchar = true)
+""",
+    "mapping.py": """
+from datetime import datetime
+
+def events(row):
+    time = datetime.fromisoformat(row["written"])
+    yield {"kind": "message", "event_time": time, "user_id": row["who"], "channel": "lobby", "text": row["said"]}
+""",
+}
+
+
+@pytest.mark.parametrize("name", MAPPINGS)
+def test_the_log_is_read_by_whatever_kind_of_mapping_it_was_replayed_with(name: str, tmp_path: Path) -> None:
+    """SQL and Python too: the timeline has its messages, without their text."""
+    log, mapping, policy, out = (tmp_path / one for one in ("log.csv", name, "policy.toml", "out"))
+    lines = [f"2026-01-01T0{hour}:00:00Z,{user},{MARKER}" for hour in range(5) for user in ("ann", "bob")]
+    log.write_text("\n".join(["written,who,said", *lines]))
+    mapping.write_text(MAPPINGS[name])
+    policy.write_text(
+        'name = "small"\n[target]\nhorizon = "1d"\nwhen = [{ event = "sanction" }]\n'
+        "[tiers]\nwatch = { enter = 0.3, leave = 0.2 }\n"
+    )
+    read = ["--mapping", str(mapping)]
+    replayed = CliRunner().invoke(
+        main, ["replay", str(log), *read, "--policy", str(policy), "--out", str(out), "--no-report"]
+    )
+    assert replayed.exit_code == 0, replayed.output
+    result = CliRunner().invoke(main, ["explain", "ann", "--run", str(out), "--log", str(log), *read, "--json"])
+    assert result.exit_code == 0, result.output
+    events = [entry["event"] for entry in orjson.loads(result.output)["timeline"]]
+    assert [(event["kind"], event["channel"]) for event in events] == [("message", "lobby")] * 5
+    assert MARKER not in result.output

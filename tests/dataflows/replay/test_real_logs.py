@@ -85,7 +85,7 @@ FOLDERS = (("mapping", "mappings"), ("policy", "policies"))
 
 
 ROWS = None if THOROUGH else 250_000
-"""How much of the longest log is replayed; all of it in a thorough run."""
+"""Rows of the longest log that are replayed; all of them in a thorough run."""
 
 
 def log_of(name: str, factory: pytest.TempPathFactory) -> Path:

@@ -13,6 +13,7 @@ from dataflows.replay.replay import replay
 from dataflows.simulate.platform import SimulationConfig, write_log
 from dataflows.sources.files.log import LogSource
 from detectors.features.catalogue import NAMES
+from detectors.features.families import FAMILIES
 from detectors.models.catalogue import new_model
 from detectors.policy.policy import Policy
 from detectors.policy.sections import ChannelPolicy
@@ -20,7 +21,7 @@ from evaluation.evaluate import evaluate
 from evaluation.runs import Outputs, read_outputs
 from tests.kit.simulated import Simulated
 from tools.studies import ablate
-from tools.studies.ablate import FEATURE_FAMILIES, MEMBERS, WHOLE, FeatureFamily, ablated, family_of, lefts, table
+from tools.studies.ablate import GROUPS, MEMBERS, WHOLE, ablated, lefts, table
 
 pytestmark = pytest.mark.slow
 
@@ -40,18 +41,10 @@ def run(policy: Policy, tmp_path_factory: pytest.TempPathFactory) -> Outputs:
     return read_outputs(folder / "out")
 
 
-def test_every_feature_is_in_exactly_one_family_and_every_pattern_is_of_use() -> None:
-    """Whoever declares a feature says here what it belongs to."""
-    assert {family_of(name) for name in NAMES} == set(FEATURE_FAMILIES)
-
-
-def test_a_feature_in_no_family_or_in_two_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By name, and before anything is replayed."""
-    with pytest.raises(ValueError, match="karma_24h is in no family: FEATURE_FAMILIES must have it once"):
-        family_of("karma_24h")
-    monkeypatch.setitem(FEATURE_FAMILIES, "twice", FeatureFamily(("strike*",), "strikes again"))
-    with pytest.raises(ValueError, match="strike_count is in sanctions, twice"):
-        family_of("strike_count")
+def test_every_family_of_features_is_in_exactly_one_group() -> None:
+    """And every feature with it."""
+    assert sorted(family for group in GROUPS.values() for family in group.families) == sorted(FAMILIES)
+    assert sorted(name for group in GROUPS.values() for name in group.features) == sorted(NAMES)
 
 
 def test_the_policy_asks_for_all_there_is_to_compare(policy: Policy) -> None:
