@@ -7,8 +7,10 @@ from typing import Any
 
 from dataflows.replay.replay import Replayed
 from dataflows.reports.formatting import describe_reason
+from dataflows.reports.headline import right_by_tier
 from dataflows.reports.numbers import count, duration, moment, share
 from dataflows.reports.ranking import strongest_warnings
+from dataflows.reports.read import Summary
 from dataflows.runtime.console import say
 from dataflows.sources.files.log import LogCounts
 from schemas.records.decisions import RiskEvent
@@ -37,6 +39,8 @@ def print_replayed(out: Path, done: Replayed, read: LogCounts, top: int) -> None
         held = f"held back at {summary['held_back']:,} decision points by the budget"
         say(f"{held} of {summary['policy']['budget']:,} newly warned users an hour")
     say(_lead(summary))
+    if right := right_by_tier(Summary(summary)):
+        say(f"right, of the warnings whose horizon has passed: {right}")
     for problem in summary["faults"]:
         say(f"attention: {problem}", style="bold")
     if top:

@@ -79,7 +79,21 @@ def tiles(summary: Summary) -> list[Tile]:
 
 def headline(summary: Summary, warned: int | None = None) -> list[str]:
     """Return the headline in sentences; `warned` is the number of users that warnings were raised about, if known."""
-    return [_period(summary), _volume(summary), _warnings(summary, warned), _ahead(summary), _losses(summary)]
+    said = (
+        *(_period(summary), _volume(summary), _warnings(summary, warned)),
+        *(_right(summary), _ahead(summary), _losses(summary)),
+    )
+    return [sentence for sentence in said if sentence]
+
+
+def right_by_tier(summary: Summary) -> str:
+    """Return how many warnings of each tier were right, of those whose horizon has passed; empty if there are none."""
+    matured = {tier: int(summary.number("live", "warnings", tier, "matured") or 0) for tier in reversed(Tier)}
+    right = {tier: int(summary.number("live", "warnings", tier, "right") or 0) for tier in matured}
+    parts = [
+        f"{right[tier]:,} of {many:,} {tier} ({percent(right[tier] / many)})" for tier, many in matured.items() if many
+    ]
+    return _listed(parts) if parts else ""
 
 
 def problems(summary: Summary) -> list[str]:
@@ -127,6 +141,11 @@ def _warnings(summary: Summary, warned: int | None) -> str:
     if warned and users is not None:
         said += f" They were about {count(warned, 'user')}, {percent(users)} of all."
     return said + (f" Another {count(lowered, 'risk event')} lowered or ended one." if lowered else "")
+
+
+def _right(summary: Summary) -> str:
+    right = right_by_tier(summary)
+    return f"Of the warnings whose horizon has passed, an escalation followed {right}." if right else ""
 
 
 def _ahead(summary: Summary) -> str:

@@ -127,9 +127,10 @@ def test_a_simulated_log_is_replayed_without_a_mapping(tmp_path: Path) -> None:
     assert re.search(r"[0-9,]+ decision points of [0-9]+ users; warnings raised: [0-9]+ ", text)
     assert text.rstrip().endswith(f"report: {out / 'report.html'}")
     without = done("replay", log, "--policy", EXAMPLE, "--out", out, "--top", 0, "--no-report")
-    assert len(text.splitlines()) > len(without.splitlines()) == 6
+    assert len(text.splitlines()) > len(without.splitlines()) == 7
     assert without.rstrip().endswith(f"outputs: {out}")
     assert {path.name for path in out.iterdir()} == {*(name.split("/")[0] for name in WRITTEN)} - {"report.html"}
+    assert "right, of the warnings whose horizon has passed: " in without
     assert "attention: 2,155 of 2,155 points had no score: the model had not learnt enough" in without
 
 

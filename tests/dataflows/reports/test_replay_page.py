@@ -248,6 +248,21 @@ def test_the_headline_is_in_words(html: str) -> None:
     assert "Records rejected: 5, late: 3, duplicated: 0." in said
 
 
+def test_the_headline_says_how_many_warnings_were_right() -> None:
+    """By tier, of those whose horizon has passed; nothing where there are none."""
+    matured = {
+        "watch": {"matured": 40, "right": 9},
+        "high": {"matured": 1_200, "right": 600},
+        "elevated": {"matured": 0, "right": 0},
+    }
+    sentence = (
+        "Of the warnings whose horizon has passed, an escalation followed 600 of 1,200 high (50 %) and 9 of 40 watch "
+        "(22.5 %)."
+    )
+    assert sentence in headline(Summary({"live": {"warnings": matured}}))
+    assert not any("horizon has passed" in one for one in headline(Summary({"live": {"warnings": {}}})))
+
+
 def test_moderation_events_are_counted_once() -> None:
     """The sum over all events does not count a report as a report and as a moderation event."""
     assert tiles(Summary(SUMMARY))[0].value == "1,540"
